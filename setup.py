@@ -17,7 +17,7 @@ setup(
     # Run-time dependencies are declared once, in package.xml; off a robot `make setup` installs pinned versions.
     install_requires=['setuptools'],
     zip_safe=True,
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     maintainer='diffcut_ros maintainers',
     maintainer_email='maintainers@diffcut-ros.example',
     description='Zero-shot image segmentation by recursive Normalized Cut on image features (DiffCut), as a ROS 2 node.',
