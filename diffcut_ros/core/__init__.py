@@ -1,0 +1,24 @@
+"""The DiffCut algorithm on tensors: no ROS, no files, no network, no command line.
+
+Source: Couairon et al., "DiffCut: Catalyzing Zero-Shot Semantic Segmentation with Diffusion Features and Recursive
+Normalized Cut", NeurIPS 2024.
+"""
+
+from diffcut_ros.core.affinity import affinity_matrix
+from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.ncut import recursive_ncut
+from diffcut_ros.core.segmenter import Segmenter, SegmenterConfig
+from diffcut_ros.core.tree import SegmentTree
+from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+
+__all__ = [
+    'FeatureMap',
+    'Segment',
+    'SegmentTree',
+    'Segmentation',
+    'Segmenter',
+    'SegmenterConfig',
+    'affinity_matrix',
+    'assign_concepts',
+    'recursive_ncut',
+]

@@ -1,0 +1,38 @@
+"""The graph: how alike two cells are."""
+
+import torch
+import torch.nn.functional as F
+
+
+def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor:
+    """Return the affinity between all cells (DiffCut, section 3.2).
+
+    Cosine similarity, min-max normalised over the whole matrix to [0, 1], raised to the power `alpha`, which pushes
+    weak affinities towards 0. Cells that are all alike (the matrix has one value) have affinity 1 everywhere.
+
+    Args:
+        features: float32 [N, C], N >= 1.
+        alpha: exponent, above 0.
+
+    Returns:
+        float32 [N, N] on the features' device, symmetric, in [0, 1], diagonal 1 (up to rounding).
+
+    Raises:
+        ValueError: for another shape, a non-finite feature or an alpha that is not positive.
+    """
+    if features.ndim != 2 or features.shape[0] < 1:
+        raise ValueError(f'features: expected a tensor [N, C] with N >= 1, received shape {tuple(features.shape)}')
+    if not alpha > 0:
+        raise ValueError(f'alpha: expected a number above 0, received {alpha}')
+    if not torch.isfinite(features).all():
+        raise ValueError('features: expected finite values, received NaN or infinity; check the feature extractor')
+    unit = F.normalize(features.float(), dim=1)
+    similarity = unit @ unit.T
+    # Matrix products round (i, j) and (j, i) differently on some devices; the eigensolver relies on symmetry.
+    similarity = (similarity + similarity.T) / 2
+    low, high = similarity.aminmax()
+    spread = high - low
+    # A spread within rounding is no structure: stretching it would turn noise into segments.
+    if spread <= 1e-5:
+        return torch.ones_like(similarity)
+    return ((similarity - low) / spread).pow_(alpha)

@@ -1,0 +1,179 @@
+"""The whole pipeline for one camera: image -> features -> hierarchy -> segments."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from diffcut_ros.core.affinity import affinity_matrix
+from diffcut_ros.core.assignment import assign_concepts, concept_features
+from diffcut_ros.core.ncut import recursive_ncut
+from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.tree import SegmentTree
+from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+
+
+# A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
+_LARGEST_TAU = 1.0
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """Settings of the mask stage; raises ValueError for a value out of its range."""
+
+    tau: float = parameter(
+        0.5,
+        'NCut threshold: subsets whose best split has a lower NCut value are split. Larger gives more, finer segments',
+        minimum=0.0,
+        maximum=_LARGEST_TAU,
+        dynamic=True,
+    )
+    alpha: float = parameter(
+        10.0,
+        'Exponent of the affinity; larger suppresses weak affinities',
+        minimum=0.1,
+        maximum=100.0,
+        dynamic=True,
+    )
+    target_segments: int = parameter(
+        0,
+        'At most this many segments per image, by the largest tau up to 1 that gives no more; 0 = use tau',
+        minimum=0,
+        maximum=1000,
+        dynamic=True,
+    )
+    min_segment_area: int = parameter(
+        0,
+        'Segments with fewer pixels are left out; their pixels become 0 (none)',
+        unit='px',
+        minimum=0,
+        maximum=100_000_000,
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Segmenter:
+    """Segments images and keeps the last hierarchy, so that another cut of the same image needs no features.
+
+    Args:
+        extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`.
+        config: settings; `segmenter.config` may be replaced at any time and holds from the next call on.
+    """
+
+    def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
+        self.extractor = extractor
+        self.config = config or SegmenterConfig()
+        self._feature_map: FeatureMap | None = None
+        # Affinity and tree of that feature map at that alpha; made when a cut needs them.
+        self._affinity: torch.Tensor | None = None
+        self._tree: SegmentTree | None = None
+        self._alpha = 0.0
+
+    @torch.inference_mode()
+    def segment(self, image_rgb: np.ndarray) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            image_rgb: uint8 [H, W, 3], RGB, every side at least 1.
+
+        Raises:
+            ValueError: for another shape or dtype.
+        """
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
+            raise ValueError(
+                f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, '
+                f'received {image_rgb.dtype} {image_rgb.shape}'
+            )
+        feature_map = self.extractor(image_rgb)
+        self._affinity = self._tree = None
+        self._feature_map = feature_map
+        return self._cut(self.config)
+
+    @torch.inference_mode()
+    def recut(self, tau: float | None = None) -> Segmentation:
+        """Segment the last image again with the current settings, from its stored features and hierarchy.
+
+        A smaller tau, a target number and a minimum area cost no more than a cut of the stored hierarchy; a larger tau
+        or another alpha compute it anew from the features. The extractor is never called.
+
+        Args:
+            tau: if given, replaces `config.tau`.
+
+        Raises:
+            RuntimeError: before the first image.
+            ValueError: for a tau out of range.
+        """
+        if tau is not None:
+            self.config = replace(self.config, tau=tau)
+        if self._feature_map is None:
+            raise RuntimeError('recut: expected an image to have been segmented before, received none; call segment')
+        return self._cut(self.config)
+
+    def _cut(self, config: SegmenterConfig) -> Segmentation:
+        # A count is searched for over every tau, which needs the whole hierarchy.
+        tree = self._tree_for(config.alpha, _LARGEST_TAU if config.target_segments else config.tau)
+        tau = tree.tau_for(config.target_segments) if config.target_segments else config.tau
+        cells = torch.from_numpy(tree.cut(tau)).to(self._feature_map.features.device)
+        concepts = concept_features(self._feature_map, cells)
+        labels = assign_concepts(self._feature_map, concepts)
+        return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
+
+    def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the last image's hierarchy, down to at least this tau."""
+        if self._affinity is None or self._alpha != alpha:
+            self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
+            self._tree, self._alpha = None, alpha
+        if self._tree is None or self._tree.tau < tau:
+            self._tree = recursive_ncut(self._affinity, tau)
+        return self._tree
+
+
+def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:
+    """Measure the segments of a label image and drop those that are too small.
+
+    Args:
+        labels: int64 [H, W], 0..K-1.
+        concepts: float32 [K, C], mean L2-normalised feature of each segment.
+        min_segment_area: in pixels; smaller segments and segments without pixels are dropped.
+        tau: the threshold these segments were cut at.
+
+    Returns:
+        The segments that are left, numbered from 1 in the order of their old labels.
+    """
+    height, width = labels.shape
+    count = len(concepts)
+    # One histogram over rows and one over columns give areas, boxes and centroids of all segments at once.
+    by_row = np.bincount((labels * height + np.arange(height)[:, None]).ravel(), minlength=count * height)
+    by_column = np.bincount((labels * width + np.arange(width)).ravel(), minlength=count * width)
+    by_row, by_column = by_row.reshape(count, height), by_column.reshape(count, width)
+    area = by_row.sum(1)
+    kept = np.flatnonzero(area >= max(1, min_segment_area))
+    new_label = np.zeros(count, np.uint8 if len(kept) <= 255 else np.uint16)
+    new_label[kept] = np.arange(1, len(kept) + 1)
+    (x0, x1), (y0, y1) = _extent(by_column[kept]), _extent(by_row[kept])
+    x = by_column[kept] @ np.arange(width) / area[kept]
+    y = by_row[kept] @ np.arange(height) / area[kept]
+    segments = tuple(
+        Segment(
+            label=i + 1,
+            area_px=int(area[k]),
+            box_xyxy=(int(x0[i]), int(y0[i]), int(x1[i]), int(y1[i])),
+            centroid_xy=(float(x[i]), float(y[i])),
+            # The mean of unit vectors m has mean cosine similarity |m| to its own direction.
+            score=min(1.0, math.sqrt(float(concepts[k] @ concepts[k]))),
+            feature=concepts[k],
+        )
+        for i, k in enumerate(kept)
+    )
+    return Segmentation(new_label[labels], segments, tau)
+
+
+def _extent(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last + 1 column of each row with a positive count."""
+    present = histogram > 0
+    return present.argmax(1), histogram.shape[1] - present[:, ::-1].argmax(1)

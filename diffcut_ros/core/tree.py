@@ -1,0 +1,110 @@
+"""The hierarchy of segments: every tau of interest is a cut of one tree."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SegmentTree:
+    """A binary tree of node subsets, made by recursive Normalized Cut.
+
+    Tree node 0 is the whole graph. The graph nodes of tree node i are `order[start[i]:stop[i]]`, so that the parts of a
+    split are neighbours in `order` and a cut is a set of ranges.
+
+    Attributes:
+        tau: the largest tau that this tree can be cut at.
+        order: int64 [N], the graph nodes.
+        start, stop: int64 [T], range of each tree node in `order`.
+        children: int64 [T, 2], the two parts, or -1 where the tree ends; the first part holds the lowest graph node.
+        ncut: float64 [T], NCut value of the best split of each tree node, also where it was not split because the
+            value reached tau; infinity for a single graph node.
+        depth: int64 [T], 0 for the whole graph.
+    """
+
+    tau: float
+    order: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    children: np.ndarray
+    ncut: np.ndarray
+    depth: np.ndarray
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of graph nodes N."""
+        return len(self.order)
+
+    @cached_property
+    def _parent(self) -> np.ndarray:
+        parent = np.full(len(self.start), -1)
+        split = np.flatnonzero(self.children[:, 0] >= 0)
+        parent[self.children[split]] = split[:, None]
+        return parent
+
+    @cached_property
+    def _split_tau(self) -> np.ndarray:
+        """Float64 [T]: a tree node is split at every tau above this: the largest NCut value on its way to the root."""
+        value = self.ncut.copy()
+        for i in range(1, len(value)):  # parents come before their children
+            value[i] = max(value[i], value[self._parent[i]])
+        return value
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Int64 [T]: lowest graph node of each tree node."""
+        return np.array([self.order[a:b].min() for a, b in zip(self.start, self.stop, strict=True)])
+
+    def cut(self, tau: float) -> np.ndarray:
+        """Return the segmentation at a threshold tau.
+
+        Args:
+            tau: splits with an NCut value below tau are made; at most the tree's own tau.
+
+        Returns:
+            int64 [N] labels 0..K-1, numbered by the lowest graph node of each segment.
+
+        Raises:
+            ValueError: for a tau beyond the tree's.
+        """
+        if not tau <= self.tau:
+            raise ValueError(
+                f'tau: expected at most {self.tau}, the tau this tree was computed to, received {tau}; '
+                'compute the tree with a larger tau'
+            )
+        made = (self._split_tau < tau) & (self.children[:, 0] >= 0)
+        reached = np.ones_like(made)
+        reached[1:] = made[self._parent[1:]]
+        leaves = np.flatnonzero(reached & ~made)
+        by_position = leaves[np.argsort(self.start[leaves])]
+        rank = np.argsort(np.argsort(self._first[by_position]))
+        labels = np.empty(self.n_nodes, np.int64)
+        labels[self.order] = np.repeat(rank, self.stop[by_position] - self.start[by_position])
+        return labels
+
+    def levels(self) -> list[tuple[float, int]]:
+        """Return (tau, segment count) for each distinct tau above which the segmentation changes, in rising order.
+
+        The count holds for every tau just above the listed one, up to the next. The list starts with (0.0, 1) unless
+        the graph falls apart at no cost.
+        """
+        taus = np.sort(self._split_tau[(self.children[:, 0] >= 0) & (self._split_tau < self.tau)])
+        distinct, counts = np.unique(taus, return_counts=True)
+        levels = [(float(tau), 1 + int(count)) for tau, count in zip(distinct, np.cumsum(counts), strict=True)]
+        return levels if levels and levels[0][0] <= 0 else [(0.0, 1), *levels]
+
+    def tau_for(self, n_segments: int) -> float:
+        """Return the largest tau up to the tree's own at which the cut has at most `n_segments` segments.
+
+        Raises:
+            ValueError: for a number below 1.
+        """
+        if n_segments < 1:
+            raise ValueError(f'n_segments: expected at least 1, received {n_segments}')
+        # The split that would make the count too large is not made at exactly its own tau.
+        return next((tau for tau, count in self.levels() if count > n_segments), self.tau)
+
+    def cut_to(self, n_segments: int) -> np.ndarray:
+        """Return the cut at the largest tau that gives at most `n_segments` segments; see `cut` and `tau_for`."""
+        return self.cut(self.tau_for(n_segments))

@@ -1,0 +1,1 @@
+"""Pictures in and out, without ROS: photographs to look at, overlays for people."""
