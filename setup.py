@@ -1,3 +1,5 @@
+"""Installs the package as `colcon build` expects it: code, executables, launch files, parameter files, marker."""
+
 from glob import glob
 
 from setuptools import find_packages, setup
@@ -20,7 +22,7 @@ setup(
     python_requires='>=3.11',
     maintainer='diffcut_ros maintainers',
     maintainer_email='maintainers@diffcut-ros.example',
-    description='Zero-shot image segmentation by recursive Normalized Cut on image features (DiffCut), as a ROS 2 node.',
+    description='Zero-shot image segmentation (DiffCut) as a ROS 2 node.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

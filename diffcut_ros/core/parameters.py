@@ -1,7 +1,7 @@
 """Parameters as dataclass fields that carry their own description, unit and range.
 
-A configuration is a frozen dataclass whose fields are made with `parameter`. The same fields are validated here, declared
-as ROS parameters by the node and printed in the README: each default and range stands in one place.
+A configuration is a frozen dataclass whose fields are made with `parameter`. The same fields are validated here,
+declared as ROS parameters by the node and printed in the README: each default and range stands in one place.
 """
 
 import dataclasses

@@ -14,7 +14,6 @@ from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
-
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
 

@@ -1,7 +1,7 @@
 """How well a segmentation agrees with one that a person drew.
 
-Both metrics follow Arbelaez et al., "Contour Detection and Hierarchical Image Segmentation", PAMI 2011, section 3.1, and
-work on the contingency table: n[i, j] = pixels with label i in the ground truth and label j in the segmentation.
+Both metrics follow Arbelaez et al., "Contour Detection and Hierarchical Image Segmentation", PAMI 2011, section 3.1,
+and work on the contingency table: n[i, j] = pixels with label i in the ground truth and label j in the segmentation.
 """
 
 import numpy as np

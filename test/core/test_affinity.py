@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from diffcut_ros.core import affinity_matrix
+
+
+def test_hand_computed_values():
+    # Cosines: 1 on the diagonal, 0.6 between 0 and 1, 0 between 0 and 2, 0.8 between 1 and 2; the lowest is 0.
+    features = torch.tensor([[2.0, 0.0], [0.6, 0.8], [0.0, 5.0]])
+    expected = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, 0.8], [0.0, 0.8, 1.0]])
+    torch.testing.assert_close(affinity_matrix(features, alpha=1.0), expected)
+    torch.testing.assert_close(affinity_matrix(features, alpha=10.0), expected**10)
+
+
+def test_min_max_reaches_zero_and_one_and_is_symmetric():
+    features = torch.randn(50, 7, generator=torch.Generator().manual_seed(1))
+    affinity = affinity_matrix(features, alpha=3.0)
+    assert affinity.min() == 0
+    assert affinity.max() == 1
+    assert torch.equal(affinity, affinity.T)
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_equal_features_are_all_alike(count):
+    affinity = affinity_matrix(torch.full((count, 3), 0.3))
+    assert torch.equal(affinity, torch.ones(count, count))
+
+
+@pytest.mark.parametrize(
+    ('features', 'alpha', 'message'),
+    [
+        (torch.zeros(0, 3), 10.0, r'features: expected a tensor \[N, C\].*received shape \(0, 3\)'),
+        (torch.zeros(2, 2, 2), 10.0, r'received shape \(2, 2, 2\)'),
+        (torch.tensor([[1.0], [float('nan')]]), 10.0, 'expected finite values, received NaN'),
+        (torch.ones(2, 2), 0.0, 'alpha: expected a number above 0, received 0.0'),
+    ],
+)
+def test_bad_input(features, alpha, message):
+    with pytest.raises(ValueError, match=message):
+        affinity_matrix(features, alpha)

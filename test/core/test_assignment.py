@@ -1,0 +1,36 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diffcut_ros.core import FeatureMap, assign_concepts
+from diffcut_ros.core.assignment import concept_features
+
+
+def test_concepts_are_means_of_normalised_features():
+    features = torch.tensor([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 5.0], [0.0, 7.0]]])
+    concepts = concept_features(FeatureMap(features, (8, 8)), torch.tensor([0, 0, 1, 1]))
+    torch.testing.assert_close(concepts, torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
+
+
+def test_boundary_lies_between_the_cells():
+    features = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    labels = assign_concepts(FeatureMap(features, (4, 10)), torch.eye(2))
+    assert labels.tolist() == [[0] * 5 + [1] * 5] * 4
+
+
+@pytest.mark.parametrize('count', [3, 40])
+def test_equals_upsampling_the_features_themselves(count):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(5, 7, 12, generator=generator)
+    concepts = torch.randn(count, 12, generator=generator)
+    unit = F.normalize(features, dim=2).permute(2, 0, 1)[None]
+    upsampled = F.interpolate(unit, (50, 63), mode='bilinear')[0]
+    expected = torch.einsum('kc,chw->khw', concepts, upsampled).argmax(0)
+    found = assign_concepts(FeatureMap(features, (50, 63)), concepts)
+    assert (found == expected).float().mean() > 0.999  # ties within rounding may fall either way
+
+
+def test_bad_input():
+    feature_map = FeatureMap(torch.ones(2, 2, 3), (4, 4))
+    with pytest.raises(ValueError, match=r'concepts: expected a tensor \[K, 3\].*received \(2, 4\)'):
+        assign_concepts(feature_map, torch.ones(2, 4))

@@ -1,0 +1,127 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.scenes import quadrants, same_partition
+
+from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig
+from diffcut_ros.core.segmenter import describe_segments
+
+
+def mean_color(image_rgb: np.ndarray, cell: int = 4) -> FeatureMap:
+    """Features that are the cells' mean colours, centred so that other colours point elsewhere."""
+    h, w = max(1, image_rgb.shape[0] // cell), max(1, image_rgb.shape[1] // cell)
+    cells = image_rgb[: h * cell, : w * cell].reshape(h, -1, w, image_rgb.shape[1] // w if w == 1 else cell, 3)
+    return FeatureMap(torch.from_numpy(cells.mean((1, 3)) - 127.0).float(), image_rgb.shape[:2])
+
+
+def test_quadrants_come_out_exactly():
+    image, expected = quadrants(64, 96)
+    found = Segmenter(mean_color).segment(image)
+    assert found.labels.shape == (64, 96)
+    assert same_partition(found.labels, expected)
+    assert [s.box_xyxy for s in found.segments] == [(0, 0, 48, 32), (48, 0, 96, 32), (0, 32, 48, 64), (48, 32, 96, 64)]
+    assert [s.area_px for s in found.segments] == [48 * 32] * 4
+    assert found.segments[0].centroid_xy == (23.5, 15.5)
+    assert all(s.score == pytest.approx(1.0) for s in found.segments)
+
+
+def test_recut_needs_no_features():
+    calls = []
+
+    def counting(image_rgb):
+        calls.append(image_rgb.shape)
+        return mean_color(image_rgb)
+
+    image, _ = quadrants()
+    segmenter = Segmenter(counting)
+    fine = segmenter.segment(image)
+    coarse = segmenter.recut(tau=0.0)
+    assert (len(fine.segments), len(coarse.segments)) == (4, 1)
+    assert np.array_equal(segmenter.recut(tau=0.5).labels, fine.labels)
+    # All four fall apart at tau 0, so there is no cut into two or three.
+    for target, expected in ((3, 1), (4, 4), (9, 4)):
+        segmenter.config = replace(segmenter.config, target_segments=target)
+        assert len(segmenter.recut().segments) == expected
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize('change', [{'tau': 0.9}, {'alpha': 2.0}, {'target_segments': 3}])
+def test_recut_equals_segmenting_anew(change):
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+    segmenter = Segmenter(mean_color)
+    segmenter.segment(image)
+    segmenter.config = replace(SegmenterConfig(), **change)
+    again = Segmenter(mean_color, segmenter.config).segment(image)
+    assert np.array_equal(segmenter.recut().labels, again.labels)
+
+
+def test_small_segments_become_none():
+    labels = np.zeros((4, 5), np.int64)
+    labels[0, 0] = 1
+    labels[2:, 3:] = 2
+    concepts = np.eye(4, dtype=np.float32)  # the last has no pixels
+    found = describe_segments(labels, concepts, min_segment_area=2, tau=0.5)
+    assert [s.area_px for s in found.segments] == [15, 4]
+    assert found.labels.tolist() == [[0, 1, 1, 1, 1], [1] * 5, [1, 1, 1, 2, 2], [1, 1, 1, 2, 2]]
+    assert found.segments[1].box_xyxy == (3, 2, 5, 4)
+    assert describe_segments(labels, concepts, min_segment_area=100, tau=0.5).segments == ()
+
+
+def test_more_than_255_segments_need_16_bits():
+    labels = np.arange(300).reshape(15, 20)
+    found = describe_segments(labels, np.ones((300, 1), np.float32), 0, tau=0.5)
+    assert found.labels.dtype == np.uint16
+    assert np.array_equal(found.labels, labels + 1)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 9), (9, 1), (3, 40)])
+def test_tiny_and_thin_images(shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    found = Segmenter(lambda rgb: FeatureMap(torch.from_numpy(rgb / 255).float(), rgb.shape[:2])).segment(image)
+    assert np.array_equal(found.labels, np.ones(shape))
+    assert found.segments[0].area_px == shape[0] * shape[1]
+
+
+@pytest.mark.parametrize(
+    'image',
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3))],
+)
+def test_bad_image(image):
+    with pytest.raises(ValueError, match=r'image_rgb: expected a uint8 array \[H, W, 3\]'):
+        Segmenter(mean_color).segment(image)
+
+
+def test_a_failed_image_leaves_the_last_one():
+    image, _ = quadrants()
+
+    def extractor(image_rgb):
+        if image_rgb.max() == 0:
+            raise RuntimeError('no features')
+        return mean_color(image_rgb)
+
+    segmenter = Segmenter(extractor)
+    with pytest.raises(RuntimeError, match='expected an image to have been segmented before'):
+        segmenter.recut()
+    before = segmenter.segment(image)
+    with pytest.raises(RuntimeError, match='no features'):
+        segmenter.segment(np.zeros_like(image))
+    assert np.array_equal(segmenter.recut().labels, before.labels)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'tau': 1.5}, r'tau: expected 0\.0 to 1\.0, received 1\.5'),
+        ({'tau': float('nan')}, 'tau: expected a finite number'),
+        ({'alpha': 0.0}, r'alpha: expected 0\.1 to'),
+        ({'min_segment_area': -1}, 'min_segment_area: expected 0 to .* px, received -1'),
+        ({'target_segments': 2.5}, r'target_segments: expected int, received 2\.5 \(float\)'),
+        ({'tau': True}, r'tau: expected float, received True \(bool\)'),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SegmenterConfig(**settings)
