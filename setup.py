@@ -27,7 +27,7 @@ setup(
     entry_points={
         'console_scripts': [
             'diffcut_node = diffcut_ros.node.diffcut_node:main',
-            'diffcut_demo = diffcut_ros.node.demo:main',
+            'diffcut_demo = diffcut_ros.node.demo.main:main',
             'diffcut_benchmark = diffcut_ros.evaluation.benchmark:main',
         ],
     },

@@ -1,0 +1,148 @@
+"""`diffcut_demo`: runs node and virtual camera, shows what comes out and keeps pictures of it."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import mean, median
+from typing import TextIO
+
+import rclpy
+from ament_index_python import get_package_share_directory
+from rclpy.executors import SingleThreadedExecutor
+from rich.console import Console
+
+from diffcut_ros.node.demo.monitor import Monitor
+from diffcut_ros.node.demo.recorder import Recorder
+
+_TAUS = (0.4, 0.8)
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 5.0
+
+
+class DemoError(Exception):
+    """The demo could not be shown; the text says why."""
+
+
+def main() -> int:
+    """Run the demo; return 0, or 1 when it could not be shown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seconds', type=float, default=20.0, help='length, from the first labels on (default 20)')
+    parser.add_argument('--output', type=Path, default=Path('demo_output'), help='folder for pictures and video')
+    args = parser.parse_args()
+    console = Console(highlight=False)
+    # The demo is nobody else's business: no other machine on the network sees its topics.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        run(console, args.seconds, args.output)
+    except (DemoError, OSError) as error:
+        console.print(f'[red]error:[/red] {error}')
+        return 1
+    except KeyboardInterrupt:
+        console.print('interrupted')
+        return 1
+    return 0
+
+
+def run(console: Console, seconds: float, output: Path) -> None:
+    """Show the demo: half the time at one tau, half at the other; its processes end with it.
+
+    Raises:
+        DemoError: when a process ends early, no labels come or tau is refused.
+        OSError: when pictures cannot be written.
+    """
+    started_s = time.monotonic()
+    with ExitStack() as stack:
+        log = stack.enter_context((output / 'node.log').open('w+'))
+        processes = {
+            'node': stack.enter_context(_process('diffcut_node', 'image:=/camera/image_raw', log)),
+            'camera': stack.enter_context(_process('demo.camera', 'image_raw:=/camera/image_raw', log)),
+        }
+        rclpy.init(args=[])
+        stack.callback(rclpy.try_shutdown)
+        monitor = Monitor('/camera/image_raw', '/diffcut', _TAUS[0])
+        executor = SingleThreadedExecutor()
+        executor.add_node(monitor)
+
+        def spin_until(end_s: float) -> None:
+            while (left_s := end_s - time.monotonic()) > 0:
+                executor.spin_once(timeout_sec=left_s)
+                for name, process in processes.items():
+                    if process.poll() is not None:
+                        raise DemoError(f'the {name} ended with code {process.returncode}:\n{_tail(log)}')
+
+        with console.status('Starting the node and a virtual camera ...'):
+            while not monitor.shots:
+                spin_until(time.monotonic() + 0.1)
+                if time.monotonic() - started_s > _START_TIMEOUT_S:
+                    raise DemoError(f'no labels within {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}')
+        console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
+        console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
+        recorder = stack.enter_context(Recorder(output))
+        start_s = time.monotonic()
+        counts = []
+        for tau in _TAUS:
+            if tau != monitor.tau:
+                answer = monitor.set_tau(tau)
+                executor.spin_until_future_complete(answer, timeout_sec=_STOP_TIMEOUT_S)
+                if not (answer.done() and answer.result().results[0].successful):
+                    raise DemoError(f'the node did not take tau {tau}:\n{_tail(log)}')
+                console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
+            end_s = time.monotonic() + seconds / len(_TAUS)
+            counts.append([])
+            while time.monotonic() < end_s:
+                monitor.take_interval()
+                tick_s = time.monotonic()
+                spin_until(min(tick_s + 1.0, end_s))
+                counts[-1] += _print_row(console, monitor, time.monotonic() - tick_s, time.monotonic() - start_s)
+                while monitor.shots:
+                    recorder.add(monitor.shots.popleft())
+        before, after = (median(c) if c else 0 for c in counts)
+    console.print(
+        f'\nSegments per image: {before:.0f} at tau {_TAUS[0]:g}, {after:.0f} at tau {_TAUS[1]:g} (medians).\n'
+        f'Look at {output}/: {", ".join(recorder.names)}; what the node logged: node.log'
+    )
+
+
+def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: float) -> list[int]:
+    """Print what was received in the last `length_s` and return the segment counts."""
+    seen = monitor.take_interval()
+    latency = f'{1000 * mean(seen.latencies_s):4.0f} ms' if seen.latencies_s else '      -'
+    segments = f'{median(seen.segments):.0f}' if seen.segments else '-'
+    console.print(
+        f'{time_s:4.0f} s {seen.images / length_s:5.1f} Hz {seen.outputs / length_s:8.1f} Hz {latency:>9} '
+        f'{segments:>10} {monitor.tau:>6g}'
+    )
+    return seen.segments
+
+
+@contextmanager
+def _process(module: str, remap: str, log: TextIO) -> Iterator[subprocess.Popen]:
+    """Run a node of this package in its own process, which ends with the context."""
+    config = Path(get_package_share_directory('diffcut_ros')) / 'config' / 'demo.yaml'
+    command = [sys.executable, '-m', f'diffcut_ros.node.{module}', '--ros-args', '--params-file', config, '-r', remap]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _tail(log: TextIO) -> str:
+    log.seek(0)
+    return ''.join(log.readlines()[-15:])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What the demo sees of the node: rates, latency, segments and pictures, from its topics alone."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.task import Future
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
+
+from diffcut_ros.node.images import decode_image
+
+# Camera images kept until the overlay of the same stamp arrives.
+_WAITING_IMAGES = 60
+
+
+@dataclass
+class Interval:
+    """What was received since the last call of `Monitor.take_interval`."""
+
+    images: int = 0
+    outputs: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One overlay beside the camera image it was made from, both uint8 [H, W, 3] RGB."""
+
+    stamp_ns: int
+    image_rgb: np.ndarray
+    overlay_rgb: np.ndarray
+    tau: float
+
+
+class Monitor(Node):
+    """Listens to the camera and to the node under test; sets its tau.
+
+    Args:
+        camera_topic: where the images come from.
+        node_name: fully qualified name of the node under test.
+        tau: the tau it started with.
+    """
+
+    def __init__(self, camera_topic: str, node_name: str, tau: float) -> None:
+        super().__init__('demo_monitor')
+        self.tau = self._asked_tau = tau
+        self.shots: deque[Shot] = deque()
+        self._interval = Interval()
+        self._last_stamp_ns = 0
+        self._images: OrderedDict[int, Image] = OrderedDict()
+        self._parameters = AsyncParameterClient(self, node_name)
+        self.create_subscription(Image, camera_topic, self._on_image, qos_profile_sensor_data)
+        self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
+        self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
+
+    def take_interval(self) -> Interval:
+        """Return what was received since the last call."""
+        taken, self._interval = self._interval, Interval()
+        return taken
+
+    def set_tau(self, tau: float) -> Future:
+        """Ask the node's parameter service for another tau."""
+        self._asked_tau = tau
+        answer = self._parameters.set_parameters([Parameter('tau', value=tau)])
+        answer.add_done_callback(lambda _: self._take_asked_tau())
+        return answer
+
+    def _take_asked_tau(self) -> None:
+        self.tau = self._asked_tau
+
+    def _on_image(self, message: Image) -> None:
+        self._interval.images += 1
+        self._images[_stamp_ns(message)] = message
+        if len(self._images) > _WAITING_IMAGES:
+            self._images.popitem(last=False)
+
+    def _on_segments(self, message: Detection2DArray) -> None:
+        self._interval.outputs += 1
+        self._interval.segments.append(len(message.detections))
+        age = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        self._interval.latencies_s.append(age.nanoseconds / 1e9)
+
+    def _on_overlay(self, message: Image) -> None:
+        stamp_ns = _stamp_ns(message)
+        if stamp_ns == self._last_stamp_ns:
+            # The same image again is the first word of the new tau; the service's answer may come later.
+            self._take_asked_tau()
+        self._last_stamp_ns = stamp_ns
+        if stamp_ns in self._images:
+            image_rgb, overlay_rgb = decode_image(self._images[stamp_ns]), decode_image(message)
+            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self.tau))
+
+
+def _stamp_ns(message: Image) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

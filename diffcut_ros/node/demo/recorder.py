@@ -1,0 +1,88 @@
+"""What the demo leaves behind: pictures and a video of camera image and segments side by side."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from diffcut_ros.node.demo.monitor import Shot
+
+_TITLE_PX = 32
+_VIDEO_HZ = 10.0
+_SECONDS_PER_PICTURE = 4.0
+
+
+class Recorder:
+    """Writes `segments.mp4`, a picture every few seconds, and one image before and after a change of tau.
+
+    A context manager: the video is complete when it closes.
+
+    Args:
+        folder: exists already; files of an earlier demo are overwritten.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.names: list[str] = []
+        self._folder = folder
+        self._video: cv2.VideoWriter | None = None
+        self._video_frames = 0
+        self._first_ns = 0
+        self._next_picture_s = _SECONDS_PER_PICTURE / 2
+        self._previous: Shot | None = None
+
+    def __enter__(self) -> 'Recorder':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._video is not None:
+            self._video.release()
+
+    def add(self, shot: Shot) -> None:
+        """Take a shot into the video, and as a picture where one is due.
+
+        Raises:
+            OSError: when a file cannot be written.
+        """
+        picture = np.concatenate([_titled(shot.image_rgb, 'camera'), _segments(shot)], axis=1)
+        if self._video is None:
+            self._first_ns = shot.stamp_ns
+            self._video = self._open_video(picture)
+        time_s = (shot.stamp_ns - self._first_ns) / 1e9
+        # The node's rate varies: frames are repeated so that the video runs at the speed of the camera.
+        while self._video_frames <= time_s * _VIDEO_HZ:
+            self._video.write(picture[:, :, ::-1])
+            self._video_frames += 1
+        before = self._previous
+        if before is not None and before.stamp_ns == shot.stamp_ns and before.tau != shot.tau:
+            row = [_titled(shot.image_rgb, 'camera'), _segments(before), _segments(shot)]
+            self._write('tau_change.png', np.concatenate(row, axis=1))
+        elif time_s >= self._next_picture_s:
+            self._next_picture_s += _SECONDS_PER_PICTURE
+            self._write(f'segments_{time_s:02.0f}s.png', picture)
+        self._previous = shot
+
+    def _open_video(self, picture: np.ndarray) -> cv2.VideoWriter:
+        path = self._folder / 'segments.mp4'
+        size = (picture.shape[1], picture.shape[0])
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), _VIDEO_HZ, size)
+        if not video.isOpened():
+            raise OSError(f'could not write {path}: is the folder writable, and has OpenCV an MPEG-4 encoder?')
+        self.names.append(path.name)
+        return video
+
+    def _write(self, name: str, image_rgb: np.ndarray) -> None:
+        path = self._folder / name
+        if not cv2.imwrite(str(path), image_rgb[:, :, ::-1]):
+            raise OSError(f'could not write {path}: is the folder writable, and the disk not full?')
+        self.names.append(name)
+
+
+def _segments(shot: Shot) -> np.ndarray:
+    return _titled(shot.overlay_rgb, f'segments, tau {shot.tau:g}')
+
+
+def _titled(image_rgb: np.ndarray, title: str) -> np.ndarray:
+    """Return an image with a title in a strip above it, uint8 [H + 32, W, 3]."""
+    strip = np.full((_TITLE_PX, image_rgb.shape[1], 3), 24, np.uint8)
+    cv2.putText(strip, title, (10, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image_rgb])
