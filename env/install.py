@@ -1,0 +1,279 @@
+"""Makes .venv: ROS 2 and everything else at the exact versions of a lock file, vision_msgs, this package.
+
+Three stages, each with a stamp that is written last and compared by content. A stage without a valid stamp starts
+anew, so a set-up that was interrupted anywhere is put right by the next one. Run by env/setup.sh.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import preflight
+import vision_msgs
+from progress import CommandFailedError, Step
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV = ROOT / 'env'
+VENV = ROOT / '.venv'
+STATE = VENV / 'setup'  # choices, stamps, logs: survives when the rest of .venv is made anew
+PYTHON = VENV / 'bin/python'
+SITE_PACKAGES = VENV / f'lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages'
+
+DISTROS = ('jazzy', 'kilted')
+TORCH = 'torch==2.13.0'  # not in the locks: one version has several builds with different dependencies
+STEPS = 5
+PROGRESS = ('--progress-bar', 'raw')  # as lines to read, not as a bar; for the locked pip, older ones refuse it
+
+
+class SetupError(Exception):
+    """What is wrong and what to do next, in one line."""
+
+
+def main() -> None:
+    """Brings .venv up to date."""
+    choices = choose()
+    keys = stage_keys(choices)
+    outdated = [stage for stage in keys if not is_done(stage, keys[stage])]
+    if not outdated:
+        return
+    if problem := preflight.problem():
+        raise SetupError(problem)
+    with only_one_setup() as lock:
+        # Another set-up may have finished while this one waited.
+        if not is_done('packages', keys['packages']):
+            install_packages(choices, keys, lock)
+        if not is_done('vision_msgs', keys['vision_msgs']):
+            install_vision_msgs(keys, lock)
+        if not is_done('diffcut_ros', keys['diffcut_ros']):
+            install_diffcut_ros(keys, lock)
+    print('Ready: .venv/bin/python has rclpy, vision_msgs and diffcut_ros. Next: make demo, make test')
+
+
+def choose() -> dict[str, str]:
+    """What the user chose now, completed by what .venv was made with, completed by the defaults."""
+    held = STATE / 'choices.json'
+    choices = {'ros_distro': 'jazzy', 'torch_pip_args': ''}
+    if held.is_file():
+        choices |= json.loads(held.read_text())
+    elif VENV.exists() or VENV.is_symlink():
+        raise SetupError(f'{VENV} was not made by make setup. Next: move it away, or remove it with make clean')
+    for name in choices:
+        choices[name] = os.environ.get(name.upper()) or choices[name]
+    if choices['ros_distro'] not in DISTROS:
+        raise SetupError(
+            f'ROS_DISTRO is {choices["ros_distro"]!r}, and the Python registry has {" and ".join(DISTROS)}. '
+            'Next: ROS_DISTRO=jazzy make setup, or build in a ROS workspace, see README.md'
+        )
+    return choices
+
+
+def stage_keys(choices: dict[str, str]) -> dict[str, str]:
+    """For each stage in order, everything its result depends on, hashed."""
+    packages = digest(
+        json.dumps(choices, sort_keys=True),
+        TORCH,
+        lock_file(choices),
+        # Scripts name their interpreter by its whole path: neither a moved checkout nor another Python can keep .venv.
+        str(VENV),
+        sys.executable,
+        str(sys.version_info[:2]),
+    )
+    return {
+        'packages': packages,
+        'vision_msgs': digest(packages, *(ENV / f'vision_msgs.{suffix}' for suffix in ('txt', 'cmake', 'py'))),
+        'diffcut_ros': digest(packages, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml'))),
+    }
+
+
+def lock_file(choices: dict[str, str]) -> Path:
+    """The exact versions for the chosen distribution."""
+    return ENV / f'lock-{choices["ros_distro"]}.txt'
+
+
+def digest(*parts: str | Path) -> str:
+    """One hash of texts and of files' contents."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        whole.update(b'\0')
+    return whole.hexdigest()
+
+
+def is_done(stage: str, key: str) -> bool:
+    """Whether this stage was finished with these very inputs."""
+    stamp = STATE / f'{stage}.done'
+    return stamp.is_file() and stamp.read_text() == key
+
+
+@contextmanager
+def only_one_setup() -> Iterator[int]:
+    """Holds a lock, which children inherit: after kill -9, pip may live on and write into .venv for a while."""
+    lock = os.open(ENV, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print('Waiting for another make setup, or what is left of one, in this folder', flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def stage(name: str, key: str) -> Iterator[Path]:
+    """Withdraws the stage's stamp, gives the path of its log, and stamps at the end."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    (STATE / f'{name}.done').unlink(missing_ok=True)
+    log = STATE / f'{name}.log'
+    log.unlink(missing_ok=True)
+    try:
+        yield log
+    except CommandFailedError as error:
+        print(error.tail, file=sys.stderr)
+        raise SetupError(f'{error}; whole output in {log}. Next: {NEXT_STEPS[name]}') from None
+    write(STATE / f'{name}.done', key)
+
+
+NEXT_STEPS = {
+    'packages': 'see the lines above; if the network failed, make setup again, what was downloaded is kept',
+    'vision_msgs': 'see the lines above; then make setup again',
+    'diffcut_ros': 'see the lines above; then make setup again',
+}
+
+
+def write(path: Path, text: str) -> None:
+    """Writes all of a file or nothing."""
+    part = path.with_suffix('.part')
+    part.write_text(text)
+    part.replace(path)
+
+
+def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -> None:
+    """An empty virtual environment, then the locked packages, then PyTorch."""
+    versions = lock_file(choices)
+    with stage('packages', keys['packages']) as log:
+        # First of all, so that a set-up interrupted here continues with the same choices.
+        write(STATE / 'choices.json', json.dumps(choices))
+        step = Step(f'[1/{STEPS}] Virtual environment, Python {sys.version.split()[0]}')
+        remove(path for path in VENV.iterdir() if path != STATE)
+        step.run([sys.executable, '-m', 'venv', VENV], log, keep_open=(lock,))
+        pip_version = next(line for line in versions.read_text().splitlines() if line.startswith('pip=='))
+        step.run(pip('install', pip_version), log, keep_open=(lock,))
+        step.end()
+
+        total = sum('==' in line for line in versions.read_text().splitlines())
+        step = Step(f'[2/{STEPS}] ROS 2 {choices["ros_distro"]} and Python packages')
+        step.run(pip('install', *PROGRESS, '--no-deps', '-r', versions), log, PipNotes(total), keep_open=(lock,))
+        step.end()
+
+        build = choices['torch_pip_args'] or 'default build, several GB with CUDA; TORCH_PIP_ARGS chooses another'
+        step = Step(f'[3/{STEPS}] {TORCH} ({build})')
+        # The lock constrains what torch shares with other packages; what only its build needs, its build pins.
+        torch = pip('install', *PROGRESS, '-c', versions, *choices['torch_pip_args'].split(), TORCH)
+        step.run(torch, log, PipNotes(), keep_open=(lock,))
+        # Found by ament tools as a sourced ROS distribution would be. The name sorts before the wheels' own .pth file,
+        # which replaces the process.
+        write(
+            SITE_PACKAGES / 'ament_prefix.pth',
+            "import os, sys; os.environ['AMENT_PREFIX_PATH'] = os.environ.get('AMENT_PREFIX_PATH') or sys.prefix\n",
+        )
+        step.end()
+
+
+def pip(command: str, *arguments: str | Path) -> list[str | Path]:
+    """A pip command line for .venv; without compiling, because most modules of torch and ROS are never imported."""
+    return [PYTHON, '-m', 'pip', '--disable-pip-version-check', '--no-input', command, '--no-compile', *arguments]
+
+
+class PipNotes:
+    """Makes short notes of what pip prints: which package, how much of it."""
+
+    def __init__(self, total: int | None = None):
+        self._total = total
+        self._count = 0
+        self._name = ''
+
+    def __call__(self, line: str) -> str | None:
+        """The note for one line, or None."""
+        word, _, rest = line.strip().partition(' ')
+        if word in ('Collecting', 'Processing'):
+            self._count += 1
+            self._name = rest.split()[0].rpartition('/')[2]
+            return self._counted()
+        if word == 'Progress' and ' of ' in rest:
+            done, of = (int(number) / 1e6 for number in rest.split(' of '))
+            return f'{self._counted()}, {done:.0f} of {of:.0f} MB'
+        if word == 'Installing':
+            return 'unpacking'
+        return None
+
+    def _counted(self) -> str:
+        return f'{self._count} of {self._total}: {self._name}' if self._total else self._name
+
+
+def install_vision_msgs(keys: dict[str, str], lock: int) -> None:
+    """The message package, generated and compiled."""
+    with stage('vision_msgs', keys['vision_msgs']) as log:
+        step = Step(f'[4/{STEPS}] vision_msgs, generated and compiled')
+        for pattern in (
+            'include/vision_msgs',
+            'lib/libvision_msgs__*',
+            'lib/python*/site-packages/vision_msgs*',
+            'share/vision_msgs',
+            'share/ament_index/resource_index/*/vision_msgs',
+        ):
+            remove(VENV.glob(pattern))
+        for command in vision_msgs.commands(ENV / 'vision_msgs.txt', STATE / 'vision_msgs', VENV, SITE_PACKAGES):
+            step.run(command, log, note_of_ninja, vision_msgs.environment(VENV), keep_open=(lock,))
+        step.end()
+
+
+def note_of_ninja(line: str) -> str | None:
+    """Of "[57/103] Building ...", the count."""
+    return line[1:].partition(']')[0].replace('/', ' of ') if line.startswith('[') else None
+
+
+def install_diffcut_ros(keys: dict[str, str], lock: int) -> None:
+    """This package in place: code, launch and config files are the checkout's own, as with --symlink-install."""
+    with stage('diffcut_ros', keys['diffcut_ros']) as log:
+        step = Step(f'[5/{STEPS}] diffcut_ros, in place')
+        share = VENV / 'share/diffcut_ros'
+        # Removed by hand: after an interruption pip knows only half of it, and it must not follow the links.
+        for pattern in ('bin/diffcut_*', 'lib/python*/site-packages/*iffcut_ros*', 'share/diffcut_ros'):
+            remove(VENV.glob(pattern))
+        step.run(pip('install', '--no-deps', '--no-build-isolation', '--editable', ROOT), log, keep_open=(lock,))
+        share.mkdir()
+        for name in ('package.xml', 'launch', 'config'):
+            (share / name).symlink_to(ROOT / name)
+        marker = VENV / 'share/ament_index/resource_index/packages/diffcut_ros'
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        step.run([PYTHON, '-c', 'import rclpy, vision_msgs.msg, diffcut_ros'], log, env={})
+        step.end()
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes files, links and folders."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except SetupError as error:
+        print(f'make setup: {error}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print('\nmake setup: interrupted; the next make setup goes on from here', file=sys.stderr)
+        sys.exit(130)

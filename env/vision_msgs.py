@@ -1,0 +1,58 @@
+"""Generates the ROS package vision_msgs from its field lists, and says how to build it into a virtual environment."""
+
+import os
+import shutil
+from pathlib import Path
+
+PACKAGE_XML = """\
+<package format="3">
+  <name>vision_msgs</name>
+  <version>4.1.0</version>
+  <description>Generated from field lists, for an environment without the released package.</description>
+  <maintainer email="maintainers@diffcut-ros.example">diffcut_ros maintainers</maintainer>
+  <license>Apache-2.0</license>
+  <buildtool_depend>ament_cmake</buildtool_depend>
+  <buildtool_depend>rosidl_default_generators</buildtool_depend>
+  <depend>geometry_msgs</depend>
+  <depend>std_msgs</depend>
+  <exec_depend>rosidl_default_runtime</exec_depend>
+  <member_of_group>rosidl_interface_packages</member_of_group>
+  <export>
+    <build_type>ament_cmake</build_type>
+  </export>
+</package>
+"""
+
+
+def messages(field_lists: Path) -> dict[str, list[str]]:
+    """Message name -> its fields, each "type name", in order. Lines look like `Point2D: float64 x | float64 y`."""
+    lines = (line.partition('#')[0].strip() for line in field_lists.read_text().splitlines())
+    named = (line.partition(':') for line in lines if line)
+    return {name: [field.strip() for field in fields.split('|')] for name, _, fields in named}
+
+
+def commands(field_lists: Path, folder: Path, venv: Path, site_packages: Path) -> list[list[str | Path]]:
+    """Writes the package's source into `folder`, made anew; returns the commands that build and install it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / 'source/msg').mkdir(parents=True)
+    (folder / 'source/package.xml').write_text(PACKAGE_XML)
+    shutil.copy(field_lists.with_suffix('.cmake'), folder / 'source/CMakeLists.txt')
+    for name, fields in messages(field_lists).items():
+        (folder / f'source/msg/{name}.msg').write_text('\n'.join([*fields, '']))
+    cmake = venv / 'bin/cmake'
+    configure = [
+        *(cmake, '-S', folder / 'source', '-B', folder / 'build', '-G', 'Ninja'),
+        '-DBUILD_TESTING=OFF',
+        '-DCMAKE_BUILD_TYPE=Release',
+        f'-DCMAKE_INSTALL_PREFIX={venv}',
+        f'-DCMAKE_PREFIX_PATH={venv}',
+        f'-DPython3_EXECUTABLE={venv / "bin/python"}',
+        # Stated, because some distributions' Python names a folder of their own.
+        f'-DPYTHON_INSTALL_DIR={site_packages.relative_to(venv)}',
+    ]
+    return [configure, [cmake, '--build', folder / 'build'], [cmake, '--install', folder / 'build']]
+
+
+def environment(venv: Path) -> dict[str, str]:
+    """The environment for these commands: the generators find Python, Ninja and ROS in the virtual environment."""
+    return os.environ | {'PATH': f'{venv / "bin"}:{os.environ["PATH"]}', 'AMENT_PREFIX_PATH': str(venv)}
