@@ -199,7 +199,7 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
 
 
 def pip(command: str, *arguments: str | Path) -> list[str | Path]:
-    """A pip command line for .venv. It does not compile: most of torch is never imported, and CHECK sees to the rest."""
+    """A pip command line for .venv, without compiling: most of torch is never imported, and CHECK sees to the rest."""
     return [PYTHON, '-m', 'pip', '--disable-pip-version-check', '--no-input', command, '--no-compile', *arguments]
 
 
