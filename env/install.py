@@ -132,7 +132,8 @@ def only_one_setup() -> Iterator[int]:
 def stage(name: str, key: str) -> Iterator[Path]:
     """Withdraws the stage's stamp, gives the path of its log, and stamps at the end."""
     STATE.mkdir(parents=True, exist_ok=True)
-    (STATE / f'{name}.done').unlink(missing_ok=True)
+    # The first stage empties .venv, and with it what the later ones did.
+    remove(STATE.glob('*.done' if name == 'packages' else f'{name}.done'))
     log = STATE / f'{name}.log'
     log.unlink(missing_ok=True)
     try:

@@ -40,6 +40,18 @@ def test_a_stage_that_starts_again_and_breaks_off_is_not_done(install):
     assert not install.is_done('packages', 'key')
 
 
+def test_the_first_stage_undoes_the_later_ones_and_these_undo_only_themselves(install):
+    for name in ('packages', 'vision_msgs', 'diffcut_ros'):
+        with install.stage(name, 'key'):
+            pass
+    with install.stage('vision_msgs', 'key'):
+        assert install.is_done('packages', 'key')
+        assert install.is_done('diffcut_ros', 'key')
+    with install.stage('packages', 'key'):
+        assert not install.is_done('vision_msgs', 'key')
+        assert not install.is_done('diffcut_ros', 'key')
+
+
 def test_choices_now_beat_those_held_which_beat_the_defaults(install, monkeypatch):
     assert install.choose() == {'ros_distro': 'jazzy', 'torch_pip_args': ''}
     install.STATE.mkdir(parents=True)
