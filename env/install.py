@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import preflight
-import vision_msgs
+import vision_msgs_build
 from progress import CommandFailedError, Step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,9 @@ def stage_keys(choices: dict[str, str]) -> dict[str, str]:
     )
     return {
         'packages': packages,
-        'vision_msgs': digest(packages, *(ENV / f'vision_msgs.{suffix}' for suffix in ('txt', 'cmake', 'py'))),
+        'vision_msgs': digest(
+            packages, *(ENV / name for name in ('vision_msgs.txt', 'vision_msgs.cmake', 'vision_msgs_build.py'))
+        ),
         'diffcut_ros': digest(packages, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml'))),
     }
 
@@ -130,7 +132,8 @@ def only_one_setup() -> Iterator[int]:
 def stage(name: str, key: str) -> Iterator[Path]:
     """Withdraws the stage's stamp, gives the path of its log, and stamps at the end."""
     STATE.mkdir(parents=True, exist_ok=True)
-    (STATE / f'{name}.done').unlink(missing_ok=True)
+    # The first stage empties .venv, and with it what the later ones did.
+    remove(STATE.glob('*.done' if name == 'packages' else f'{name}.done'))
     log = STATE / f'{name}.log'
     log.unlink(missing_ok=True)
     try:
@@ -140,6 +143,15 @@ def stage(name: str, key: str) -> Iterator[Path]:
         raise SetupError(f'{error}; whole output in {log}. Next: {NEXT_STEPS[name]}') from None
     write(STATE / f'{name}.done', key)
 
+
+# Run in an empty environment: loads the compiled messages, and writes the bytecode of what `make demo` imports first.
+CHECK = """
+import cv2, diffcut_ros, rich.live, scipy.sparse, skimage.segmentation, torch
+from rclpy.type_support import check_for_type_support
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+for message in (Detection2DArray, Detection3DArray, LabelInfo):
+    check_for_type_support(message)
+"""
 
 NEXT_STEPS = {
     'packages': 'see the lines above; if the network failed, make setup again, what was downloaded is kept',
@@ -188,7 +200,7 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
 
 
 def pip(command: str, *arguments: str | Path) -> list[str | Path]:
-    """A pip command line for .venv; without compiling, because most modules of torch and ROS are never imported."""
+    """A pip command line for .venv, without compiling: most of torch is never imported, and CHECK sees to the rest."""
     return [PYTHON, '-m', 'pip', '--disable-pip-version-check', '--no-input', command, '--no-compile', *arguments]
 
 
@@ -230,8 +242,8 @@ def install_vision_msgs(keys: dict[str, str], lock: int) -> None:
             'share/ament_index/resource_index/*/vision_msgs',
         ):
             remove(VENV.glob(pattern))
-        for command in vision_msgs.commands(ENV / 'vision_msgs.txt', STATE / 'vision_msgs', VENV, SITE_PACKAGES):
-            step.run(command, log, note_of_ninja, vision_msgs.environment(VENV), keep_open=(lock,))
+        for command in vision_msgs_build.commands(ENV / 'vision_msgs.txt', STATE / 'vision_msgs', VENV, SITE_PACKAGES):
+            step.run(command, log, note_of_ninja, vision_msgs_build.environment(VENV), keep_open=(lock,))
         step.end()
 
 
@@ -255,7 +267,7 @@ def install_diffcut_ros(keys: dict[str, str], lock: int) -> None:
         marker = VENV / 'share/ament_index/resource_index/packages/diffcut_ros'
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        step.run([PYTHON, '-c', 'import rclpy, vision_msgs.msg, diffcut_ros'], log, env={})
+        step.run([PYTHON, '-c', CHECK], log, env={})
         step.end()
 
 

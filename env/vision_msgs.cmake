@@ -1,4 +1,4 @@
-# Compiles the messages of vision_msgs.txt; becomes the CMakeLists.txt of the package that vision_msgs.py generates.
+# Compiles the messages of vision_msgs.txt; becomes the CMakeLists.txt of the package that vision_msgs_build.py generates.
 cmake_minimum_required(VERSION 3.21)
 project(vision_msgs)
 
