@@ -1,6 +1,7 @@
 """`diffcut_benchmark`: one command per question about quality or speed."""
 
 import argparse
+import sys
 
 from diffcut_ros.evaluation import bsds
 
@@ -24,3 +25,7 @@ def main() -> int:
     except ValueError as error:
         parser.exit(2, f'error: {error}\n')
     return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
