@@ -49,7 +49,7 @@ class Monitor(Node):
 
     def __init__(self, camera_topic: str, node_name: str, tau: float) -> None:
         super().__init__('demo_monitor')
-        self.tau = self._asked_tau = tau
+        self.tau = self._shown_tau = tau
         self.shots: deque[Shot] = deque()
         self._interval = Interval()
         self._last_stamp_ns = 0
@@ -66,13 +66,8 @@ class Monitor(Node):
 
     def set_tau(self, tau: float) -> Future:
         """Ask the node's parameter service for another tau."""
-        self._asked_tau = tau
-        answer = self._parameters.set_parameters([Parameter('tau', value=tau)])
-        answer.add_done_callback(lambda _: self._take_asked_tau())
-        return answer
-
-    def _take_asked_tau(self) -> None:
-        self.tau = self._asked_tau
+        self.tau = tau
+        return self._parameters.set_parameters([Parameter('tau', value=tau)])
 
     def _on_image(self, message: Image) -> None:
         self._interval.images += 1
@@ -89,12 +84,12 @@ class Monitor(Node):
     def _on_overlay(self, message: Image) -> None:
         stamp_ns = _stamp_ns(message)
         if stamp_ns == self._last_stamp_ns:
-            # The same image again is the first word of the new tau; the service's answer may come later.
-            self._take_asked_tau()
+            # The same image again is the first at the new tau; others may still come at the old one until then.
+            self._shown_tau = self.tau
         self._last_stamp_ns = stamp_ns
         if stamp_ns in self._images:
             image_rgb, overlay_rgb = decode_image(self._images[stamp_ns]), decode_image(message)
-            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self.tau))
+            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self._shown_tau))
 
 
 def _stamp_ns(message: Image) -> int:
