@@ -88,10 +88,11 @@ class Segmenter:
                 f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, '
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
+        config = self.config  # one image, one set of settings, whenever they are replaced
         feature_map = self.extractor(image_rgb)
         self._affinity = self._tree = None
         self._feature_map = feature_map
-        return self._cut(self.config)
+        return self._cut(config)
 
     @torch.inference_mode()
     def recut(self, tau: float | None = None) -> Segmentation:

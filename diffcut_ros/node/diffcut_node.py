@@ -27,7 +27,8 @@ from diffcut_ros.node.worker import LatestFrameWorker
 
 # Only the newest image counts: a longer queue would only age.
 _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# Deeper: an image and its cut at a new tau may follow each other within a millisecond.
+_OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 # An error that repeats is logged again after this time; a different one at once.

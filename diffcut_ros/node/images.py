@@ -49,7 +49,7 @@ def check_image(message: Image) -> None:
 
 
 def decode_image(message: Image) -> np.ndarray:
-    """Return an image message as uint8 [H, W, 3] RGB, contiguous; 16-bit values keep their upper byte.
+    """Return an image message as uint8 [H, W, 3] RGB, contiguous; 16-bit values are scaled to 8 bits.
 
     Raises:
         ValueError: see `check_image`.

@@ -3,12 +3,12 @@ import pytest
 import torch
 from skimage import data
 from skimage.transform import resize
-from support import reference
-from support.scenes import same_partition, two_cliques
 
 from diffcut_ros.core import affinity_matrix, recursive_ncut
 from diffcut_ros.core.ncut import best_split
 from diffcut_ros.evaluation.metrics import contingency_table, rand_index
+from support import reference
+from support.scenes import same_partition, two_cliques
 
 
 def photograph_graph(name: str, size: int) -> torch.Tensor:

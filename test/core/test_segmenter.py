@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.scenes import quadrants, same_partition
 
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig
 from diffcut_ros.core.segmenter import describe_segments
+from support.scenes import quadrants, same_partition
 
 
 def mean_color(image_rgb: np.ndarray, cell: int = 4) -> FeatureMap:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from support.scenes import two_cliques
 
 from diffcut_ros.core import affinity_matrix, recursive_ncut
+from support.scenes import two_cliques
 
 
 def random_tree(tau: float):

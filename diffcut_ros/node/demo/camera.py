@@ -5,7 +5,6 @@ import time
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -23,7 +22,7 @@ class VirtualCameraNode(Node):
         self._size_hw = (self.declare_parameter('height', 480).value, self.declare_parameter('width', 640).value)
         rate_hz = self.declare_parameter('rate_hz', 15.0).value
         self._photographs = [load_photograph(name) for name in names]
-        self._publisher = self.create_publisher(Image, 'image_raw', qos_profile_sensor_data)
+        self._publisher = self.create_publisher(Image, 'image_raw', 5)
         self._start_s = time.monotonic()
         self.create_timer(1 / rate_hz, self._publish)
 

@@ -7,7 +7,6 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from rclpy.time import Time
 from sensor_msgs.msg import Image
@@ -56,7 +55,7 @@ class Monitor(Node):
         self._last_stamp_ns = 0
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._parameters = AsyncParameterClient(self, node_name)
-        self.create_subscription(Image, camera_topic, self._on_image, qos_profile_sensor_data)
+        self.create_subscription(Image, camera_topic, self._on_image, 10)
         self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
         self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
 

@@ -1,0 +1,139 @@
+"""`diffcut_benchmark bsds`: agreement with people on BSDS500, over all taus, beside baselines.
+
+A method gives each image one segmentation per setting (tau for DiffCut, grid points for the baselines). ODS is the mean
+score over the images at the single setting that is best for the data set; OIS takes the best setting of each image.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy.io
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from diffcut_ros.core import Segmenter, SegmenterConfig
+from diffcut_ros.evaluation.baselines import Setting, felzenszwalb_settings, slic_ncut_settings
+from diffcut_ros.evaluation.metrics import contingency_table, covering, rand_index
+from diffcut_ros.features import BACKENDS, create_extractor
+
+# Taus that a segmentation is computed for; a finer grid changes the scores in the fourth decimal.
+TAUS = np.round(np.arange(0.04, 1.0, 0.02), 2)
+# scores of one image: float [S, 3], for each setting covering, Rand index, number of segments
+COVERING, RAND_INDEX, SEGMENTS = range(3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument('root', type=Path, help='folder with images/*.jpg and groundTruth/*.mat')
+    parser.add_argument('--backend', default='color', choices=list(BACKENDS))
+    parser.add_argument('--alpha', type=float, default=SegmenterConfig.alpha)
+    parser.add_argument('--methods', nargs='+', default=list(_METHODS), choices=list(_METHODS))
+    parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N images')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), metavar='N', help='parallel processes')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the benchmark and print its table."""
+    paths = image_paths(args.root)[: args.limit]
+    table = Table(title=f'BSDS500: {len(paths)} images, backend {args.backend}, alpha {args.alpha}')
+    for column in ('method', 'covering ODS', 'OIS', 'PRI ODS', 'OIS', 'segments', 'single setting of covering ODS'):
+        table.add_column(column)
+    with Progress(transient=True) as progress, ProcessPoolExecutor(args.jobs, initializer=_single_thread) as pool:
+        for method in args.methods:
+            names, score = _METHODS[method](args)
+            scores = pool.map(score, paths)
+            table.add_row(
+                method, *summary(names, np.stack(list(progress.track(scores, len(paths), description=method))))
+            )
+    Console().print(table)
+
+
+def summary(names: list[str], scores: np.ndarray) -> list[str]:
+    """Return a method's row: covering ODS and OIS, PRI ODS and OIS, segments and setting at the ODS of covering.
+
+    Args:
+        names: the S settings.
+        scores: float [images, S, 3].
+    """
+    mean = scores.mean(0)
+    best = int(mean[:, COVERING].argmax())
+    figures = [
+        mean[best, COVERING],
+        scores[:, :, COVERING].max(1).mean(),
+        mean[:, RAND_INDEX].max(),
+        scores[:, :, RAND_INDEX].max(1).mean(),
+    ]
+    return [*(f'{figure:.3f}' for figure in figures), f'{np.median(scores[:, best, SEGMENTS]):.0f}', names[best]]
+
+
+def image_paths(root: Path) -> list[Path]:
+    """Return the images of a data set that have a ground truth, sorted.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    paths = sorted(p for p in (root / 'images').glob('*.jpg') if _truth_path(p).exists())
+    if not paths:
+        raise ValueError(f'{root}: expected images/NAME.jpg and groundTruth/NAME.mat as BSDS500 has them, found none')
+    return paths
+
+
+def load(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return an image, uint8 [H, W, 3] RGB, and its human segmentations, int [H, W] each."""
+    truth = scipy.io.loadmat(_truth_path(path))['groundTruth'][0]
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), [t['Segmentation'][0, 0] for t in truth]
+
+
+def score_diffcut(path: Path, backend: str, alpha: float) -> np.ndarray:
+    """Score one image at all `TAUS`, cut from one hierarchy; returns float [S, 3]."""
+    image_rgb, truths = load(path)
+    segmenter = Segmenter(create_extractor(backend, device='cpu'), SegmenterConfig(tau=TAUS[-1], alpha=alpha))
+    segmenter.segment(image_rgb)
+    return np.array([score(segmenter.recut(tau).labels, truths) for tau in TAUS.tolist()])
+
+
+def score_settings(path: Path, settings: list[Setting]) -> np.ndarray:
+    """Score one image with each setting of a baseline; returns float [S, 3]."""
+    image_rgb, truths = load(path)
+    return np.array([score(segment(image_rgb), truths) for _, segment in settings])
+
+
+def score(labels: np.ndarray, truths: list[np.ndarray]) -> tuple[float, float, float]:
+    """Return covering, Rand index (both averaged over the people) and the number of segments."""
+    tables = [contingency_table(truth, labels) for truth in truths]
+    count = len(np.unique(labels))
+    return float(np.mean([covering(t) for t in tables])), float(np.mean([rand_index(t) for t in tables])), count
+
+
+def _diffcut(args: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:
+    return [f'tau {tau:g}' for tau in TAUS], partial(score_diffcut, backend=args.backend, alpha=args.alpha)
+
+
+def _baseline(settings: list[Setting], _: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:
+    return [name for name, _ in settings], partial(score_settings, settings=settings)
+
+
+# name -> function from the command's options to the names of the settings and the function that scores an image
+_METHODS = {
+    'diffcut': _diffcut,
+    'felzenszwalb': partial(_baseline, felzenszwalb_settings()),
+    'slic_ncut': partial(_baseline, slic_ncut_settings()),
+}
+
+
+def _single_thread() -> None:
+    # Images are spread over the cores; threads within an image would only get in their way.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _truth_path(image: Path) -> Path:
+    return image.parents[1] / 'groundTruth' / f'{image.stem}.mat'

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from diffcut_ros.media.overlay import draw_overlay, segment_colors
+from support.scenes import quadrants
+
+
+def test_colors_are_distinct_and_the_same_whatever_the_count():
+    colors = segment_colors(40)
+    assert colors[0].tolist() == [0, 0, 0]
+    assert len(np.unique(colors, axis=0)) == 41
+    assert np.array_equal(segment_colors(5), colors[:6])
+
+
+def test_blends_borders_and_none():
+    image, labels = quadrants(8, 8)
+    labels = labels.astype(np.uint8)  # 0 = none is the upper left quadrant
+    drawn = draw_overlay(image, labels, opacity=0.5)
+    assert np.array_equal(drawn[:4, :4], image[:4, :4])
+    assert (drawn[:4, 4] == 255).all()
+    expected = (image[6, 6].astype(float) + segment_colors(3)[3]) / 2
+    assert np.abs(drawn[6, 6] - expected).max() <= 1
+
+
+def test_opacity_zero_leaves_the_image_but_for_borders():
+    image, labels = quadrants(8, 8)
+    drawn = draw_overlay(image, (labels + 1).astype(np.uint8), opacity=0.0)
+    changed = (drawn != image).any(2)
+    assert not changed[:4, :4].any()
+    assert not changed[5:, 5:].any()
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r'labels: expected the image size \(4, 4\), received \(2, 2\)'):
+        draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.uint8))

@@ -1,0 +1,93 @@
+"""Real nodes in their own processes, on a ROS domain that nobody else uses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.context import Context
+
+from support.domain import free_domain
+from support.peer import Peer
+
+
+class NodeProcess:
+    """A process under test and what it logged."""
+
+    def __init__(self, process: subprocess.Popen, log_path: Path) -> None:
+        self.process, self._log_path = process, log_path
+
+    @property
+    def log(self) -> str:
+        """All output so far, stdout and stderr."""
+        return self._log_path.read_text()
+
+    def wait_for_log(self, text: str, timeout_s: float = 20.0) -> None:
+        """Wait until the log holds a text, or fail."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log:
+            assert time.monotonic() < deadline, f'{text!r} not logged within {timeout_s} s:\n{self.log}'
+            assert self.process.poll() is None, f'ended with {self.process.returncode}:\n{self.log}'
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope='session')
+def start_node(tmp_path_factory):
+    """Function that runs the node with ROS arguments in its own process; a context manager that yields NodeProcess."""
+
+    @contextmanager
+    def start(domain: int, *ros_args: str):
+        log_path = tmp_path_factory.mktemp('node') / 'log.txt'
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+        command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', *ros_args]
+        with log_path.open('w') as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield NodeProcess(process, log_path)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    return start
+
+
+@pytest.fixture(scope='session')
+def connect():
+    """Function that makes a `Peer` on a domain; a context manager."""
+
+    @contextmanager
+    def peer(domain: int, name: str = 'peer'):
+        previous = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        context = Context()
+        rclpy.init(context=context, domain_id=domain)
+        made = Peer(name, context)
+        try:
+            yield made
+        finally:
+            made.close()
+            rclpy.shutdown(context=context)
+            if previous is None:
+                del os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE']
+            else:
+                os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = previous
+
+    return peer
+
+
+@pytest.fixture(scope='module')
+def running(start_node, connect):
+    """A node with default parameters and a peer that talks to it, for a whole file: (NodeProcess, Peer, domain)."""
+    domain = free_domain()
+    with start_node(domain, '-p', 'rate_hz:=0.0') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images on /image')
+        yield node, peer, domain

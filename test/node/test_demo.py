@@ -1,0 +1,67 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import cv2
+import pytest
+
+from support.domain import free_domain
+
+COMMAND = [sys.executable, '-m', 'diffcut_ros.node.demo.main']
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, 'ROS_DOMAIN_ID': str(free_domain()), 'COLUMNS': '100'}
+
+
+def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
+    command = [*COMMAND, '--seconds', '8', '--output', str(tmp_path / 'out')]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r'First labels after [\d.]+ s', done.stdout)
+    rows = re.findall(r'^ +(\d+) s +([\d.]+) Hz +([\d.]+) Hz +\S+(?: ms)? +(\S+) +([\d.]+)$', done.stdout, re.MULTILINE)
+    assert len(rows) >= 6
+    assert {tau for *_, tau in rows} == {'0.4', '0.8'}
+    before, after = map(int, re.search(r'Segments per image: (\d+) .* (\d+) at tau 0.8', done.stdout).groups())
+    assert 1 <= before < after
+    names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert {'segments.mp4', 'tau_change.png', 'node.log'} <= names
+    assert any(re.fullmatch(r'segments_\d\ds\.png', name) for name in names)
+    assert cv2.imread(str(tmp_path / 'out' / 'tau_change.png')).shape == (480 + 32, 3 * 640, 3)
+    video = cv2.VideoCapture(str(tmp_path / 'out' / 'segments.mp4'))
+    # Ten frames a second, up to the last image that was segmented.
+    assert 40 <= video.get(cv2.CAP_PROP_FRAME_COUNT) <= 85
+    assert video.read()[1].shape == (480 + 32, 2 * 640, 3)
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(line)
+        for line in subprocess.run(['ps', '-o', 'pid=', '--ppid', str(pid)], capture_output=True).stdout.split()
+    ]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_its_processes_end_with_it(tmp_path, number):
+    demo = subprocess.Popen([*COMMAND, '--output', str(tmp_path)], env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        while 'First labels' not in (line := demo.stdout.readline()):
+            assert line, 'the demo ended early'
+        started = children(demo.pid)
+        assert len(started) == 2
+        demo.send_signal(number)
+        demo.communicate(timeout=20)
+        assert not any(os.path.exists(f'/proc/{pid}') for pid in started)
+    finally:
+        demo.kill()
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / 'file').touch()
+    command = [*COMMAND, '--output', str(tmp_path / 'file' / 'out')]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert 'error:' in done.stdout
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,45 @@
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffcut_ros.node.images import encode_image
+from support.domain import free_domain
+
+CONFIG = Path(__file__).parents[2] / 'config'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_with_code_0(start_node, connect, number):
+    domain = free_domain()
+    with start_node(domain) as node, connect(domain) as peer:
+        peer.segment(np.zeros((480, 640, 3), np.uint8))
+        node.process.send_signal(number)
+        assert node.process.wait(5) == 0
+        assert 'Traceback' not in node.log
+
+
+def test_says_where_it_waits_when_no_image_comes(start_node):
+    with start_node(free_domain(), '-r', 'image:=/nowhere') as node:
+        node.wait_for_log('no image in 5 s on /nowhere (0 publishers)')
+
+
+@pytest.mark.parametrize('path', sorted(CONFIG.glob('*.yaml')), ids=lambda p: p.name)
+def test_parameter_files_load(start_node, path):
+    with start_node(free_domain(), '--params-file', str(path)) as node:
+        node.wait_for_log('waiting for images on /image')
+
+
+def test_rate_hz_goes_by_the_stamps(start_node, connect):
+    domain = free_domain()
+    image = np.zeros((8, 8, 3), np.uint8)
+    with start_node(domain, '-p', 'rate_hz:=0.25') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.segment(image)
+        early = [peer.header() for _ in range(3)]  # the stamps are a second apart, and four are asked for
+        for header in early:
+            peer.publish(encode_image(image, 'rgb8', header))
+            peer.spin_until(lambda: False, 0.2)
+        peer.segment(image)
+        assert not any(any(peer.outputs(header).values()) for header in early)

@@ -1,0 +1,72 @@
+import pytest
+from rcl_interfaces.msg import ParameterType
+
+from diffcut_ros.core import SegmenterConfig
+from diffcut_ros.core.parameters import parameters
+from diffcut_ros.features import BACKENDS
+from diffcut_ros.features.registry import config_type
+from diffcut_ros.node.config import NodeConfig
+from support.domain import free_domain
+
+SPECS = [('', NodeConfig), ('', SegmenterConfig), *((f'{name}.', config_type(name)) for name in BACKENDS)]
+TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+}
+
+
+@pytest.mark.parametrize(('prefix', 'config'), SPECS)
+def test_every_setting_is_declared_with_description_and_range(running, prefix, config):
+    _, peer, _ = running
+    for name, (field, info) in parameters(config).items():
+        (descriptor,) = peer.describe(prefix + name)
+        assert descriptor.description == info.description
+        assert descriptor.type == TYPES[field.type]
+        assert descriptor.read_only is not info.dynamic
+        for bounds in [*descriptor.floating_point_range, *descriptor.integer_range]:
+            assert (bounds.from_value, bounds.to_value) == (info.minimum, info.maximum)
+        if field.type is not str and field.type is not bool:
+            assert len(descriptor.floating_point_range) + len(descriptor.integer_range) == 1
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'tau': 1.5}, ['tau', '1.5', '0.0', '1.0']),
+        ({'tau': float('nan')}, ['tau', 'nan']),
+        ({'min_segment_area': -1}, ['min_segment_area', '-1', '0']),
+        ({'rate_hz': 'fast'}, ['DOUBLE', 'STRING']),
+        ({'backend': 'color'}, ['backend', 'read-only']),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
+    result = running[1].set(**change)
+    assert not result.successful
+    for word in reason:
+        assert word in result.reason
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['-p', 'backend:=magic'], "parameter backend: expected one of color, received 'magic'"),
+        (['-p', 'tau:=2.0'], 'parameter tau: expected 0.0 to 1.0, received 2.0'),
+        (['-p', 'tau:=high'], "parameter tau: expected float, received 'high' (str)"),
+        (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, rate_hz'),
+        (['-p', 'device:=tpu9'], "device: expected auto or one of cpu, received 'tpu9'"),
+        (['-p', 'color.cells:=0'], 'parameter color.cells: expected'),
+    ],
+)
+def test_bad_parameters_end_the_start_with_one_line(start_node, arguments, message):
+    with start_node(free_domain(), *arguments) as node:
+        assert node.process.wait(30) == 2
+        assert 'Traceback' not in node.log
+        (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
+        assert message in line
+
+
+def test_a_whole_number_will_do_for_a_float(start_node):
+    with start_node(free_domain(), '-p', 'tau:=1') as node:
+        node.wait_for_log('tau 1.0')

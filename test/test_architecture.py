@@ -1,0 +1,68 @@
+"""The arrows of the design: core <- media, features <- node, replay, evaluation; rclpy in node alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'diffcut_ros'
+MAY_IMPORT = {
+    'core': set(),
+    'media': {'core'},
+    'features': {'core'},
+    'node': {'core', 'media', 'features'},
+    'replay': {'core', 'media', 'features'},
+    'evaluation': {'core', 'media', 'features'},
+}
+ROS = {
+    'ament_index_python',
+    'cv_bridge',
+    'message_filters',
+    'rcl_interfaces',
+    'rclpy',
+    'sensor_msgs',
+    'std_msgs',
+    'vision_msgs',
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names of all modules a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            names.add(node.module)
+    return names
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob('*.py') if path.parent != PACKAGE)
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows(path):
+    folder = path.relative_to(PACKAGE).parts[0]
+    inside = {name.split('.')[1] for name in imported(path) if name.startswith('diffcut_ros.')}
+    assert inside <= MAY_IMPORT[folder] | {folder}
+    outside = {name.partition('.')[0] for name in imported(path)}
+    if folder != 'node':
+        assert not outside & ROS
+    if folder == 'core':
+        assert outside - set(sys.stdlib_module_names) <= {'diffcut_ros', 'numpy', 'torch'}
+
+
+@pytest.mark.parametrize('folder', ['core', 'features', 'media', 'evaluation'])
+def test_imports_where_there_is_no_ros(folder):
+    """Every module of the folder, in a fresh process in which importing anything of ROS fails."""
+    names = [
+        '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts)
+        for path in modules()
+        if path.relative_to(PACKAGE).parts[0] == folder
+    ]
+    program = f'import sys; sys.modules.update(dict.fromkeys({sorted(ROS)}))\nimport ' + ', '.join(names)
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=120)
