@@ -174,6 +174,7 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
         # First of all, so that a set-up interrupted here continues with the same choices.
         write(STATE / 'choices.json', json.dumps(choices))
         step = Step(f'[1/{STEPS}] Virtual environment, Python {sys.version.split()[0]}')
+        step.show('removing what was there')
         remove(path for path in VENV.iterdir() if path != STATE)
         step.run([sys.executable, '-m', 'venv', VENV], log, keep_open=(lock,))
         pip_version = next(line for line in versions.read_text().splitlines() if line.startswith('pip=='))

@@ -1,5 +1,6 @@
 """`.venv` alone is enough: no environment variable is needed to use it, and the checkout is what it runs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,19 @@ def test_a_sourced_prefix_is_left_alone():
 def test_executables_of_setup_py_are_there():
     for name in ('diffcut_node', 'diffcut_demo'):
         assert (ROOT / '.venv/bin' / name).is_file()
+
+
+def test_make_keeps_a_sourced_ros_distribution_out(tmp_path):
+    sourced = ('PYTHONPATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'COLCON_PREFIX_PATH')
+    leftover = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'RMW_IMPLEMENTATION')
+    (tmp_path / 'show.mk').write_text('show:\n\t@env\n')
+    shown = subprocess.run(
+        ['make', '--no-print-directory', '-f', 'Makefile', '-f', tmp_path / 'show.mk', 'show'],
+        cwd=ROOT,
+        env={'PATH': os.environ['PATH'], 'KEPT': 'yes'} | dict.fromkeys((*sourced, *leftover), '/sourced'),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert 'KEPT=yes' in shown
+    assert '/sourced' not in shown
