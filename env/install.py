@@ -170,6 +170,7 @@ def write(path: Path, text: str) -> None:
 def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -> None:
     """An empty virtual environment, then the locked packages, then PyTorch."""
     versions = lock_file(choices)
+    lines = [line for line in versions.read_text().splitlines() if '==' in line]
     with stage('packages', keys['packages']) as log:
         # First of all, so that a set-up interrupted here continues with the same choices.
         write(STATE / 'choices.json', json.dumps(choices))
@@ -177,13 +178,14 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
         step.show('removing what was there')
         remove(path for path in VENV.iterdir() if path != STATE)
         step.run([sys.executable, '-m', 'venv', VENV], log, keep_open=(lock,))
-        pip_version = next(line for line in versions.read_text().splitlines() if line.startswith('pip=='))
-        step.run(pip('install', pip_version), log, keep_open=(lock,))
+        builders = [line for line in lines if line.startswith(('pip==', 'setuptools=='))]
+        step.run(pip('install', *builders), log, keep_open=(lock,))
         step.end()
 
-        total = sum('==' in line for line in versions.read_text().splitlines())
         step = Step(f'[2/{STEPS}] ROS 2 {choices["ros_distro"]} and Python packages')
-        step.run(pip('install', *PROGRESS, '--no-deps', '-r', versions), log, PipNotes(total), keep_open=(lock,))
+        # A few have no wheel and are built: by the setuptools just installed, not by whichever is newest today.
+        locked = pip('install', *PROGRESS, '--no-build-isolation', '--no-deps', '-r', versions)
+        step.run(locked, log, PipNotes(len(lines)), keep_open=(lock,))
         step.end()
 
         build = choices['torch_pip_args'] or 'default build, several GB with CUDA; TORCH_PIP_ARGS chooses another'
