@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -191,7 +192,7 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
         build = choices['torch_pip_args'] or 'default build, several GB with CUDA; TORCH_PIP_ARGS chooses another'
         step = Step(f'[3/{STEPS}] {TORCH} ({build})')
         # The lock constrains what torch shares with other packages; what only its build needs, its build pins.
-        torch = pip('install', *PROGRESS, '-c', versions, *choices['torch_pip_args'].split(), TORCH)
+        torch = pip('install', *PROGRESS, '-c', versions, *shlex.split(choices['torch_pip_args']), TORCH)
         step.run(torch, log, PipNotes(), keep_open=(lock,))
         # Found by ament tools as a sourced ROS distribution would be. The name sorts before the wheels' own .pth file,
         # which replaces the process.
