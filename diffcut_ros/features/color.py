@@ -1,4 +1,11 @@
-"""The `color` backend: hand-made colour and texture features, without weights, on a CPU."""
+"""The `color` backend: colour, texture and position of cells, without weights, on a CPU.
+
+1. Statistics of each cell: mean CIELAB colour, and the strength of gradients in four directions.
+2. Edge-stopping diffusion (Perona & Malik 1990) over the cells. Colour, texture and position flow between neighbours
+   unless they differ: a smooth region becomes uniform in all three, so that neither shading nor its mere size cuts it.
+3. Fourier features of a Gaussian kernel (Rahimi & Recht 2007): their cosine similarity is exp(-d^2 / (2 width^2)) for
+   two cells at distance d, up to a small error.
+"""
 
 from dataclasses import dataclass
 
@@ -9,41 +16,165 @@ import torch
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.types import FeatureMap
 
-# Pixels per cell and side that statistics are taken from; more detail than this does not change them.
+# Pixels per cell and side that statistics are taken from; more detail does not change them.
 _CELL_PX = 8
+_FREQUENCIES = 256
+_DIFFUSION_ROUNDS = 2
+_SWEEPS = 3
 
 
 @dataclass(frozen=True)
 class ColorConfig:
-    """Settings of the colour backend; raises ValueError for a value out of its range."""
+    """Settings of the colour backend; raises ValueError for a value out of its range.
+
+    Colour differences are in CIELAB units: 1 is just noticeable, 100 is black to white.
+    """
 
     cells: int = parameter(32, 'Grid cells along the shorter side of the image', minimum=2, maximum=128)
-    color_width: float = parameter(25.0, 'CIELAB distance', minimum=1.0, maximum=200.0)
+    kernel_width: float = parameter(
+        38.0,
+        'Colour difference at which the cosine similarity of two cells falls to 0.61; smaller gives more segments',
+        unit='CIELAB',
+        minimum=1.0,
+        maximum=500.0,
+    )
+    texture_weight: float = parameter(
+        20.0, 'Colour difference that stands for a factor of e in gradient strength', minimum=0.0, maximum=200.0
+    )
+    position_weight: float = parameter(
+        30.0, "Colour difference that stands for a distance of the image's shorter side", minimum=0.0, maximum=500.0
+    )
+    edge: float = parameter(
+        4.0,
+        'Difference between neighbouring cells at which diffusion stops',
+        unit='CIELAB',
+        minimum=0.1,
+        maximum=100.0,
+    )
+    diffusion: float = parameter(
+        1000.0, 'Strength of the diffusion; 0 = none', unit='cells^2', minimum=0.0, maximum=10000.0
+    )
+    noise: float = parameter(
+        2.0,
+        'An image whose cells all differ by less than this is uniform: its cells get equal features',
+        unit='CIELAB',
+        minimum=0.0,
+        maximum=100.0,
+    )
 
     def __post_init__(self) -> None:
         validate(self)
 
 
 class ColorExtractor:
-    """Maps an image to its colour and texture features; see `ColorConfig`."""
+    """Maps an image to its colour features.
+
+    Args:
+        config: settings.
+        device: where the features are put; they are computed on the CPU.
+    """
+
+    channels = 2 * _FREQUENCIES
 
     def __init__(self, config: ColorConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        # Seven channels of appearance, two of position; a fixed seed makes features repeat.
+        frequencies = np.random.default_rng(0).standard_normal((9, _FREQUENCIES), np.float32)
+        self._frequencies = frequencies / np.float32(config.kernel_width)
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
-        """Return the features of an image, uint8 [H, W, 3] RGB."""
-        gh, gw = grid_size(image_rgb.shape[:2], self.config.cells)
-        work = cv2.resize(image_rgb, (gw * _CELL_PX, gh * _CELL_PX), interpolation=cv2.INTER_AREA)
-        lab = cv2.cvtColor(work.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        mean = cv2.resize(lab, (gw, gh), interpolation=cv2.INTER_AREA) / self.config.color_width
-        yy, xx = np.mgrid[:gh, :gw] / min(gh, gw)
-        x = np.concatenate([mean, yy[..., None], xx[..., None]], -1)
-        z = np.concatenate([np.cos(x), np.sin(x)], -1).astype(np.float32)
-        return FeatureMap(torch.from_numpy(z).to(self.device), image_rgb.shape[:2])
+        """Return the features [h, w, 512] of an image, uint8 [H, W, 3] RGB."""
+        config = self.config
+        grid_hw = grid_size(image_rgb.shape[:2], config.cells)
+        appearance = cell_appearance(image_rgb, grid_hw, config.texture_weight)
+        if np.ptp(appearance, axis=(0, 1)).max() < config.noise:
+            features = np.ones((*grid_hw, self.channels), np.float32)
+        else:
+            cells = np.concatenate([appearance, cell_position(grid_hw) * config.position_weight], 2)
+            for _ in range(_DIFFUSION_ROUNDS):
+                cells = diffuse(cells, appearance.shape[2], config.edge, config.diffusion)
+            phase = cells @ self._frequencies
+            features = np.concatenate([np.cos(phase), np.sin(phase)], 2)
+        return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
 
 
 def grid_size(image_hw: tuple[int, int], cells: int) -> tuple[int, int]:
     """Return rows and columns of a grid of square cells, `cells` along the shorter side, at least one pixel each."""
     shorter = min(image_hw)
     cells = min(cells, shorter)
-    return max(1, round(image_hw[0] * cells / shorter)), max(1, round(image_hw[1] * cells / shorter))
+    return round(image_hw[0] * cells / shorter), round(image_hw[1] * cells / shorter)
+
+
+def cell_appearance(image_rgb: np.ndarray, grid_hw: tuple[int, int], texture_weight: float) -> np.ndarray:
+    """Return mean colour and texture of each cell.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        grid_hw: rows and columns of the grid.
+        texture_weight: see `ColorConfig`.
+
+    Returns:
+        float32 [h, w, 7]: CIELAB (L 0..100, a and b about -100..100), log gradient strength in four directions.
+    """
+    h, w = grid_hw
+    work = cv2.resize(image_rgb, (w * _CELL_PX, h * _CELL_PX), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(work.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    gx = cv2.Scharr(lab[:, :, 0], cv2.CV_32F, 1, 0, scale=1 / 32)
+    gy = cv2.Scharr(lab[:, :, 0], cv2.CV_32F, 0, 1, scale=1 / 32)
+    diagonal = np.float32(np.sqrt(0.5))
+    gradients = cv2.merge([np.abs(gx), np.abs(gy), np.abs(gx + gy) * diagonal, np.abs(gx - gy) * diagonal])
+    # The median over a neighbourhood keeps what lasts, texture, and drops what passes through, an edge.
+    strength = cv2.resize(gradients, (w, h), interpolation=cv2.INTER_AREA).reshape(h, w, 4)
+    strength = cv2.GaussianBlur(cv2.medianBlur(strength, 5), (0, 0), 1.0).reshape(h, w, 4)
+    mean = cv2.resize(lab, (w, h), interpolation=cv2.INTER_AREA).reshape(h, w, 3)
+    return np.concatenate([mean, texture_weight * np.log1p(strength)], 2)
+
+
+def cell_position(grid_hw: tuple[int, int]) -> np.ndarray:
+    """Return row and column of each cell as a share of the shorter side, float32 [h, w, 2]."""
+    return (np.indices(grid_hw, np.float32) / min(grid_hw)).transpose(1, 2, 0)
+
+
+def diffuse(cells: np.ndarray, guides: int, edge: float, strength: float) -> np.ndarray:
+    """Let channels flow between neighbouring cells that look alike.
+
+    Solves (I + strength * L) y = cells, L the Laplacian of the grid whose links conduct exp(-(d / edge)^2), by
+    sweeps along columns and rows in turn (Min et al., "Fast Global Image Smoothing", 2014).
+
+    Args:
+        cells: float32 [h, w, C].
+        guides: the first channels, whose difference d between neighbours decides the flow.
+        edge: difference at which it has nearly stopped, above 0.
+        strength: at least 0.
+
+    Returns:
+        float32 [h, w, C].
+    """
+    guide = cells[:, :, :guides]
+    down = strength * np.exp(-((guide[1:] - guide[:-1]) ** 2).sum(2) / edge**2)
+    right = strength * np.exp(-((guide[:, 1:] - guide[:, :-1]) ** 2).sum(2) / edge**2).T
+    for sweep in range(_SWEEPS):
+        # Falling strengths that sum to the whole: later sweeps take away the streaks of earlier ones.
+        share = 1.5 * 4.0 ** (_SWEEPS - sweep - 1) / (4.0**_SWEEPS - 1)
+        cells = _solve_columns(cells, share * down)
+        cells = _solve_columns(cells.transpose(1, 0, 2), share * right).transpose(1, 0, 2)
+    return cells
+
+
+def _solve_columns(cells: np.ndarray, link: np.ndarray) -> np.ndarray:
+    """Solve the tridiagonal system (I + L) y = cells of every column at once (Thomas algorithm).
+
+    Args:
+        cells: float32 [h, w, C].
+        link: float32 [h - 1, w], conductance between a cell and the one below.
+    """
+    solved = np.empty_like(cells)
+    link = np.pad(link, ((1, 1), (0, 0)))
+    above, factors = np.zeros_like(cells[0]), np.zeros((len(cells) + 1, cells.shape[1]), cells.dtype)
+    for row in range(len(cells)):
+        pivot = 1 + link[row + 1] + link[row] * (1 - factors[row])
+        factors[row + 1] = link[row + 1] / pivot
+        above = solved[row] = (cells[row] + link[row][:, None] * above) / pivot[:, None]
+    for row in range(len(cells) - 2, -1, -1):
+        solved[row] += factors[row + 1][:, None] * solved[row + 1]
+    return solved

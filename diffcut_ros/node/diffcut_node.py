@@ -11,6 +11,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -25,8 +26,6 @@ from diffcut_ros.node.messages import detections, label_image, label_info
 from diffcut_ros.node.parameters import changed_config, check_changes, check_unknown, declare_config
 from diffcut_ros.node.worker import LatestFrameWorker
 
-# Only the newest image counts: a longer queue would only age.
-_CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -63,7 +62,13 @@ class DiffcutNode(Node):
         self._worker = LatestFrameWorker(self._process, self._recut, self._on_failure, self._config.rate_hz)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        self._camera = self.create_subscription(Image, 'image', self._on_image, _CAMERA_QOS)
+        # Only the newest image counts: a longer queue would only age.
+        camera_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._camera = self.create_subscription(
+            Image, 'image', self._on_image, camera_qos, qos_overriding_options=overrides
+        )
         self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image)
         self.get_logger().info(
             f"backend '{self._config.backend}' on {extractor.device}, tau {segmenter_config.tau}, "

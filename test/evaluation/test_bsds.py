@@ -18,7 +18,7 @@ def write_data_set(root: Path, count: int) -> None:
     """Write quadrant images with one exact and one coarser 'human' segmentation each, as BSDS500 stores them."""
     (root / 'images').mkdir(parents=True)
     (root / 'groundTruth').mkdir()
-    image, labels = quadrants(96, 128)
+    image, labels = quadrants(64, 128)
     people = np.empty((1, 2), object)
     for k, drawn in enumerate([labels, labels // 2]):
         people[0, k] = {'Segmentation': drawn.astype(np.uint16) + 1}

@@ -7,7 +7,7 @@ from support.scenes import quadrants
 
 
 def good(header: Header | None = None):
-    return encode_image(quadrants(48, 64)[0], 'rgb8', header or Header())
+    return encode_image(quadrants(64, 128)[0], 'rgb8', header or Header())
 
 
 def changed(**fields):
@@ -18,12 +18,12 @@ def changed(**fields):
 
 
 BAD = {
-    'empty data': (changed(data=b''), ['rgb8', '64 x 48', 'expected 9216 bytes', 'received 0']),
-    'short data': (changed(data=bytes(9215)), ['rgb8', 'expected 9216 bytes', 'received 9215']),
-    'long data': (changed(data=bytes(9217)), ['rgb8', 'expected 9216 bytes', 'received 9217']),
-    'zero width': (changed(width=0), ['rgb8', '0 x 48', 'at least 1 x 1']),
-    'zero height': (changed(height=0), ['rgb8', '64 x 0', 'at least 1 x 1']),
-    'small step': (changed(step=191), ['rgb8', 'at least 192 bytes', 'received 191']),
+    'empty data': (changed(data=b''), ['rgb8', '128 x 64', 'expected 24576 bytes', 'received 0']),
+    'short data': (changed(data=bytes(24575)), ['rgb8', 'expected 24576 bytes', 'received 24575']),
+    'long data': (changed(data=bytes(24577)), ['rgb8', 'expected 24576 bytes', 'received 24577']),
+    'zero width': (changed(width=0), ['rgb8', '0 x 64', 'at least 1 x 1']),
+    'zero height': (changed(height=0), ['rgb8', '128 x 0', 'at least 1 x 1']),
+    'small step': (changed(step=383), ['rgb8', 'at least 384 bytes', 'received 383']),
     'unknown encoding': (changed(encoding='jpeg2000'), ['expected one of rgb8, bgr8', "received 'jpeg2000'"]),
 }
 
@@ -45,7 +45,7 @@ def test_a_bad_image_is_an_error_line_and_the_next_good_one_is_segmented(running
     line = errors()[0]
     for word in ['/image: image ignored', *words, 'so far)']:
         assert word in line
-    _, outputs = peer.segment(quadrants(48, 64)[0])
+    _, outputs = peer.segment(quadrants(64, 128)[0])
     assert len(outputs['segments'][0].detections) == 4
     assert not any(peer.outputs(message.header).values())
 

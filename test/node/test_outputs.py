@@ -87,7 +87,7 @@ def test_any_size(running, shape):
 
 def test_tau_cuts_the_last_image_again(running):
     _, peer, _ = running
-    header, outputs = peer.segment(quadrants(96, 128)[0])
+    header, outputs = peer.segment(quadrants(64, 128)[0])
     counts = [len(outputs['segments'][0].detections)]
     for tau in (0.0, 0.5):
         before = len(peer.outputs(header)['segments'])

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+
+from diffcut_ros.core import Segmenter, affinity_matrix
+from diffcut_ros.features import create_extractor
+from diffcut_ros.features.color import cell_appearance, diffuse, grid_size
+from support.scenes import quadrants, same_partition
+
+
+@pytest.mark.parametrize(
+    ('image_hw', 'grid_hw'),
+    [((480, 640), (32, 43)), ((640, 480), (43, 32)), ((512, 512), (32, 32)), ((20, 30), (20, 30)), ((1, 9), (1, 9))],
+)
+def test_cells_are_square_and_the_image_keeps_its_aspect(image_hw, grid_hw):
+    feature_map = create_extractor('color', device='cpu')(np.zeros((*image_hw, 3), np.uint8))
+    assert feature_map.grid_hw == grid_hw == grid_size(image_hw, 32)
+    assert feature_map.image_size_hw == image_hw
+
+
+def test_quadrants_come_out():
+    image, expected = quadrants(64, 128)
+    found = Segmenter(create_extractor('color', device='cpu')).segment(image)
+    assert len(found.segments) == 4
+    assert same_partition(found.labels, expected)
+
+
+@pytest.mark.parametrize('sigma', [0, 6])
+def test_a_uniform_image_is_one_segment_noise_or_not(sigma):
+    noise = np.random.default_rng(0).normal(0, sigma, (480, 640, 3))
+    image = np.clip(120 + noise, 0, 255).astype(np.uint8)
+    assert len(Segmenter(create_extractor('color', device='cpu')).segment(image).segments) == 1
+
+
+def test_a_gentle_gradient_is_not_cut_by_its_size():
+    image = np.broadcast_to(np.linspace(100, 140, 640, dtype=np.uint8)[None, :, None], (480, 640, 3))
+    assert len(Segmenter(create_extractor('color', device='cpu')).segment(np.ascontiguousarray(image)).segments) <= 2
+
+
+def test_texture_tells_stripes_from_grey_of_the_same_mean():
+    image = np.full((128, 128, 3), 127, np.uint8)
+    image[:, 64::4] = image[:, 65::4] = 87
+    image[:, 66::4] = image[:, 67::4] = 167
+    found = Segmenter(create_extractor('color', device='cpu')).segment(image)
+    assert len(np.unique(found.labels[:, :56])) == 1
+    assert not np.isin(found.labels[:, 72:], found.labels[0, 0]).any()
+
+
+def test_cosine_similarity_is_a_gaussian_of_the_colour_difference():
+    config = {'texture_weight': 0.0, 'position_weight': 0.0, 'diffusion': 0.0, 'kernel_width': 30.0}
+    grey = np.array([0, 30, 60, 90, 120, 255], np.uint8)
+    image = np.repeat(grey, 32)[None, :, None].repeat(32, 0).repeat(3, 2)
+    unit = torch.nn.functional.normalize(
+        create_extractor('color', device='cpu', cells=2, **config)(image).flat(), dim=1
+    )
+    lightness = cell_appearance(image, (2, 12), 0.0)[0, :, 0]
+    expected = np.exp(-((lightness[:, None] - lightness) ** 2) / (2 * 30.0**2))
+    assert np.abs((unit @ unit.T).numpy()[:12, :12] - expected).max() < 0.15
+    assert affinity_matrix(unit).min() == 0
+
+
+def test_same_image_same_features():
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    first, second = (create_extractor('color', device='cpu')(image).features for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def dense_diffusion(column: np.ndarray, link: np.ndarray) -> np.ndarray:
+    laplacian = np.zeros((len(column), len(column)))
+    for i, conductance in enumerate(link):
+        laplacian[i : i + 2, i : i + 2] += conductance * np.array([[1, -1], [-1, 1]])
+    return np.linalg.solve(np.eye(len(column)) + laplacian, column)
+
+
+def test_diffusion_of_a_single_column_solves_the_equation():
+    cells = np.random.default_rng(0).random((7, 1, 3)).astype(np.float32)
+    conductance = np.exp(-((cells[1:, 0, :2] - cells[:-1, 0, :2]) ** 2).sum(1) / 0.5**2)
+    expected = cells[:, 0].astype(float)
+    for share in (24 / 63, 6 / 63, 1.5 / 63):
+        expected = dense_diffusion(expected, 3.0 * share * conductance)
+    assert np.allclose(diffuse(cells, 2, 0.5, 3.0)[:, 0], expected, atol=1e-5)
+
+
+def test_diffusion_keeps_the_mean_and_stops_at_edges():
+    cells = np.zeros((6, 8, 1), np.float32)
+    cells[:, 4:] = 50
+    cells += np.random.default_rng(0).random(cells.shape, np.float32)
+    smooth = diffuse(cells, 1, 5.0, 1000.0)
+    assert smooth.mean() == pytest.approx(cells.mean(), rel=1e-4)
+    assert smooth[:, :4].std() < 0.1 * cells[:, :4].std()
+    assert smooth[:, 4:].mean() - smooth[:, :4].mean() == pytest.approx(50, abs=1)
+    assert np.array_equal(diffuse(cells, 1, 5.0, 0.0), cells)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'cells': 1}, 'cells: expected 2 to 128, received 1'),
+        ({'kernel_width': 0.0}, r'kernel_width: expected 1\.0 to 500\.0 CIELAB'),
+        ({'colour': 1}, 'color: expected options among cells, kernel_width, .*, received colour'),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        create_extractor('color', **options)
