@@ -85,6 +85,7 @@ def run(console: Console, seconds: float, output: Path) -> None:
         console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
         console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
         recorder = stack.enter_context(Recorder(output))
+        monitor.take_interval()
         start_s = time.monotonic()
         counts = []
         for tau in _TAUS:
@@ -96,17 +97,16 @@ def run(console: Console, seconds: float, output: Path) -> None:
                 console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
             end_s = time.monotonic() + seconds / len(_TAUS)
             counts.append([])
-            while time.monotonic() < end_s:
-                monitor.take_interval()
-                tick_s = time.monotonic()
-                spin_until(min(tick_s + 1.0, end_s))
-                counts[-1] += _print_row(console, monitor, time.monotonic() - tick_s, time.monotonic() - start_s)
+            while (row_s := time.monotonic()) < end_s:
+                spin_until(min(row_s + 1.0, end_s))
+                # In the row's time, so that the next row does not count what arrived meanwhile as its own.
                 while monitor.shots:
                     recorder.add(monitor.shots.popleft())
+                counts[-1] += _print_row(console, monitor, time.monotonic() - row_s, time.monotonic() - start_s)
         before, after = (median(c) if c else 0 for c in counts)
     console.print(
         f'\nSegments per image: {before:.0f} at tau {_TAUS[0]:g}, {after:.0f} at tau {_TAUS[1]:g} (medians).\n'
-        f'Look at {output}/: {", ".join(recorder.names)}; what the node logged: node.log'
+        f'Pictures and a video of it are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log'])
     )
 
 

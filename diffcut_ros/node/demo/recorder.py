@@ -18,12 +18,14 @@ class Recorder:
     A context manager: the video is complete when it closes.
 
     Args:
-        folder: exists already; files of an earlier demo are overwritten.
+        folder: exists already; pictures of an earlier demo are removed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.names: list[str] = []
         self._folder = folder
+        for earlier in (*folder.glob('segments_*s.png'), *folder.glob('tau_change.png')):
+            earlier.unlink()
         self._video: cv2.VideoWriter | None = None
         self._video_frames = 0
         self._first_ns = 0

@@ -1,0 +1,47 @@
+"""The README's tables against the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffcut_ros.core import SegmenterConfig
+from diffcut_ros.core.parameters import parameters, range_text
+from diffcut_ros.features import BACKENDS
+from diffcut_ros.features.registry import config_type
+from diffcut_ros.node.config import NodeConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'config'),
+    [('', SegmenterConfig), ('', NodeConfig), *((f'{name}.', config_type(name)) for name in BACKENDS)],
+)
+def test_parameter_table(prefix, config):
+    for name, (field, info) in parameters(config).items():
+        live = 'yes' if info.dynamic else ''
+        row = f'| `{prefix}{name}` | {field.default} | {range_text(info)} | {live} | {info.description} |'
+        assert row in README
+
+
+def test_where_do_i_change_names_files_that_exist():
+    table = README.partition('## Where do I change')[2].partition('\nImports point')[0]
+    base = ROOT / 'diffcut_ros'
+    for path in re.findall(r'`([\w/]+(?:\.\w+|/))`', table):
+        folders = (ROOT, base, base / 'core', base / 'features', base / 'evaluation')
+        assert any((folder / path).exists() for folder in folders), path
+
+
+def test_the_library_example_runs():
+    program = re.search(r'```python\n(.*?)```', README, re.DOTALL).group(1)
+    check = 'assert len(result.segments) < len(finer.segments)'
+    subprocess.run([sys.executable, '-c', f'{program}\n{check}'], check=True, timeout=120)
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r'\]\(([^)#:]+)\)', README):
+        assert (ROOT / target).exists(), target
