@@ -67,11 +67,7 @@ class Segmenter:
     def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
         self.extractor = extractor
         self.config = config or SegmenterConfig()
-        self._feature_map: FeatureMap | None = None
-        # Affinity and tree of that feature map at that alpha; made when a cut needs them.
-        self._affinity: torch.Tensor | None = None
-        self._tree: SegmentTree | None = None
-        self._alpha = 0.0
+        self._last: _Frame | None = None
 
     @torch.inference_mode()
     def segment(self, image_rgb: np.ndarray) -> Segmentation:
@@ -89,10 +85,10 @@ class Segmenter:
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
         config = self.config  # one image, one set of settings, whenever they are replaced
-        feature_map = self.extractor(image_rgb)
-        self._affinity = self._tree = None
-        self._feature_map = feature_map
-        return self._cut(config)
+        frame = _Frame(self.extractor(image_rgb))
+        segmentation = frame.cut(config)
+        self._last = frame  # only now: a failed image leaves the last one as it was
+        return segmentation
 
     @torch.inference_mode()
     def recut(self, tau: float | None = None) -> Segmentation:
@@ -110,11 +106,22 @@ class Segmenter:
         """
         if tau is not None:
             self.config = replace(self.config, tau=tau)
-        if self._feature_map is None:
+        if self._last is None:
             raise RuntimeError('recut: expected an image to have been segmented before, received none; call segment')
-        return self._cut(self.config)
+        return self._last.cut(self.config)
 
-    def _cut(self, config: SegmenterConfig) -> Segmentation:
+
+class _Frame:
+    """The features of one image with all that was computed from them, so that no cut computes it twice."""
+
+    def __init__(self, feature_map: FeatureMap) -> None:
+        self._feature_map = feature_map
+        self._alpha: float | None = None
+        self._affinity: torch.Tensor | None = None
+        self._tree: SegmentTree | None = None
+
+    def cut(self, config: SegmenterConfig) -> Segmentation:
+        """Return the segments of the image at these settings."""
         # A count is searched for over every tau, which needs the whole hierarchy.
         tree = self._tree_for(config.alpha, _LARGEST_TAU if config.target_segments else config.tau)
         tau = tree.tau_for(config.target_segments) if config.target_segments else config.tau
@@ -124,8 +131,8 @@ class Segmenter:
         return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
 
     def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
-        """Return the last image's hierarchy, down to at least this tau."""
-        if self._affinity is None or self._alpha != alpha:
+        """Return the hierarchy at this alpha, down to at least this tau."""
+        if self._alpha != alpha:
             self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:

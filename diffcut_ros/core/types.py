@@ -14,11 +14,11 @@ class FeatureMap:
     [j * W / w, (j + 1) * W / w).
 
     Attributes:
-        features: float32 tensor [h, w, C] on any device, finite; not necessarily normalised.
+        features: float32 tensor [h, w, C] on any device; not necessarily normalised.
         image_size_hw: height and width of the image in pixels.
 
     Raises:
-        ValueError: for another shape or dtype, an empty grid, or a grid finer than the image's pixels allow.
+        ValueError: for another shape or dtype, or an empty grid or image.
     """
 
     features: torch.Tensor
@@ -97,6 +97,8 @@ class Segmentation:
     tau: float
 
     def __post_init__(self) -> None:
+        if len(self.segments) > 65535:
+            raise ValueError(f'segments: expected at most 65535, received {len(self.segments)}')
         expected = np.uint8 if len(self.segments) <= 255 else np.uint16
         if self.labels.ndim != 2 or self.labels.dtype != expected or not self.labels.flags.c_contiguous:
             raise ValueError(

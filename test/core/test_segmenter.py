@@ -100,6 +100,8 @@ def test_a_failed_image_leaves_the_last_one():
     def extractor(image_rgb):
         if image_rgb.max() == 0:
             raise RuntimeError('no features')
+        if image_rgb.max() == 1:
+            return FeatureMap(torch.full((4, 4, 3), float('nan')), image_rgb.shape[:2])
         return mean_color(image_rgb)
 
     segmenter = Segmenter(extractor)
@@ -108,6 +110,8 @@ def test_a_failed_image_leaves_the_last_one():
     before = segmenter.segment(image)
     with pytest.raises(RuntimeError, match='no features'):
         segmenter.segment(np.zeros_like(image))
+    with pytest.raises(ValueError, match='received NaN'):
+        segmenter.segment(np.ones_like(image))
     assert np.array_equal(segmenter.recut().labels, before.labels)
 
 
