@@ -37,7 +37,7 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'tau': 1.5}, ['tau', '1.5', '0.0', '1.0']),
         ({'tau': float('nan')}, ['tau', 'nan']),
         ({'min_segment_area': -1}, ['min_segment_area', '-1', '0']),
-        ({'rate_hz': 'fast'}, ['DOUBLE', 'STRING']),
+        ({'rate_hz': 'fast'}, ['Wrong parameter type']),
         ({'backend': 'color'}, ['backend', 'read-only']),
     ],
 )
