@@ -42,6 +42,7 @@ def main() -> None:
     keys = stage_keys(choices)
     outdated = [stage for stage in keys if not is_done(stage, keys[stage])]
     if not outdated:
+        print(f'.venv is up to date (ROS 2 {choices["ros_distro"]}, Python {sys.version.split()[0]})')
         return
     if problem := preflight.problem():
         raise SetupError(problem)

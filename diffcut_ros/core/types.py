@@ -1,6 +1,6 @@
 """Validated results that pass between the stages of the pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Segment:
     box_xyxy: tuple[int, int, int, int]
     centroid_xy: tuple[float, float]
     score: float
-    feature: np.ndarray
+    feature: np.ndarray = field(repr=False)
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box_xyxy
@@ -92,7 +92,7 @@ class Segmentation:
         ValueError: when labels and segments do not agree.
     """
 
-    labels: np.ndarray
+    labels: np.ndarray = field(repr=False)
     segments: tuple[Segment, ...]
     tau: float
 

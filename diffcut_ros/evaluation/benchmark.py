@@ -12,10 +12,13 @@ _COMMANDS = {'bsds': bsds}
 def main() -> int:
     """Run the benchmark that the command line names; return 2 when its input is bad."""
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar='|'.join(_COMMANDS))
+    commands = parser.add_subparsers(required=True, title='commands', metavar='COMMAND')
     for name, module in _COMMANDS.items():
         command = commands.add_parser(
-            name, description=module.__doc__, help=module.__doc__.partition(': ')[2].split('.')[0]
+            name,
+            description=module.__doc__,
+            help=module.__doc__.partition(': ')[2].partition('.')[0],
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)

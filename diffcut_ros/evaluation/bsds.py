@@ -33,9 +33,9 @@ COVERING, RAND_INDEX, SEGMENTS = range(3)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument('root', type=Path, help='folder with images/*.jpg and groundTruth/*.mat')
-    parser.add_argument('--backend', default='color', choices=list(BACKENDS))
-    parser.add_argument('--alpha', type=float, default=SegmenterConfig.alpha)
-    parser.add_argument('--methods', nargs='+', default=list(_METHODS), choices=list(_METHODS))
+    parser.add_argument('--backend', default='color', choices=list(BACKENDS), help='feature extractor')
+    parser.add_argument('--alpha', type=float, default=SegmenterConfig.alpha, help='exponent of the affinity')
+    parser.add_argument('--methods', nargs='+', default=list(_METHODS), choices=list(_METHODS), help='what to compare')
     parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N images')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), metavar='N', help='parallel processes')
 

@@ -66,9 +66,12 @@ class DiffcutNode(Node):
         camera_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
         overrides = QoSOverridingOptions.with_default_policies()
-        self._camera = self.create_subscription(
-            Image, 'image', self._on_image, camera_qos, qos_overriding_options=overrides
-        )
+        try:
+            self._camera = self.create_subscription(
+                Image, 'image', self._on_image, camera_qos, qos_overriding_options=overrides
+            )
+        except RuntimeError as error:  # rclpy's word for an unknown policy value
+            raise ValueError(f'qos_overrides: {error}') from error
         self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image)
         self.get_logger().info(
             f"backend '{self._config.backend}' on {extractor.device}, tau {segmenter_config.tau}, "
@@ -80,7 +83,7 @@ class DiffcutNode(Node):
         self._worker.close()
 
     def _on_image(self, message: Image) -> None:
-        self._no_image.cancel()
+        self._no_image.reset()
         self._worker.counts['received'] += 1
         try:
             check_image(message)
@@ -138,9 +141,14 @@ class DiffcutNode(Node):
 
     def _warn_no_image(self) -> None:
         topic = self._camera.topic_name
+        publishers = self.get_publishers_info_by_topic(topic)
+        advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
+        if any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
+            advice = f'large images may get lost: try -p qos_overrides.{topic}.subscription.reliability:=reliable'
+        elif publishers:
+            advice = 'does the camera still run?'
         self.get_logger().warning(
-            f'no image in {_NO_IMAGE_S:.0f} s on {topic} ({self.count_publishers(topic)} publishers); '
-            'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw',
+            f'no image in {_NO_IMAGE_S:.0f} s on {topic} ({len(publishers)} publishers); {advice}',
             throttle_duration_sec=60.0,
         )
 

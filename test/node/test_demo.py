@@ -24,7 +24,7 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     rows = re.findall(r'^ +(\d+) s +([\d.]+) Hz +([\d.]+) Hz +\S+(?: ms)? +(\S+) +([\d.]+)$', done.stdout, re.MULTILINE)
     assert len(rows) >= 6
     assert {tau for *_, tau in rows} == {'0.4', '0.8'}
-    before, after = map(int, re.search(r'Segments per image: (\d+) .* (\d+) at tau 0.8', done.stdout).groups())
+    before, after = map(int, re.search(r'One image, cut twice: (\d+) .* (\d+) at tau 0.8', done.stdout).groups())
     assert 1 <= before < after
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert {'segments.mp4', 'tau_change.png', 'node.log'} <= names

@@ -20,9 +20,16 @@ def test_a_signal_ends_the_node_with_code_0(start_node, connect, number):
         assert 'Traceback' not in node.log
 
 
+def test_says_what_to_do_when_images_may_get_lost(start_node, connect):
+    domain = free_domain()
+    with start_node(domain) as node, connect(domain) as peer:
+        peer.segment(np.zeros((8, 8, 3), np.uint8))  # after that, the peer's reliable publisher is silent
+        node.wait_for_log('(1 publishers); large images may get lost: try -p qos_overrides./image.subscription')
+
+
 def test_says_where_it_waits_when_no_image_comes(start_node):
     with start_node(free_domain(), '-r', 'image:=/nowhere') as node:
-        node.wait_for_log('no image in 5 s on /nowhere (0 publishers)')
+        node.wait_for_log('no image in 5 s on /nowhere (0 publishers); to listen elsewhere, remap')
 
 
 @pytest.mark.parametrize('path', sorted(CONFIG.glob('*.yaml')), ids=lambda p: p.name)

@@ -56,6 +56,7 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
         (['-p', 'tau:=high'], "parameter tau: expected float, received 'high' (str)"),
         (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, rate_hz'),
         (['-p', 'device:=tpu9'], "device: expected auto or one of cpu, received 'tpu9'"),
+        (['-p', 'qos_overrides./image.subscription.reliability:=reliabel'], 'qos_overrides: Unexpected QoS override'),
         (['-p', 'color.cells:=0'], 'parameter color.cells: expected'),
     ],
 )

@@ -33,7 +33,9 @@ def main() -> int:
     """Run the demo; return 0, or 1 when it could not be shown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=20.0, help='length, from the first labels on (default 20)')
-    parser.add_argument('--output', type=Path, default=Path('demo_output'), help='folder for pictures and video')
+    parser.add_argument(
+        '--output', type=Path, default=Path('demo_output'), help='folder for pictures and video (default demo_output)'
+    )
     args = parser.parse_args()
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
@@ -77,17 +79,17 @@ def run(console: Console, seconds: float, output: Path) -> None:
                     if process.poll() is not None:
                         raise DemoError(f'the {name} ended with code {process.returncode}:\n{_tail(log)}')
 
-        with console.status('Starting the node and a virtual camera ...'):
+        with console.status(f'Starting the node and a virtual camera, for {seconds:.0f} s ...'):
             while not monitor.shots:
                 spin_until(time.monotonic() + 0.1)
                 if time.monotonic() - started_s > _START_TIMEOUT_S:
                     raise DemoError(f'no labels within {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}')
         console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
+        console.print('Latency: from the stamp of an image to the arrival of its segments.')
         console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
         recorder = stack.enter_context(Recorder(output))
         monitor.take_interval()
         start_s = time.monotonic()
-        counts = []
         for tau in _TAUS:
             if tau != monitor.tau:
                 answer = monitor.set_tau(tau)
@@ -95,23 +97,24 @@ def run(console: Console, seconds: float, output: Path) -> None:
                 if not (answer.done() and answer.result().results[0].successful):
                     raise DemoError(f'the node did not take tau {tau}:\n{_tail(log)}')
                 console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
-            end_s = time.monotonic() + seconds / len(_TAUS)
-            counts.append([])
-            while (row_s := time.monotonic()) < end_s:
-                spin_until(min(row_s + 1.0, end_s))
+            phase_s, row_s = seconds / len(_TAUS), time.monotonic()
+            rows = max(1, round(phase_s))
+            for due_s in [row_s + phase_s * (i + 1) / rows for i in range(rows)]:
+                spin_until(due_s)
                 # In the row's time, so that the next row does not count what arrived meanwhile as its own.
                 while monitor.shots:
                     recorder.add(monitor.shots.popleft())
-                counts[-1] += _print_row(console, monitor, time.monotonic() - row_s, time.monotonic() - start_s)
-        before, after = (median(c) if c else 0 for c in counts)
-    console.print(
-        f'\nSegments per image: {before:.0f} at tau {_TAUS[0]:g}, {after:.0f} at tau {_TAUS[1]:g} (medians).\n'
-        f'Pictures and a video of it are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log'])
-    )
+                now_s = time.monotonic()
+                _print_row(console, monitor, now_s - row_s, now_s - start_s)
+                row_s = now_s
+    if monitor.counts_of_one_image:
+        before, after = monitor.counts_of_one_image
+        console.print(f'\nOne image, cut twice: {before} segments at tau {_TAUS[0]:g}, {after} at tau {_TAUS[1]:g}.')
+    console.print(f'Pictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
 
 
-def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: float) -> list[int]:
-    """Print what was received in the last `length_s` and return the segment counts."""
+def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: float) -> None:
+    """Print what was received in the last `length_s`."""
     seen = monitor.take_interval()
     latency = f'{1000 * mean(seen.latencies_s):4.0f} ms' if seen.latencies_s else '      -'
     segments = f'{median(seen.segments):.0f}' if seen.segments else '-'
@@ -119,7 +122,6 @@ def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: floa
         f'{time_s:4.0f} s {seen.images / length_s:5.1f} Hz {seen.outputs / length_s:8.1f} Hz {latency:>9} '
         f'{segments:>10} {monitor.tau:>6g}'
     )
-    return seen.segments
 
 
 @contextmanager

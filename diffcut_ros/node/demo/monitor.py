@@ -10,6 +10,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.task import Future
 from rclpy.time import Time
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from diffcut_ros.node.images import decode_image
@@ -53,9 +54,13 @@ class Monitor(Node):
         self.shots: deque[Shot] = deque()
         self._interval = Interval()
         self._last_stamp_ns = 0
+        self._answered_ns: int | None = None
+        self._last_count = (Header(), 0)
+        # Segments of one image at the old and the new tau, once it was cut again.
+        self.counts_of_one_image: tuple[int, int] | None = None
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._parameters = AsyncParameterClient(self, node_name)
-        self.create_subscription(Image, camera_topic, self._on_image, 10)
+        self.create_subscription(Image, camera_topic, self._on_image, _WAITING_IMAGES)
         self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
         self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
 
@@ -67,7 +72,12 @@ class Monitor(Node):
     def set_tau(self, tau: float) -> Future:
         """Ask the node's parameter service for another tau."""
         self.tau = tau
-        return self._parameters.set_parameters([Parameter('tau', value=tau)])
+        answer = self._parameters.set_parameters([Parameter('tau', value=tau)])
+        answer.add_done_callback(self._on_answer)
+        return answer
+
+    def _on_answer(self, _: Future) -> None:
+        self._answered_ns = self.get_clock().now().nanoseconds
 
     def _on_image(self, message: Image) -> None:
         self._interval.images += 1
@@ -77,13 +87,18 @@ class Monitor(Node):
 
     def _on_segments(self, message: Detection2DArray) -> None:
         self._interval.outputs += 1
-        self._interval.segments.append(len(message.detections))
+        count = len(message.detections)
+        self._interval.segments.append(count)
+        if message.header == self._last_count[0]:
+            self.counts_of_one_image = self._last_count[1], count
+        self._last_count = message.header, count
         age = self.get_clock().now() - Time.from_msg(message.header.stamp)
         self._interval.latencies_s.append(age.nanoseconds / 1e9)
 
     def _on_overlay(self, message: Image) -> None:
         stamp_ns = _stamp_ns(message)
-        if stamp_ns == self._last_stamp_ns:
+        taken_later = self._answered_ns is not None and stamp_ns > self._answered_ns
+        if stamp_ns == self._last_stamp_ns or taken_later:
             # The same image again is the first at the new tau; others may still come at the old one until then.
             self._shown_tau = self.tau
         self._last_stamp_ns = stamp_ns

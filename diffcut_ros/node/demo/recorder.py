@@ -13,7 +13,7 @@ _SECONDS_PER_PICTURE = 4.0
 
 
 class Recorder:
-    """Writes `segments.mp4`, a picture every few seconds, and one image before and after a change of tau.
+    """Writes `segments.mp4`, a picture every few seconds, and one before and after a change of tau.
 
     A context manager: the video is complete when it closes.
 
@@ -55,7 +55,7 @@ class Recorder:
             self._video.write(picture[:, :, ::-1])
             self._video_frames += 1
         before = self._previous
-        if before is not None and before.stamp_ns == shot.stamp_ns and before.tau != shot.tau:
+        if before is not None and before.tau != shot.tau:
             row = [_titled(shot.image_rgb, 'camera'), _segments(before), _segments(shot)]
             self._write('tau_change.png', np.concatenate(row, axis=1))
         elif time_s >= self._next_picture_s:
