@@ -24,7 +24,7 @@ from diffcut_ros.evaluation.baselines import Setting, felzenszwalb_settings, sli
 from diffcut_ros.evaluation.metrics import contingency_table, covering, rand_index
 from diffcut_ros.features import BACKENDS, create_extractor
 
-# Taus that a segmentation is computed for; a finer grid changes the scores in the fourth decimal.
+# Taus that each image is segmented at.
 TAUS = np.round(np.arange(0.04, 1.0, 0.02), 2)
 # scores of one image: float [S, 3], for each setting covering, Rand index, number of segments
 COVERING, RAND_INDEX, SEGMENTS = range(3)

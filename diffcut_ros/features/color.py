@@ -16,7 +16,7 @@ import torch
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.types import FeatureMap
 
-# Pixels per cell and side that statistics are taken from; more detail does not change them.
+# Pixels per cell and side that statistics are taken from, whatever the image's size: bounds the time.
 _CELL_PX = 8
 _FREQUENCIES = 256
 _DIFFUSION_ROUNDS = 2

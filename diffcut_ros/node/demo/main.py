@@ -63,8 +63,10 @@ def run(console: Console, seconds: float, output: Path) -> None:
     with ExitStack() as stack:
         log = stack.enter_context((output / 'node.log').open('w+'))
         processes = {
-            'node': stack.enter_context(_process('diffcut_node', 'image:=/camera/image_raw', log)),
-            'camera': stack.enter_context(_process('demo.camera', 'image_raw:=/camera/image_raw', log)),
+            'node': stack.enter_context(
+                _process(log, 'diffcut_node', '-r', 'image:=/camera/image_raw', '-p', f'tau:={_TAUS[0]}')
+            ),
+            'camera': stack.enter_context(_process(log, 'demo.camera', '-r', 'image_raw:=/camera/image_raw')),
         }
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
@@ -125,10 +127,10 @@ def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: floa
 
 
 @contextmanager
-def _process(module: str, remap: str, log: TextIO) -> Iterator[subprocess.Popen]:
+def _process(log: TextIO, module: str, *ros_args: str) -> Iterator[subprocess.Popen]:
     """Run a node of this package in its own process, which ends with the context."""
     config = Path(get_package_share_directory('diffcut_ros')) / 'config' / 'demo.yaml'
-    command = [sys.executable, '-m', f'diffcut_ros.node.{module}', '--ros-args', '--params-file', config, '-r', remap]
+    command = [sys.executable, '-m', f'diffcut_ros.node.{module}', '--ros-args', '--params-file', config, *ros_args]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
