@@ -7,136 +7,248 @@
     assoc(A)    sum of d_i over A, the weight that connects A to V
     NCut(A, B)  cut(A, B) / assoc(A) + cut(A, B) / assoc(B), for the two parts of V
 
-The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn.
+The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn. Large subsets
+are split level by level on the graph's device, then the small ones that are left, level by level on the host.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from diffcut_ros.core.tree import SegmentTree
+from diffcut_ros.core.eigenvectors import BLOCK, Graph, dense_second_eigenvector, solve
+from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
+from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
-# Below this size a dense eigendecomposition costs no more than the iteration.
-_DENSE_SIZE = 96
-_LANCZOS_STEPS = 120
-# Residual of an eigenpair at which float32 has little left to give.
-_TOLERANCE = 2e-5
+THRESHOLDS = ('exact', 'linspace100')
+# Up to this many nodes a dense eigenvector costs less than an iteration.
+_SMALL = 96
+# Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
+_ROWS = 256
+# Share of pseudo-random vectors in what a part inherits, for what its parent's block does not hold.
+_FRESH = 0.05
+# Up to this many nodes products are too short to be handed out to several CPU threads.
+_SINGLE_THREAD = 1600
 
 
-def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5) -> SegmentTree:
+def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact') -> SegmentTree:
     """Split a graph recursively while the best split has an NCut value below tau.
 
+    The same input gives the same tree, on each device.
+
     Args:
-        affinity: float tensor [N, N], N >= 1, symmetric, entries >= 0; see `affinity_matrix`.
+        affinity: float32 [N, N], N >= 1, symmetric, entries >= 0, on any device; see `affinity_matrix`. A node
+            without any affinity is a segment of its own.
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
+        thresholds: 'exact' takes the best of all thresholds on x; 'linspace100' the best of the 100 that the authors'
+            procedure tries, for comparison with it.
 
     Returns:
         The hierarchy, with the NCut value of every split.
 
     Raises:
-        ValueError: for a matrix that is not square, empty, or holds NaN, infinite or negative entries.
+        ValueError: for a matrix that is not square, empty, not symmetric, or holds NaN, infinite or negative entries;
+            for a tau out of range and unknown thresholds.
     """
+    if not 0 <= tau <= 2:
+        raise ValueError(f'tau: expected 0 to 2, received {tau}')
+    if thresholds not in THRESHOLDS:
+        raise ValueError(f'thresholds: expected one of {", ".join(THRESHOLDS)}, received {thresholds!r}')
+    check_affinity(affinity)
+    n = len(affinity)
+    tree = TreeBuilder(n, tau)
+    with torch.inference_mode():
+        with _single_thread() if n <= _SINGLE_THREAD else nullcontext():
+            small = _split_large(affinity.float(), tree, thresholds)
+        with _single_thread():
+            _split_small(small, tree, thresholds)
+    return tree.build()
+
+
+def check_affinity(affinity: torch.Tensor) -> None:
+    """Raise ValueError unless this is a matrix [N, N], N >= 1, symmetric, of finite entries of at least 0."""
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1] or affinity.shape[0] < 1:
         raise ValueError(f'affinity: expected a square matrix [N, N] with N >= 1, received {tuple(affinity.shape)}')
     low, high = affinity.aminmax()
     if not (low >= 0 and torch.isfinite(high)):
-        raise ValueError(f'affinity: expected finite entries of at least 0, received {float(low)} to {float(high)}')
+        i, j = torch.nonzero(~((affinity >= 0) & torch.isfinite(affinity)))[0].tolist()
+        raise ValueError(f'affinity: expected finite entries of at least 0, received {affinity[i, j]:g} at [{i}, {j}]')
+    # By blocks: a whole transposed copy is slow, as each of its rows touches every page of the matrix.
+    for a in range(0, len(affinity), _ROWS):
+        for b in range(0, a + 1, _ROWS):
+            block, mirrored = affinity[a : a + _ROWS, b : b + _ROWS], affinity[b : b + _ROWS, a : a + _ROWS].T
+            if not torch.allclose(block, mirrored, rtol=1e-4, atol=1e-5 * float(high)):
+                i, j = divmod(int((block - mirrored).abs().argmax()), block.shape[1])
+                raise ValueError(
+                    f'affinity: expected a symmetric matrix, received {block[i, j]:g} at [{a + i}, {b + j}] '
+                    f'and {mirrored[i, j]:g} at [{b + j}, {a + i}]; symmetrise it, as by (W + W.T) / 2'
+                )
 
-    n = affinity.shape[0]
-    order = np.empty(n, np.int64)
-    start, stop, children, ncut, depth = [0], [n], [(-1, -1)], [], [0]
-    subsets = [torch.arange(n, device=affinity.device)]
-    for i, nodes in enumerate(subsets):  # grows while it runs: breadth first, parents before children
-        value, part = best_split(affinity[nodes[:, None], nodes])
-        ncut.append(value)
-        if value >= tau:
-            order[start[i] : stop[i]] = nodes.cpu().numpy()
+
+class _Subset(NamedTuple):
+    """A subset that waits for its split.
+
+    Attributes:
+        index: in the tree.
+        affinity: float32 [n, n].
+        nodes: int64 [n], graph nodes.
+        block: float32 [n, BLOCK], start for the eigenvector.
+    """
+
+    index: int
+    affinity: torch.Tensor
+    nodes: torch.Tensor
+    block: torch.Tensor
+
+
+def _split_large(affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> list[_Subset]:
+    """Split, level by level, while subsets are large; return the small ones."""
+    n = len(affinity)
+    isolated = affinity.sum(1) == 0
+    if isolated.any():  # `Graph` would give them affinity in the caller's matrix
+        affinity = affinity + torch.diag(isolated)
+    # A fixed seed makes results repeat; numbers drawn on the host are the same for every device.
+    fresh = torch.randn(n, BLOCK, generator=torch.Generator().manual_seed(0)).to(affinity)
+    waiting, small = [_Subset(0, affinity, torch.arange(n, device=affinity.device), fresh)], []
+    while waiting:
+        small += [subset for subset in waiting if len(subset.nodes) <= _SMALL]
+        waiting = [subset for subset in waiting if len(subset.nodes) > _SMALL]
+        waiting = _split_level(waiting, tree, thresholds, fresh) if waiting else []
+    return small
+
+
+def _split_level(subsets: list[_Subset], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor) -> list[_Subset]:
+    """Split the subsets of one level; return the parts."""
+    graphs = [Graph(subset.affinity, subset.block) for subset in subsets]
+    ordered = []
+    for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau), strict=True):
+        if x is None:
+            tree.end(subset.index, subset.nodes)
+        else:
+            ordered.append((subset, graph, *_in_order(graph, x)))
+    if not ordered:
+        return []
+    sums = torch.cat([sums for *_, sums in ordered], 1).cpu().double().numpy()  # one transfer for the whole level
+    parts = []
+    offset = 0
+    for subset, graph, rank, affinity, _ in ordered:
+        n = len(rank)
+        own = sums[:, None, offset : offset + n]
+        offset += n
+        value, position = best_thresholds(SortedGraphs(np.array([n]), *own), thresholds)
+        nodes, k = subset.nodes[rank], int(position[0])
+        indices = tree.split(subset.index, float(value[0]), k)
+        if indices is None:
+            tree.end(subset.index, nodes)
             continue
-        # Graph nodes stay sorted within a subset, so the part that holds the first one holds the lowest.
-        first, second = (nodes[part], nodes[~part]) if part[0] else (nodes[~part], nodes[part])
-        middle = start[i] + len(first)
-        children[i] = (len(subsets), len(subsets) + 1)
-        subsets += [first, second]
-        start += [start[i], middle]
-        stop += [middle, stop[i]]
-        children += [(-1, -1)] * 2
-        depth += [depth[i] + 1] * 2
-    return SegmentTree(tau, order, np.array(start), np.array(stop), np.array(children), np.array(ncut), np.array(depth))
+        block = graph.block[rank] + _FRESH / n**0.5 * fresh[:n]
+        for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
+            parts.append(_Subset(index, affinity[part, part], nodes[part], block[part]))
+    return parts
 
 
-def best_split(affinity: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Return the lowest NCut value over all thresholds of the second eigenvector, with the part below the threshold.
-
-    Args:
-        affinity: float tensor [n, n] of one subset.
-
-    Returns:
-        The NCut value, infinity for n = 1, and a bool tensor [n].
-    """
-    n = affinity.shape[0]
-    if n == 1:
-        return float('inf'), torch.ones(1, dtype=torch.bool, device=affinity.device)
-    degree = affinity.sum(1)
-    rank = torch.argsort(_second_eigenvector(affinity, degree), stable=True)
-    # Sums over thousands of entries are subtracted below: float64 keeps what the subtraction leaves.
-    assoc = torch.cumsum(degree[rank].double(), 0)
-    lower = torch.tril(affinity[rank[:, None], rank], -1).sum(1).double()
-    inside = torch.cumsum(2 * lower + affinity.diagonal()[rank].double(), 0)
-    a, b = assoc[:-1], assoc[-1] - assoc[:-1]
-    cut = (a - inside[:-1]).clamp_(min=0)
-    # Nodes without any affinity have assoc 0: parting with them costs nothing.
-    value = torch.where(a > 0, cut / a, 0.0) + torch.where(b > 0, cut / b, 0.0)
-    best = int(torch.argmin(value))
-    part = torch.zeros(n, dtype=torch.bool, device=affinity.device)
-    part[rank[: best + 1]] = True
-    return float(value[best]), part
+def _in_order(graph: Graph, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the order of x, int64 [n], the affinity in that order, [n, n], and the rows of `SortedGraphs`, [4, n]."""
+    rank = torch.argsort(x, stable=True)
+    affinity = torch.empty(graph.affinity.shape, dtype=x.dtype, device=x.device)
+    before = torch.empty_like(x)
+    for a in range(0, len(rank), _ROWS):
+        b = min(a + _ROWS, len(rank))
+        rows = torch.index_select(graph.affinity.index_select(0, rank[a:b]), 1, rank, out=affinity[a:b])
+        before[a:b] = rows[:, :a].sum(1) + rows[:, a:b].tril(-1).sum(1)
+    return rank, affinity, torch.stack([x[rank], graph.degree[rank], before, affinity.diagonal()])
 
 
-def _second_eigenvector(affinity: torch.Tensor, degree: torch.Tensor) -> torch.Tensor:
-    """Return x [n] for the second smallest lambda of (D - W) x = lambda D x.
+class _Part(NamedTuple):
+    """A small subset on the host: rows of a matrix, float64 [stride, stride], that starts at `offset` of a buffer."""
 
-    With y = D^1/2 x it is the second largest eigenvector of the symmetric matrix D^-1/2 W D^-1/2, whose largest is
-    known: D^1/2 1.
-    """
-    scale = torch.where(degree > 0, degree.clamp(min=1e-30).rsqrt(), 0.0)
-    matrix = affinity * scale * scale[:, None]
-    trivial = degree.sqrt() / degree.sum().clamp(min=1e-30).sqrt()
-    y = _lanczos(matrix, trivial) if len(degree) > _DENSE_SIZE else None
-    if y is None:
-        # Taking the known eigenvector out makes the wanted one the largest.
-        y = torch.linalg.eigh(matrix.double() - torch.outer(trivial, trivial).double())[1][:, -1].to(matrix.dtype)
-    return y * scale
+    index: int
+    offset: int
+    stride: int
+    nodes: np.ndarray
+    rows: np.ndarray
 
 
-def _lanczos(matrix: torch.Tensor, trivial: torch.Tensor) -> torch.Tensor | None:
-    """Return the largest eigenvector of a symmetric matrix [n, n] orthogonal to `trivial` [n], or None.
+def _split_small(subsets: list[_Subset], tree: TreeBuilder, thresholds: str) -> None:
+    """Split small subsets to the end, on the host, all of one level and similar size in one batch."""
+    if not subsets:
+        return
+    affinity = torch.cat([subset.affinity.reshape(-1) for subset in subsets]).cpu().double().numpy()
+    nodes = torch.cat([subset.nodes for subset in subsets]).cpu().numpy()
+    sizes = np.array([len(subset.nodes) for subset in subsets])
+    level = [
+        _Part(subset.index, offset, size, own, np.arange(size))
+        for subset, offset, size, own in zip(
+            subsets,
+            (np.cumsum(sizes**2) - sizes**2).tolist(),
+            sizes.tolist(),
+            np.split(nodes, np.cumsum(sizes)[:-1]),
+            strict=True,
+        )
+    ]
+    while level:
+        for part in level:
+            if len(part.rows) == 1:
+                tree.end(part.index, part.nodes[part.rows])
+        level = [part for part in level if len(part.rows) > 1]
+        level.sort(key=_size_class)
+        batches = [list(batch) for _, batch in groupby(level, _size_class)]
+        level = [part for batch in batches for part in _split_batch(batch, affinity, tree, thresholds)]
 
-    Lanczos iteration with full reorthogonalisation; None says that it did not converge, as for an eigenvalue that is
-    repeated or nearly so.
-    """
-    n = len(trivial)
-    steps = min(_LANCZOS_STEPS, n - 1)
-    basis = matrix.new_zeros(steps + 2, n)
-    basis[0] = trivial
-    # A fixed start makes results repeat; irrational steps keep it from being orthogonal to structured vectors.
-    vector = torch.frac(torch.arange(1, n + 1, device=matrix.device, dtype=torch.float64) * 0.6180339887498949) - 0.5
-    vector = vector.to(matrix.dtype)
-    alphas, betas = [], []
-    for step in range(steps):
-        known = basis[: step + 1]
-        for _ in range(2):  # twice is enough: once leaves rounding errors that grow
-            vector = vector - known.T @ (known @ vector)
-        norm = float(vector.norm())
-        if step:
-            betas.append(norm)
-        converged = norm < 1e-6
-        if step and (converged or step % 10 == 0 or step == steps - 1):
-            tridiagonal = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
-            ritz = np.linalg.eigh(tridiagonal)[1][:, -1]
-            if converged or betas[-1] * abs(ritz[-1]) < _TOLERANCE:
-                return torch.as_tensor(ritz, dtype=matrix.dtype, device=matrix.device) @ basis[1 : step + 1]
-        elif converged:
-            return None
-        basis[step + 1] = vector / norm
-        vector = matrix @ basis[step + 1]
-        alphas.append(float(vector @ basis[step + 1]))
-    return None
+
+def _size_class(part: _Part) -> int:
+    """Return the exponent of the power of 2 that the part is padded to."""
+    return (len(part.rows) - 1).bit_length()
+
+
+def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thresholds: str) -> list[_Part]:
+    """Split small subsets of the same size class; return their parts."""
+    sizes = np.array([len(part.rows) for part in parts])
+    # Padding to the class, not to the largest of the batch: sums do not depend on what else is in the batch.
+    padded = 2 ** _size_class(parts[0])
+    rows = np.zeros((len(parts), padded), np.int64)
+    for i, part in enumerate(parts):
+        rows[i, : sizes[i]] = part.rows
+    present = np.arange(padded) < sizes[:, None]
+    first = np.array([part.offset for part in parts])[:, None, None]
+    stride = np.array([part.stride for part in parts])[:, None, None]
+    affinity = buffer[first + stride * rows[:, :, None] + rows[:, None, :]]
+    affinity *= present[:, :, None] & present[:, None, :]
+    degree = affinity.sum(2)
+    isolated = present & (degree == 0)
+    if isolated.any():  # as in `Graph`
+        affinity[:, np.arange(padded), np.arange(padded)] += isolated
+        degree += isolated
+    x = np.full(rows.shape, np.inf)
+    for i, size in enumerate(sizes.tolist()):
+        x[i, :size] = dense_second_eigenvector(affinity[i, :size, :size], degree[i, :size])
+    rank = np.argsort(x, 1, kind='stable')
+    place = np.argsort(rank, 1)
+    before = np.where(place[:, None, :] < place[:, :, None], affinity, 0).sum(2)
+    itself = np.diagonal(affinity, axis1=1, axis2=2)
+    in_order = [np.take_along_axis(values, rank, 1) for values in (x, degree, before, itself)]
+    value, position = best_thresholds(SortedGraphs(sizes, *in_order), thresholds)
+    rows = np.take_along_axis(rows, rank, 1)
+    result = []
+    for part, own, size, v, k in zip(parts, rows, sizes.tolist(), value.tolist(), position.tolist(), strict=True):
+        indices = tree.split(part.index, v, k)
+        if indices is None:
+            tree.end(part.index, part.nodes[own[:size]])
+        else:
+            result.append(part._replace(index=indices[0], rows=own[:k]))
+            result.append(part._replace(index=indices[1], rows=own[k:size]))
+    return result
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Let PyTorch compute on a single CPU thread: short operations lose more by waking others than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,8 @@ class SegmentTree:
         tau: the largest tau that this tree can be cut at.
         order: int64 [N], the graph nodes.
         start, stop: int64 [T], range of each tree node in `order`.
-        children: int64 [T, 2], the two parts, or -1 where the tree ends; the first part holds the lowest graph node.
-        ncut: float64 [T], NCut value of the best split of each tree node, also where it was not split because the
-            value reached tau; infinity for a single graph node.
+        children: int64 [T, 2], the two parts, or -1 where the tree ends.
+        ncut: float64 [T], NCut value of each split, infinity where the tree ends.
         depth: int64 [T], 0 for the whole graph.
     """
 
@@ -73,7 +73,7 @@ class SegmentTree:
                 f'tau: expected at most {self.tau}, the tau this tree was computed to, received {tau}; '
                 'compute the tree with a larger tau'
             )
-        made = (self._split_tau < tau) & (self.children[:, 0] >= 0)
+        made = self._split_tau < tau
         reached = np.ones_like(made)
         reached[1:] = made[self._parent[1:]]
         leaves = np.flatnonzero(reached & ~made)
@@ -89,7 +89,7 @@ class SegmentTree:
         The count holds for every tau just above the listed one, up to the next. The list starts with (0.0, 1) unless
         the graph falls apart at no cost.
         """
-        taus = np.sort(self._split_tau[(self.children[:, 0] >= 0) & (self._split_tau < self.tau)])
+        taus = np.sort(self._split_tau[self._split_tau < self.tau])
         distinct, counts = np.unique(taus, return_counts=True)
         levels = [(float(tau), 1 + int(count)) for tau, count in zip(distinct, np.cumsum(counts), strict=True)]
         return levels if levels and levels[0][0] <= 0 else [(0.0, 1), *levels]
@@ -108,3 +108,55 @@ class SegmentTree:
     def cut_to(self, n_segments: int) -> np.ndarray:
         """Return the cut at the largest tau that gives at most `n_segments` segments; see `cut` and `tau_for`."""
         return self.cut(self.tau_for(n_segments))
+
+
+class TreeBuilder:
+    """Collects splits while a graph is cut; makes the `SegmentTree`.
+
+    Args:
+        n_nodes: number of graph nodes.
+        tau: splits with an NCut value of tau or more are refused.
+    """
+
+    def __init__(self, n_nodes: int, tau: float) -> None:
+        self.tau = tau
+        self._start, self._stop, self._children = [0], [n_nodes], [(-1, -1)]
+        self._ncut, self._depth = [np.inf], [0]
+        self._ends: list[tuple[int, torch.Tensor]] = []
+
+    def split(self, index: int, ncut: float, first: int) -> tuple[int, int] | None:
+        """Split a tree node into its first `first` graph nodes and the rest; return both indices.
+
+        Return None, and leave the tree as it is, for an NCut value that is not below tau.
+        """
+        if ncut >= self.tau:
+            return None
+        indices = len(self._start), len(self._start) + 1
+        middle = self._start[index] + first
+        self._start += [self._start[index], middle]
+        self._stop += [middle, self._stop[index]]
+        self._depth += [self._depth[index] + 1] * 2
+        self._children[index] = indices
+        self._children += [(-1, -1)] * 2
+        self._ncut[index] = ncut
+        self._ncut += [np.inf] * 2
+        return indices
+
+    def end(self, index: int, nodes: torch.Tensor | np.ndarray) -> None:
+        """Say which graph nodes a tree node holds that is not split."""
+        self._ends.append((index, nodes))
+
+    def build(self) -> SegmentTree:
+        """Return the tree."""
+        order = np.empty(self._stop[0], np.int64)
+        for index, nodes in self._ends:
+            order[self._start[index] : self._stop[index]] = torch.as_tensor(nodes).cpu()
+        return SegmentTree(
+            self.tau,
+            order,
+            np.array(self._start),
+            np.array(self._stop),
+            np.array(self._children),
+            np.array(self._ncut),
+            np.array(self._depth),
+        )
