@@ -36,6 +36,11 @@ class SegmentTree:
         """Number of graph nodes N."""
         return len(self.order)
 
+    @property
+    def size(self) -> np.ndarray:
+        """Int64 [T]: number of graph nodes of each tree node."""
+        return self.stop - self.start
+
     @cached_property
     def _parent(self) -> np.ndarray:
         parent = np.full(len(self.start), -1)
@@ -47,14 +52,10 @@ class SegmentTree:
     def _split_tau(self) -> np.ndarray:
         """Float64 [T]: a tree node is split at every tau above this: the largest NCut value on its way to the root."""
         value = self.ncut.copy()
-        for i in range(1, len(value)):  # parents come before their children
-            value[i] = max(value[i], value[self._parent[i]])
+        by_depth = np.argsort(self.depth, kind='stable')
+        for level in np.split(by_depth, np.cumsum(np.bincount(self.depth))[:-1])[1:]:
+            value[level] = np.maximum(value[level], value[self._parent[level]])
         return value
-
-    @cached_property
-    def _first(self) -> np.ndarray:
-        """Int64 [T]: lowest graph node of each tree node."""
-        return np.array([self.order[a:b].min() for a, b in zip(self.start, self.stop, strict=True)])
 
     def cut(self, tau: float) -> np.ndarray:
         """Return the segmentation at a threshold tau.
@@ -78,9 +79,9 @@ class SegmentTree:
         reached[1:] = made[self._parent[1:]]
         leaves = np.flatnonzero(reached & ~made)
         by_position = leaves[np.argsort(self.start[leaves])]
-        rank = np.argsort(np.argsort(self._first[by_position]))
+        lowest = np.minimum.reduceat(self.order, self.start[by_position])
         labels = np.empty(self.n_nodes, np.int64)
-        labels[self.order] = np.repeat(rank, self.stop[by_position] - self.start[by_position])
+        labels[self.order] = np.repeat(np.argsort(np.argsort(lowest)), self.size[by_position])
         return labels
 
     def levels(self) -> list[tuple[float, int]]:

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from diffcut_ros.core import eigenvectors
+from diffcut_ros.core.eigenvectors import BLOCK, Graph, dense_second_eigenvectors, solve
+from support.graphs import photograph_graph
+from support.scenes import two_cliques
+
+
+def start(n: int) -> torch.Tensor:
+    return torch.randn(n, BLOCK, generator=torch.Generator().manual_seed(1))
+
+
+def second_eigenvector(affinity: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return x and theta of the definition, by SciPy."""
+    degree = np.diag(affinity.sum(1))
+    values, vectors = scipy.linalg.eigh(degree - affinity, degree, subset_by_index=[1, 1])
+    return vectors[:, 0], 1 - values[0]
+
+
+def angle(x: np.ndarray, y: np.ndarray) -> float:
+    cosine = abs(x @ y) / np.linalg.norm(x) / np.linalg.norm(y)
+    return float(np.arccos(min(1.0, cosine)))
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_iteration_finds_the_second_eigenvector(seed):
+    affinity = photograph_graph(seed, 14)
+    (found,) = solve([Graph(affinity, start(len(affinity)))], tau=2.0)
+    expected, _ = second_eigenvector(affinity.double().numpy())
+    assert angle(found.double().numpy(), expected) < 1e-3
+
+
+def test_graphs_of_several_sizes_at_once():
+    affinities = [photograph_graph(seed, cells) for seed, cells in ((0, 8), (1, 12), (2, 16))]
+    together = solve([Graph(affinity, start(len(affinity))) for affinity in affinities], tau=2.0)
+    for affinity, found in zip(affinities, together, strict=True):
+        (alone,) = solve([Graph(affinity, start(len(affinity)))], tau=2.0)
+        assert torch.equal(found, alone)
+
+
+def test_no_iteration_for_a_graph_that_cannot_be_split():
+    # theta of a complete graph is 0: no NCut value is below 1.
+    assert solve([Graph(torch.ones(50, 50), start(50))], tau=0.9) == [None]
+
+
+def test_a_graph_may_have_fewer_eigenvectors_than_the_block_has_vectors():
+    (found,) = solve([Graph(two_cliques(30, 50, bridge=0.0), start(80))], tau=0.5)
+    assert found[:30].std() < 1e-5 and found[30:].std() < 1e-5
+    assert abs(found[0] - found[40]) > 1e-3
+
+
+def test_equal_vectors_in_the_block():
+    affinity = photograph_graph(0, 10)
+    (found,) = solve([Graph(affinity, start(len(affinity))[:, :1].expand(-1, BLOCK))], tau=2.0)
+    expected, _ = second_eigenvector(affinity.double().numpy())
+    assert angle(found.double().numpy(), expected) < 1e-3
+
+
+def test_eigenvalues_far_below_zero():
+    # Two halves that are alike across, not within: eigenvalues near -1 are the largest by magnitude.
+    random = np.random.default_rng(0)
+    affinity = np.kron([[0.0, 1], [1, 0]], np.ones((40, 40))) + 0.3 * (random.random((80, 80)) < 0.1)
+    affinity = (affinity + affinity.T).astype(np.float32)
+    (found,) = solve([Graph(torch.from_numpy(affinity), start(80))], tau=2.0)
+    expected, theta = second_eigenvector(affinity.astype(float))
+    assert theta > 0
+    assert angle(found.double().numpy(), expected) < 1e-3
+
+
+def test_without_convergence_the_dense_solver_decides(monkeypatch):
+    monkeypatch.setattr(eigenvectors, '_ROUNDS', 1)
+    affinity = photograph_graph(1, 12)
+    (found,) = solve([Graph(affinity, start(len(affinity)))], tau=2.0)
+    expected, _ = second_eigenvector(affinity.double().numpy())
+    assert angle(found.double().numpy(), expected) < 1e-5
+
+
+def test_dense_solver_of_padded_graphs():
+    graphs = [photograph_graph(seed, cells).double().numpy() for seed, cells in ((0, 4), (1, 6), (2, 8))]
+    size = np.array([len(graph) for graph in graphs])
+    padded = np.stack([np.pad(graph, (0, 120 - len(graph))) for graph in graphs])
+    x = dense_second_eigenvectors(padded, padded.sum(2), size)
+    for row, graph, n in zip(x, graphs, size, strict=True):
+        assert angle(row[:n], second_eigenvector(graph)[0]) < 1e-6
+        assert np.isinf(row[n:]).all()
