@@ -91,7 +91,7 @@ class Graph:
 
 
 def fresh_vectors(n: int, count: int) -> torch.Tensor:
-    """Return pseudo-random vectors, float32 [n, count]; always the same, and drawn on the host: for every device too."""
+    """Return pseudo-random vectors, float32 [n, count]: always the same, on all devices, as the host draws them."""
     return torch.randn(n, count, generator=torch.Generator().manual_seed(0))
 
 
@@ -116,7 +116,7 @@ class RitzPairs:
         norm = np.sqrt(np.diag(gram)[:n])
         twice = np.concatenate([norm, norm])
         gram = gram / twice / twice[:, None]
-        inner, product, image = gram[:n, :n], gram[:n, n:], gram[n:, n:]
+        inner, product, image = gram[:n, :n], (gram[:n, n:] + gram[n:, :n]) / 2, gram[n:, n:]
         values, pairs = _eigenpairs(product, inner)
         best = pairs[:, 0]
         squared = best @ image @ best - 2 * values[0] * (best @ product @ best) + values[0] ** 2
@@ -157,7 +157,7 @@ def _eigenpairs(product: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.
     size, directions = np.linalg.eigh(inner)
     kept = size > _INDEPENDENT**2 * size[-1]
     basis = directions[:, kept] / np.sqrt(size[kept])
-    values, rotation = np.linalg.eigh(basis.T @ (product + product.T) @ basis / 2)
+    values, rotation = np.linalg.eigh(basis.T @ product @ basis)
     return values[::-1], (basis @ rotation)[:, ::-1]
 
 

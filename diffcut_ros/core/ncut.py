@@ -7,8 +7,8 @@
     assoc(A)    sum of d_i over A, the weight that connects A to V
     NCut(A, B)  cut(A, B) / assoc(A) + cut(A, B) / assoc(B), for the two parts of V
 
-The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn. Large subsets
-are split level by level on the graph's device, then the small ones that are left, level by level on the host.
+The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn. Large
+subsets are split level by level on the graph's device, then the small ones that are left, level by level on the host.
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
 THRESHOLDS = ('exact', 'linspace100')
-# Up to this many nodes LAPACK on the host, one batch per level, costs less than an iteration of its own. Measured with
-# whole hierarchies of 1024 nodes: the time is the same within 10 % for anything from 48 to 192, as 96 nodes take 0.25 ms
-# densely and 0.3 to 0.6 ms iteratively.
+# Up to this many nodes LAPACK on the host, one batch per level, costs less than an iteration of its own. Found by whole
+# hierarchies of 1024 nodes: the time is the same within 10 % for anything from 64 to 192, as an eigenvector of 96 nodes
+# takes 0.25 ms densely and about as long iteratively.
 _SMALL = 96
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
 _ROWS = 256
-# Difference between W_ij and W_ji, as a share of the largest entry, that passes for rounding.
+# Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
-# Up to this many nodes, products are too short to be handed out to several CPU threads. With 1024 nodes, 2 threads gained
-# 10 % at most where idle threads spin, and took 1.7 times as long where they sleep; with 2304 nodes they gain 20 to 30 %.
-_SINGLE_THREAD = 1600
+# Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads for all, graphs
+# of 1024 nodes took 1.3 times as long where idle threads sleep; with 2304 nodes 2 threads gain 20 to 30 %.
+_SINGLE_THREAD = 800
 
 
 def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact') -> SegmentTree:
@@ -81,12 +81,10 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
     if not (low >= 0 and high < float('inf')):
         i, j = torch.nonzero(~(affinity >= 0) | torch.isinf(affinity))[0].tolist()
         raise ValueError(f'affinity: expected finite entries of at least 0, received {affinity[i, j]:g} at [{i}, {j}]')
-    # Strip by strip: a transposed copy of the whole would double the memory.
-    difference = []
-    for a in range(0, n, _ROWS):
-        b = min(a + _ROWS, n)
-        difference.append((affinity[a:b, :b] - affinity[:b, a:b].T).abs_().max())
-    if float(torch.stack(difference).max()) > _SYMMETRY * high:
+    degree = affinity.sum(1)
+    # W r = W^T r for a vector without small entries. A whole comparison would take as long as a level of splits.
+    probe = 1 + torch.frac(torch.arange(n, device=affinity.device) * 0.618034)
+    if bool(((affinity @ probe - affinity.T @ probe).abs() > _SYMMETRY * degree).any()):
         i, j = divmod(int((affinity - affinity.T).abs().argmax()), n)
         raise ValueError(
             f'affinity: expected a symmetric matrix, received {affinity[i, j]:g} at [{i}, {j}] and '
@@ -95,7 +93,7 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
     if high > 0 and not 1e-30 < high < 1e30:
         affinity = affinity / high  # NCut does not depend on the scale, sums and square roots in float32 do
     # A node without any affinity gets some to itself: that makes it a part of its own, which is cut off at no cost.
-    isolated = affinity.sum(1) == 0
+    isolated = degree == 0
     return affinity + torch.diag(isolated) if isolated.any() else affinity
 
 
@@ -119,6 +117,8 @@ def _split_large(affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> 
     """Split, level by level, while subsets are large; return the small ones."""
     n = len(affinity)
     fresh = fresh_vectors(n, BLOCK).to(affinity)
+    # The matrices of a level are blocks on the diagonal of one: two take turns, as new memory at each split takes time.
+    present, following = _memory(n, affinity.device)
     waiting, small = [_Subset(0, affinity, torch.arange(n, device=affinity.device), fresh)], []
     while waiting:
         small += [subset for subset in waiting if len(subset.nodes) <= _SMALL]
@@ -126,29 +126,41 @@ def _split_large(affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> 
         if waiting:
             largest = max(len(subset.nodes) for subset in waiting)
             with _single_thread() if largest <= _SINGLE_THREAD else nullcontext():
-                waiting = _split_level(waiting, tree, thresholds, fresh)
+                waiting = _split_level(waiting, tree, thresholds, fresh, following)
+            present, following = following, present
     return small
 
 
-def _split_level(subsets: list[_Subset], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor) -> list[_Subset]:
-    """Split the subsets of one level; return the parts."""
+def _split_level(
+    subsets: list[_Subset], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor, memory: torch.Tensor
+) -> list[_Subset]:
+    """Split the subsets of one level; return the parts.
+
+    Args:
+        subsets: of the level.
+        tree: takes the splits.
+        thresholds: see `recursive_ncut`.
+        fresh: float32 [N, BLOCK], vectors to start from.
+        memory: float32 [N, N], takes the matrices of the parts; no matrix of the level may lie in it.
+    """
     graphs = [Graph(subset.affinity, subset.block) for subset in subsets]
     ordered = []
+    offset = 0
     for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau), strict=True):
         if x is None:
             tree.end(subset.index, subset.nodes)
         else:
-            ordered.append((subset, graph, *_in_order(graph, x)))
+            place = slice(offset, offset + len(x))
+            offset = place.stop
+            ordered.append((subset, graph, *_in_order(graph, x, memory[place, place]), place))
     if not ordered:
         return []
-    sums = torch.cat([sums for *_, sums in ordered], 1).cpu().double().numpy()  # one transfer for the whole level
+    sums = torch.cat([sums for *_, sums, _ in ordered], 1).cpu().double().numpy()  # one transfer for the whole level
     parts = []
-    offset = 0
-    for subset, graph, rank, affinity, _ in ordered:
+    for subset, graph, rank, _, place in ordered:
         n = len(rank)
-        own = sums[:, None, offset : offset + n]
-        offset += n
-        value, position = best_thresholds(SortedGraphs(np.array([n]), *own), thresholds)
+        affinity = memory[place, place]
+        value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]), thresholds)
         nodes, k = subset.nodes[rank], int(position[0])
         indices = tree.split(subset.index, float(value[0]), k)
         if indices is None:
@@ -158,22 +170,32 @@ def _split_level(subsets: list[_Subset], tree: TreeBuilder, thresholds: str, fre
         for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
             inner = affinity[part, part]
             if len(inner) <= _SMALL:
-                inner = inner.clone()  # it waits until the end, and a view would keep the whole matrix in memory
+                inner = inner.clone()  # it waits until the end
             inner.diagonal().add_(inner.sum(1) == 0)  # isolated nodes, see `_checked`
             parts.append(_Subset(index, inner, nodes[part], block[part]))
     return parts
 
 
-def _in_order(graph: Graph, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the order of x, int64 [n], the affinity in that order, [n, n], and the rows of `SortedGraphs`, [4, n]."""
+def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put a graph into the order of x.
+
+    Args:
+        graph: of n nodes.
+        x: float32 [n].
+        affinity: float32 [n, n], takes the ordered matrix.
+
+    Returns:
+        The order, int64 [n], and the rows x to itself of `SortedGraphs`, float32 [4, n].
+    """
     rank = torch.argsort(x, stable=True)
-    affinity = torch.empty(graph.affinity.shape, dtype=x.dtype, device=x.device)
     before = torch.empty_like(x)
     for a in range(0, len(rank), _ROWS):
         b = min(a + _ROWS, len(rank))
-        rows = torch.index_select(graph.affinity.index_select(0, rank[a:b]), 1, rank, out=affinity[a:b])
+        # Not with `out`: into a view with gaps PyTorch copies each number by itself, in 15 times the time.
+        rows = graph.affinity.index_select(0, rank[a:b]).index_select(1, rank)
+        affinity[a:b] = rows
         before[a:b] = rows[:, :a].sum(1) + rows[:, a:b].tril(-1).sum(1)
-    return rank, affinity, torch.stack([x[rank], graph.degree[rank], before, affinity.diagonal()])
+    return rank, torch.stack([x[rank], graph.degree[rank], before, affinity.diagonal()])
 
 
 class _Part(NamedTuple):
@@ -263,3 +285,13 @@ def _single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _memory(n: int, device: torch.device) -> torch.Tensor:
+    """Return float32 [2, n, n], not initialised.
+
+    NumPy asks Linux for large pages, PyTorch does not: the first touch of 4 MiB takes 0.2 ms with them, 2 ms without.
+    """
+    if device.type == 'cpu':
+        return torch.from_numpy(np.empty((2, n, n), np.float32))
+    return torch.empty(2, n, n, device=device)

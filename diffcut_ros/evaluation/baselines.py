@@ -1,4 +1,4 @@
-"""Other people's segmenters, from scikit-image, to compare with."""
+"""Other people's segmenters and graph cuts, to compare with."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError
 from skimage import graph
 from skimage.segmentation import felzenszwalb, slic
+from sklearn.cluster import SpectralClustering
 
 # A setting of a method: what it is, and the function from an image, uint8 [H, W, 3], to labels, int [H, W].
 Setting = tuple[str, Callable[[np.ndarray], np.ndarray]]
@@ -45,3 +46,39 @@ def slic_ncut(image_rgb: np.ndarray, sigma: float, threshold: float) -> np.ndarr
         return graph.cut_normalized(superpixels, adjacency, thresh=threshold, rng=0)
     except ArpackError:
         return np.zeros_like(superpixels)
+
+
+def scikit_image_ncut(affinity: np.ndarray, threshold: float) -> np.ndarray:
+    """Cut a graph by scikit-image's recursive Normalized Cut.
+
+    Args:
+        affinity: float [N, N], symmetric.
+        threshold: subsets whose best split, of ten thresholds, has a lower NCut value are split.
+
+    Returns:
+        int [N] labels.
+
+    Raises:
+        ArpackError: where its eigensolver gives up.
+    """
+    n = len(affinity)
+    adjacency = graph.RAG()
+    adjacency.add_nodes_from((i, {'labels': [i]}) for i in range(n))
+    first, second = np.nonzero(np.triu(affinity, 1))
+    adjacency.add_weighted_edges_from(
+        zip(first.tolist(), second.tolist(), affinity[first, second].astype(float).tolist(), strict=True)
+    )
+    return graph.cut_normalized(np.arange(n)[None], adjacency, thresh=threshold, rng=0, in_place=True)[0]
+
+
+def spectral_clustering(affinity: np.ndarray, segments: int) -> np.ndarray:
+    """Cut a graph into a number of segments by scikit-learn's spectral clustering, at its defaults.
+
+    Args:
+        affinity: float [N, N], symmetric.
+        segments: their number.
+
+    Returns:
+        int [N] labels.
+    """
+    return SpectralClustering(segments, affinity='precomputed', random_state=0).fit_predict(affinity)

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from diffcut_ros.evaluation import bsds
+from diffcut_ros.evaluation import bsds, ncut
 
 # name -> module with `add_arguments(parser)`, `run(args)` and a docstring
-_COMMANDS = {'bsds': bsds}
+_COMMANDS = {'bsds': bsds, 'ncut': ncut}
 
 
 def main() -> int:
