@@ -82,8 +82,10 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
         i, j = torch.nonzero(~(affinity >= 0) | torch.isinf(affinity))[0].tolist()
         raise ValueError(f'affinity: expected finite entries of at least 0, received {affinity[i, j]:g} at [{i}, {j}]')
     degree = affinity.sum(1)
-    # W r = W^T r for a vector without small entries. A whole comparison would take as long as a level of splits.
-    probe = 1 + torch.frac(torch.arange(n, device=affinity.device) * 0.618034)
+    # W r = W^T r for a vector r without small entries; its changing signs keep the sums, and their rounding, small. To
+    # compare all entries would take as long as a level of splits.
+    uniform = torch.frac(torch.arange(n, device=affinity.device) * 0.618034)
+    probe = torch.where(uniform < 0.5, uniform - 1, uniform)
     if bool(((affinity @ probe - affinity.T @ probe).abs() > _SYMMETRY * degree).any()):
         i, j = divmod(int((affinity - affinity.T).abs().argmax()), n)
         raise ValueError(
