@@ -34,9 +34,9 @@ _PADDED = (3, 8, 24, _SMALL)
 _ROWS = 256
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
-# Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads for all, graphs
-# of 1024 nodes took 1.3 times as long where idle threads sleep; with 2304 nodes 2 threads gain 20 to 30 %.
-_SINGLE_THREAD = 800
+# Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads, graphs of 1024
+# nodes took 0.9 to 1.7 times as long, by what idle threads do; with 2304 nodes 2 threads gain 20 to 30 %.
+_SINGLE_THREAD = 1600
 
 
 def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact') -> SegmentTree:
