@@ -87,3 +87,12 @@ def test_dense_solver_of_padded_graphs():
     for row, graph, n in zip(x, graphs, size, strict=True):
         assert angle(row[:n], second_eigenvector(graph)[0]) < 1e-6
         assert np.isinf(row[n:]).all()
+
+
+def test_a_vector_of_zeros_in_the_block():
+    affinity = photograph_graph(0, 10)
+    block = start(len(affinity))
+    block[:, 3] = 0
+    (found,) = solve([Graph(affinity, block)], tau=2.0)
+    expected, _ = second_eigenvector(affinity.double().numpy())
+    assert angle(found.double().numpy(), expected) < 1e-3
