@@ -24,9 +24,8 @@ from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
 THRESHOLDS = ('exact', 'linspace100')
-# Up to this many nodes LAPACK on the host, one batch per level, costs less than an iteration of its own. Found by whole
-# hierarchies of 1024 nodes: the time is the same within 10 % for anything from 64 to 192, as an eigenvector of 96 nodes
-# takes 0.25 ms densely and about as long iteratively.
+# Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. Found by
+# whole hierarchies of 1024 nodes: a line at 48, 96 or 192 makes no difference above the noise of 15 %.
 _SMALL = 96
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
@@ -35,7 +34,7 @@ _ROWS = 256
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
 # Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads, graphs of 1024
-# nodes took 0.9 to 1.7 times as long, by what idle threads do; with 2304 nodes 2 threads gain 20 to 30 %.
+# nodes took 0.9 to 1.8 times as long, by what idle threads do; with 2304 nodes 2 threads gain 20 to 30 %.
 _SINGLE_THREAD = 1600
 
 
@@ -45,8 +44,8 @@ def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = '
     The same input gives the same tree, on each device.
 
     Args:
-        affinity: float32 [N, N], N >= 1, symmetric, entries >= 0, on any device; see `affinity_matrix`. A node
-            without any affinity is a segment of its own.
+        affinity: float32 [N, N], N >= 1, entries >= 0, symmetric (up to 1e-5 of a node's degree), on any device; see
+            `affinity_matrix`. A node without any affinity is a segment of its own.
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
         thresholds: 'exact' takes the best of all thresholds on x; 'linspace100' the best of the 100 that the authors'
             procedure tries, for comparison with it.
@@ -81,6 +80,8 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
     if not (low >= 0 and high < float('inf')):
         i, j = torch.nonzero(~(affinity >= 0) | torch.isinf(affinity))[0].tolist()
         raise ValueError(f'affinity: expected finite entries of at least 0, received {affinity[i, j]:g} at [{i}, {j}]')
+    if high > 0 and not 1e-30 < high < 1e30:
+        affinity = affinity / high  # NCut does not depend on the scale, sums and square roots in float32 do
     degree = affinity.sum(1)
     # W r = W^T r for a vector r without small entries; its changing signs keep the sums, and their rounding, small. To
     # compare all entries would take as long as a level of splits.
@@ -92,8 +93,6 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
             f'affinity: expected a symmetric matrix, received {affinity[i, j]:g} at [{i}, {j}] and '
             f'{affinity[j, i]:g} at [{j}, {i}]; symmetrise it, as by (W + W.T) / 2'
         )
-    if high > 0 and not 1e-30 < high < 1e30:
-        affinity = affinity / high  # NCut does not depend on the scale, sums and square roots in float32 do
     # A node without any affinity gets some to itself: that makes it a part of its own, which is cut off at no cost.
     isolated = degree == 0
     return affinity + torch.diag(isolated) if isolated.any() else affinity
