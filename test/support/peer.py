@@ -87,14 +87,21 @@ class Peer:
 
     def set(self, **values):
         """Set parameters through the node's service; return the result of the first."""
-        assert self.spin_until(self.parameters.services_are_ready)
-        future = self.parameters.set_parameters([Parameter(name, value=value) for name, value in values.items()])
-        assert self.spin_until(future.done)
-        return future.result().results[0]
+        wanted = [Parameter(name, value=value) for name, value in values.items()]
+        return self._answer(lambda: self.parameters.set_parameters(wanted)).results[0]
 
     def describe(self, *names: str):
         """Return parameter descriptors from the node's service."""
+        return self._answer(lambda: self.parameters.describe_parameters(list(names))).descriptors
+
+    def _answer(self, request):
+        """Return the answer of a service of the node; `request` sends the request and returns its future.
+
+        A client may see a server that does not see the client's end for answers yet: over DDS that answer is lost.
+        """
         assert self.spin_until(self.parameters.services_are_ready)
-        future = self.parameters.describe_parameters(list(names))
-        assert self.spin_until(future.done)
-        return future.result().descriptors
+        for _ in range(5):
+            future = request()
+            if self.spin_until(future.done, 5.0):
+                return future.result()
+        raise AssertionError('no answer from the node')
