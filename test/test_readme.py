@@ -9,8 +9,7 @@ import pytest
 
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameters, range_text
-from diffcut_ros.features import BACKENDS
-from diffcut_ros.features.registry import config_type
+from diffcut_ros.features import CONFIGS
 from diffcut_ros.node.config import NodeConfig
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +18,7 @@ README = (ROOT / 'README.md').read_text()
 
 @pytest.mark.parametrize(
     ('prefix', 'config'),
-    [('', SegmenterConfig), ('', NodeConfig), *((f'{name}.', config_type(name)) for name in BACKENDS)],
+    [('', SegmenterConfig), ('', NodeConfig), *((f'{kind}.', config) for kind, config in CONFIGS.items())],
 )
 def test_parameter_table(prefix, config):
     for name, (field, info) in parameters(config).items():

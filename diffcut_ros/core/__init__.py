@@ -7,6 +7,7 @@ Normalized Cut", NeurIPS 2024.
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
 from diffcut_ros.core.ncut import recursive_ncut
+from diffcut_ros.core.refinement import pamr
 from diffcut_ros.core.segmenter import Segmenter, SegmenterConfig
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
@@ -20,5 +21,6 @@ __all__ = [
     'SegmenterConfig',
     'affinity_matrix',
     'assign_concepts',
+    'pamr',
     'recursive_ncut',
 ]

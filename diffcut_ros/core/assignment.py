@@ -46,10 +46,22 @@ def assign_concepts(feature_map: FeatureMap, concepts: torch.Tensor) -> torch.Te
     if concepts.ndim != 2 or concepts.shape[1] != channels or len(concepts) < 1:
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
     unit = F.normalize(feature_map.flat(), dim=1)
-    scores = (concepts @ unit.T).reshape(1, -1, h, w)
+    return best_upsampled((concepts @ unit.T).reshape(-1, h, w), feature_map.image_size_hw)
+
+
+def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
+    """Return which of several maps is the largest at each pixel, after bilinear upsampling.
+
+    Args:
+        scores: float32 [K, h, w].
+        size_hw: H and W.
+
+    Returns:
+        int64 [H, W], 0..K-1; the first of equal ones.
+    """
     best, labels = None, None
-    for first in range(0, len(concepts), _CHUNK):
-        part = F.interpolate(scores[:, first : first + _CHUNK], feature_map.image_size_hw, mode='bilinear')[0]
+    for first in range(0, len(scores), _CHUNK):
+        part = F.interpolate(scores[None, first : first + _CHUNK], size_hw, mode='bilinear')[0]
         value, index = part.max(0)
         if best is None:
             best, labels = value, index

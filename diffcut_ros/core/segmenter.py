@@ -9,8 +9,10 @@ import torch
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts, concept_features
+from diffcut_ros.core.memory import within_memory
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.refinement import refine_assignment
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
@@ -51,6 +53,12 @@ class SegmenterConfig:
         maximum=100_000_000,
         dynamic=True,
     )
+    refine: str = parameter(
+        'none',
+        "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
+        choices=('none', 'pamr'),
+        dynamic=True,
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -78,6 +86,7 @@ class Segmenter:
 
         Raises:
             ValueError: for another shape or dtype.
+            MemoryError: when the device has too little memory; the last image stays the one to cut again.
         """
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
             raise ValueError(
@@ -85,7 +94,7 @@ class Segmenter:
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = _Frame(self.extractor(image_rgb))
+        frame = _Frame(image_rgb, self.extractor(image_rgb))
         segmentation = frame.cut(config)
         self._last = frame  # only now: a failed image leaves the last one as it was
         return segmentation
@@ -112,22 +121,34 @@ class Segmenter:
 
 
 class _Frame:
-    """The features of one image with all that was computed from them, so that no cut computes it twice."""
+    """One image and its features with all that was computed from them, so that no cut computes it twice."""
 
-    def __init__(self, feature_map: FeatureMap) -> None:
-        self._feature_map = feature_map
+    def __init__(self, image_rgb: np.ndarray, feature_map: FeatureMap) -> None:
+        self._image_rgb, self._feature_map = image_rgb, feature_map
         self._alpha: float | None = None
         self._affinity: torch.Tensor | None = None
         self._tree: SegmentTree | None = None
 
     def cut(self, config: SegmenterConfig) -> Segmentation:
-        """Return the segments of the image at these settings."""
+        """Return the segments of the image at these settings.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        cells = math.prod(self._feature_map.grid_hw)
+        advice = f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
+        return within_memory(lambda: self._cut(config), self._feature_map.features.device, advice)
+
+    def _cut(self, config: SegmenterConfig) -> Segmentation:
         # A count is searched for over every tau, which needs the whole hierarchy.
         tree = self._tree_for(config.alpha, _LARGEST_TAU if config.target_segments else config.tau)
         tau = tree.tau_for(config.target_segments) if config.target_segments else config.tau
         cells = torch.from_numpy(tree.cut(tau)).to(self._feature_map.features.device)
         concepts = concept_features(self._feature_map, cells)
-        labels = assign_concepts(self._feature_map, concepts)
+        if config.refine == 'pamr':
+            labels = refine_assignment(self._image_rgb, self._feature_map, concepts)
+        else:
+            labels = assign_concepts(self._feature_map, concepts)
         return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
 
     def _tree_for(self, alpha: float, tau: float) -> SegmentTree:

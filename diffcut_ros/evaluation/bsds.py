@@ -22,7 +22,7 @@ from rich.table import Table
 from diffcut_ros.core import Segmenter, SegmenterConfig
 from diffcut_ros.evaluation.baselines import Setting, felzenszwalb_settings, slic_ncut_settings
 from diffcut_ros.evaluation.metrics import contingency_table, covering, rand_index
-from diffcut_ros.features import BACKENDS, create_extractor
+from diffcut_ros.features import create_extractor
 
 # Taus that each image is segmented at.
 TAUS = np.round(np.arange(0.04, 1.0, 0.02), 2)
@@ -33,8 +33,9 @@ COVERING, RAND_INDEX, SEGMENTS = range(3)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument('root', type=Path, help='folder with images/*.jpg and groundTruth/*.mat')
-    parser.add_argument('--backend', default='color', choices=list(BACKENDS), help='feature extractor')
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
     parser.add_argument('--alpha', type=float, default=SegmenterConfig.alpha, help='exponent of the affinity')
+    parser.add_argument('--refine', default=SegmenterConfig.refine, help='refinement of borders: none or pamr')
     parser.add_argument('--methods', nargs='+', default=list(_METHODS), choices=list(_METHODS), help='what to compare')
     parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N images')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), metavar='N', help='parallel processes')
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table."""
     paths = image_paths(args.root)[: args.limit]
-    table = Table(title=f'BSDS500: {len(paths)} images, backend {args.backend}, alpha {args.alpha}')
+    table = Table(
+        title=f'BSDS500: {len(paths)} images, backend {args.backend}, alpha {args.alpha}, refine {args.refine}'
+    )
     for column in ('method', 'covering ODS', 'OIS', 'PRI ODS', 'OIS', 'segments', 'single setting of covering ODS'):
         table.add_column(column)
     with Progress(transient=True) as progress, ProcessPoolExecutor(args.jobs, initializer=_single_thread) as pool:
@@ -92,10 +95,12 @@ def load(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), [t['Segmentation'][0, 0] for t in truth]
 
 
-def score_diffcut(path: Path, backend: str, alpha: float) -> np.ndarray:
+def score_diffcut(path: Path, backend: str, alpha: float, refine: str) -> np.ndarray:
     """Score one image at all `TAUS`, cut from one hierarchy; returns float [S, 3]."""
     image_rgb, truths = load(path)
-    segmenter = Segmenter(create_extractor(backend, device='cpu'), SegmenterConfig(tau=TAUS[-1], alpha=alpha))
+    segmenter = Segmenter(
+        create_extractor(backend, device='cpu'), SegmenterConfig(tau=TAUS[-1], alpha=alpha, refine=refine)
+    )
     segmenter.segment(image_rgb)
     return np.array([score(segmenter.recut(tau).labels, truths) for tau in TAUS.tolist()])
 
@@ -114,7 +119,9 @@ def score(labels: np.ndarray, truths: list[np.ndarray]) -> tuple[float, float, f
 
 
 def _diffcut(args: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:
-    return [f'tau {tau:g}' for tau in TAUS], partial(score_diffcut, backend=args.backend, alpha=args.alpha)
+    return [f'tau {tau:g}' for tau in TAUS], partial(
+        score_diffcut, backend=args.backend, alpha=args.alpha, refine=args.refine
+    )
 
 
 def _baseline(settings: list[Setting], _: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:

@@ -1,5 +1,5 @@
-"""Feature extractors: image -> `FeatureMap`. A new backend is one file here and one line in the registry."""
+"""Feature extractors: image -> `FeatureMap`. `registry.py` lists them and says where a new one goes."""
 
-from diffcut_ros.features.registry import BACKENDS, create_extractor
+from diffcut_ros.features.registry import BACKENDS, CONFIGS, create_extractor
 
-__all__ = ['BACKENDS', 'create_extractor']
+__all__ = ['BACKENDS', 'CONFIGS', 'create_extractor']

@@ -78,6 +78,7 @@ class ColorExtractor:
 
     def __init__(self, config: ColorConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        self.description = f'color, {config.cells} cells along the shorter side'
         # Seven channels of appearance, two of position; a fixed seed makes features repeat.
         frequencies = np.random.default_rng(0).standard_normal((9, _FREQUENCIES), np.float32)
         self._frequencies = frequencies / np.float32(config.kernel_width)
@@ -85,7 +86,7 @@ class ColorExtractor:
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features [h, w, 512] of an image, uint8 [H, W, 3] RGB."""
         config = self.config
-        grid_hw = grid_size(image_rgb.shape[:2], config.cells)
+        grid_hw = self.grid_hw(image_rgb.shape[:2])
         appearance = cell_appearance(image_rgb, grid_hw, config.texture_weight)
         if np.ptp(appearance, axis=(0, 1)).max() < config.noise:
             features = np.ones((*grid_hw, self.channels), np.float32)
@@ -96,6 +97,14 @@ class ColorExtractor:
             phase = cells @ self._frequencies
             features = np.concatenate([np.cos(phase), np.sin(phase)], 2)
         return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
+
+    def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
+        """Return the features of several images, one after the other."""
+        return [self(image) for image in images_rgb]
+
+    def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of the features of an image of that height and width."""
+        return grid_size(image_hw, self.config.cells)
 
 
 def grid_size(image_hw: tuple[int, int], cells: int) -> tuple[int, int]:

@@ -1,54 +1,94 @@
-"""Which backends there are. A new one is a file beside this and a line in `BACKENDS`."""
+"""Which backends there are. A new one is a file beside this and a line in `CONFIGS` and `create_extractor`."""
 
 import dataclasses
-from collections.abc import Callable
-from importlib import import_module
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.features.color import ColorConfig, ColorExtractor
+from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model
 
-# name -> module, extractor class, configuration dataclass. Modules are imported when asked for: some are heavy.
-BACKENDS = {
-    'color': ('diffcut_ros.features.color', 'ColorExtractor', 'ColorConfig'),
-}
+# Backends that have a name; folders and model ids are backends, too.
+BACKENDS = ('color', *MODELS)
+# Kind of backend -> its configuration dataclass.
+CONFIGS = {'color': ColorConfig, 'diffusion': DiffusionConfig}
 
 
-def config_type(name: str) -> type:
-    """Return the configuration dataclass of a backend.
+class Extractor(Protocol):
+    """What every backend gives: a function from images to features that describes itself.
+
+    Attributes:
+        channels: of the features.
+        device: where the features are.
+        description: of model and settings, for people.
+    """
+
+    channels: int
+    device: torch.device
+    description: str
+
+    def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
+        """Return the features of an image, uint8 [H, W, 3] RGB."""
+
+    def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
+        """Return the features of several images of any sizes, in one pass where the backend can."""
+
+    def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of the features of an image of that height and width."""
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a backend, a key of `CONFIGS`.
 
     Raises:
-        ValueError: for an unknown backend, listing the known ones.
+        ValueError: for a name that stands for nothing.
     """
-    if name not in BACKENDS:
-        raise ValueError(f'backend: expected one of {", ".join(BACKENDS)}, received {name!r}')
-    module, _, config = BACKENDS[name]
-    return getattr(import_module(module), config)
+    if name == 'color':
+        return name
+    try:
+        check_model(name)
+    except ValueError as error:
+        raise ValueError(f'backend: expected color, or {str(error).removeprefix("expected ")}') from error
+    return 'diffusion'
 
 
-def create_extractor(name: str, device: str = 'auto', **options: object) -> Callable[[np.ndarray], FeatureMap]:
+def create_extractor(name: str, device: str = 'auto', **options: object) -> Extractor:
     """Build the feature extractor of a backend.
 
     Args:
-        name: backend, one of `BACKENDS`.
+        name: 'color'; 'ssd-1b', 'ssd-vega', 'sd1.4'; the folder of an encoder bundle (written by diffcut_export) or of
+            a checkpoint in the format of diffusers; or a model id OWNER/NAME of the Hugging Face Hub.
         device: where the features and all that follows are computed: 'auto' (CUDA where present, else the CPU), 'cpu',
             'cuda', 'cuda:1', ...
-        options: fields of the backend's configuration dataclass.
+        options: fields of the configuration dataclass of this kind of backend, see `CONFIGS`.
 
     Returns:
         A callable that maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`.
 
     Raises:
-        ValueError: for an unknown backend or option (listing the known ones), a value out of range or an absent device.
+        ValueError: for an unknown backend or option (listing the known ones), a value out of range, an absent device,
+            or a checkpoint that is missing, damaged or of another kind.
+        MemoryError: when the device has too little memory.
     """
-    config = config_type(name)
-    known = [field.name for field in dataclasses.fields(config)]
+    kind = kind_of(name)
+    known = [field.name for field in dataclasses.fields(CONFIGS[kind])]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f'{name}: expected options among {", ".join(known)}, received {", ".join(unknown)}')
-    module, extractor, _ = BACKENDS[name]
-    return getattr(import_module(module), extractor)(config(**options), resolve_device(device))
+    config, where = CONFIGS[kind](**options), resolve_device(device)
+    if kind == 'color':
+        return ColorExtractor(config, where)
+    # Only here: importing diffusers takes seconds.
+    try:
+        from diffcut_ros.features.diffusion.load import load_extractor
+    except ImportError as error:
+        raise ValueError(
+            f'backend {name}: expected the packages diffusers, safetensors and huggingface-hub, found no {error.name}; '
+            'install them: pip install diffusers safetensors huggingface-hub'
+        ) from error
+    return load_extractor(name, config, where)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -10,7 +10,9 @@ from diffcut_ros.features import BACKENDS
 class NodeConfig:
     """Settings of the node; raises ValueError for a value out of its range."""
 
-    backend: str = parameter('color', 'Feature extractor', choices=tuple(BACKENDS))
+    backend: str = parameter(
+        'color', f'Feature extractor: {", ".join(BACKENDS)}, the folder of a bundle or checkpoint, or a model id'
+    )
     device: str = parameter('auto', "Where the pipeline runs: 'auto' (CUDA where present, else the CPU), 'cpu', 'cuda'")
     rate_hz: float = parameter(
         10.0,

@@ -17,8 +17,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig
-from diffcut_ros.features import BACKENDS, create_extractor
-from diffcut_ros.features.registry import config_type
+from diffcut_ros.features import CONFIGS, create_extractor
+from diffcut_ros.features.registry import kind_of
 from diffcut_ros.media.overlay import draw_overlay
 from diffcut_ros.node.config import NodeConfig
 from diffcut_ros.node.images import check_image, decode_image, encode_image
@@ -44,12 +44,12 @@ class DiffcutNode(Node):
 
     def __init__(self) -> None:
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        backend_specs = [(f'{name}.', config_type(name)) for name in BACKENDS]
+        backend_specs = [(f'{kind}.', config) for kind, config in CONFIGS.items()]
         self._specs = [('', NodeConfig), ('', SegmenterConfig), *backend_specs]
         check_unknown(self, self._specs)
         configs = [declare_config(self, kind, prefix) for prefix, kind in self._specs]
         self._config, segmenter_config = configs[:2]
-        options = dict(zip(BACKENDS, configs[2:], strict=True))[self._config.backend]
+        options = dict(zip(CONFIGS, configs[2:], strict=True))[kind_of(self._config.backend)]
         extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
         self._segmenter = Segmenter(extractor, segmenter_config)
         self._last: tuple[np.ndarray, Header] | None = None
@@ -74,8 +74,8 @@ class DiffcutNode(Node):
             raise ValueError(f'qos_overrides: {error}') from error
         self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image)
         self.get_logger().info(
-            f"backend '{self._config.backend}' on {extractor.device}, tau {segmenter_config.tau}, "
-            f'waiting for images on {self._camera.topic_name}'
+            f"backend '{self._config.backend}' ({extractor.description}) on {extractor.device}, "
+            f'tau {segmenter_config.tau}, waiting for images on {self._camera.topic_name}'
         )
 
     def close(self) -> None:

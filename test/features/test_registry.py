@@ -5,7 +5,9 @@ from diffcut_ros.features import create_extractor
 
 
 def test_unknown_backend():
-    with pytest.raises(ValueError, match="backend: expected one of color, received 'magic'"):
+    with pytest.raises(
+        ValueError, match=r"backend: expected color, or ssd-1b, .* a model id OWNER/NAME .*, received 'magic'"
+    ):
         create_extractor('magic')
 
 

@@ -3,12 +3,11 @@ from rcl_interfaces.msg import ParameterType
 
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameters
-from diffcut_ros.features import BACKENDS
-from diffcut_ros.features.registry import config_type
+from diffcut_ros.features import CONFIGS
 from diffcut_ros.node.config import NodeConfig
 from support.domain import free_domain
 
-SPECS = [('', NodeConfig), ('', SegmenterConfig), *((f'{name}.', config_type(name)) for name in BACKENDS)]
+SPECS = [('', NodeConfig), ('', SegmenterConfig), *((f'{kind}.', config) for kind, config in CONFIGS.items())]
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,

@@ -1,0 +1,109 @@
+"""An encoder as a folder: what a robot carries. Loads without network and without `transformers`.
+
+bundle.json      source and licence, layer, configurations, size and SHA-256 of every other file
+unet.safetensors, vae_full.safetensors, vae_tiny.safetensors    weights
+prompt.safetensors                                              embedding of the empty prompt, noise schedule
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from diffcut_ros.features.diffusion.checkpoint import read_json, read_tensors
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+
+INDEX = 'bundle.json'
+_FORMAT = 'diffcut_ros encoder bundle, version 1'
+
+
+def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
+    """Write an encoder into a new folder: all of it, or nothing.
+
+    Raises:
+        ValueError: when the folder holds something.
+    """
+    check_target(folder)
+    part = folder.with_name(f'{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    prompt = {'prompt': encoder.prompt, 'alphas_cumprod': encoder.alphas_cumprod}
+    if encoder.pooled is not None:
+        prompt['pooled'] = encoder.pooled
+    contents = {'unet': encoder.unet, 'prompt': prompt}
+    contents |= {f'vae_{name}': weights for name, (_, weights) in encoder.vaes.items()}
+    files = {}
+    for name, weights in contents.items():
+        path = part / f'{name}.safetensors'
+        save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+        files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
+    index = {
+        'format': _FORMAT,
+        'source': encoder.source,
+        'layer': encoder.layer,
+        'unet': _public(encoder.unet_config),
+        'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
+        'files': files,
+    }
+    (part / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    if folder.exists():
+        folder.rmdir()
+    part.rename(folder)
+
+
+def check_target(folder: Path) -> None:
+    """Check that a bundle can be written there.
+
+    Raises:
+        ValueError: when the folder holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f'{folder}: expected a new or empty folder, found something in its place; choose another')
+
+
+def read_bundle(folder: Path) -> DiffusionEncoder:
+    """Return the encoder of a bundle, after a check of every file's digest.
+
+    Raises:
+        ValueError: when a file is missing, damaged or of another format, with the command that writes it anew.
+    """
+    index = read_json(folder / INDEX)
+    if index.get('format') != _FORMAT:
+        raise ValueError(f'{folder / INDEX}: expected format {_FORMAT!r}, found {index.get("format")!r}')
+    source = index['source']
+    again = f'write it anew: diffcut_export {source.get("model", "MODEL")} NEW_FOLDER'
+    for name, expected in index['files'].items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f'{path}: expected a file of {expected["bytes"]} bytes, found none; {again}')
+        if path.stat().st_size != expected['bytes']:
+            raise ValueError(f'{path}: expected {expected["bytes"]} bytes, found {path.stat().st_size}; {again}')
+        if _sha256(path) != expected['sha256']:
+            raise ValueError(f'{path}: expected SHA-256 {expected["sha256"]}, found another: it is damaged; {again}')
+
+    def weights(name: str) -> Weights:
+        return read_tensors(folder / f'{name}.safetensors')
+
+    prompt = weights('prompt')
+    return DiffusionEncoder(
+        source=source,
+        layer=index['layer'],
+        unet_config=index['unet'],
+        unet=weights('unet'),
+        vaes={name: (config, weights(f'vae_{name}')) for name, config in index['vaes'].items()},
+        prompt=prompt['prompt'],
+        pooled=prompt.get('pooled'),
+        alphas_cumprod=prompt['alphas_cumprod'],
+    )
+
+
+def _public(config: dict) -> dict:
+    """Return a configuration without what tells where it was on the machine it was made on."""
+    return {name: value for name, value in config.items() if name == '_class_name' or not name.startswith('_')}
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

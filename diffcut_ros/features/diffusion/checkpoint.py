@@ -1,0 +1,193 @@
+"""Reads what the encoder needs, and no more, from a checkpoint in the format of `diffusers`."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler
+from safetensors import SafetensorError, safe_open
+
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.features.diffusion.unet import UNetEncoder
+from diffcut_ros.features.diffusion.vae import ImageEncoder
+
+# Not those without moving average or for other programs, which lie beside them in some checkpoints.
+_WEIGHTS = re.compile(r'(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors')
+_PIPELINES = ('StableDiffusionPipeline', 'StableDiffusionXLPipeline')
+
+
+def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None) -> DiffusionEncoder:
+    """Return the encoder of a checkpoint; the prompt is encoded here, and its text encoders are dropped.
+
+    Args:
+        folder: with model_index.json, unet/, vae/, scheduler/, tokenizer/ and text_encoder/ (SDXL: two of these).
+        layer: see `UNetEncoder`.
+        tiny_vae: folder of an AutoencoderTiny.
+
+    Raises:
+        ValueError: for anything that is not a text-to-image checkpoint with a UNet, or is incomplete or damaged.
+    """
+    index = read_json(folder / 'model_index.json')
+    kind = index.get('_class_name')
+    if kind not in _PIPELINES:
+        found = f'{kind} with a transformer' if 'transformer' in index else str(kind)
+        raise ValueError(
+            f'{folder}: expected a checkpoint of {" or ".join(_PIPELINES)}, found {found}. DiffCut takes its features '
+            "from a UNet's encoder; choose ssd-1b, ssd-vega, sd1.4 or another Stable Diffusion 1, 2 or XL checkpoint"
+        )
+    unet_config = read_json(folder / 'unet/config.json')
+    encoder = UNetEncoder(unet_config, layer)
+    with _quiet_libraries():
+        vaes = {'full': _read_vae(folder / 'vae', AutoencoderKL)}
+        if tiny_vae is not None:
+            vaes['tiny'] = _read_vae(tiny_vae, AutoencoderTiny)
+        prompt, pooled = _encode_empty_prompt(folder, index)
+    schedule = DDIMScheduler.from_config(read_json(folder / 'scheduler/scheduler_config.json'))
+    return DiffusionEncoder(
+        source={'model': str(folder)},
+        layer=encoder.layer,
+        unet_config=unet_config,
+        unet=_read_weights(folder / 'unet', encoder.state_dict()),
+        vaes=vaes,
+        prompt=prompt,
+        pooled=pooled,
+        alphas_cumprod=schedule.alphas_cumprod,
+    )
+
+
+def read_json(path: Path) -> dict:
+    """Return the content of a JSON file.
+
+    Raises:
+        ValueError: when it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f'{path}: expected a file of the checkpoint, found none ({error.strerror})') from error
+    except ValueError as error:
+        raise ValueError(f'{path}: expected JSON, found something else ({error}); download it again') from error
+
+
+def select_weights(names: Iterable[str], prefer_half: bool) -> list[str]:
+    """Return the weights of one part of a checkpoint among file names: one set, although several may lie there.
+
+    Args:
+        names: with or without a folder.
+        prefer_half: take float16 weights (variant fp16) where there are both; otherwise the full ones.
+    """
+    weights = [name for name in names if _WEIGHTS.fullmatch(name.rpartition('/')[2])]
+    preferred = [name for name in weights if ('.fp16' in name) == prefer_half]
+    return sorted(preferred or weights)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with the weights of one part of a checkpoint, full ones if there, else float16.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    names = sorted(path.name for path in folder.glob('*'))
+    chosen = select_weights(names, prefer_half=False)
+    if not chosen:
+        found = ', '.join(names) or 'nothing'
+        raise ValueError(f'{folder}: expected weights as .safetensors, found {found}; download the checkpoint again')
+    return [folder / name for name in chosen]
+
+
+def read_tensors(path: Path, names: Iterable[str] | None = None) -> Weights:
+    """Return tensors of a safetensors file: all, or those of `names` that are in it.
+
+    Raises:
+        ValueError: when the file is missing, cut short or damaged.
+    """
+    try:
+        with safe_open(path, 'pt') as file:
+            wanted = file.keys() if names is None else set(names) & set(file.keys())
+            return {name: file.get_tensor(name) for name in wanted}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f'{path}: expected a safetensors file, found it damaged or incomplete ({error})') from error
+
+
+def _read_weights(folder: Path, expected: Weights) -> Weights:
+    weights: Weights = {}
+    for path in weight_files(folder):
+        weights |= read_tensors(path, expected)
+    missing = sorted(set(expected) - set(weights))
+    if missing:
+        raise ValueError(f'{folder}: expected {len(expected)} tensors, found {len(weights)}; {missing[0]} is missing')
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f'{folder}: {name}: expected {list(expected[name].shape)} by config.json, found {list(tensor.shape)}'
+            )
+    return weights
+
+
+def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
+    """Return configuration and encoder weights; read by `diffusers`, which knows the names that weights once had."""
+    config = read_json(folder / 'config.json')
+    encoder = ImageEncoder(config)
+    (path,) = weight_files(folder)
+    read_tensors(path, ())  # its errors are clearer
+    variant = 'fp16' if '.fp16.' in path.name else None
+    vae = kind.from_pretrained(folder, variant=variant, use_safetensors=True, low_cpu_mem_usage=False)
+    weights = vae.state_dict()
+    return config, {name: weights[name] for name in encoder.state_dict()}
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep progress bars and hints of the loading libraries, which tell nothing about the encoder, off the log."""
+    libraries = [diffusers.utils.logging]
+    with suppress(ImportError):
+        libraries.append(import_module('transformers.utils.logging'))
+    levels = [library.get_verbosity() for library in libraries]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level, bar in zip(libraries, levels, bars, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()
+
+
+def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
+            'installed. Install it, or use a bundle, which needs none: diffcut_export MODEL OUT'
+        ) from error
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    kinds = {'StableDiffusionPipeline': StableDiffusionPipeline, 'StableDiffusionXLPipeline': StableDiffusionXLPipeline}
+    unused = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
+    (path, *_) = weight_files(folder / 'text_encoder')
+    variant = 'fp16' if '.fp16.' in path.name else None
+    pipeline = (
+        kinds[index['_class_name']]
+        .from_pretrained(
+            folder,
+            variant=variant,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            **{name: None for name in unused if name in index},
+        )
+        .to(torch.float32)
+    )
+    with torch.no_grad():
+        prompt, _, *pooled = pipeline.encode_prompt(
+            '', device='cpu', num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+    return prompt, pooled[0] if pooled else None

@@ -1,0 +1,32 @@
+"""What an encoder consists of, wherever it was read from."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class DiffusionEncoder:
+    """Weights and settings of everything up to the self-attention layer, on the CPU.
+
+    Attributes:
+        source: where it comes from, for people: 'model', 'revision', 'licence', ...
+        layer: module path of the self-attention in the UNet.
+        unet_config: configuration of the UNet2DConditionModel.
+        unet: weights of `UNetEncoder`.
+        vaes: 'full' and 'tiny', those there are -> (configuration, weights of `ImageEncoder`).
+        prompt: [1, T, C], embedding of the empty prompt.
+        pooled: [1, P], its pooled embedding, for SDXL types.
+        alphas_cumprod: float32 [steps], share of the signal that is left after each step of the noise schedule.
+    """
+
+    source: dict[str, str]
+    layer: str
+    unet_config: dict
+    unet: Weights = field(repr=False)
+    vaes: dict[str, tuple[dict, Weights]] = field(repr=False)
+    prompt: torch.Tensor = field(repr=False)
+    pooled: torch.Tensor | None = field(repr=False)
+    alphas_cumprod: torch.Tensor = field(repr=False)

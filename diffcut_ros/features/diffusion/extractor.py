@@ -1,0 +1,222 @@
+"""Images to self-attention features."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from diffcut_ros.core.memory import Result, within_memory
+from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.features.diffusion.unet import UNetEncoder
+from diffcut_ros.features.diffusion.vae import ImageEncoder
+
+# One noise for all images (DiffCut, section 4.1), the same on every device.
+_NOISE_SEED = 42
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+class DiffusionExtractor:
+    """Maps images to the output of a self-attention layer of a diffusion UNet (DiffCut, section 3.1).
+
+    On a GPU the networks run as CUDA graphs, captured here for one image at a time; see `prepare` for more.
+
+    Args:
+        encoder: weights and settings.
+        config: what the user chose.
+        device: where everything runs.
+
+    Attributes:
+        channels: of the features.
+        stride: pixels of the network's input per cell and side.
+        input_hw: height and width of the network's input.
+        description: of model, precision and sizes, for people.
+
+    Raises:
+        ValueError: for settings that this encoder does not allow, or weights that do not fit.
+        MemoryError: when the device has too little memory.
+    """
+
+    def __init__(self, encoder: DiffusionEncoder, config: DiffusionConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        if config.vae not in encoder.vaes:
+            raise ValueError(
+                f'vae: expected one of {", ".join(encoder.vaes)}, which are in this encoder, received {config.vae!r}; '
+                'export it again with a tiny VAE: diffcut_export MODEL OUT --tiny-vae FOLDER_OR_ID'
+            )
+        vae_config, vae_weights = encoder.vaes[config.vae]
+        self._vae, self._unet = ImageEncoder(vae_config), UNetEncoder(encoder.unet_config, encoder.layer)
+        if self._vae.channels != self._unet.conv_in.in_channels:
+            raise ValueError(
+                f'UNet: expected {self._vae.channels} input channels, those of the VAE, found '
+                f'{self._unet.conv_in.in_channels}; checkpoints for inpainting do not serve'
+            )
+        self.channels = self._unet.channels
+        self.stride = self._vae.downsampling * self._unet.downsampling
+        self.input_hw = config.input_hw(self.stride)
+        if config.timestep >= len(encoder.alphas_cumprod):
+            raise ValueError(
+                f'timestep: expected 0 to {len(encoder.alphas_cumprod) - 1}, the steps of the schedule, '
+                f'received {config.timestep}'
+            )
+        signal = float(encoder.alphas_cumprod[config.timestep])
+        self._signal, self._noise_share = signal**0.5, (1 - signal) ** 0.5
+        self.precision = PRECISIONS[_resolve_precision(config.precision, device)]
+        vae_precision = self.precision
+        if self.precision == torch.float16 and self._vae.overflows_in_float16:
+            # bfloat16 has the range of float32 at the speed of float16, where the device knows it.
+            vae_precision = torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+        name = encoder.source.get('model', 'diffusion')
+        self.description = (
+            f'{name}, {config.vae} VAE in {_name(vae_precision)}, UNet in {_name(self.precision)}, '
+            f'input {self.input_hw[1]}x{self.input_hw[0]}, {self.grid_hw()[0]}x{self.grid_hw()[1]} cells'
+        )
+        self._graphs: dict[int, tuple[_Graph, _Graph]] = {}
+        self._within_memory(lambda: self._load(encoder, vae_weights, vae_precision))
+        self.prepare(1)
+
+    def grid_hw(self, image_hw: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Return rows and columns of the feature grid; the same for every image."""
+        return self.input_hw[0] // self.stride, self.input_hw[1] // self.stride
+
+    def prepare(self, batch: int) -> None:
+        """Capture the CUDA graphs for that many images at a time, so that the first frame does not; nothing on a CPU.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        if self.device.type == 'cuda' and batch not in self._graphs:
+            self._graphs[batch] = self._within_memory(lambda: self._capture(batch))
+
+    def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
+        """Return the features of an image, uint8 [H, W, 3] RGB.
+
+        Raises:
+            MemoryError: when the device has too little memory; the image is given up.
+        """
+        return self.batch([image_rgb])[0]
+
+    @torch.inference_mode()
+    def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
+        """Return the features of several images, each uint8 [H, W, 3] RGB of any size, from one pass.
+
+        Raises:
+            MemoryError: when the device has too little memory; the images are given up.
+        """
+        features = self._within_memory(lambda: self.features(self.latents(self.upload(images_rgb))))
+        sizes = [image.shape[:2] for image in images_rgb]
+        return [FeatureMap(features[i], size) for i, size in enumerate(sizes)]
+
+    def upload(self, images_rgb: list[np.ndarray]) -> torch.Tensor:
+        """Return images on the device as the network sees them: resized (bilinear, antialiased), from -1 to 1.
+
+        Args:
+            images_rgb: B images, uint8 [H, W, 3].
+
+        Returns:
+            float32 [B, 3, *input_hw].
+        """
+        resized = []
+        for image in images_rgb:
+            pixels = torch.from_numpy(np.ascontiguousarray(image))
+            if self.device.type == 'cuda':
+                # From pinned memory the copy runs beside the host; PyTorch keeps and reuses these blocks.
+                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+            planes = pixels.permute(2, 0, 1)[None].float()
+            resized.append(F.interpolate(planes, self.input_hw, mode='bilinear', antialias=True))
+        return torch.cat(resized).div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+
+    def latents(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the noisy latents of images as `upload` gives them."""
+        graphs = self._graphs.get(len(images))
+        return graphs[0](images) if graphs else self._encode(images)
+
+    def features(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return features, float32 [B, h, w, C], of latents as `latents` gives them."""
+        graphs = self._graphs.get(len(latents))
+        # A copy in any case: the next image overwrites a graph's output.
+        return (graphs[1](latents) if graphs else self._attend(latents)).to(torch.float32, copy=bool(graphs))
+
+    @torch.inference_mode()
+    def _load(self, encoder: DiffusionEncoder, vae_weights: Weights, vae_precision: torch.dtype) -> None:
+        _load_weights(self._vae, vae_weights, self.device, vae_precision, 'VAE')
+        _load_weights(self._unet, encoder.unet, self.device, self.precision, 'UNet')
+        self._prompt = encoder.prompt.to(self.device, self.precision)
+        pooled = None if encoder.pooled is None else encoder.pooled.to(self.device, self.precision)
+        self._embedded = self._unet.embed(self.config.timestep, pooled, self.input_hw)
+        latent_hw = [side // self._vae.downsampling for side in self.input_hw]
+        generator = torch.Generator().manual_seed(_NOISE_SEED)
+        noise = torch.randn(1, self._vae.channels, *latent_hw, generator=generator)
+        self._noise = noise.to(self.device, self.precision)
+
+    @torch.inference_mode()
+    def _capture(self, batch: int) -> tuple['_Graph', '_Graph']:
+        images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
+        vae = _Graph(self._encode, images.contiguous(memory_format=torch.channels_last))
+        return vae, _Graph(self._attend, vae.output)
+
+    def _within_memory(self, function: Callable[[], Result]) -> Result:
+        height, width = self.input_hw
+        advice = f'the network at input {width}x{height} needs more; take a smaller input_size, or vae: tiny'
+        return within_memory(function, self.device, advice)
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        precision = next(self._vae.parameters()).dtype
+        latents = self._vae(images.to(precision)).to(self.precision)
+        return self._signal * latents + self._noise_share * self._noise
+
+    def _attend(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._unet(latents, self._embedded, self._prompt)
+
+
+class _Graph:
+    """A function of one tensor as CUDA graph: its kernels are launched at once, in memory that never moves."""
+
+    def __init__(self, function, example: torch.Tensor) -> None:
+        self._input = example.clone()
+        # Libraries choose their kernels and set up memory in the first calls, which a capture does not allow.
+        stream = torch.cuda.Stream(example.device)
+        stream.wait_stream(torch.cuda.current_stream(example.device))
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                function(self._input)
+        torch.cuda.current_stream(example.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self.output = function(self._input)
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        self._input.copy_(value)
+        self._graph.replay()
+        return self.output
+
+
+def _load_weights(
+    network: nn.Module, weights: Weights, device: torch.device, precision: torch.dtype, name: str
+) -> None:
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f'{name}: weights do not fit the configuration: {error}') from error
+    network.requires_grad_(False).eval()
+    network.to(device, precision, memory_format=torch.channels_last)
+
+
+def _resolve_precision(precision: str, device: torch.device) -> str:
+    if precision != 'auto':
+        return precision
+    if device.type != 'cuda':
+        return 'float32'
+    return 'bfloat16' if _computes_bfloat16(device) else 'float16'
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    # In hardware from compute capability 8.0 (Ampere) on; older GPUs only emulate it.
+    return device.type != 'cuda' or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix('torch.')

@@ -1,0 +1,95 @@
+"""Checkpoints of the Hugging Face Hub: found on this machine, or downloaded when that is allowed."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelCard, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from diffcut_ros.features.diffusion.checkpoint import read_json, select_weights, weight_files
+
+# Tiny image encoders by the pipeline of the checkpoint whose latents they make.
+TINY_VAES = {'StableDiffusionXLPipeline': 'madebyollin/taesdxl', 'StableDiffusionPipeline': 'madebyollin/taesd'}
+_NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
+_INDICES = ['model_index.json', 'config.json']
+_TEXTS = ('scheduler', 'tokenizer', 'tokenizer_2')
+
+
+def checkpoint_folder(model_id: str, allow_download: bool, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint on this machine.
+
+    Args:
+        model_id: 'owner/name'.
+        allow_download: whether what is missing may be fetched; what is there is never fetched again.
+        revision: branch, tag or commit; None: the one that is there, else the newest.
+
+    Raises:
+        ValueError: when it is not here and may not or cannot be fetched, with the command that fetches it.
+    """
+    cached = _cached(model_id, revision)
+    if cached is not None and _is_complete(cached):
+        return cached
+    if not allow_download:
+        raise ValueError(
+            f'model {model_id} is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export '
+            f'{model_id} FOLDER, then use FOLDER as backend; or set allow_download to true'
+        )
+    return _download(model_id, revision)
+
+
+def revision_of(folder: Path) -> str:
+    """Return the commit of a folder that came from the Hub, or an empty string."""
+    return folder.name if folder.parent.name == 'snapshots' else ''
+
+
+def licence_of(folder: Path) -> str:
+    """Return the licence that the model card in a folder names, or 'unknown'."""
+    card = folder / 'README.md'
+    licence = ModelCard.load(card).data.get('license') if card.is_file() else None
+    return str(licence or 'unknown')
+
+
+def choose_files(names: list[str]) -> list[str]:
+    """Return which files of a repository to fetch: configurations, tokenizers, and each weight once (fp16 if there)."""
+    chosen = [name for name in names if name in (*_INDICES, 'README.md')]
+    chosen += select_weights([name for name in names if '/' not in name], prefer_half=True)
+    for part in (*_NETWORKS, *_TEXTS):
+        inside = [name for name in names if name.rpartition('/')[0] == part]
+        chosen += select_weights(inside, prefer_half=True)
+        chosen += [name for name in inside if name.endswith(('.json', '.txt', '.model'))]
+    return chosen
+
+
+def _cached(model_id: str, revision: str | None) -> Path | None:
+    try:
+        return Path(snapshot_download(model_id, revision=revision, local_files_only=True, allow_patterns=_INDICES))
+    except (LocalEntryNotFoundError, ValueError, OSError):
+        return None
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        if (folder / 'model_index.json').exists():
+            parts = [folder / part for part in read_json(folder / 'model_index.json') if part in _NETWORKS]
+        else:
+            parts = [folder]
+        for part in parts:
+            read_json(part / 'config.json')
+            weight_files(part)
+    except ValueError:
+        return False
+    return True
+
+
+def _download(model_id: str, revision: str | None) -> Path:
+    try:
+        info = HfApi().model_info(model_id, revision=revision, files_metadata=True)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        files = choose_files(list(sizes))
+        total = sum(sizes[name] for name in files)
+        print(f'{model_id}: {len(files)} of {len(sizes)} files, {total / 1e9:.2f} GB with what is here already')
+        return Path(snapshot_download(model_id, revision=revision, allow_patterns=files))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ValueError(
+            f'model {model_id} cannot be fetched: {error}. What was fetched is kept; check name and network, and '
+            'for a model behind a licence log in with `hf auth login`, then run the same command again'
+        ) from error

@@ -1,0 +1,81 @@
+"""From a backend's name to its extractor."""
+
+from pathlib import Path
+
+import torch
+
+from diffcut_ros.features.diffusion.bundle import INDEX, read_bundle
+from diffcut_ros.features.diffusion.checkpoint import read_checkpoint, read_json
+from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
+from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
+from diffcut_ros.features.diffusion.hub import TINY_VAES, checkpoint_folder, licence_of, revision_of
+
+
+def load_extractor(name: str, config: DiffusionConfig, device: torch.device) -> DiffusionExtractor:
+    """Return the extractor of a bundle, a checkpoint's folder, a known name or a model id.
+
+    Raises:
+        ValueError: saying what was found, what was expected and what to do.
+        MemoryError: when the device has too little memory.
+    """
+    return DiffusionExtractor(load_encoder(name, config), config, device)
+
+
+def load_encoder(name: str, config: DiffusionConfig) -> DiffusionEncoder:
+    """Return an encoder; see `load_extractor`. Of the settings, those count that say what to load."""
+    folder = Path(name).expanduser()
+    if not (folder / INDEX).is_file():
+        tiny = config.vae == 'tiny'
+        return load_checkpoint(name, config.layer, config.tiny_vae if tiny else None, config.allow_download)
+    encoder = read_bundle(folder)
+    if config.layer not in ('', encoder.layer):
+        model = encoder.source.get('model', 'MODEL')
+        raise ValueError(
+            f'layer: expected {encoder.layer}, the one in the bundle {folder}, received {config.layer}; write a bundle '
+            f'for it: diffcut_export {model} NEW_FOLDER --layer {config.layer}'
+        )
+    return encoder
+
+
+def load_checkpoint(
+    name: str, layer: str, tiny_vae: str | None, allow_download: bool, revision: str | None = None
+) -> DiffusionEncoder:
+    """Return the encoder of a whole checkpoint.
+
+    Args:
+        name: folder, known name or model id.
+        layer: see `UNetEncoder`.
+        tiny_vae: folder or model id of a tiny VAE; empty: the one for this type; None: without.
+        allow_download: see `checkpoint_folder`.
+        revision: see `checkpoint_folder`.
+
+    Raises:
+        ValueError: saying what was found, what was expected and what to do.
+    """
+    folder = _folder(name, allow_download, revision)
+    if not (folder / 'model_index.json').is_file():
+        found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
+        raise ValueError(
+            f'{folder}: expected {INDEX} (a bundle, written by diffcut_export) or model_index.json (a Stable Diffusion '
+            f'checkpoint in the format of diffusers), found {found}'
+        )
+    tiny_folder = None
+    if tiny_vae is not None:
+        pipeline = read_json(folder / 'model_index.json').get('_class_name')
+        tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
+        tiny_folder = _folder(tiny_vae, allow_download) if tiny_vae else None
+    encoder = read_checkpoint(folder, layer, tiny_folder)
+    source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
+    if tiny_folder is not None:
+        source |= {'tiny_vae': tiny_vae, 'tiny_vae_licence': licence_of(tiny_folder)}
+    encoder.source.update(source)
+    return encoder
+
+
+def _folder(name: str, allow_download: bool, revision: str | None = None) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    check_model(name)
+    return checkpoint_folder(MODELS.get(name, name), allow_download, revision)
