@@ -39,7 +39,8 @@ class DiffcutNode(Node):
     """Segments images of `image` and publishes `~/labels`, `~/segments`, `~/label_info` and `~/overlay`.
 
     Raises:
-        ValueError: for an unknown parameter, a bad value, or a device that is not there.
+        ValueError: for an unknown parameter, a bad value, a device or a model that is not there.
+        MemoryError: when the device has too little memory for the model.
     """
 
     def __init__(self) -> None:
@@ -154,11 +155,11 @@ class DiffcutNode(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is interrupted; return 2 when its parameters are bad."""
+    """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     rclpy.init(args=args)
     try:
         node = DiffcutNode()
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:
         rclpy.logging.get_logger('diffcut').fatal(str(error))
         rclpy.try_shutdown()
         return 2

@@ -121,7 +121,7 @@ def _read_weights(folder: Path, expected: Weights) -> Weights:
     missing = sorted(set(expected) - set(weights))
     if missing:
         raise ValueError(f'{folder}: expected {len(expected)} tensors, found {len(weights)}; {missing[0]} is missing')
-    for name, tensor in weights.items():
+    for name, tensor in sorted(weights.items()):
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f'{folder}: {name}: expected {list(expected[name].shape)} by config.json, found {list(tensor.shape)}'

@@ -1,9 +1,12 @@
 """Checkpoints of the Hugging Face Hub: found on this machine, or downloaded when that is allowed."""
 
+import fcntl
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, ModelCard, constants, get_hf_file_metadata, hf_hub_url, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers
 
 from diffcut_ros.features.diffusion.checkpoint import read_json, select_weights, weight_files
 
@@ -87,9 +90,32 @@ def _download(model_id: str, revision: str | None) -> Path:
         files = choose_files(list(sizes))
         total = sum(sizes[name] for name in files)
         print(f'{model_id}: {len(files)} of {len(sizes)} files, {total / 1e9:.2f} GB with what is here already')
+        for name in files:
+            if name.endswith('.safetensors'):
+                _fetch_weights(model_id, info.sha, name)
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=files))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except Exception as error:  # of whichever HTTP library the Hub's client is built on
         raise ValueError(
             f'model {model_id} cannot be fetched: {error}. What was fetched is kept; check name and network, and '
             'for a model behind a licence log in with `hf auth login`, then run the same command again'
         ) from error
+
+
+def _fetch_weights(model_id: str, commit: str, name: str) -> None:
+    """Fetch a large file into the Hub's cache, from where an earlier attempt was interrupted.
+
+    The Hub's own client starts such a file anew. It finds what is fetched here by its place: blobs are named by etag.
+    """
+    url = hf_hub_url(model_id, name, revision=commit, endpoint=constants.ENDPOINT)
+    found = get_hf_file_metadata(url)
+    blob = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model_id, repo_type='model') / 'blobs' / found.etag
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    with blob.with_name(f'{blob.name}.part').open('ab') as part:
+        fcntl.flock(part, fcntl.LOCK_EX)  # another export of the same model waits here
+        if not blob.exists():
+            headers = build_hf_headers()
+            start = part.tell()
+            http_get(url, part, resume_size=start, headers=headers, expected_size=found.size, displayed_filename=name)
+            part.flush()
+            Path(part.name).rename(blob)
+    Path(part.name).unlink(missing_ok=True)

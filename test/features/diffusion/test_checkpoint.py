@@ -1,0 +1,149 @@
+"""Checkpoints as they are found in the world: variants, old names, shards; and what is none."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from diffcut_ros.features import create_extractor
+
+from .test_extractor import photograph
+
+
+@pytest.fixture
+def copy(checkpoints, tmp_path):
+    return shutil.copytree(checkpoints['sd1'], tmp_path / 'copy')
+
+
+def features_of(folder, **options):
+    return create_extractor(str(folder), device='cpu', input_size=128, **options)(photograph(120, 200)).features
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_fp16_variant(checkpoints, copy):
+    for path in copy.rglob('*.safetensors'):
+        save_file(
+            {name: tensor.half() for name, tensor in load_file(path).items()}, path.with_suffix('.fp16.safetensors')
+        )
+        path.unlink()
+    expected = features_of(checkpoints['sd1'])
+    assert 0 < (features_of(copy) - expected).norm() / expected.norm() < 1e-2
+
+
+def test_shards(checkpoints, copy):
+    path = copy / 'unet/diffusion_pytorch_model.safetensors'
+    weights = load_file(path)
+    path.unlink()
+    for shard in range(2):
+        part = {name: weights[name] for name in sorted(weights)[shard::2]}
+        save_file(part, copy / f'unet/diffusion_pytorch_model-{shard + 1:05}-of-00002.safetensors')
+    assert (features_of(copy) - features_of(checkpoints['sd1'])).abs().max() < 1e-5
+
+
+def test_names_that_weights_of_a_vae_once_had(checkpoints, copy):
+    """Stable Diffusion 1.4 was saved when the attention of a VAE was called query, key, value, proj_attn."""
+    path = copy / 'vae/diffusion_pytorch_model.safetensors'
+    weights = load_file(path)
+    for new, old in {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}.items():
+        weights = {name.replace(f'.{new}.', f'.{old}.'): tensor for name, tensor in weights.items()}
+    assert any('.query.' in name for name in weights)
+    save_file(weights, path)
+    assert (features_of(copy) - features_of(checkpoints['sd1'])).abs().max() < 1e-5
+
+
+def test_the_noise_schedule_is_the_checkpoints_own(checkpoints, copy):
+    edit(copy / 'scheduler/scheduler_config.json', beta_schedule='linear')
+    assert (features_of(copy, timestep=500) - features_of(checkpoints['sd1'], timestep=500)).abs().max() > 1e-3
+
+
+def not_a_checkpoint(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / 'photo.jpg').touch()
+
+
+def a_transformer(folder):
+    edit(folder / 'model_index.json', _class_name='StableDiffusion3Pipeline', transformer=['diffusers', 'SD3'])
+
+
+def no_attention(folder):
+    edit(folder / 'unet/config.json', down_block_types=['DownBlock2D'] * 4)
+
+
+def only_cross_attention(folder):
+    edit(folder / 'unet/config.json', only_cross_attention=True)
+
+
+def other_blocks(folder):
+    edit(folder / 'unet/config.json', down_block_types=['AttnDownBlock2D'] * 4)
+
+
+def inpainting(folder):
+    path = folder / 'unet/diffusion_pytorch_model.safetensors'
+    weights = load_file(path)
+    weights['conv_in.weight'] = weights['conv_in.weight'][:, :1].repeat(1, 9, 1, 1)
+    save_file(weights, path)
+    edit(folder / 'unet/config.json', in_channels=9)
+
+
+def truncated(folder):
+    path = folder / 'unet/diffusion_pytorch_model.safetensors'
+    path.write_bytes(path.read_bytes()[:50_000])
+
+
+def truncated_vae(folder):
+    path = folder / 'vae/diffusion_pytorch_model.safetensors'
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def pickled_weights(folder):
+    path = folder / 'unet/diffusion_pytorch_model.safetensors'
+    path.rename(path.with_suffix('.bin'))
+
+
+def a_tensor_missing(folder):
+    path = folder / 'unet/diffusion_pytorch_model.safetensors'
+    weights = load_file(path)
+    del weights['conv_in.bias']
+    save_file(weights, path)
+
+
+def wider_in_the_configuration(folder):
+    edit(folder / 'unet/config.json', cross_attention_dim=24)
+
+
+def no_text_encoder(folder):
+    shutil.rmtree(folder / 'text_encoder')
+
+
+@pytest.mark.parametrize(
+    ('damage', 'problem'),
+    [
+        (not_a_checkpoint, r'expected bundle\.json .* or model_index\.json .*, found photo\.jpg'),
+        (
+            a_transformer,
+            r'expected a checkpoint of StableDiffusionPipeline .*, found .*3Pipeline with a transformer.*choose',
+        ),
+        (
+            no_attention,
+            r'expected self-attention \(attn1\) in the down blocks, found none: .*choose another checkpoint',
+        ),
+        (only_cross_attention, r'found none: .*only_cross_attention True'),
+        (other_blocks, 'expected down blocks among DownBlock2D, CrossAttnDownBlock2D, found AttnDownBlock2D'),
+        (inpainting, 'expected 4 input channels, those of the VAE, found 9; checkpoints for inpainting'),
+        (truncated, 'unet.*expected a safetensors file, found it damaged or incomplete'),
+        (truncated_vae, 'vae.*expected a safetensors file, found it damaged or incomplete'),
+        (pickled_weights, r'unet: expected weights as \.safetensors, found config\.json, diffusion_pytorch_model\.bin'),
+        (a_tensor_missing, r'unet: expected \d+ tensors, found \d+; conv_in\.bias is missing'),
+        (wider_in_the_configuration, r'attn2\.to_k\.weight: expected \[16, 24\] by config.json, found \[16, 16\]'),
+        (no_text_encoder, r'text_encoder: expected weights as \.safetensors, found nothing'),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_one_clear_error(copy, damage, problem):
+    damage(copy)
+    with pytest.raises(ValueError, match=problem):
+        features_of(copy)

@@ -1,0 +1,105 @@
+"""Downloads, from a server on this machine."""
+
+import pytest
+from huggingface_hub import constants
+
+from diffcut_ros.features import create_extractor
+from diffcut_ros.features.diffusion import export
+from diffcut_ros.features.diffusion.hub import choose_files
+from support.hub import COMMIT, serve
+
+TAKEN = [
+    'README.md',
+    'model_index.json',
+    'scheduler/scheduler_config.json',
+    'text_encoder/config.json',
+    'text_encoder/model.fp16.safetensors',
+    'tokenizer/merges.txt',
+    'tokenizer/tokenizer.json',
+    'tokenizer/vocab.json',
+    'unet/config.json',
+    'unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors',
+    'unet/diffusion_pytorch_model.fp16-00002-of-00002.safetensors',
+    'vae/config.json',
+    'vae/diffusion_pytorch_model.safetensors',
+]
+LEFT = [
+    'SSD-1B.safetensors',
+    'picture.png',
+    'safety_checker/model.safetensors',
+    'text_encoder/model.safetensors',
+    'text_encoder/pytorch_model.bin',
+    'text_encoder/openvino_model.bin',
+    'unet/diffusion_pytorch_model.safetensors',
+    'unet/diffusion_pytorch_model.non_ema.safetensors',
+    'unet/diffusion_pytorch_model.bin',
+    'vae/diffusion_pytorch_model.bin',
+    'vae_1_0/diffusion_pytorch_model.safetensors',
+]
+
+
+def test_only_the_files_needed():
+    assert sorted(choose_files(TAKEN + LEFT)) == TAKEN
+
+
+WEIGHTS = 'unet/diffusion_pytorch_model.safetensors'
+
+
+@pytest.fixture
+def hub(checkpoints, tmp_path, monkeypatch):
+    """A hub, and a cache of one's own, as HF_ENDPOINT and HF_HOME would set them in a new process."""
+    with serve({'small/sdxl': checkpoints['sdxl'], 'small/tiny': checkpoints['tiny']}) as hub:
+        monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
+        visit(monkeypatch, hub.url)
+        yield hub
+
+
+def visit(monkeypatch, url):
+    monkeypatch.setattr(constants, 'ENDPOINT', url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', url + '/{repo_id}/resolve/{revision}/{filename}')
+
+
+def run_export(out) -> int:
+    return export.main(['small/sdxl', str(out), '--tiny-vae', 'small/tiny'])
+
+
+def test_export_downloads_once(hub, tmp_path, monkeypatch, capfd):
+    assert run_export(tmp_path / 'one') == 0
+    printed = capfd.readouterr()
+    assert 'small/sdxl: 18 of 18 files, 0.01 GB' in printed.out
+    assert '100%' in printed.err
+    assert COMMIT in (tmp_path / 'one/bundle.json').read_text()
+    # Each file once; two repositories have a file of the same name.
+    assert {hub.sent.count(file) for file in hub.sent} == {1}
+    hub.sent.clear()
+    assert run_export(tmp_path / 'two') == 0
+    assert not hub.sent
+    # What is there needs no network at all.
+    visit(monkeypatch, 'http://127.0.0.1:9')
+    assert create_extractor('small/sdxl', input_size=128).description.startswith('small/sdxl, full VAE')
+
+
+def test_an_interrupted_download_goes_on_where_it_ended(hub, checkpoints, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(constants, 'DOWNLOAD_CHUNK_SIZE', 100_000)  # the file is small, too
+    hub.fails_at = 500_000
+    assert run_export(tmp_path / 'out') == 2
+    assert 'diffcut_export: model small/sdxl cannot be fetched: ' in capfd.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    hub.fails_at = None
+    hub.sent.clear()
+    assert run_export(tmp_path / 'out') == 0
+    whole = (checkpoints['sdxl'] / WEIGHTS).stat().st_size
+    assert [sent for sent in hub.sent if sent[0] == WEIGHTS] == [(WEIGHTS, 500_000, whole - 500_000)]
+
+
+def test_no_download_without_permission(hub):
+    with pytest.raises(ValueError, match=r'model small/sdxl is not on this machine.*diffcut_export small/sdxl FOLDER'):
+        create_extractor('small/sdxl', input_size=128)
+    assert not hub.sent
+    create_extractor('small/sdxl', input_size=128, allow_download=True)
+    assert hub.sent
+
+
+def test_a_model_that_does_not_exist(hub, tmp_path, capsys):
+    assert export.main(['small/typo', str(tmp_path / 'out')]) == 2
+    assert 'model small/typo cannot be fetched: ' in capsys.readouterr().err
