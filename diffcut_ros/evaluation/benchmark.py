@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from diffcut_ros.evaluation import bsds, ncut
+from diffcut_ros.evaluation import bsds, ncut, pipeline
 
 # name -> module with `add_arguments(parser)`, `run(args)` and a docstring
-_COMMANDS = {'bsds': bsds, 'ncut': ncut}
+_COMMANDS = {'bsds': bsds, 'ncut': ncut, 'pipeline': pipeline}
 
 
 def main() -> int:

@@ -8,15 +8,11 @@ where they take minutes.
 
 import argparse
 import math
-import os
-import platform
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +24,7 @@ from scipy.sparse.linalg import ArpackError
 from diffcut_ros.core import SegmenterConfig, affinity_matrix, recursive_ncut
 from diffcut_ros.evaluation.baselines import scikit_image_ncut, spectral_clustering
 from diffcut_ros.evaluation.graphs import FEATURES, photographs
+from diffcut_ros.evaluation.measure import machine, peak_bytes, timed
 from diffcut_ros.evaluation.plain_ncut import plain_ncut
 from diffcut_ros.features.registry import resolve_device
 
@@ -92,15 +89,6 @@ def run(args: argparse.Namespace) -> None:
         console.print(others)
 
 
-def machine(device: torch.device) -> str:
-    """Say what the figures were measured on."""
-    processor = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{os.cpu_count()} CPU cores'
-    return (
-        f'{processor}, {platform.machine()}, Python {platform.python_version()}, PyTorch {torch.__version__} '
-        f'({torch.get_num_threads()} threads), NumPy {np.__version__}'
-    )
-
-
 @dataclass(frozen=True)
 class _Method:
     """One method on one graph: seconds, number of segments and NCut; NaN where it gave up."""
@@ -156,7 +144,7 @@ def _compare(graph: torch.Tensor, tau: float, labels: np.ndarray, seconds: float
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # SpectralClustering warns of graphs that it takes for disconnected
             try:
-                seconds, labels = _timed(function, graph.device)
+                seconds, labels = timed(function, graph.device)
             except ArpackError:
                 methods[name] = _Method(math.nan)
                 continue
@@ -166,43 +154,20 @@ def _compare(graph: torch.Tensor, tau: float, labels: np.ndarray, seconds: float
 
 def _median_time(function: Callable, repeats: int, device: torch.device) -> tuple[float, object]:
     """Return the median time in seconds of several calls, and the last result."""
-    runs = [_timed(function, device) for _ in range(repeats)]
+    runs = [timed(function, device) for _ in range(repeats)]
     return statistics.median(seconds for seconds, _ in runs), runs[-1][1]
-
-
-def _timed(function: Callable, device: torch.device) -> tuple[float, object]:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = function()
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start, result
 
 
 def peak_memory(function: Callable, graph: torch.Tensor) -> float | None:
     """Return the peak memory of a call, with its input, in copies of the graph's matrix; None where it is unknown.
 
-    On a CPU it is the growth of the process (Linux only). Memory that the process had kept from before hides a part of
-    it, so graphs of less than 32 MiB give None: the C library returns larger ones to the system at once.
+    On a CPU, memory that the process had kept from before hides a part of it, so graphs of less than 32 MiB give None.
     """
-    if graph.device.type == 'cuda':
-        before = torch.cuda.memory_allocated(graph.device)
-        torch.cuda.reset_peak_memory_stats(graph.device)
-        function()
-        return 1 + (torch.cuda.max_memory_allocated(graph.device) - before) / graph.nbytes
-    reset, status = Path('/proc/self/clear_refs'), Path('/proc/self/status')
-    if graph.nbytes <= 32 * 2**20 or not reset.exists():
+    # The C library returns only large blocks to the system at once.
+    if graph.device.type != 'cuda' and graph.nbytes <= 32 * 2**20:
         return None
-    reset.write_text('5')  # sets the peak to the present size, see proc(5)
-    before = _status_bytes(status, 'VmRSS')
-    function()
-    return 1 + (_status_bytes(status, 'VmHWM') - before) / graph.nbytes
-
-
-def _status_bytes(status: Path, key: str) -> int:
-    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
+    peak = peak_bytes(function, graph.device)
+    return None if peak is None else 1 + peak / graph.nbytes
 
 
 def ncut_per_segment(affinity: np.ndarray, labels: np.ndarray) -> float:

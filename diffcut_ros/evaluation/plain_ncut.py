@@ -1,7 +1,10 @@
-"""The paper's procedure, written plainly: what `recursive_ncut` is compared with."""
+"""The paper's procedure from features to labels, written plainly: what `core` is compared with."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+
+_LABEL_SIZE = 128
 
 
 @torch.inference_mode()
@@ -47,3 +50,19 @@ def _split(affinity: torch.Tensor) -> tuple[float, torch.Tensor]:
         parts.append(part)
     best = int(np.nanargmin(values))  # NaN where a threshold parts nothing
     return values[best], parts[best]
+
+
+def plain_affinity(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor:
+    """Return the affinity matrix, float32 [N, N], of features [N, C]."""
+    unit = F.normalize(features, dim=1)
+    similarity = unit @ unit.T
+    return ((similarity - similarity.min()) / (similarity.max() - similarity.min())) ** alpha
+
+
+def plain_assignment(features: torch.Tensor, grid_hw: tuple[int, int], labels: np.ndarray) -> np.ndarray:
+    """Return label values [128, 128] of cells' labels [N] and features [N, C], by upsampling the features."""
+    unit = F.normalize(features, dim=1)
+    cells = torch.from_numpy(labels).to(features.device)
+    means = torch.stack([unit[cells == label].mean(0) for label in cells.unique()])
+    upsampled = F.interpolate(unit.T.reshape(1, -1, *grid_hw), (_LABEL_SIZE, _LABEL_SIZE), mode='bilinear')[0]
+    return (means @ upsampled.flatten(1)).argmax(0).reshape(_LABEL_SIZE, _LABEL_SIZE).cpu().numpy()

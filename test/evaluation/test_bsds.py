@@ -32,7 +32,7 @@ def write_data_set(root: Path, count: int) -> None:
 def test_scores_of_a_known_scene(tmp_path):
     write_data_set(tmp_path, 1)
     (path,) = bsds.image_paths(tmp_path)
-    scores = bsds.score_diffcut(path, 'color', 10.0)
+    scores = bsds.score_diffcut(path, 'color', 10.0, 'none')
     # Four quadrants cover the one person's perfectly (1) and the other's halves by half.
     four = scores[scores[:, bsds.SEGMENTS] == 4]
     assert four[0, bsds.COVERING] == pytest.approx((1 + 0.5) / 2, abs=0.01)
@@ -65,6 +65,6 @@ def test_a_wrong_folder_is_one_line(tmp_path):
 
 @pytest.mark.skipif(not DATA.exists(), reason='BSDS500 is not beside the checkout (../shared/data/bsds500_val)')
 def test_real_images_score_far_above_a_single_segment():
-    scores = np.stack([bsds.score_diffcut(path, 'color', 10.0) for path in bsds.image_paths(DATA)[:8]])
+    scores = np.stack([bsds.score_diffcut(path, 'color', 10.0, 'none') for path in bsds.image_paths(DATA)[:8]])
     covering = scores[:, :, bsds.COVERING].mean(0)
     assert covering.max() > covering[0] + 0.1

@@ -110,6 +110,7 @@ class DiffusionExtractor:
         sizes = [image.shape[:2] for image in images_rgb]
         return [FeatureMap(features[i], size) for i, size in enumerate(sizes)]
 
+    @torch.inference_mode()
     def upload(self, images_rgb: list[np.ndarray]) -> torch.Tensor:
         """Return images on the device as the network sees them: resized (bilinear, antialiased), from -1 to 1.
 
@@ -129,16 +130,18 @@ class DiffusionExtractor:
             resized.append(F.interpolate(planes, self.input_hw, mode='bilinear', antialias=True))
         return torch.cat(resized).div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
+    @torch.inference_mode()
     def latents(self, images: torch.Tensor) -> torch.Tensor:
         """Return the noisy latents of images as `upload` gives them."""
         graphs = self._graphs.get(len(images))
-        return graphs[0](images) if graphs else self._encode(images)
+        return graphs[0](images) if graphs else self.encode(images)
 
+    @torch.inference_mode()
     def features(self, latents: torch.Tensor) -> torch.Tensor:
         """Return features, float32 [B, h, w, C], of latents as `latents` gives them."""
         graphs = self._graphs.get(len(latents))
         # A copy in any case: the next image overwrites a graph's output.
-        return (graphs[1](latents) if graphs else self._attend(latents)).to(torch.float32, copy=bool(graphs))
+        return (graphs[1](latents) if graphs else self.attend(latents)).to(torch.float32, copy=bool(graphs))
 
     @torch.inference_mode()
     def _load(self, encoder: DiffusionEncoder, vae_weights: Weights, vae_precision: torch.dtype) -> None:
@@ -154,28 +157,39 @@ class DiffusionExtractor:
 
     @torch.inference_mode()
     def _capture(self, batch: int) -> tuple['_Graph', '_Graph']:
-        images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
-        vae = _Graph(self._encode, images.contiguous(memory_format=torch.channels_last))
-        return vae, _Graph(self._attend, vae.output)
+        with torch.cuda.device(self.device):
+            images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
+            vae = _Graph(self.encode, images.contiguous(memory_format=torch.channels_last))
+            # They never run at the same time, so the second may use the memory that the first is done with.
+            unet = _Graph(self.attend, vae.output, vae.memory_pool)
+            torch.cuda.empty_cache()  # what only the capture needed
+        return vae, unet
 
     def _within_memory(self, function: Callable[[], Result]) -> Result:
         height, width = self.input_hw
         advice = f'the network at input {width}x{height} needs more; take a smaller input_size, or vae: tiny'
         return within_memory(function, self.device, advice)
 
-    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute what `latents` returns, without a graph."""
         precision = next(self._vae.parameters()).dtype
         latents = self._vae(images.to(precision)).to(self.precision)
         return self._signal * latents + self._noise_share * self._noise
 
-    def _attend(self, latents: torch.Tensor) -> torch.Tensor:
+    def attend(self, latents: torch.Tensor) -> torch.Tensor:
+        """Compute what `features` returns, without a graph, in the precision of the UNet."""
         return self._unet(latents, self._embedded, self._prompt)
 
 
 class _Graph:
     """A function of one tensor as CUDA graph: its kernels are launched at once, in memory that never moves."""
 
-    def __init__(self, function, example: torch.Tensor) -> None:
+    def __init__(
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        example: torch.Tensor,
+        memory_pool: tuple[int, int] | None = None,
+    ) -> None:
         self._input = example.clone()
         # Libraries choose their kernels and set up memory in the first calls, which a capture does not allow.
         stream = torch.cuda.Stream(example.device)
@@ -185,8 +199,9 @@ class _Graph:
                 function(self._input)
         torch.cuda.current_stream(example.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=memory_pool):
             self.output = function(self._input)
+        self.memory_pool = self._graph.pool()
 
     def __call__(self, value: torch.Tensor) -> torch.Tensor:
         self._input.copy_(value)

@@ -1,0 +1,63 @@
+"""Time and memory, and what they were measured on."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+Result = TypeVar('Result')
+
+_RESET, _STATUS = Path('/proc/self/clear_refs'), Path('/proc/self/status')
+
+
+def machine(device: torch.device) -> str:
+    """Say what the figures were measured on."""
+    processor = f'{os.cpu_count()} CPU cores'
+    if device.type == 'cuda':
+        processor = f'{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}'
+    return (
+        f'{processor}, {platform.machine()}, Python {platform.python_version()}, PyTorch {torch.__version__} '
+        f'({torch.get_num_threads()} threads), NumPy {np.__version__}'
+    )
+
+
+def timed(function: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Return the time of a call in seconds, until the device is done with it, and its result."""
+    start = synchronized_time(device)
+    result = function()
+    return synchronized_time(device) - start, result
+
+
+def synchronized_time(device: torch.device) -> float:
+    """Return the time in seconds at which a device has done all that it was given."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def peak_bytes(function: Callable[[], object], device: torch.device) -> int | None:
+    """Return by how much memory grew at most during a call, in bytes; None where it is unknown.
+
+    On a CPU it is the growth of the process (Linux only), without what it had kept from before.
+    """
+    if device.type == 'cuda':
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    if not _RESET.exists():
+        return None
+    _RESET.write_text('5')  # sets the peak to the present size, see proc(5)
+    before = _status_bytes('VmRSS')
+    function()
+    return _status_bytes('VmHWM') - before
+
+
+def _status_bytes(key: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
