@@ -47,7 +47,7 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
         if tiny_vae is not None:
             vaes['tiny'] = _read_vae(tiny_vae, AutoencoderTiny)
         prompt, pooled = _encode_empty_prompt(folder, index)
-    schedule = DDIMScheduler.from_config(read_json(folder / 'scheduler/scheduler_config.json'))
+        schedule = DDIMScheduler.from_config(read_json(folder / 'scheduler/scheduler_config.json'))
     return DiffusionEncoder(
         source={'model': str(folder)},
         layer=encoder.layer,

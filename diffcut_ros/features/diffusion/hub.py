@@ -17,12 +17,13 @@ _INDICES = ['model_index.json', 'config.json']
 _TEXTS = ('scheduler', 'tokenizer', 'tokenizer_2')
 
 
-def checkpoint_folder(model_id: str, allow_download: bool, revision: str | None = None) -> Path:
+def checkpoint_folder(model_id: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
     """Return the folder of a checkpoint on this machine.
 
     Args:
         model_id: 'owner/name'.
         allow_download: whether what is missing may be fetched; what is there is never fetched again.
+        exported: the model whose export fetches this one; for the error.
         revision: branch, tag or commit; None: the one that is there, else the newest.
 
     Raises:
@@ -34,7 +35,7 @@ def checkpoint_folder(model_id: str, allow_download: bool, revision: str | None 
     if not allow_download:
         raise ValueError(
             f'model {model_id} is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export '
-            f'{model_id} FOLDER, then use FOLDER as backend; or set allow_download to true'
+            f'{exported} FOLDER, then use FOLDER as backend; or set allow_download to true'
         )
     return _download(model_id, revision)
 

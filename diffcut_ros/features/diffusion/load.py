@@ -53,7 +53,7 @@ def load_checkpoint(
     Raises:
         ValueError: saying what was found, what was expected and what to do.
     """
-    folder = _folder(name, allow_download, revision)
+    folder = _folder(name, allow_download, name, revision)
     if not (folder / 'model_index.json').is_file():
         found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
         raise ValueError(
@@ -64,7 +64,7 @@ def load_checkpoint(
     if tiny_vae is not None:
         pipeline = read_json(folder / 'model_index.json').get('_class_name')
         tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
-        tiny_folder = _folder(tiny_vae, allow_download) if tiny_vae else None
+        tiny_folder = _folder(tiny_vae, allow_download, name) if tiny_vae else None
     encoder = read_checkpoint(folder, layer, tiny_folder)
     source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
     if tiny_folder is not None:
@@ -73,9 +73,9 @@ def load_checkpoint(
     return encoder
 
 
-def _folder(name: str, allow_download: bool, revision: str | None = None) -> Path:
+def _folder(name: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     check_model(name)
-    return checkpoint_folder(MODELS.get(name, name), allow_download, revision)
+    return checkpoint_folder(MODELS.get(name, name), allow_download, exported, revision)

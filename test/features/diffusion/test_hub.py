@@ -97,6 +97,8 @@ def test_no_download_without_permission(hub):
         create_extractor('small/sdxl', input_size=128)
     assert not hub.sent
     create_extractor('small/sdxl', input_size=128, allow_download=True)
+    with pytest.raises(ValueError, match=r'model small/tiny is not on .*diffcut_export small/sdxl FOLDER'):
+        create_extractor('small/sdxl', input_size=128, vae='tiny', tiny_vae='small/tiny')
     assert hub.sent
 
 
