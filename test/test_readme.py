@@ -31,7 +31,7 @@ def test_where_do_i_change_names_files_that_exist():
     table = README.partition('## Where do I change')[2].partition('\nImports point')[0]
     base = ROOT / 'diffcut_ros'
     for path in re.findall(r'`([\w/]+(?:\.\w+|/))`', table):
-        folders = (ROOT, base, base / 'core', base / 'features', base / 'evaluation')
+        folders = (ROOT, base, base / 'core', base / 'features', base / 'features/diffusion', base / 'evaluation')
         assert any((folder / path).exists() for folder in folders), path
 
 

@@ -48,6 +48,8 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
         'files': files,
     }
     (part / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    for name in files:  # safetensors writes for the owner alone
+        shutil.copymode(part / INDEX, part / name)
     if folder.exists():
         folder.rmdir()
     part.rename(folder)

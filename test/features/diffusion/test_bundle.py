@@ -47,6 +47,7 @@ def test_what_is_in_it(bundle, checkpoints):
     assert index['layer'] == 'down_blocks.2.attentions.1.transformer_blocks.2.attn1'
     names = {'bundle.json', 'unet.safetensors', 'vae_full.safetensors', 'vae_tiny.safetensors', 'prompt.safetensors'}
     assert {path.name for path in bundle.iterdir()} == names == {'bundle.json', *index['files']}
+    assert len({path.stat().st_mode for path in bundle.iterdir()}) == 1
     whole = sum(path.stat().st_size for path in checkpoints['sdxl'].rglob('*.safetensors'))
     assert sum(path.stat().st_size for path in bundle.iterdir()) < whole / 2
 
