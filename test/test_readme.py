@@ -10,7 +10,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -18,7 +18,12 @@ README = (ROOT / 'README.md').read_text()
 
 @pytest.mark.parametrize(
     ('prefix', 'config'),
-    [('', SegmenterConfig), ('', NodeConfig), *((f'{kind}.', config) for kind, config in CONFIGS.items())],
+    [
+        ('', SegmenterConfig),
+        ('', NodeConfig),
+        ('diagnostics.', DiagnosticsConfig),
+        *((f'{kind}.', config) for kind, config in CONFIGS.items()),
+    ],
 )
 def test_parameter_table(prefix, config):
     for name, (field, info) in parameters(config).items():

@@ -8,12 +8,13 @@ from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.refinement import pamr
-from diffcut_ros.core.segmenter import Segmenter, SegmenterConfig
+from diffcut_ros.core.segmenter import Frame, Segmenter, SegmenterConfig
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
 __all__ = [
     'FeatureMap',
+    'Frame',
     'Segment',
     'SegmentTree',
     'Segmentation',

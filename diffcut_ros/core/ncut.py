@@ -11,6 +11,7 @@ The threshold on x with the lowest NCut splits V, if that value is below tau; bo
 subsets are split level by level on the graph's device, then the small ones that are left, level by level on the host.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
@@ -36,6 +37,7 @@ _SYMMETRY = 1e-5
 # Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads, graphs of 1024
 # nodes took 0.9 to 1.8 times as long, by what idle threads do; with 2304 nodes 2 threads gain 20 to 30 %.
 _SINGLE_THREAD = 1600
+_thread_number = threading.RLock()
 
 
 def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact') -> SegmentTree:
@@ -280,12 +282,14 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thre
 @contextmanager
 def _single_thread() -> Iterator[None]:
     """Let PyTorch compute on a single CPU thread: short operations lose more by waking others than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    # The number is the process's: two that change it at once would leave it changed.
+    with _thread_number:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _memory(n: int, device: torch.device) -> torch.Tensor:

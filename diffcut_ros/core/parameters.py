@@ -51,9 +51,11 @@ def validate(config: Any) -> None:
 def complaint(kind: type, info: ParameterInfo, value: Any) -> str:
     """Say what is wrong with a value for a parameter of type `kind`, or return an empty string."""
     # bool is a subclass of int in Python, but `tau: true` is a mistake.
-    accepted = (int, float) if kind is float else (kind,)
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         return f'expected {kind.__name__}, received {value!r} ({type(value).__name__})'
+    if kind is tuple and not all(isinstance(item, str) for item in value):
+        return f'expected a list of strings, received {value!r}'
     if info.choices and value not in info.choices:
         return f'expected one of {", ".join(info.choices)}, received {value!r}'
     if kind is float and not math.isfinite(value):

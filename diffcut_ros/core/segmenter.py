@@ -75,7 +75,7 @@ class Segmenter:
     def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
         self.extractor = extractor
         self.config = config or SegmenterConfig()
-        self._last: _Frame | None = None
+        self._last: Frame | None = None
 
     @torch.inference_mode()
     def segment(self, image_rgb: np.ndarray) -> Segmentation:
@@ -94,7 +94,7 @@ class Segmenter:
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = _Frame(image_rgb, self.extractor(image_rgb))
+        frame = Frame(image_rgb, self.extractor(image_rgb))
         segmentation = frame.cut(config)
         self._last = frame  # only now: a failed image leaves the last one as it was
         return segmentation
@@ -120,15 +120,24 @@ class Segmenter:
         return self._last.cut(self.config)
 
 
-class _Frame:
-    """One image and its features with all that was computed from them, so that no cut computes it twice."""
+class Frame:
+    """One image and its features with all that is computed from them, so that no cut computes it twice.
+
+    Cuts of one frame must not run at the same time; those of different frames may.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        feature_map: of that image.
+    """
 
     def __init__(self, image_rgb: np.ndarray, feature_map: FeatureMap) -> None:
-        self._image_rgb, self._feature_map = image_rgb, feature_map
+        self.image_rgb = image_rgb
+        self._feature_map = feature_map
         self._alpha: float | None = None
         self._affinity: torch.Tensor | None = None
         self._tree: SegmentTree | None = None
 
+    @torch.inference_mode()
     def cut(self, config: SegmenterConfig) -> Segmentation:
         """Return the segments of the image at these settings.
 
@@ -146,7 +155,7 @@ class _Frame:
         cells = torch.from_numpy(tree.cut(tau)).to(self._feature_map.features.device)
         concepts = concept_features(self._feature_map, cells)
         if config.refine == 'pamr':
-            labels = refine_assignment(self._image_rgb, self._feature_map, concepts)
+            labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
         else:
             labels = assign_concepts(self._feature_map, concepts)
         return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)

@@ -14,9 +14,18 @@ class NodeConfig:
         'color', f'Feature extractor: {", ".join(BACKENDS)}, the folder of a bundle or checkpoint, or a model id'
     )
     device: str = parameter('auto', "Where the pipeline runs: 'auto' (CUDA where present, else the CPU), 'cpu', 'cuda'")
+    cameras: tuple = parameter(
+        ('',),
+        'Names of the cameras, whose topics are under NAME/ and ~/NAME/; one empty name: one camera, without that',
+    )
+    image_transport: str = parameter(
+        'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG)', choices=('raw', 'compressed')
+    )
+    autostart: bool = parameter(True, 'Configure and activate at start, without a lifecycle manager')
+    lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', dynamic=True)
     rate_hz: float = parameter(
         10.0,
-        'Images segmented per second at most, by their header stamps; 0 = every image the machine can take',
+        'Images segmented per second and camera at most, by their header stamps; 0 = every image the machine can take',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,
@@ -28,6 +37,48 @@ class NodeConfig:
         minimum=0.0,
         maximum=1.0,
         dynamic=True,
+    )
+    max_image_megapixels: float = parameter(
+        33.0, 'Larger images are refused', unit='megapixels', minimum=0.01, maximum=1000.0, dynamic=True
+    )
+    timeout_s: float = parameter(
+        10.0, 'An image that takes longer has failed', unit='s', minimum=0.1, maximum=3600.0, dynamic=True
+    )
+    max_consecutive_failures: int = parameter(
+        10,
+        'After so many failed images in a row the node gives up and goes back to unconfigured; 0 = never',
+        minimum=0,
+        maximum=1000000,
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if len(set(self.cameras)) < len(self.cameras) or not self.cameras:
+            raise ValueError(f'cameras: expected at least one name, and none twice, received {list(self.cameras)}')
+
+
+@dataclass(frozen=True)
+class DiagnosticsConfig:
+    """When the diagnostics of a camera turn from OK; raises ValueError for a value out of its range."""
+
+    warn_age_s: float = parameter(
+        2.0,
+        'WARN when outputs are older than this on average when they are published, by their header stamps',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+        dynamic=True,
+    )
+    warn_output_share: float = parameter(
+        0.0,
+        'WARN when less than this share of the images received within the rate limit comes out',
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    )
+    stale_after_s: float = parameter(
+        5.0, 'STALE when no image came for this long', unit='s', minimum=0.1, maximum=3600.0, dynamic=True
     )
 
     def __post_init__(self) -> None:

@@ -1,175 +1,344 @@
 """The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
 
 import dataclasses
+import gc
+import os
+import signal
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from rclpy.qos import ReliabilityPolicy
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig
+from diffcut_ros.core import Frame, SegmenterConfig
 from diffcut_ros.features import CONFIGS, create_extractor
-from diffcut_ros.features.registry import kind_of
-from diffcut_ros.media.overlay import draw_overlay
-from diffcut_ros.node.config import NodeConfig
-from diffcut_ros.node.images import check_image, decode_image, encode_image
-from diffcut_ros.node.messages import detections, label_image, label_info
-from diffcut_ros.node.parameters import changed_config, check_changes, check_unknown, declare_config
-from diffcut_ros.node.worker import LatestFrameWorker
+from diffcut_ros.features.registry import Extractor, kind_of
+from diffcut_ros.node.camera import Camera, CameraImage, stamp_ns
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
+from diffcut_ros.node.diagnostics import device_memory, status
+from diffcut_ros.node.images import check_image, decode_image
+from diffcut_ros.node.parameters import changed_config, check_changes, declare, read
+from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 
-# Deeper: an image and its cut at a new tau may follow each other within a millisecond.
-_OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SPECS = [
+    ('', NodeConfig),
+    ('', SegmenterConfig),
+    ('diagnostics.', DiagnosticsConfig),
+    *((f'{kind}.', config) for kind, config in CONFIGS.items()),
+]
 
 # An error that repeats is logged again after this time; a different one at once.
 _REPEAT_ERROR_S = 5.0
 _NO_IMAGE_S = 5.0
+_DIAGNOSTICS_S = 1.0
+_WATCH_S = 0.25
+# How long an inference that is under way may hold up the end of the node, or its deactivation.
+_PATIENCE_S = 1.0
 
 
-class DiffcutNode(Node):
-    """Segments images of `image` and publishes `~/labels`, `~/segments`, `~/label_info` and `~/overlay`.
+class DiffcutNode(LifecycleNode):
+    """Segments the images of cameras; see `Camera` for the topics.
 
     Raises:
-        ValueError: for an unknown parameter, a bad value, a device or a model that is not there.
-        MemoryError: when the device has too little memory for the model.
+        ValueError: for an unknown parameter or a bad value.
     """
 
     def __init__(self) -> None:
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        backend_specs = [(f'{kind}.', config) for kind, config in CONFIGS.items()]
-        self._specs = [('', NodeConfig), ('', SegmenterConfig), *backend_specs]
-        check_unknown(self, self._specs)
-        configs = [declare_config(self, kind, prefix) for prefix, kind in self._specs]
-        self._config, segmenter_config = configs[:2]
-        options = dict(zip(CONFIGS, configs[2:], strict=True))[kind_of(self._config.backend)]
-        extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
-        self._segmenter = Segmenter(extractor, segmenter_config)
-        self._last: tuple[np.ndarray, Header] | None = None
+        declare(self, _SPECS)
+        self._config = read(self, NodeConfig)
+        self._segmenter_config = read(self, SegmenterConfig)
+        self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
+        self._extractor: Extractor | None = None
+        self._cameras: dict[str, Camera] = {}
+        self._worker: LatestFrameWorker | None = None
+        self._recutter: OnRequest | None = None
+        self._hung_periods = 0
         self._last_error = ('', 0.0)
-
-        self._labels = self.create_publisher(Image, '~/labels', _OUTPUT_QOS)
-        self._segments = self.create_publisher(Detection2DArray, '~/segments', _OUTPUT_QOS)
-        self._label_info = self.create_publisher(LabelInfo, '~/label_info', _LATCHED_QOS)
-        self._overlay = self.create_publisher(Image, '~/overlay', _OUTPUT_QOS)
-        self._worker = LatestFrameWorker(self._process, self._recut, self._on_failure, self._config.rate_hz)
+        self.fatal_error = ''
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        # Only the newest image counts: a longer queue would only age.
-        camera_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
-        overrides = QoSOverridingOptions.with_default_policies()
+        # Not by the node's clock: simulated time may stand still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
+        self.create_timer(_WATCH_S, self._watch, clock=steady)
+        self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image, clock=steady)
+
+    # Lifecycle. rclpy turns an exception in these silently into an error state, so they raise none.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the backend and advertise the topics; fails, with the reason in the log, when that cannot be done."""
         try:
-            self._camera = self.create_subscription(
-                Image, 'image', self._on_image, camera_qos, qos_overriding_options=overrides
-            )
-        except RuntimeError as error:  # rclpy's word for an unknown policy value
-            raise ValueError(f'qos_overrides: {error}') from error
-        self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image)
-        self.get_logger().info(
-            f"backend '{self._config.backend}' ({extractor.description}) on {extractor.device}, "
-            f'tau {segmenter_config.tau}, waiting for images on {self._camera.topic_name}'
-        )
+            self._config = read(self, NodeConfig)
+            kind = kind_of(self._config.backend)
+            options = read(self, CONFIGS[kind], f'{kind}.')
+            self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
+            for name in self._config.cameras:
+                self._cameras[name] = Camera(self, name, self._config, self._on_image)
+        except (ValueError, MemoryError) as error:
+            self.fatal_error = str(error)
+            self.get_logger().fatal(self.fatal_error)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
 
-    def close(self) -> None:
-        """End the worker; the node publishes nothing from then on."""
-        self._worker.close()
-
-    def _on_image(self, message: Image) -> None:
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen to the cameras."""
+        result = super().on_activate(state)
+        sources = {name: camera.source for name, camera in self._cameras.items()}
+        self._worker = LatestFrameWorker(sources, partial(self._process, list(self._cameras.values())))
+        self._recutter = OnRequest(self._recut)
+        try:
+            for camera in self._cameras.values():
+                camera.activate(True)
+        except ValueError as error:
+            self.fatal_error = str(error)
+            self.get_logger().fatal(self.fatal_error)
+            self._stop()
+            return TransitionCallbackReturn.FAILURE
         self._no_image.reset()
-        self._worker.counts['received'] += 1
+        topics = ', '.join(camera.topic for camera in self._cameras.values())
+        self.get_logger().info(
+            f"backend '{self._config.backend}' ({self._extractor.description}) on {self._extractor.device}, "
+            f'tau {self._segmenter_config.tau}, waiting for images on {topics}'
+        )
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to listen; an error if the node gave up after too many failures."""
+        self._stop()
+        result = super().on_deactivate(state)
+        return TransitionCallbackReturn.ERROR if self._gave_up() else result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back topics, backend and memory."""
+        result = super().on_cleanup(state)
+        self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and give everything back."""
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back; the node can be configured anew."""
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop(self) -> bool:
+        """End listening and working; say whether the work under way ended in time."""
+        for camera in self._cameras.values():
+            camera.activate(False)
+        threads = [thread for thread in (self._worker, self._recutter) if thread is not None]
+        self._worker = self._recutter = None
+        return all([thread.close(_PATIENCE_S / 2) for thread in threads])
+
+    def _release(self) -> None:
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._cameras, self._extractor = {}, None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def close(self) -> bool:
+        """End all work; say whether that which was under way ended in time."""
+        return self._stop()
+
+    # Images.
+
+    def _on_image(self, camera: Camera, message: CameraImage) -> None:
+        self._no_image.reset()
         try:
             check_image(message)
         except ValueError as error:
-            self._worker.counts['rejected'] += 1
-            self._report(f'{self._camera.topic_name}: image ignored: {error}', self._worker.counts['rejected'])
+            self._report(camera, 'rejected', f'{camera.topic}: image ignored: {error}')
             return
-        stamp = message.header.stamp
-        # A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
-        stamp_ns = stamp.sec * 10**9 + stamp.nanosec or time.monotonic_ns()
-        self._worker.submit(message, stamp_ns)
+        if self._worker is not None:
+            self._worker.submit(camera.name, message, stamp_ns(message))
 
-    def _process(self, message: Image) -> None:
-        image_rgb = decode_image(message)
-        segmentation = self._segmenter.segment(image_rgb)
-        self._last = image_rgb, message.header
-        self._publish(segmentation, *self._last)
+    def _process(self, cameras: list[Camera], messages: dict[str, CameraImage]) -> None:
+        """Segment the newest image of each camera; runs in the worker."""
+        by_name = {camera.name: camera for camera in cameras}
+        images: dict[str, np.ndarray] = {}
+        seconds: dict[str, float] = {}
+        start_s = time.monotonic()
+        for name, message in messages.items():
+            try:
+                images[name] = decode_image(message)
+            except ValueError as error:
+                self._report(by_name[name], 'rejected', f'{by_name[name].topic}: image ignored: {error}')
+        seconds['decode'] = time.monotonic() - start_s
+        # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
+        try:
+            start_s = time.monotonic()
+            feature_maps = self._extractor.batch(list(images.values())) if images else []
+            seconds['features'] = time.monotonic() - start_s
+        except Exception as error:
+            for name in images:
+                self._report_failure(by_name[name], error)
+            return
+        for (name, image_rgb), feature_map in zip(images.items(), feature_maps, strict=True):
+            camera, header = by_name[name], messages[name].header
+            try:
+                self._segment(camera, Frame(image_rgb, feature_map), header, dict(seconds))
+            except Exception as error:
+                self._report_failure(camera, error)
+
+    def _segment(self, camera: Camera, frame: Frame, header: Header, seconds: dict[str, float]) -> None:
+        start_s = time.monotonic()
+        segmentation = frame.cut(self._segmenter_config)
+        seconds['segments'] = time.monotonic() - start_s
+        start_s = time.monotonic()
+        camera.publish(frame, segmentation, header)
+        seconds['publish'] = time.monotonic() - start_s
+        age_s = camera.age_s(header)
+        if age_s is not None:
+            seconds['age'] = age_s
+        camera.record.published(len(segmentation.segments), seconds)
 
     def _recut(self) -> None:
-        if self._last is not None:
-            self._publish(self._segmenter.recut(), *self._last)
+        """Publish the last image of each camera again, cut with the settings of now; runs in a thread of its own."""
+        for camera in list(self._cameras.values()):
+            try:
+                camera.publish_again(self._segmenter_config)
+            except Exception as error:
+                self._report_failure(camera, error)
 
-    def _publish(self, segmentation: Segmentation, image_rgb: np.ndarray, header: Header) -> None:
-        self._label_info.publish(label_info(segmentation, header))
-        self._labels.publish(label_image(segmentation, header))
-        self._segments.publish(detections(segmentation, header))
-        if self._overlay.get_subscription_count():
-            overlay = draw_overlay(image_rgb, segmentation.labels, self._config.overlay_opacity)
-            self._overlay.publish(encode_image(overlay, 'rgb8', header))
+    # Parameters.
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        problem = check_changes(changes, self._specs)
+        problem = check_changes(changes, _SPECS, configured=bool(self._cameras))
         return SetParametersResult(successful=not problem, reason=problem)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        before = self._segmenter.config, self._config.overlay_opacity
+        before = self._segmenter_config, self._config.overlay_opacity
         self._config = changed_config(self._config, changes)
-        self._segmenter.config = changed_config(self._segmenter.config, changes)
-        self._worker.limit.rate_hz = self._config.rate_hz
-        if before != (self._segmenter.config, self._config.overlay_opacity):
-            self._worker.request_recut()
+        self._segmenter_config = changed_config(self._segmenter_config, changes)
+        self._diagnostics_config = changed_config(self._diagnostics_config, changes, 'diagnostics.')
+        for camera in self._cameras.values():
+            camera.config = self._config
+            camera.source.limit.rate_hz = self._config.rate_hz
+            camera.update_subscription()
+        if self._recutter is not None and before != (self._segmenter_config, self._config.overlay_opacity):
+            self._recutter.request()
 
-    def _on_failure(self, error: Exception) -> None:
+    # What goes wrong.
+
+    def _report_failure(self, camera: Camera, error: Exception) -> None:
         if self.context.ok():  # during shutdown, publishing fails and nobody is concerned
-            text = f'{self._camera.topic_name}: image not segmented: {type(error).__name__}: {error}'
-            self._report(text, self._worker.counts['failed'])
+            self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
 
-    def _report(self, error: str, count: int) -> None:
-        """Log an error, without flooding the log when it repeats with every image."""
+    def _report(self, camera: Camera, cause: str, error: str) -> None:
+        """Count and log an error, without flooding the log when it repeats with every image."""
+        camera.record.failed(cause, error)
         text, logged_s = self._last_error
         now_s = time.monotonic()
         if error != text or now_s - logged_s > _REPEAT_ERROR_S:
             self._last_error = error, now_s
-            self.get_logger().error(f'{error} ({count} so far)')
+            self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
+
+    def _watch(self) -> None:
+        """Notice an image that takes too long, and give up after too many failures."""
+        busy_s = 0.0 if self._worker is None else self._worker.busy_s()
+        hung_periods = int(busy_s / self._config.timeout_s)
+        for _ in range(self._hung_periods, hung_periods):
+            for camera in self._cameras.values():
+                error = f'{camera.topic}: the pipeline has been busy for over {self._config.timeout_s:g} s (timeout_s)'
+                self._report(camera, 'timed out', error)
+        self._hung_periods = hung_periods
+        if self._worker is not None and self._gave_up():
+            self.get_logger().error(
+                f'{self._config.max_consecutive_failures} failures in a row (max_consecutive_failures): giving up, '
+                'unconfigured from now on; configure and activate to start again'
+            )
+            self.trigger_deactivate()
+
+    def _gave_up(self) -> bool:
+        limit = self._config.max_consecutive_failures
+        return limit > 0 and any(camera.record.failures_in_a_row >= limit for camera in self._cameras.values())
 
     def _warn_no_image(self) -> None:
-        topic = self._camera.topic_name
-        publishers = self.get_publishers_info_by_topic(topic)
-        advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
-        if any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
-            advice = f'large images may get lost: try -p qos_overrides.{topic}.subscription.reliability:=reliable'
-        elif publishers:
-            advice = 'does the camera still run?'
-        self.get_logger().warning(
-            f'no image in {_NO_IMAGE_S:.0f} s on {topic} ({len(publishers)} publishers); {advice}',
-            throttle_duration_sec=60.0,
-        )
+        for camera in self._cameras.values():
+            if not camera.subscribed:
+                continue
+            publishers = self.get_publishers_info_by_topic(camera.topic)
+            advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
+            if any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
+                option = f'qos_overrides.{camera.topic}.subscription.reliability:=reliable'
+                advice = f'large images may get lost: try -p {option}'
+            elif publishers:
+                advice = 'does the camera still run?'
+            self.get_logger().warning(
+                f'no image in {_NO_IMAGE_S:.0f} s on {camera.topic} ({len(publishers)} publishers); {advice}',
+                throttle_duration_sec=60.0,
+            )
+
+    def _publish_diagnostics(self) -> None:
+        name = self.get_fully_qualified_name().lstrip('/')
+        device = self._extractor.device if self._extractor is not None else None
+        hardware = 'none' if device is None else str(device)
+        values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
+        if self._extractor is not None:
+            values |= {'model': self._extractor.description, **device_memory(device)}
+        if self.fatal_error and device is None:
+            whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
+        else:
+            whole = status(DiagnosticStatus.OK, name, 'active' if self._worker else 'not active', hardware, values)
+        message = DiagnosticArray(status=[whole])
+        message.header.stamp = self.get_clock().now().to_msg()
+        for camera in self._cameras.values() if self._worker else ():
+            title = f'{name}: {camera.name or "camera"}'
+            for fate in ('skipped', 'replaced'):
+                camera.record.counts[fate] = camera.source.counts[fate]
+            message.status.append(camera.record.status(title, hardware, self._diagnostics_config, camera.subscribed))
+        self._diagnostics.publish(message)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
+    # rclpy ends its own waiting on both signals; this ends what Python is doing, such as loading a model.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(args=args)
+    node, ended = None, True
     try:
         node = DiffcutNode()
-    except (ValueError, MemoryError) as error:
-        rclpy.logging.get_logger('diffcut').fatal(str(error))
-        rclpy.try_shutdown()
-        return 2
-    try:
+        if node.get_parameter('autostart').value:
+            if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                node.trigger_activate()
+            if node.fatal_error:
+                return 2
         rclpy.spin(node)
+    except ValueError as error:
+        rclpy.logging.get_logger('diffcut').fatal(str(error))
+        return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end
     finally:
-        node.close()
-        node.destroy_node()
+        if node is not None:
+            ended = node.close()
+        if not ended:
+            # A thread in the middle of an inference cannot be ended, and Python would wait for it or crash.
+            rclpy.try_shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0
 

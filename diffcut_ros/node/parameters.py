@@ -10,33 +10,43 @@ from rclpy.parameter import Parameter
 from diffcut_ros.core.parameters import ParameterInfo, complaint, parameters, range_text
 
 Config = TypeVar('Config')
+# (prefix of the names, configuration dataclass) of everything that is declared
+Specs = list[tuple[str, type]]
 
 # Parameters that rclpy declares or reads by itself.
 _RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
 
 
-def declare_config(node: Node, config_type: type[Config], prefix: str = '') -> Config:
-    """Declare every parameter of a configuration dataclass as `prefix` + field name, and return its values.
+def declare(node: Node, specs: Specs) -> None:
+    """Declare every parameter of configuration dataclasses as prefix + field name.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`, so that what a launch file
     or the command line gave is there to be taken and checked.
 
     Raises:
-        ValueError: for a value of the wrong type or out of range.
+        ValueError: for an unknown parameter, a value of the wrong type or out of range.
     """
-    values = {}
-    for name, (field, info) in parameters(config_type).items():
-        value = field.default
-        if node.has_parameter(prefix + name):
-            value = node.get_parameter(prefix + name).value
-            problem = complaint(field.type, info, value)
-            if problem:
-                raise ValueError(f'parameter {prefix}{name}: {problem}')
+    _check_unknown(node, specs)
+    for prefix, kind in specs:
+        for name, (field, info) in parameters(kind).items():
+            value = field.default
+            if node.has_parameter(prefix + name):
+                value = node.get_parameter(prefix + name).value
+                problem = complaint(field.type, info, value)
+                if problem:
+                    raise ValueError(f'parameter {prefix}{name}: {problem}')
+                node.undeclare_parameter(prefix + name)
             value = field.type(value)  # `tau: 1` in a YAML file is an int
-            node.undeclare_parameter(prefix + name)
-        node.declare_parameter(prefix + name, value, _descriptor(field.type, info), ignore_override=True)
-        values[name] = value
-    return config_type(**values)
+            node.declare_parameter(prefix + name, value, _descriptor(field.type, info), ignore_override=True)
+
+
+def read(node: Node, config_type: type[Config], prefix: str = '') -> Config:
+    """Return a configuration with the values that its parameters have now.
+
+    Raises:
+        ValueError: for values that do not go together.
+    """
+    return config_type(**{name: node.get_parameter(prefix + name).value for name in parameters(config_type)})
 
 
 def changed_config(config: Config, changes: list[Parameter], prefix: str = '') -> Config:
@@ -46,14 +56,15 @@ def changed_config(config: Config, changes: list[Parameter], prefix: str = '') -
     return dataclasses.replace(config, **{name: value for name, value in values.items() if name in known})
 
 
-def check_changes(changes: list[Parameter], specs: list[tuple[str, type]]) -> str:
+def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> str:
     """Say what is wrong with parameters that are to be set, or return an empty string.
 
     Without side effects, as rclpy asks of the callback that uses this.
 
     Args:
         changes: what is to be set.
-        specs: (prefix, configuration dataclass) of everything declared.
+        specs: of everything declared.
+        configured: whether the node is: then only dynamic parameters may change.
     """
     known = {prefix + name: spec for prefix, kind in specs for name, spec in parameters(kind).items()}
     for change in changes:
@@ -62,19 +73,16 @@ def check_changes(changes: list[Parameter], specs: list[tuple[str, type]]) -> st
             problem = complaint(field.type, info, change.value)
             if problem:
                 return f'{change.name}: {problem}'
+            if configured and not info.dynamic:
+                return (
+                    f'{change.name} is read when the node is configured: bring it to unconfigured (lifecycle '
+                    'deactivate, cleanup), set it, then configure and activate'
+                )
     return ''
 
 
-def check_unknown(node: Node, specs: list[tuple[str, type]]) -> None:
-    """Refuse parameters that nothing declares, such as a misspelt key in a YAML file.
-
-    Args:
-        node: see `declare_config`.
-        specs: (prefix, configuration dataclass) of everything that will be declared.
-
-    Raises:
-        ValueError: naming them and listing the known ones.
-    """
+def _check_unknown(node: Node, specs: Specs) -> None:
+    """Refuse parameters that nothing declares, such as a misspelt key in a YAML file."""
     known = [prefix + name for prefix, kind in specs for name in parameters(kind)]
     given = node.get_parameters_by_prefix('')
     unknown = sorted(n for n in given if n not in (*known, *_RCLPY_OWN) and not n.startswith('qos_overrides.'))
@@ -83,8 +91,9 @@ def check_unknown(node: Node, specs: list[tuple[str, type]]) -> None:
 
 
 def _descriptor(kind: type, info: ParameterInfo) -> ParameterDescriptor:
-    # The type is left to declare_parameter, which takes it from the value.
-    descriptor = ParameterDescriptor(description=info.description, read_only=not info.dynamic)
+    # The type is left to declare_parameter, which takes it from the value. None is read-only: what cannot change while
+    # the node is configured can do so before.
+    descriptor = ParameterDescriptor(description=info.description)
     descriptor.additional_constraints = range_text(info)
     if info.minimum is not None and info.maximum is not None:
         if kind is float:

@@ -1,6 +1,7 @@
-"""A thread that always works on the newest frame."""
+"""Threads that do the node's slow work, so that its callbacks never wait."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -36,75 +37,118 @@ class RateLimit:
         self._due_ns = (self._due_ns if on_time else stamp_ns) + period_ns
 
 
-class LatestFrameWorker(Generic[Frame]):
-    """Runs a slow function on frames in its own thread; the newest frame wins, none is queued.
+class Source(Generic[Frame]):
+    """Where frames come from: keeps the newest one that waits, at a limited rate.
 
-    Args:
-        process: called with each frame that is taken.
-        recut: called when `request_recut` asked for it, before the next frame.
-        on_error: called with whatever `process` or `recut` raised; the worker goes on.
-        rate_hz: see `RateLimit`; `limit.rate_hz` may be set at any time.
-
-    `counts` holds the frames by fate: 'processed', 'failed', 'skipped' (above the rate), 'replaced' (by a newer one).
+    `limit.rate_hz` may be set at any time. `counts` holds frames by fate: 'skipped' (above the rate), 'replaced' (by a
+    newer one), 'taken'.
     """
 
-    def __init__(
-        self,
-        process: Callable[[Frame], None],
-        recut: Callable[[], None],
-        on_error: Callable[[Exception], None],
-        rate_hz: float,
-    ) -> None:
+    def __init__(self, rate_hz: float) -> None:
         self.limit = RateLimit(rate_hz)
         self.counts: Counter[str] = Counter()
-        self._process, self._recut, self._on_error = process, recut, on_error
+        self.waiting: tuple[Frame, int] | None = None
+
+    def offer(self, frame: Frame, stamp_ns: int) -> bool:
+        """Let a frame wait in place of an older one; say whether the rate allows it."""
+        if not self.limit.ready(stamp_ns):
+            self.counts['skipped'] += 1
+            return False
+        if self.waiting is not None:
+            self.counts['replaced'] += 1
+        self.waiting = frame, stamp_ns
+        return True
+
+    def take(self) -> Frame:
+        """Return the frame that waits."""
+        (frame, stamp_ns), self.waiting = self.waiting, None
+        self.limit.passed(stamp_ns)
+        self.counts['taken'] += 1
+        return frame
+
+
+class LatestFrameWorker(Generic[Frame]):
+    """Runs a slow function in its own thread, always on the newest frame of every source that has one.
+
+    Frames of several sources that wait at the same time are handed over together: none is served before another.
+
+    Args:
+        sources: by name.
+        process: called with {name: frame}; it must not raise.
+    """
+
+    def __init__(self, sources: dict[str, Source[Frame]], process: Callable[[dict[str, Frame]], None]) -> None:
+        self._sources, self._process = sources, process
         self._wake = threading.Condition()
-        self._frame: tuple[Frame, int] | None = None
-        self._recut_wanted = False
         self._closing = False
+        self._since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name='diffcut-worker', daemon=True)
         self._thread.start()
 
-    def submit(self, frame: Frame, stamp_ns: int) -> None:
-        """Offer a frame; returns at once."""
+    def submit(self, name: str, frame: Frame, stamp_ns: int) -> None:
+        """Offer a frame of a source; returns at once."""
         with self._wake:
-            if not self.limit.ready(stamp_ns):
-                self.counts['skipped'] += 1
-                return
-            if self._frame is not None:
-                self.counts['replaced'] += 1
-            self._frame = frame, stamp_ns
-            self._wake.notify()
+            if self._sources[name].offer(frame, stamp_ns):
+                self._wake.notify()
 
-    def request_recut(self) -> None:
-        """Ask for `recut` to be called; returns at once. Requests that meet become one."""
-        with self._wake:
-            self._recut_wanted = True
-            self._wake.notify()
+    def busy_s(self) -> float:
+        """Return for how long the call that is under way has been going, in seconds; 0 when there is none."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """End the thread after the call that is under way."""
+    def close(self, timeout_s: float) -> bool:
+        """End the thread after the call that is under way; say whether it ended in time."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._recut_wanted or self._frame is not None)
+                self._wake.wait_for(lambda: self._closing or any(s.waiting for s in self._sources.values()))
                 if self._closing:
                     return
-                if self._recut_wanted:
-                    self._recut_wanted, frame = False, None
-                else:
-                    (frame, stamp_ns), self._frame = self._frame, None
-                    self.limit.passed(stamp_ns)
-            # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
-            try:
-                self._recut() if frame is None else self._process(frame)
-            except Exception as error:
-                self.counts['failed'] += frame is not None
-                self._on_error(error)
-            else:
-                self.counts['processed'] += frame is not None
+                frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
+                self._since_s = time.monotonic()
+            self._process(frames)
+            self._since_s = None
+
+
+class OnRequest:
+    """Calls a function in its own thread whenever asked to; requests that meet become one.
+
+    Args:
+        function: it must not raise.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._wake = threading.Condition()
+        self._wanted = self._closing = False
+        self._thread = threading.Thread(target=self._run, name='diffcut-request', daemon=True)
+        self._thread.start()
+
+    def request(self) -> None:
+        """Ask for a call; returns at once."""
+        with self._wake:
+            self._wanted = True
+            self._wake.notify()
+
+    def close(self, timeout_s: float) -> bool:
+        """End the thread after the call that is under way; say whether it ended in time."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or self._wanted)
+                if self._closing:
+                    return
+                self._wanted = False
+            self._function()

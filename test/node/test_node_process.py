@@ -28,7 +28,7 @@ def test_says_what_to_do_when_images_may_get_lost(start_node, connect):
 
 
 def test_says_where_it_waits_when_no_image_comes(start_node):
-    with start_node(free_domain(), '-r', 'image:=/nowhere') as node:
+    with start_node(free_domain(), '-r', 'image:=/nowhere', '-p', 'lazy:=false') as node:
         node.wait_for_log('no image in 5 s on /nowhere (0 publishers); to listen elsewhere, remap')
 
 

@@ -4,15 +4,21 @@ from rcl_interfaces.msg import ParameterType
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
 from support.domain import free_domain
 
-SPECS = [('', NodeConfig), ('', SegmenterConfig), *((f'{kind}.', config) for kind, config in CONFIGS.items())]
+SPECS = [
+    ('', NodeConfig),
+    ('', SegmenterConfig),
+    ('diagnostics.', DiagnosticsConfig),
+    *((f'{kind}.', config) for kind, config in CONFIGS.items()),
+]
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
+    tuple: ParameterType.PARAMETER_STRING_ARRAY,
 }
 
 
@@ -23,10 +29,10 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         (descriptor,) = peer.describe(prefix + name)
         assert descriptor.description == info.description
         assert descriptor.type == TYPES[field.type]
-        assert descriptor.read_only is not info.dynamic
+        assert not descriptor.read_only  # what is fixed while configured can be set before
         for bounds in [*descriptor.floating_point_range, *descriptor.integer_range]:
             assert (bounds.from_value, bounds.to_value) == (info.minimum, info.maximum)
-        if field.type is not str and field.type is not bool:
+        if field.type in (int, float):
             assert len(descriptor.floating_point_range) + len(descriptor.integer_range) == 1
 
 
@@ -37,7 +43,7 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'tau': float('nan')}, ['tau', 'nan']),
         ({'min_segment_area': -1}, ['min_segment_area', '-1', '0']),
         ({'rate_hz': 'fast'}, ['Wrong parameter type']),
-        ({'backend': 'color'}, ['backend', 'read-only']),
+        ({'backend': 'color'}, ['backend is read when the node is configured', 'deactivate, cleanup', 'configure']),
     ],
 )
 def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
@@ -50,10 +56,10 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['-p', 'backend:=magic'], "backend: expected color, or ssd-1b, ssd-vega, sd1.4, an existing folder"),
+        (['-p', 'backend:=magic'], 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, an existing folder'),
         (['-p', 'tau:=2.0'], 'parameter tau: expected 0.0 to 1.0, received 2.0'),
         (['-p', 'tau:=high'], "parameter tau: expected float, received 'high' (str)"),
-        (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, rate_hz'),
+        (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, cameras'),
         (['-p', 'device:=tpu9'], "device: expected auto or one of cpu, received 'tpu9'"),
         (['-p', 'qos_overrides./image.subscription.reliability:=reliabel'], 'qos_overrides: Unexpected QoS override'),
         (['-p', 'color.cells:=0'], 'parameter color.cells: expected'),

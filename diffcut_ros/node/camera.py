@@ -1,0 +1,173 @@
+"""One camera: its topics, its last image, and what became of its images."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from diffcut_ros.core import Frame, Segmentation, SegmenterConfig
+from diffcut_ros.media.overlay import draw_overlay
+from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.diagnostics import CameraRecord
+from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.messages import detections, label_image, label_info
+from diffcut_ros.node.worker import Source
+
+# Only the newest image counts: a longer queue would only age.
+_CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Deeper: an image and its cut at a new tau may follow each other within a millisecond.
+_OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
+_LARGEST_AGE_S = 1000.0
+
+CameraImage = Image | CompressedImage
+
+
+class Camera:
+    """The topics of one camera: `image` in, `~/labels`, `~/segments`, `~/label_info` and `~/overlay` out.
+
+    Args:
+        node: on which they are.
+        name: puts the topics under NAME/ and ~/NAME/; empty: not.
+        config: settings; `config` may be replaced at any time.
+        on_image: called with each image message that comes.
+
+    Raises:
+        ValueError: for a QoS override that is none.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        config: NodeConfig,
+        on_image: Callable[['Camera', CameraImage], None],
+    ) -> None:
+        self.name, self.config = name, config
+        self.record = CameraRecord()
+        self.source: Source[CameraImage] = Source(config.rate_hz)
+        self._node, self._on_image = node, on_image
+        self._prefix = f'{name}/' if name else ''
+        self._subscription: Subscription | None = None
+        self._last: tuple[Frame, Header] | None = None
+        # Outputs of one image come one after the other, and never after those of a newer one.
+        self._order = threading.Lock()
+        # A subscriber that comes or goes may change whether the camera is needed.
+        self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
+        self._active = False
+        self._labels = self._publisher(Image, 'labels', _OUTPUT_QOS)
+        self._segments = self._publisher(Detection2DArray, 'segments', _OUTPUT_QOS)
+        self._label_info = self._publisher(LabelInfo, 'label_info', _LATCHED_QOS)
+        self._overlay = self._publisher(Image, 'overlay', _OUTPUT_QOS)
+        # A bad QoS override shall be found now, and not when the first subscriber comes.
+        node.destroy_subscription(self._subscribe())
+
+    def _publisher(self, kind: type, topic: str, qos: QoSProfile):
+        overrides = QoSOverridingOptions.with_default_policies()
+        try:
+            return self._node.create_lifecycle_publisher(
+                kind, f'~/{self._prefix}{topic}', qos, event_callbacks=self._events, qos_overriding_options=overrides
+            )
+        except RuntimeError as error:  # rclpy's word for an unknown policy value
+            raise ValueError(f'qos_overrides: {error}') from error
+
+    @property
+    def topic(self) -> str:
+        """The full name of the camera's topic."""
+        topic = self._node.resolve_topic_name(f'{self._prefix}image')
+        # As image_transport does: the transport's name follows the remapped topic.
+        return f'{topic}/compressed' if self.config.image_transport == 'compressed' else topic
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether the node listens to the camera now."""
+        return self._subscription is not None
+
+    def activate(self, active: bool) -> None:
+        """Let the camera be listened to, or not."""
+        self._active = active
+        self.update_subscription()
+
+    def update_subscription(self) -> None:
+        """Subscribe to the camera if its images are wanted, and only then.
+
+        Raises:
+            ValueError: for a QoS override that is none.
+        """
+        publishers = (self._labels, self._segments, self._label_info, self._overlay)
+        wanted = self._active and (
+            not self.config.lazy or any(publisher.get_subscription_count() for publisher in publishers)
+        )
+        if wanted and not self.subscribed:
+            self._subscription = self._subscribe()
+        elif self.subscribed and not wanted:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _subscribe(self) -> Subscription:
+        kind = CompressedImage if self.config.image_transport == 'compressed' else Image
+        # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
+        overrides = QoSOverridingOptions.with_default_policies()
+        try:
+            return self._node.create_subscription(
+                kind, self.topic, self._receive, _CAMERA_QOS, qos_overriding_options=overrides
+            )
+        except RuntimeError as error:
+            raise ValueError(f'qos_overrides: {error}') from error
+
+    def _receive(self, message: CameraImage) -> None:
+        self.record.received()
+        self._on_image(self, message)
+
+    def publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
+        """Publish all outputs for a new image; it is the last one from now on."""
+        with self._order:
+            self._last = frame, header
+            self._publish(frame, segmentation, header)
+
+    def publish_again(self, config: SegmenterConfig) -> None:
+        """Publish the last image again, if there is one, cut with other settings."""
+        # A newer image that is ready meanwhile waits: its outputs come after these.
+        with self._order:
+            if self._last is not None:
+                frame, header = self._last
+                self._publish(frame, frame.cut(config), header)
+
+    def _publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
+        self._label_info.publish(label_info(segmentation, header))
+        self._labels.publish(label_image(segmentation, header))
+        self._segments.publish(detections(segmentation, header))
+        if self._overlay.get_subscription_count():
+            overlay = draw_overlay(frame.image_rgb, segmentation.labels, self.config.overlay_opacity)
+            self._overlay.publish(encode_image(overlay, 'rgb8', header))
+
+    def age_s(self, header: Header) -> float | None:
+        """Return the age of an image in seconds; None where its stamp tells none."""
+        seconds = (self._node.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds / 1e9
+        return seconds if 0 <= seconds < _LARGEST_AGE_S else None
+
+    def destroy(self) -> None:
+        """Take the topics away."""
+        self.activate(False)
+        for publisher in (self._labels, self._segments, self._label_info, self._overlay):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def stamp_ns(message: CameraImage) -> int:
+    """Return the stamp of a message in nanoseconds.
+
+    A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
+    """
+    stamp = message.header.stamp
+    return stamp.sec * 10**9 + stamp.nanosec or time.monotonic_ns()

@@ -1,0 +1,116 @@
+"""What /diagnostics tells of each camera: rates, latencies, drops, the last error."""
+
+import statistics
+import time
+from collections import Counter, deque
+
+import numpy as np
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from diffcut_ros.node.config import DiagnosticsConfig
+
+# Latencies of so many images are kept, and rates are taken over this time.
+_WINDOW = 100
+_RATE_WINDOW_S = 5.0
+
+STAGES = ('decode', 'features', 'segments', 'publish', 'age')
+
+
+class CameraRecord:
+    """What happened to the images of one camera; written by the node's threads, read by its diagnostics.
+
+    `counts` holds images by fate: 'received', 'rejected' (cannot be decoded), 'skipped' (above the rate), 'replaced'
+    (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published'.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.segments = 0
+        self.last_error = ''
+        self.failures_in_a_row = 0
+        self._inputs: deque[float] = deque(maxlen=1000)
+        self._outputs: deque[float] = deque(maxlen=1000)
+        self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
+
+    def received(self) -> None:
+        """Take note of an image that came."""
+        self.counts['received'] += 1
+        self._inputs.append(time.monotonic())
+
+    def published(self, segments: int, seconds: dict[str, float]) -> None:
+        """Take note of outputs that went out, and what they took, by stage; age only where stamps tell it."""
+        self.counts['published'] += 1
+        self.segments, self.failures_in_a_row = segments, 0
+        self._outputs.append(time.monotonic())
+        for stage, value in seconds.items():
+            self._latencies[stage].append(value)
+
+    def failed(self, cause: str, error: str) -> None:
+        """Take note of an image that came to nothing: 'rejected', 'failed' or 'timed out'."""
+        self.counts[cause] += 1
+        self.last_error = error
+        if cause != 'rejected':
+            self.failures_in_a_row += 1
+
+    def status(self, name: str, hardware: str, config: DiagnosticsConfig, wanted: bool) -> DiagnosticStatus:
+        """Return the state of the camera: its level, a line, and all figures.
+
+        Args:
+            name: of the status, such as 'diffcut: front'.
+            hardware: the device.
+            config: the thresholds.
+            wanted: whether the node subscribes to the camera now.
+        """
+        now_s = time.monotonic()
+        level, text = self._judge(now_s, config, wanted)
+        values = {'input rate [Hz]': f'{_rate(self._inputs, now_s):.1f}'}
+        values['output rate [Hz]'] = f'{_rate(self._outputs, now_s):.1f}'
+        for stage, latencies in self._latencies.items():
+            if found := list(latencies):
+                values[f'{stage} mean [ms]'] = f'{1000 * statistics.mean(found):.1f}'
+                values[f'{stage} p95 [ms]'] = f'{1000 * np.percentile(found, 95):.1f}'
+        for fate in ('received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
+            values[fate] = str(self.counts[fate])
+        values |= {'segments': str(self.segments), 'last error': self.last_error}
+        return status(level, name, text, hardware, values)
+
+    def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool) -> tuple[bytes, str]:
+        if self.failures_in_a_row:
+            return DiagnosticStatus.ERROR, f'{self.failures_in_a_row} images in a row failed: {self.last_error}'
+        if not wanted:
+            return DiagnosticStatus.OK, 'idle: nobody subscribes'
+        silent_s = now_s - self._inputs[-1] if self._inputs else None
+        if silent_s is None or silent_s > config.stale_after_s:
+            return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
+        ages = list(self._latencies['age'])
+        if ages and statistics.mean(ages) > config.warn_age_s:
+            return DiagnosticStatus.WARN, f'outputs are {statistics.mean(ages):.1f} s old'
+        rejected = self.counts['rejected']
+        if rejected and self.last_error and not self._outputs:
+            return DiagnosticStatus.WARN, f'{rejected} images rejected: {self.last_error}'
+        allowed = self.counts['received'] - self.counts['skipped']
+        if allowed and self.counts['published'] < config.warn_output_share * allowed:
+            return DiagnosticStatus.WARN, f'{self.counts["published"]} of {allowed} images came out'
+        return DiagnosticStatus.OK, f'{_rate(self._outputs, now_s):.1f} images/s, {self.segments} segments'
+
+
+def status(level: bytes, name: str, text: str, hardware: str, values: dict[str, str]) -> DiagnosticStatus:
+    """Return a status message."""
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id=hardware, values=pairs)
+
+
+def device_memory(device: torch.device) -> dict[str, str]:
+    """Return what of a GPU's memory PyTorch uses; nothing for a CPU."""
+    if device.type != 'cuda':
+        return {}
+    return {
+        'device memory allocated [MB]': f'{torch.cuda.memory_allocated(device) / 1e6:.0f}',
+        'device memory reserved [MB]': f'{torch.cuda.memory_reserved(device) / 1e6:.0f}',
+    }
+
+
+def _rate(times_s: deque[float], now_s: float) -> float:
+    recent = [moment for moment in list(times_s) if now_s - moment <= _RATE_WINDOW_S]
+    return len(recent) / _RATE_WINDOW_S
