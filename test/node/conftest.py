@@ -68,12 +68,12 @@ def connect():
     """Function that makes a `Peer` on a domain; a context manager."""
 
     @contextmanager
-    def peer(domain: int, name: str = 'peer'):
+    def peer(domain: int, name: str = 'peer', **options):
         previous = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         context = Context()
         rclpy.init(context=context, domain_id=domain)
-        made = Peer(name, context)
+        made = Peer(name, context, **options)
         try:
             yield made
         finally:
@@ -94,3 +94,37 @@ def running(start_node, connect):
     with start_node(domain, '-p', 'rate_hz:=0.0') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images on /image')
         yield node, peer, domain
+
+
+@pytest.fixture(scope='session')
+def small_bundle(checkpoints, tmp_path_factory):
+    """An encoder bundle with small networks and random weights: its segments mean nothing."""
+    from diffcut_ros.features.diffusion import export
+
+    out = tmp_path_factory.mktemp('bundles') / 'small'
+    assert export.main([str(checkpoints['sdxl']), str(out), '--tiny-vae', str(checkpoints['tiny'])]) == 0
+    return out
+
+
+@pytest.fixture(scope='session')
+def slow_bundle(small_bundle):
+    """Function from an input size to the ROS arguments of a backend that takes long: small networks, large input."""
+
+    def arguments(input_size: int) -> tuple[str, ...]:
+        return '-p', f'backend:={small_bundle}', '-p', f'diffusion.input_size:={input_size}', '-p', 'rate_hz:=0.0'
+
+    return arguments
+
+
+@pytest.fixture(scope='session')
+def broken_bundle(small_bundle, tmp_path_factory):
+    """An encoder bundle whose features are not finite."""
+    import dataclasses
+
+    from diffcut_ros.features.diffusion.bundle import read_bundle, write_bundle
+
+    out = tmp_path_factory.mktemp('bundles') / 'broken'
+    encoder = read_bundle(small_bundle)
+    weights = {name: tensor * float('nan') for name, tensor in encoder.unet.items()}
+    write_bundle(dataclasses.replace(encoder, unet=weights), out)
+    return out

@@ -6,20 +6,11 @@ import pytest
 from support.domain import free_domain
 
 
-@pytest.fixture(scope='module')
-def bundle(checkpoints, tmp_path_factory):
-    from diffcut_ros.features.diffusion import export
-
-    out = tmp_path_factory.mktemp('bundles') / 'sdxl'
-    assert export.main([str(checkpoints['sdxl']), str(out), '--tiny-vae', str(checkpoints['tiny'])]) == 0
-    return out
-
-
-def test_segments_images(start_node, connect, bundle):
+def test_segments_images(start_node, connect, small_bundle):
     domain = free_domain()
     options = (
         '-p',
-        f'backend:={bundle}',
+        f'backend:={small_bundle}',
         '-p',
         'diffusion.input_size:=128',
         '-p',

@@ -5,6 +5,9 @@ import time
 from collections import defaultdict
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,18 +29,48 @@ OUTPUTS = {
 
 
 class Peer:
-    """Publishes images on `image`, keeps all that `/diffcut` publishes in `received`, and sets parameters."""
+    """Publishes images, keeps all that `/diffcut` publishes in `received`, sets parameters and lifecycle states.
 
-    def __init__(self, name: str, context: Context) -> None:
+    Args:
+        name: of the node.
+        context: on which it is.
+        camera: name of the camera that it plays; empty for the only one.
+        topics: outputs that it subscribes to.
+    """
+
+    def __init__(self, name: str, context: Context, camera: str = '', topics: tuple[str, ...] = tuple(OUTPUTS)) -> None:
         self.received: dict[str, list] = defaultdict(list)
         self._stamps_s = itertools.count(1000)
         self._node = Node(name, context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
-        self._camera = self._node.create_publisher(Image, 'image', 1)
+        prefix = f'{camera}/' if camera else ''
+        self._camera = self._node.create_publisher(Image, f'{prefix}image', 1)
         self.parameters = AsyncParameterClient(self._node, '/diffcut')
-        for topic, (kind, qos) in OUTPUTS.items():
-            self._node.create_subscription(kind, f'/diffcut/{topic}', self.received[topic].append, qos)
+        self._change_state = self._node.create_client(ChangeState, '/diffcut/change_state')
+        self._get_state = self._node.create_client(GetState, '/diffcut/get_state')
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self.received['diagnostics'].append, 10)
+        self._prefix = prefix
+        self._outputs = {topic: self._subscribe(topic) for topic in topics}
+
+    def _subscribe(self, topic: str):
+        kind, qos = OUTPUTS[topic]
+        return self._node.create_subscription(kind, f'/diffcut/{self._prefix}{topic}', self.received[topic].append, qos)
+
+    def subscribe(self, topic: str) -> None:
+        """Subscribe to an output."""
+        self._outputs[topic] = self._subscribe(topic)
+
+    def unsubscribe(self) -> None:
+        """Leave all outputs."""
+        for subscription in self._outputs.values():
+            self._node.destroy_subscription(subscription)
+        self._outputs = {}
+
+    @property
+    def camera_is_subscribed(self) -> bool:
+        """Whether someone listens to the camera."""
+        return self._camera.get_subscription_count() > 0
 
     def close(self) -> None:
         """Leave the domain."""
@@ -66,7 +99,7 @@ class Peer:
 
     def outputs(self, header: Header) -> dict[str, list]:
         """Return what was received with this header, by topic."""
-        return {topic: [m for m in messages if m.header == header] for topic, messages in self.received.items()}
+        return {topic: [m for m in self.received[topic] if m.header == header] for topic in self._outputs}
 
     def segment(self, image_rgb: np.ndarray) -> tuple[Header, dict[str, list]]:
         """Publish an image until every output of it has arrived; return its header and the outputs by topic."""
@@ -76,30 +109,57 @@ class Peer:
         """Publish a message until every output of it has arrived; return its header and the outputs by topic."""
 
         def complete() -> bool:
-            return all(self.outputs(message.header)[topic] for topic in OUTPUTS)
+            return all(self.outputs(message.header).values())
 
         for _ in range(20):  # best effort: an image may be lost
             self.publish(message)
             if self.spin_until(complete, 1.0):
                 return message.header, self.outputs(message.header)
-        missing = [topic for topic in OUTPUTS if not self.outputs(message.header)[topic]]
+        missing = [topic for topic, found in self.outputs(message.header).items() if not found]
         raise AssertionError(f'no {", ".join(missing)} for the image')
 
     def set(self, **values):
         """Set parameters through the node's service; return the result of the first."""
+        assert self.spin_until(self.parameters.services_are_ready)
         wanted = [Parameter(name, value=value) for name, value in values.items()]
         return self._answer(lambda: self.parameters.set_parameters(wanted)).results[0]
 
     def describe(self, *names: str):
         """Return parameter descriptors from the node's service."""
+        assert self.spin_until(self.parameters.services_are_ready)
         return self._answer(lambda: self.parameters.describe_parameters(list(names))).descriptors
+
+    def transition(self, name: str) -> bool:
+        """Ask the node for a lifecycle transition: 'configure', 'activate', ...; say whether it succeeded."""
+        assert self.spin_until(self._change_state.service_is_ready)
+        # Not repeated like other requests: a transition may take its time, and cannot be made twice.
+        self.state()
+        future = self._change_state.call_async(ChangeState.Request(transition=Transition(label=name)))
+        assert self.spin_until(future.done, 60.0)
+        return future.result().success
+
+    def state(self) -> str:
+        """Return the node's lifecycle state: 'unconfigured', 'inactive', 'active', 'finalized'."""
+        assert self.spin_until(self._get_state.service_is_ready)
+        return self._answer(lambda: self._get_state.call_async(GetState.Request())).current_state.label
+
+    def diagnostics(self, name: str = 'diffcut: camera', level: bytes | None = None, timeout_s: float = 20.0):
+        """Return the next diagnostic status of that name (and level): level, message and a dict of values."""
+        seen = len(self.received['diagnostics'])
+
+        def fitting():
+            new = [status for message in self.received['diagnostics'][seen:] for status in message.status]
+            return [s for s in new if s.name == name and level in (None, s.level)]
+
+        assert self.spin_until(fitting, timeout_s), [m.status for m in self.received['diagnostics'][-1:]]
+        found = fitting()[-1]
+        return found.level, found.message, {pair.key: pair.value for pair in found.values}
 
     def _answer(self, request):
         """Return the answer of a service of the node; `request` sends the request and returns its future.
 
         A client may see a server that does not see the client's end for answers yet: over DDS that answer is lost.
         """
-        assert self.spin_until(self.parameters.services_are_ready)
         for _ in range(5):
             future = request()
             if self.spin_until(future.done, 5.0):
