@@ -21,10 +21,10 @@ def within_memory(function: Callable[[], Result], device: torch.device, advice: 
     """
     try:
         return function()
-    except torch.OutOfMemoryError as error:
-        found = str(error)
     except RuntimeError as error:
-        if 'DefaultCPUAllocator' not in str(error):  # PyTorch's word for the same on a CPU
+        # Only PyTorch's own allocator raises OutOfMemoryError; libraries and the CPU's allocator have other words.
+        words = ('out of memory', 'ALLOC_FAILED', 'DefaultCPUAllocator')
+        if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in words):
             raise
         found = str(error)
     # Only here, with the error gone, nothing refers to the function's tensors any more.

@@ -25,7 +25,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.run(args)
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:
         parser.exit(2, f'error: {error}\n')
     return 0
 

@@ -46,10 +46,12 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int | No
     On a CPU it is the growth of the process (Linux only), without what it had kept from before.
     """
     if device.type == 'cuda':
-        before = torch.cuda.memory_allocated(device)
+        # Reserved, not allocated: the memory of a CUDA graph stays reserved for it.
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved(device)
         torch.cuda.reset_peak_memory_stats(device)
         function()
-        return torch.cuda.max_memory_allocated(device) - before
+        return torch.cuda.max_memory_reserved(device) - before
     if not _RESET.exists():
         return None
     _RESET.write_text('5')  # sets the peak to the present size, see proc(5)

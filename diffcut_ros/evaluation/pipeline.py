@@ -39,6 +39,7 @@ Made = TypeVar('Made')
 
 if TYPE_CHECKING:
     from diffcut_ros.evaluation.plain_pipeline import PlainPipeline
+    from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
     from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
 
 # Works on one image and yields the name of each stage when it is done.
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
             extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device)
             features[vae] = torch.stack([extractor(image).features for image in images])
-            lines = [extractor.description, *_floors(extractor, device)]
+            lines = [extractor.description, *_floors(encoder, extractor, device)]
         for line in lines:
             console.print(line)
     if not args.no_paper:
@@ -209,21 +210,32 @@ def _measure(
     return made[0][0], _Measured(dict(seconds), peak)
 
 
-def _floors(extractor: 'DiffusionExtractor', device: torch.device) -> list[str]:
+def _floors(encoder: 'DiffusionEncoder', extractor: 'DiffusionExtractor', device: torch.device) -> list[str]:
     """Say how fast VAE and UNet could be at most, by their operations and the device's matrix rate."""
-    pixels = torch.zeros(1, 3, *extractor.input_hw, device=device)
-    with torch.inference_mode():
-        latents = extractor.latents(pixels)
-        counts = {}
-        for name, function, value in (('VAE', extractor.encode, pixels), ('UNet', extractor.attend, latents)):
-            with FlopCounterMode(display=False) as counter:
-                function(value)
-            counts[name] = counter.get_total_flops()
     rate = matrix_rate(extractor.precision, device)
     lines = [f'matrix products in {str(extractor.precision).removeprefix("torch.")}: {rate / 1e12:.3g} TFLOP/s']
-    for name, count in counts.items():
+    for name, count in operations(encoder, extractor.config.vae, extractor.input_hw).items():
         lines.append(f'floor of the {name}: {count / 1e12:.3g} TFLOP, {1000 * count / rate:.1f} ms')
     return lines
+
+
+def operations(encoder: 'DiffusionEncoder', vae: str, input_hw: tuple[int, int]) -> dict[str, int]:
+    """Return the operations for one image of VAE and UNet (multiply and add are two), counted without computing."""
+    from diffcut_ros.features.diffusion.unet import UNetEncoder
+    from diffcut_ros.features.diffusion.vae import ImageEncoder
+
+    # On the meta device attention is made of matrix products, all of which are counted.
+    image_encoder, unet = ImageEncoder(encoder.vaes[vae][0]), UNetEncoder(encoder.unet_config, encoder.layer)
+    counts = {}
+    with torch.device('meta'), torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            latents = image_encoder(torch.empty(1, 3, *input_hw))
+        counts['VAE'] = counter.get_total_flops()
+        embedded = torch.empty(1, unet.time_embedding.linear_2.out_features)
+        with FlopCounterMode(display=False) as counter:
+            unet(latents, embedded, torch.empty(encoder.prompt.shape))
+        counts['UNet'] = counter.get_total_flops()
+    return counts
 
 
 def matrix_rate(precision: torch.dtype, device: torch.device) -> float:

@@ -31,7 +31,7 @@ class PlainPipeline:
             vae, unet = AutoencoderKL.from_config(vae_config), UNet2DConditionModel.from_config(encoder.unet_config)
         self._vae = draw_weights(vae).to(device).eval()
         self._unet = draw_weights(unet, self._precision).to(device).eval()
-        self._scaling = vae_config['scaling_factor']
+        self._scaling = vae.config.scaling_factor
         self._signal = float(encoder.alphas_cumprod[timestep])
         self._prompt = encoder.prompt.to(device, self._precision)
         self._conditions = {}

@@ -8,7 +8,7 @@ import torch
 
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.features.color import ColorConfig, ColorExtractor
-from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model
+from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model, missing_package
 
 # Backends that have a name; folders and model ids are backends, too.
 BACKENDS = ('color', *MODELS)
@@ -84,10 +84,7 @@ def create_extractor(name: str, device: str = 'auto', **options: object) -> Extr
     try:
         from diffcut_ros.features.diffusion.load import load_extractor
     except ImportError as error:
-        raise ValueError(
-            f'backend {name}: expected the packages diffusers, safetensors and huggingface-hub, found no {error.name}; '
-            'install them: pip install diffusers safetensors huggingface-hub'
-        ) from error
+        raise ValueError(f'backend {name}: {missing_package(error)}') from error
     return load_extractor(name, config, where)
 
 

@@ -17,6 +17,8 @@ from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 
 INDEX = 'bundle.json'
 _FORMAT = 'diffcut_ros encoder bundle, version 1'
+# What an interrupted export may have left.
+_FILES = {f'{name}.safetensors' for name in ('unet', 'vae_full', 'vae_tiny', 'prompt')} | {f'{INDEX}.part'}
 
 
 def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
@@ -26,42 +28,48 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
         ValueError: when the folder holds something.
     """
     check_target(folder)
-    part = folder.with_name(f'{folder.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     prompt = {'prompt': encoder.prompt, 'alphas_cumprod': encoder.alphas_cumprod}
     if encoder.pooled is not None:
         prompt['pooled'] = encoder.pooled
     contents = {'unet': encoder.unet, 'prompt': prompt}
     contents |= {f'vae_{name}': weights for name, (_, weights) in encoder.vaes.items()}
     files = {}
-    for name, weights in contents.items():
-        path = part / f'{name}.safetensors'
-        save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
-        files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
-    index = {
-        'format': _FORMAT,
-        'source': encoder.source,
-        'layer': encoder.layer,
-        'unet': _public(encoder.unet_config),
-        'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
-        'files': files,
-    }
-    (part / INDEX).write_text(json.dumps(index, indent=2) + '\n')
-    for name in files:  # safetensors writes for the owner alone
-        shutil.copymode(part / INDEX, part / name)
-    if folder.exists():
-        folder.rmdir()
-    part.rename(folder)
+    try:
+        for name, weights in contents.items():
+            path = folder / f'{name}.safetensors'
+            save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+            files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
+        index = {
+            'format': _FORMAT,
+            'source': encoder.source,
+            'layer': encoder.layer,
+            'unet': _public(encoder.unet_config),
+            'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
+            'files': files,
+        }
+        part = folder / f'{INDEX}.part'
+        part.write_text(json.dumps(index, indent=2) + '\n')
+        for name in files:  # safetensors writes for the owner alone
+            shutil.copymode(part, folder / name)
+        part.rename(folder / INDEX)  # last: without it, the folder is no bundle
+    except BaseException:
+        for path in folder.iterdir():
+            path.unlink()
+        raise
 
 
 def check_target(folder: Path) -> None:
-    """Check that a bundle can be written there.
+    """Make the folder of a bundle, if it is not there.
 
     Raises:
-        ValueError: when the folder holds something.
+        ValueError: when the folder holds anything but a bundle whose writing was interrupted, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise ValueError(f'{folder}: expected a folder to write to: {error.strerror}; choose another') from error
+    if names - _FILES:
         raise ValueError(f'{folder}: expected a new or empty folder, found something in its place; choose another')
 
 
@@ -74,6 +82,15 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
     index = read_json(folder / INDEX)
     if index.get('format') != _FORMAT:
         raise ValueError(f'{folder / INDEX}: expected format {_FORMAT!r}, found {index.get("format")!r}')
+    try:
+        return _read(folder, index)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{folder / INDEX}: expected all entries of a bundle, found {error!r} wrong; export it again'
+        ) from error
+
+
+def _read(folder: Path, index: dict) -> DiffusionEncoder:
     source = index['source']
     again = f'write it anew: diffcut_export {source.get("model", "MODEL")} NEW_FOLDER'
     for name, expected in index['files'].items():

@@ -18,6 +18,8 @@ from diffcut_ros.features.diffusion.vae import ImageEncoder
 
 # Not those without moving average or for other programs, which lie beside them in some checkpoints.
 _WEIGHTS = re.compile(r'(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors')
+_UNUSED = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
+NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
 _PIPELINES = ('StableDiffusionPipeline', 'StableDiffusionXLPipeline')
 
 
@@ -40,6 +42,19 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
             f'{folder}: expected a checkpoint of {" or ".join(_PIPELINES)}, found {found}. DiffCut takes its features '
             "from a UNet's encoder; choose ssd-1b, ssd-vega, sd1.4 or another Stable Diffusion 1, 2 or XL checkpoint"
         )
+    check_complete(folder)
+    try:
+        return _read_parts(folder, index, layer, tiny_vae)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever the loading libraries say to files that are not what their names promise
+        raise ValueError(
+            f'{folder}: expected a sound checkpoint; reading it failed with {type(error).__name__}: {error}. '
+            'Download it again'
+        ) from error
+
+
+def _read_parts(folder: Path, index: dict, layer: str, tiny_vae: Path | None) -> DiffusionEncoder:
     unet_config = read_json(folder / 'unet/config.json')
     encoder = UNetEncoder(unet_config, layer)
     with _quiet_libraries():
@@ -60,6 +75,31 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
     )
 
 
+def check_complete(folder: Path) -> None:
+    """Check that the files of a checkpoint are there, so far as they are read here.
+
+    Libraries make up what is missing: weights at random, and a tokenizer of two tokens.
+
+    Raises:
+        ValueError: naming what is missing.
+    """
+    index = read_json(folder / 'model_index.json')
+    for part in NETWORKS:
+        if part in index or part in ('unet', 'vae', 'text_encoder'):
+            read_json(folder / part / 'config.json')
+            weight_files(folder / part)
+    for part in ('tokenizer', 'tokenizer_2'):
+        if part in index or part == 'tokenizer':
+            names = {path.name for path in (folder / part).glob('*')}
+            if not ('tokenizer.json' in names or {'vocab.json', 'merges.txt'} <= names):
+                found = ', '.join(sorted(names)) or 'nothing'
+                raise ValueError(
+                    f'{folder / part}: expected tokenizer.json, or vocab.json and merges.txt, found {found}; download '
+                    'the checkpoint again'
+                )
+    read_json(folder / 'scheduler/scheduler_config.json')
+
+
 def read_json(path: Path) -> dict:
     """Return the content of a JSON file.
 
@@ -67,11 +107,14 @@ def read_json(path: Path) -> dict:
         ValueError: when it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except OSError as error:
         raise ValueError(f'{path}: expected a file of the checkpoint, found none ({error.strerror})') from error
     except ValueError as error:
         raise ValueError(f'{path}: expected JSON, found something else ({error}); download it again') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: expected a JSON object, found {type(content).__name__}; download it again')
+    return content
 
 
 def select_weights(names: Iterable[str], prefer_half: bool) -> list[str]:
@@ -97,6 +140,11 @@ def weight_files(folder: Path) -> list[Path]:
     if not chosen:
         found = ', '.join(names) or 'nothing'
         raise ValueError(f'{folder}: expected weights as .safetensors, found {found}; download the checkpoint again')
+    shards = re.search(r'-of-(\d+)', chosen[0])
+    if shards and len(chosen) != int(shards[1]):
+        raise ValueError(
+            f'{folder}: expected {int(shards[1])} parts of the weights, found {len(chosen)}; download the rest'
+        )
     return [folder / name for name in chosen]
 
 
@@ -135,10 +183,29 @@ def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
     encoder = ImageEncoder(config)
     (path,) = weight_files(folder)
     read_tensors(path, ())  # its errors are clearer
-    variant = 'fp16' if '.fp16.' in path.name else None
-    vae = kind.from_pretrained(folder, variant=variant, use_safetensors=True, low_cpu_mem_usage=False)
+    vae, info = kind.from_pretrained(
+        folder,
+        variant=_variant(path),
+        use_safetensors=True,
+        low_cpu_mem_usage=False,
+        output_loading_info=True,
+    )
+    expected = encoder.state_dict()
+    _check_missing(folder, set(info['missing_keys']) & set(expected))
     weights = vae.state_dict()
-    return config, {name: weights[name] for name in encoder.state_dict()}
+    return config, {name: weights[name] for name in expected}
+
+
+def _variant(path: Path) -> str | None:
+    return 'fp16' if '.fp16' in path.name else None
+
+
+def _check_missing(folder: Path, names: Iterable[str]) -> None:
+    """Refuse weights that a library would make up, at random."""
+    if missing := sorted(names):
+        raise ValueError(
+            f'{folder}: {missing[0]} is missing, {len(missing)} tensors in all; download the weights again'
+        )
 
 
 @contextmanager
@@ -163,7 +230,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
     try:
-        import transformers  # noqa: F401
+        import transformers
     except ImportError as error:
         raise ValueError(
             f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
@@ -172,20 +239,17 @@ def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     kinds = {'StableDiffusionPipeline': StableDiffusionPipeline, 'StableDiffusionXLPipeline': StableDiffusionXLPipeline}
-    unused = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
-    (path, *_) = weight_files(folder / 'text_encoder')
-    variant = 'fp16' if '.fp16.' in path.name else None
-    pipeline = (
-        kinds[index['_class_name']]
-        .from_pretrained(
-            folder,
-            variant=variant,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            **{name: None for name in unused if name in index},
-        )
-        .to(torch.float32)
-    )
+    parts = {name: None for name in _UNUSED if name in index}
+    for name in ('text_encoder', 'text_encoder_2'):
+        if name in index:
+            path, *_ = weight_files(folder / name)
+            read_tensors(path, ())  # its errors are clearer
+            parts[name], info = getattr(transformers, index[name][1]).from_pretrained(
+                folder / name, variant=_variant(path), use_safetensors=True, output_loading_info=True
+            )
+            _check_missing(folder / name, info['missing_keys'])
+            parts[name].to(torch.float32)
+    pipeline = kinds[index['_class_name']].from_pretrained(folder, local_files_only=True, **parts)
     with torch.no_grad():
         prompt, _, *pooled = pipeline.encode_prompt(
             '', device='cpu', num_images_per_prompt=1, do_classifier_free_guidance=False

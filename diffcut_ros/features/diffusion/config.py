@@ -5,10 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from diffcut_ros.core.parameters import parameter, validate
 
 # Names of the checkpoints that the paper uses -> model id on the Hugging Face Hub.
 MODELS = {'ssd-1b': 'segmind/SSD-1B', 'ssd-vega': 'segmind/Segmind-Vega', 'sd1.4': 'CompVis/stable-diffusion-v1-4'}
+
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 def check_model(name: str) -> None:
@@ -22,6 +26,14 @@ def check_model(name: str) -> None:
             f'expected {", ".join(MODELS)}, an existing folder (a bundle of diffcut_export, or a checkpoint) or a '
             f'model id OWNER/NAME of the Hugging Face Hub, received {name!r}'
         )
+
+
+def missing_package(error: ImportError) -> str:
+    """Say what to install when a package of the diffusion backends is missing."""
+    return (
+        f'the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and {error.name} is not '
+        'there; install them: pip install diffusers transformers safetensors huggingface-hub'
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class DiffusionConfig:
     precision: str = parameter(
         'auto',
         'Numbers that the network computes with; auto: bfloat16 on a GPU (float16 where it has none), else float32',
-        choices=('auto', 'float32', 'bfloat16', 'float16'),
+        choices=('auto', *PRECISIONS),
     )
     vae: str = parameter(
         'full', "Image encoder: the checkpoint's own, or a tiny one that costs a tenth", choices=('full', 'tiny')

@@ -9,11 +9,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
-from diffcut_ros.features.diffusion.config import MODELS
+from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS, missing_package
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
-from diffcut_ros.features.diffusion.extractor import PRECISIONS
-from diffcut_ros.features.diffusion.load import load_checkpoint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,19 +23,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--layer', default='', help='module path of the self-attention; the last one of the encoder')
     parser.add_argument('--revision', help='branch, tag or commit of the model')
     args = parser.parse_args(arguments)
-    out = args.out.expanduser()
+    out = args.out.expanduser().resolve()
     try:
+        # Only here: importing diffusers takes seconds.
+        from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
+        from diffcut_ros.features.diffusion.load import load_checkpoint
+
         check_target(out)
         tiny_vae = None if args.tiny_vae == 'none' else args.tiny_vae
         encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
         write_bundle(convert(encoder, args.precision), out)
-    except ValueError as error:
+    except ImportError as error:
+        print(f'diffcut_export: {missing_package(error)}', file=sys.stderr)
+        return 2
+    except (ValueError, MemoryError, OSError) as error:
         print(f'diffcut_export: {error}', file=sys.stderr)
         return 2
     print(f'{out}: {encoder.source["model"]}, licence {encoder.source["licence"]}, up to {encoder.layer}')
     for path in sorted(out.glob('*.safetensors')):
         print(f'  {path.name:24}{path.stat().st_size / 1e6:10.1f} MB')
-    print(f'Use it: diffcut_node --ros-args -p backend:={out.resolve()}')
+    print(f'Use it: diffcut_node --ros-args -p backend:={out}')
     return 0
 
 

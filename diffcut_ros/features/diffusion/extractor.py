@@ -9,14 +9,13 @@ from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap
-from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 
 # One noise for all images (DiffCut, section 4.1), the same on every device.
 _NOISE_SEED = 42
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 class DiffusionExtractor:
@@ -89,7 +88,11 @@ class DiffusionExtractor:
             MemoryError: when the device has too little memory.
         """
         if self.device.type == 'cuda' and batch not in self._graphs:
-            self._graphs[batch] = self._within_memory(lambda: self._capture(batch))
+            try:
+                self._graphs[batch] = self._within_memory(lambda: self._capture(batch))
+            except RuntimeError as error:
+                # Slower, and the same features: said in the description, which goes into the log.
+                self.description += f', without CUDA graphs ({str(error).splitlines()[0]})'
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features of an image, uint8 [H, W, 3] RGB.
@@ -134,14 +137,14 @@ class DiffusionExtractor:
     def latents(self, images: torch.Tensor) -> torch.Tensor:
         """Return the noisy latents of images as `upload` gives them."""
         graphs = self._graphs.get(len(images))
-        return graphs[0](images) if graphs else self.encode(images)
+        return graphs[0](images) if graphs else self._encode(images)
 
     @torch.inference_mode()
     def features(self, latents: torch.Tensor) -> torch.Tensor:
         """Return features, float32 [B, h, w, C], of latents as `latents` gives them."""
         graphs = self._graphs.get(len(latents))
         # A copy in any case: the next image overwrites a graph's output.
-        return (graphs[1](latents) if graphs else self.attend(latents)).to(torch.float32, copy=bool(graphs))
+        return (graphs[1](latents) if graphs else self._attend(latents)).to(torch.float32, copy=bool(graphs))
 
     @torch.inference_mode()
     def _load(self, encoder: DiffusionEncoder, vae_weights: Weights, vae_precision: torch.dtype) -> None:
@@ -157,12 +160,15 @@ class DiffusionExtractor:
 
     @torch.inference_mode()
     def _capture(self, batch: int) -> tuple['_Graph', '_Graph']:
-        with torch.cuda.device(self.device):
+        # One stream for all: blocks of shared memory are only used again on the stream that they were made on.
+        stream = torch.cuda.Stream(self.device)
+        with torch.cuda.device(self.device), torch.cuda.stream(stream):
             images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
-            vae = _Graph(self.encode, images.contiguous(memory_format=torch.channels_last))
+            vae = _Graph(self._encode, images.contiguous(memory_format=torch.channels_last), stream)
             # They never run at the same time, so the second may use the memory that the first is done with.
-            unet = _Graph(self.attend, vae.output, vae.memory_pool)
-            torch.cuda.empty_cache()  # what only the capture needed
+            unet = _Graph(self._attend, vae.output, stream, vae.memory_pool)
+        stream.synchronize()
+        torch.cuda.empty_cache()  # what only the capture needed
         return vae, unet
 
     def _within_memory(self, function: Callable[[], Result]) -> Result:
@@ -170,14 +176,12 @@ class DiffusionExtractor:
         advice = f'the network at input {width}x{height} needs more; take a smaller input_size, or vae: tiny'
         return within_memory(function, self.device, advice)
 
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute what `latents` returns, without a graph."""
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
         precision = next(self._vae.parameters()).dtype
         latents = self._vae(images.to(precision)).to(self.precision)
         return self._signal * latents + self._noise_share * self._noise
 
-    def attend(self, latents: torch.Tensor) -> torch.Tensor:
-        """Compute what `features` returns, without a graph, in the precision of the UNet."""
+    def _attend(self, latents: torch.Tensor) -> torch.Tensor:
         return self._unet(latents, self._embedded, self._prompt)
 
 
@@ -188,18 +192,16 @@ class _Graph:
         self,
         function: Callable[[torch.Tensor], torch.Tensor],
         example: torch.Tensor,
+        stream: torch.cuda.Stream,
         memory_pool: tuple[int, int] | None = None,
     ) -> None:
         self._input = example.clone()
         # Libraries choose their kernels and set up memory in the first calls, which a capture does not allow.
-        stream = torch.cuda.Stream(example.device)
-        stream.wait_stream(torch.cuda.current_stream(example.device))
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                function(self._input)
-        torch.cuda.current_stream(example.device).wait_stream(stream)
+        for _ in range(3):
+            function(self._input)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=memory_pool):
+        # Other threads, such as those of a second node in this process, may use the device meanwhile.
+        with torch.cuda.graph(self._graph, pool=memory_pool, stream=stream, capture_error_mode='thread_local'):
             self.output = function(self._input)
         self.memory_pool = self._graph.pool()
 

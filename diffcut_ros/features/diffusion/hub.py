@@ -1,6 +1,9 @@
 """Checkpoints of the Hugging Face Hub: found on this machine, or downloaded when that is allowed."""
 
 import fcntl
+import hashlib
+import os
+import re
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants, get_hf_file_metadata, hf_hub_url, snapshot_download
@@ -8,11 +11,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from diffcut_ros.features.diffusion.checkpoint import read_json, select_weights, weight_files
+from diffcut_ros.features.diffusion.checkpoint import NETWORKS, check_complete, read_json, select_weights, weight_files
 
 # Tiny image encoders by the pipeline of the checkpoint whose latents they make.
 TINY_VAES = {'StableDiffusionXLPipeline': 'madebyollin/taesdxl', 'StableDiffusionPipeline': 'madebyollin/taesd'}
-_NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
+# The etag of a large file; that of a small one is something else.
+_SHA256 = re.compile('[0-9a-f]{64}')
 _INDICES = ['model_index.json', 'config.json']
 _TEXTS = ('scheduler', 'tokenizer', 'tokenizer_2')
 
@@ -47,16 +51,17 @@ def revision_of(folder: Path) -> str:
 
 def licence_of(folder: Path) -> str:
     """Return the licence that the model card in a folder names, or 'unknown'."""
-    card = folder / 'README.md'
-    licence = ModelCard.load(card).data.get('license') if card.is_file() else None
-    return str(licence or 'unknown')
+    try:
+        return str(ModelCard.load(folder / 'README.md').data.get('license') or 'unknown')
+    except Exception:  # no card, or one that its own library cannot read: nothing depends on it
+        return 'unknown'
 
 
 def choose_files(names: list[str]) -> list[str]:
     """Return which files of a repository to fetch: configurations, tokenizers, and each weight once (fp16 if there)."""
     chosen = [name for name in names if name in (*_INDICES, 'README.md')]
     chosen += select_weights([name for name in names if '/' not in name], prefer_half=True)
-    for part in (*_NETWORKS, *_TEXTS):
+    for part in (*NETWORKS, *_TEXTS):
         inside = [name for name in names if name.rpartition('/')[0] == part]
         chosen += select_weights(inside, prefer_half=True)
         chosen += [name for name in inside if name.endswith(('.json', '.txt', '.model'))]
@@ -73,12 +78,10 @@ def _cached(model_id: str, revision: str | None) -> Path | None:
 def _is_complete(folder: Path) -> bool:
     try:
         if (folder / 'model_index.json').exists():
-            parts = [folder / part for part in read_json(folder / 'model_index.json') if part in _NETWORKS]
+            check_complete(folder)
         else:
-            parts = [folder]
-        for part in parts:
-            read_json(part / 'config.json')
-            weight_files(part)
+            weight_files(folder)
+            read_json(folder / 'config.json')
     except ValueError:
         return False
     return True
@@ -113,10 +116,21 @@ def _fetch_weights(model_id: str, commit: str, name: str) -> None:
     blob.parent.mkdir(parents=True, exist_ok=True)
     with blob.with_name(f'{blob.name}.part').open('ab') as part:
         fcntl.flock(part, fcntl.LOCK_EX)  # another export of the same model waits here
-        if not blob.exists():
+        if blob.exists():
+            return
+        start = part.seek(0, os.SEEK_END)  # only now: the other may have written
+        if start < found.size:
             headers = build_hf_headers()
-            start = part.tell()
             http_get(url, part, resume_size=start, headers=headers, expected_size=found.size, displayed_filename=name)
-            part.flush()
-            Path(part.name).rename(blob)
-    Path(part.name).unlink(missing_ok=True)
+        part.flush()
+        os.fsync(part.fileno())
+        # A part may have lost its end in a power cut, and other programs rely on what is in this cache.
+        if part.tell() != found.size or (_SHA256.fullmatch(found.etag) and _sha256(Path(part.name)) != found.etag):
+            Path(part.name).unlink()
+            raise ValueError(f'{name} arrived damaged and was discarded')
+        Path(part.name).rename(blob)
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

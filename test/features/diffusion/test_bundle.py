@@ -117,7 +117,13 @@ def test_weights_of_another_shape(copy):
 
 
 @pytest.mark.parametrize(
-    ('text', 'problem'), [('{', 'bundle.json: expected JSON'), ('{}', 'bundle.json: expected format .*, found None')]
+    ('text', 'problem'),
+    [
+        ('{', 'bundle.json: expected JSON'),
+        ('{}', 'bundle.json: expected format .*, found None'),
+        ('[]', 'bundle.json: expected a JSON object, found list'),
+        ('{"format": "diffcut_ros encoder bundle, version 1"}', 'expected all entries of a bundle'),
+    ],
 )
 def test_not_an_index(copy, text, problem):
     (copy / 'bundle.json').write_text(text)
@@ -131,7 +137,19 @@ def test_nothing_is_overwritten_and_nothing_left_behind(checkpoints, tmp_path, c
     assert 'expected a new or empty folder' in capsys.readouterr().err
     assert export.main([str(tmp_path), str(tmp_path / 'out')]) == 2
     assert 'expected bundle.json' in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ['precious']
+    assert sorted(path.name for path in tmp_path.rglob('*')) == ['out', 'precious']
+    assert export.main([str(checkpoints['sd1']), str(tmp_path / 'precious/out')]) == 2
+    assert 'expected a folder to write to: Not a directory' in capsys.readouterr().err
+
+
+def test_an_interrupted_export_can_be_repeated(checkpoints, bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / 'out', ignore=shutil.ignore_patterns('bundle.json'))
+    with pytest.raises(ValueError, match=r'expected bundle\.json'):
+        extractor_of(tmp_path / 'out')
+    arguments = [str(checkpoints['sdxl']), str(tmp_path / 'out'), '--tiny-vae', str(checkpoints['tiny'])]
+    assert export.main(arguments) == 0
+    assert (tmp_path / 'out/bundle.json').read_bytes() == (bundle / 'bundle.json').read_bytes()
+    assert export.main(arguments) == 2  # a whole one is not written over
 
 
 def test_alphas_come_from_the_checkpoint(bundle):

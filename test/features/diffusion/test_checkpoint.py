@@ -112,6 +112,39 @@ def a_tensor_missing(folder):
     save_file(weights, path)
 
 
+def without(path, name):
+    weights = load_file(path)
+    del weights[name]
+    save_file(weights, path, metadata={'format': 'pt'})
+
+
+def a_tensor_of_the_vae_missing(folder):
+    without(folder / 'vae/diffusion_pytorch_model.safetensors', 'encoder.conv_in.bias')
+
+
+def a_tensor_of_the_text_encoder_missing(folder):
+    path = folder / 'text_encoder/model.safetensors'
+    without(path, next(name for name in load_file(path) if 'token_embedding' in name))
+
+
+def no_vocabulary(folder):
+    (folder / 'tokenizer/tokenizer.json').unlink()
+    (folder / 'tokenizer/vocab.json').unlink()
+
+
+def a_list_for_an_index(folder):
+    (folder / 'model_index.json').write_text('[]')
+
+
+def an_unknown_schedule(folder):
+    edit(folder / 'scheduler/scheduler_config.json', beta_schedule='guess')
+
+
+def truncated_text_encoder(folder):
+    path = folder / 'text_encoder/model.safetensors'
+    path.write_bytes(path.read_bytes()[:500])
+
+
 def wider_in_the_configuration(folder):
     edit(folder / 'unet/config.json', cross_attention_dim=24)
 
@@ -140,7 +173,13 @@ def no_text_encoder(folder):
         (pickled_weights, r'unet: expected weights as \.safetensors, found config\.json, diffusion_pytorch_model\.bin'),
         (a_tensor_missing, r'unet: expected \d+ tensors, found \d+; conv_in\.bias is missing'),
         (wider_in_the_configuration, r'attn2\.to_k\.weight: expected \[16, 24\] by config.json, found \[16, 16\]'),
-        (no_text_encoder, r'text_encoder: expected weights as \.safetensors, found nothing'),
+        (no_text_encoder, r'text_encoder/config\.json: expected a file of the checkpoint, found none'),
+        (a_tensor_of_the_vae_missing, r'vae: encoder\.conv_in\.bias is missing'),
+        (a_tensor_of_the_text_encoder_missing, r'text_encoder: .*token_embedding\.weight is missing'),
+        (no_vocabulary, r'tokenizer: expected tokenizer\.json, or vocab\.json and merges\.txt, found merges\.txt'),
+        (a_list_for_an_index, r'model_index\.json: expected a JSON object, found list'),
+        (an_unknown_schedule, r'expected a sound checkpoint; reading it failed with NotImplementedError: guess'),
+        (truncated_text_encoder, 'text_encoder.*expected a safetensors file, found it damaged or incomplete'),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_one_clear_error(copy, damage, problem):

@@ -1,7 +1,11 @@
 """Downloads, from a server on this machine."""
 
+import hashlib
+
 import pytest
+import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.diffusion import export
@@ -84,12 +88,35 @@ def test_an_interrupted_download_goes_on_where_it_ended(hub, checkpoints, tmp_pa
     hub.fails_at = 500_000
     assert run_export(tmp_path / 'out') == 2
     assert 'diffcut_export: model small/sdxl cannot be fetched: ' in capfd.readouterr().err
-    assert not (tmp_path / 'out').exists()
+    assert not list((tmp_path / 'out').iterdir())
     hub.fails_at = None
     hub.sent.clear()
     assert run_export(tmp_path / 'out') == 0
     whole = (checkpoints['sdxl'] / WEIGHTS).stat().st_size
     assert [sent for sent in hub.sent if sent[0] == WEIGHTS] == [(WEIGHTS, 500_000, whole - 500_000)]
+
+
+def test_a_download_without_its_last_files_is_not_complete(hub, checkpoints, tmp_path):
+    hub.refuses = {'tokenizer/vocab.json', 'tokenizer/merges.txt', 'tokenizer/tokenizer.json'}
+    assert run_export(tmp_path / 'out') == 2
+    hub.refuses = set()
+    assert run_export(tmp_path / 'out') == 0
+    assert export.main([str(checkpoints['sdxl']), str(tmp_path / 'whole'), '--tiny-vae', 'none']) == 0
+    prompts = [load_file(tmp_path / name / 'prompt.safetensors')['prompt'] for name in ('out', 'whole')]
+    assert torch.equal(*prompts)
+
+
+@pytest.mark.parametrize('content', [bytes(500_000), bytes(20_000_000)])
+def test_what_an_interruption_left_damaged_is_discarded(hub, checkpoints, tmp_path, capsys, content):
+    weights = checkpoints['sdxl'] / WEIGHTS
+    blobs = tmp_path / 'cache/models--small--sdxl/blobs'
+    blobs.mkdir(parents=True)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (blobs / f'{digest}.part').write_bytes(content)
+    assert run_export(tmp_path / 'out') == 2
+    assert 'unet/diffusion_pytorch_model.safetensors arrived damaged and was discarded' in capsys.readouterr().err
+    assert run_export(tmp_path / 'out') == 0
+    assert (blobs / digest).read_bytes() == weights.read_bytes()
 
 
 def test_no_download_without_permission(hub):
