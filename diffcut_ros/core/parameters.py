@@ -53,7 +53,8 @@ def complaint(kind: type, info: ParameterInfo, value: Any) -> str:
     # bool is a subclass of int in Python, but `tau: true` is a mistake.
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        return f'expected {kind.__name__}, received {value!r} ({type(value).__name__})'
+        name = 'list of strings' if kind is tuple else kind.__name__
+        return f'expected {name}, received {value!r} ({type(value).__name__})'
     if kind is tuple and not all(isinstance(item, str) for item in value):
         return f'expected a list of strings, received {value!r}'
     if info.choices and value not in info.choices:

@@ -8,17 +8,18 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from diffcut_ros.core import Frame, Segmentation, SegmenterConfig
 from diffcut_ros.media.overlay import draw_overlay
+from diffcut_ros.node import sync
 from diffcut_ros.node.config import NodeConfig
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.inputs import Inputs
 from diffcut_ros.node.messages import detections, label_image, label_info
 from diffcut_ros.node.worker import Source
 
@@ -31,17 +32,18 @@ _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
 
-CameraImage = Image | CompressedImage
-
 
 class Camera:
-    """The topics of one camera: `image` in, `~/labels`, `~/segments`, `~/label_info` and `~/overlay` out.
+    """The topics of one camera.
+
+    In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info` and
+    `~/overlay`.
 
     Args:
         node: on which they are.
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
         config: settings; `config` may be replaced at any time.
-        on_image: called with each image message that comes.
+        on_image: called with what comes, image by image.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -52,14 +54,14 @@ class Camera:
         node: LifecycleNode,
         name: str,
         config: NodeConfig,
-        on_image: Callable[['Camera', CameraImage], None],
+        on_image: Callable[['Camera', Inputs], None],
     ) -> None:
         self.name, self.config = name, config
         self.record = CameraRecord()
-        self.source: Source[CameraImage] = Source(config.rate_hz)
+        self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image = node, on_image
         self._prefix = f'{name}/' if name else ''
-        self._subscription: Subscription | None = None
+        self._subscribers: list[sync.Subscriber] = []
         self._last: tuple[Frame, Header] | None = None
         # Outputs of one image come one after the other, and never after those of a newer one.
         self._order = threading.Lock()
@@ -71,7 +73,8 @@ class Camera:
         self._label_info = self._publisher(LabelInfo, 'label_info', _LATCHED_QOS)
         self._overlay = self._publisher(Image, 'overlay', _OUTPUT_QOS)
         # A bad QoS override shall be found now, and not when the first subscriber comes.
-        node.destroy_subscription(self._subscribe())
+        self._subscribe()
+        self._unsubscribe()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
         overrides = QoSOverridingOptions.with_default_policies()
@@ -92,7 +95,7 @@ class Camera:
     @property
     def subscribed(self) -> bool:
         """Whether the node listens to the camera now."""
-        return self._subscription is not None
+        return bool(self._subscribers)
 
     def activate(self, active: bool) -> None:
         """Let the camera be listened to, or not."""
@@ -110,25 +113,35 @@ class Camera:
             not self.config.lazy or any(publisher.get_subscription_count() for publisher in publishers)
         )
         if wanted and not self.subscribed:
-            self._subscription = self._subscribe()
+            self._subscribe()
         elif self.subscribed and not wanted:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+            self._unsubscribe()
 
-    def _subscribe(self) -> Subscription:
-        kind = CompressedImage if self.config.image_transport == 'compressed' else Image
-        # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
-        overrides = QoSOverridingOptions.with_default_policies()
-        try:
-            return self._node.create_subscription(
-                kind, self.topic, self._receive, _CAMERA_QOS, qos_overriding_options=overrides
-            )
-        except RuntimeError as error:
-            raise ValueError(f'qos_overrides: {error}') from error
+    def _subscribe(self) -> None:
+        compressed = self.config.image_transport == 'compressed'
+        topics = [(CompressedImage if compressed else Image, self.topic)]
+        if self.config.depth:
+            topics += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
+        for kind, topic in topics:
+            # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
+            overrides = QoSOverridingOptions.with_default_policies()
+            try:
+                subscriber = sync.Subscriber(
+                    self._node, kind, topic, qos_profile=_CAMERA_QOS, qos_overriding_options=overrides
+                )
+            except RuntimeError as error:
+                raise ValueError(f'qos_overrides: {error}') from error
+            self._subscribers.append(subscriber)
+        self._subscribers[0].registerCallback(lambda _: self.record.received())
+        sync.synchronize(self._subscribers, self._receive, self.config.sync_slop_s)
 
-    def _receive(self, message: CameraImage) -> None:
-        self.record.received()
-        self._on_image(self, message)
+    def _unsubscribe(self) -> None:
+        for subscriber in self._subscribers:
+            self._node.destroy_subscription(subscriber.sub)
+        self._subscribers = []
+
+    def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
+        self._on_image(self, Inputs(*messages))
 
     def publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
         """Publish all outputs for a new image; it is the last one from now on."""
@@ -164,10 +177,10 @@ class Camera:
             self._node.destroy_lifecycle_publisher(publisher)
 
 
-def stamp_ns(message: CameraImage) -> int:
-    """Return the stamp of a message in nanoseconds.
+def stamp_ns(header: Header) -> int:
+    """Return a stamp in nanoseconds.
 
     A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
     """
-    stamp = message.header.stamp
+    stamp = header.stamp
     return stamp.sec * 10**9 + stamp.nanosec or time.monotonic_ns()

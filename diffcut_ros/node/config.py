@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.features import BACKENDS
+from diffcut_ros.node.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class NodeConfig:
     )
     image_transport: str = parameter(
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG)', choices=('raw', 'compressed')
+    )
+    depth: bool = parameter(
+        False, 'Subscribe to camera_info and depth, too, and take images only with both, joined by their stamps'
+    )
+    sync_slop_s: float = parameter(
+        0.02,
+        'Stamps of image, camera_info and depth differ by less than this; 0 = they are equal',
+        unit='s',
+        minimum=0.0,
+        maximum=10.0,
     )
     autostart: bool = parameter(True, 'Configure and activate at start, without a lifecycle manager')
     lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', dynamic=True)
@@ -39,7 +50,7 @@ class NodeConfig:
         dynamic=True,
     )
     max_image_megapixels: float = parameter(
-        33.0, 'Larger images are refused', unit='megapixels', minimum=0.01, maximum=1000.0, dynamic=True
+        MAX_PIXELS / 1e6, 'Larger images are refused', unit='megapixels', minimum=0.01, maximum=1000.0, dynamic=True
     )
     timeout_s: float = parameter(
         10.0, 'An image that takes longer has failed', unit='s', minimum=0.1, maximum=3600.0, dynamic=True

@@ -23,10 +23,10 @@ from std_msgs.msg import Header
 from diffcut_ros.core import Frame, SegmenterConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
-from diffcut_ros.node.camera import Camera, CameraImage, stamp_ns
+from diffcut_ros.node.camera import Camera, stamp_ns
 from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
 from diffcut_ros.node.diagnostics import device_memory, status
-from diffcut_ros.node.images import check_image, decode_image
+from diffcut_ros.node.inputs import Inputs
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 
@@ -161,25 +161,25 @@ class DiffcutNode(LifecycleNode):
 
     # Images.
 
-    def _on_image(self, camera: Camera, message: CameraImage) -> None:
+    def _on_image(self, camera: Camera, inputs: Inputs) -> None:
         self._no_image.reset()
         try:
-            check_image(message)
+            inputs.check(self._max_pixels)
         except ValueError as error:
             self._report(camera, 'rejected', f'{camera.topic}: image ignored: {error}')
             return
         if self._worker is not None:
-            self._worker.submit(camera.name, message, stamp_ns(message))
+            self._worker.submit(camera.name, inputs, stamp_ns(inputs.header))
 
-    def _process(self, cameras: list[Camera], messages: dict[str, CameraImage]) -> None:
+    def _process(self, cameras: list[Camera], waiting: dict[str, Inputs]) -> None:
         """Segment the newest image of each camera; runs in the worker."""
         by_name = {camera.name: camera for camera in cameras}
         images: dict[str, np.ndarray] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
-        for name, message in messages.items():
+        for name, inputs in waiting.items():
             try:
-                images[name] = decode_image(message)
+                images[name] = inputs.decode(self._max_pixels)
             except ValueError as error:
                 self._report(by_name[name], 'rejected', f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
@@ -193,11 +193,15 @@ class DiffcutNode(LifecycleNode):
                 self._report_failure(by_name[name], error)
             return
         for (name, image_rgb), feature_map in zip(images.items(), feature_maps, strict=True):
-            camera, header = by_name[name], messages[name].header
+            camera, header = by_name[name], waiting[name].header
             try:
                 self._segment(camera, Frame(image_rgb, feature_map), header, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)
+
+    @property
+    def _max_pixels(self) -> int:
+        return round(self._config.max_image_megapixels * 1e6)
 
     def _segment(self, camera: Camera, frame: Frame, header: Header, seconds: dict[str, float]) -> None:
         start_s = time.monotonic()

@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -46,6 +46,10 @@ class Peer:
         self._executor.add_node(self._node)
         prefix = f'{camera}/' if camera else ''
         self._camera = self._node.create_publisher(Image, f'{prefix}image', 1)
+        self._publishers = {Image: self._camera}
+        self._publishers[CompressedImage] = self._node.create_publisher(CompressedImage, f'{prefix}image/compressed', 1)
+        self.camera_info = self._node.create_publisher(CameraInfo, f'{prefix}camera_info', 1)
+        self.depth = self._node.create_publisher(Image, f'{prefix}depth', 1)
         self.parameters = AsyncParameterClient(self._node, '/diffcut')
         self._change_state = self._node.create_client(ChangeState, '/diffcut/change_state')
         self._get_state = self._node.create_client(GetState, '/diffcut/get_state')
@@ -86,16 +90,21 @@ class Peer:
             self._executor.spin_once(timeout_sec=0.02)
         return True
 
-    def publish(self, message: Image) -> None:
+    def publish(self, message: Image | CompressedImage) -> None:
         """Publish an image once the node listens."""
-        assert self.spin_until(lambda: self._camera.get_subscription_count() > 0), 'nobody subscribes to image'
-        self._camera.publish(message)
+        publisher = self._publishers[type(message)]
+        assert self.spin_until(lambda: publisher.get_subscription_count() > 0), 'nobody subscribes to image'
+        publisher.publish(message)
 
     def header(self) -> Header:
         """Return a header whose stamp no other has."""
-        header = Header(frame_id='camera_optical')
+        header = Header(frame_id=f'{self._prefix}camera_optical')
         header.stamp.sec, header.stamp.nanosec = next(self._stamps_s), 123456789
         return header
+
+    def now(self) -> Header:
+        """Return a header with the time of now."""
+        return Header(frame_id='camera_optical', stamp=self._node.get_clock().now().to_msg())
 
     def outputs(self, header: Header) -> dict[str, list]:
         """Return what was received with this header, by topic."""
