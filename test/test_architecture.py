@@ -19,6 +19,8 @@ MAY_IMPORT = {
 ROS = {
     'ament_index_python',
     'cv_bridge',
+    'diagnostic_msgs',
+    'lifecycle_msgs',
     'message_filters',
     'rcl_interfaces',
     'rclpy',

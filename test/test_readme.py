@@ -28,7 +28,8 @@ README = (ROOT / 'README.md').read_text()
 def test_parameter_table(prefix, config):
     for name, (field, info) in parameters(config).items():
         live = 'yes' if info.dynamic else ''
-        row = f'| `{prefix}{name}` | {field.default} | {range_text(info)} | {live} | {info.description} |'
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        row = f'| `{prefix}{name}` | {default} | {range_text(info)} | {live} | {info.description} |'
         assert row in README
 
 
@@ -36,7 +37,15 @@ def test_where_do_i_change_names_files_that_exist():
     table = README.partition('## Where do I change')[2].partition('\nImports point')[0]
     base = ROOT / 'diffcut_ros'
     for path in re.findall(r'`([\w/]+(?:\.\w+|/))`', table):
-        folders = (ROOT, base, base / 'core', base / 'features', base / 'features/diffusion', base / 'evaluation')
+        folders = (
+            ROOT,
+            base,
+            base / 'core',
+            base / 'features',
+            base / 'features/diffusion',
+            base / 'evaluation',
+            base / 'node',
+        )
         assert any((folder / path).exists() for folder in folders), path
 
 

@@ -29,6 +29,9 @@ _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
+# How long a new image waits for the last one's new cut.
+_PATIENCE_S = 0.3
+
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
 
@@ -65,6 +68,8 @@ class Camera:
         self._last: tuple[Frame, Header] | None = None
         # Outputs of one image come one after the other, and never after those of a newer one.
         self._order = threading.Lock()
+        self._not_cutting = threading.Event()
+        self._not_cutting.set()
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
@@ -145,17 +150,25 @@ class Camera:
 
     def publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
         """Publish all outputs for a new image; it is the last one from now on."""
+        # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
+        self._not_cutting.wait(_PATIENCE_S)
         with self._order:
             self._last = frame, header
             self._publish(frame, segmentation, header)
 
     def publish_again(self, config: SegmenterConfig) -> None:
-        """Publish the last image again, if there is one, cut with other settings."""
-        # A newer image that is ready meanwhile waits: its outputs come after these.
-        with self._order:
-            if self._last is not None:
-                frame, header = self._last
-                self._publish(frame, frame.cut(config), header)
+        """Publish the last image again, cut with other settings, unless there is none or a newer one by then."""
+        last = self._last
+        if last is None:
+            return
+        self._not_cutting.clear()
+        try:
+            segmentation = last[0].cut(config)
+            with self._order:
+                if self._last is last:
+                    self._publish(last[0], segmentation, last[1])
+        finally:
+            self._not_cutting.set()
 
     def _publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
         self._label_info.publish(label_info(segmentation, header))
