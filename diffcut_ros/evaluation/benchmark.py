@@ -2,31 +2,34 @@
 
 import argparse
 import sys
+from importlib import import_module
 
-from diffcut_ros.evaluation import bsds, ncut, pipeline
-
-# name -> module with `add_arguments(parser)`, `run(args)` and a docstring
-_COMMANDS = {'bsds': bsds, 'ncut': ncut, 'pipeline': pipeline}
+# name -> module with `add_arguments(parser)`, `run(args)` and a docstring. Imported when asked for: that of the node
+# needs ROS, and most take a second or more.
+_COMMANDS = {
+    'bsds': 'diffcut_ros.evaluation.bsds',
+    'ncut': 'diffcut_ros.evaluation.ncut',
+    'node': 'diffcut_ros.node.benchmark',
+    'pipeline': 'diffcut_ros.evaluation.pipeline',
+}
 
 
 def main() -> int:
     """Run the benchmark that the command line names; return 2 when its input is bad."""
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True, title='commands', metavar='COMMAND')
-    for name, module in _COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            description=module.__doc__,
-            help=module.__doc__.partition(': ')[2].partition('.')[0],
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    args = parser.parse_args()
+    parser.add_argument('command', choices=list(_COMMANDS), help='its own options: diffcut_benchmark COMMAND --help')
+    name = parser.parse_args(sys.argv[1:2]).command
+    module = import_module(_COMMANDS[name])
+    command = argparse.ArgumentParser(
+        prog=f'diffcut_benchmark {name}',
+        description=module.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    module.add_arguments(command)
     try:
-        args.run(args)
+        module.run(command.parse_args(sys.argv[2:]))
     except (ValueError, MemoryError) as error:
-        parser.exit(2, f'error: {error}\n')
+        command.exit(2, f'error: {error}\n')
     return 0
 
 

@@ -34,12 +34,17 @@ def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.5
     """
     if image_rgb.shape[:2] != labels.shape:
         raise ValueError(f'labels: expected the image size {image_rgb.shape[:2]}, received {labels.shape}')
-    tint = segment_colors(int(labels.max(initial=0)))[labels]
+    # OpenCV throughout: indexing with masks takes NumPy many times as long.
+    colors = segment_colors(int(labels.max(initial=0)))
+    if labels.dtype == np.uint8:
+        table = np.zeros((256, 1, 3), np.uint8)
+        table[: len(colors), 0] = colors
+        tint = cv2.LUT(cv2.cvtColor(labels, cv2.COLOR_GRAY2RGB), table)
+    else:
+        tint = colors.take(labels, axis=0)
     drawn = cv2.addWeighted(image_rgb, 1 - opacity, tint, opacity, 0)
-    border = np.zeros(labels.shape, bool)
-    border[1:] |= labels[1:] != labels[:-1]
+    cv2.copyTo(image_rgb, (labels == 0).view(np.uint8), drawn)
+    border = np.zeros(labels.shape, np.uint8)
+    border[1:] = labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    none = labels == 0
-    drawn[none] = image_rgb[none]
-    drawn[border] = 255
-    return drawn
+    return cv2.bitwise_or(drawn, cv2.cvtColor(border * np.uint8(255), cv2.COLOR_GRAY2RGB))

@@ -113,14 +113,16 @@ class Camera:
         Raises:
             ValueError: for a QoS override that is none.
         """
-        publishers = (self._labels, self._segments, self._label_info, self._overlay)
-        wanted = self._active and (
-            not self.config.lazy or any(publisher.get_subscription_count() for publisher in publishers)
-        )
+        wanted = self._active and (not self.config.lazy or self.listeners() > 0)
         if wanted and not self.subscribed:
             self._subscribe()
         elif self.subscribed and not wanted:
             self._unsubscribe()
+
+    def listeners(self) -> int:
+        """Return the number of subscribers to the outputs."""
+        publishers = (self._labels, self._segments, self._label_info, self._overlay)
+        return sum(publisher.get_subscription_count() for publisher in publishers)
 
     def _subscribe(self) -> None:
         compressed = self.config.image_transport == 'compressed'

@@ -1,0 +1,148 @@
+"""`diffcut_benchmark node`: what the node costs beside the pipeline: decoding images, building and publishing outputs.
+
+A real node publishes to a subscriber in another process. Times are those of the calls, for a label image of 50
+segments. The overlay is computed only while someone subscribes to it.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import rclpy
+import torch
+from rclpy.lifecycle import LifecycleNode
+from rich.console import Console
+from rich.table import Table
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from diffcut_ros.core import FeatureMap, Frame
+from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.node.camera import Camera
+from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.images import MAX_PIXELS, encode_image
+from diffcut_ros.node.inputs import Inputs
+
+_SIZES = ('640x480', '1280x720', '1920x1080')
+_ENCODINGS = ('rgb8', 'bgr8')
+_SEGMENTS_WH = (10, 5)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument('--sizes', nargs='+', default=list(_SIZES), metavar='WxH', help='sizes of the camera image')
+    parser.add_argument('--repeats', type=int, default=100, metavar='R', help='images of each size')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the benchmark and print its table.
+
+    Raises:
+        ValueError: for a size that is none.
+    """
+    sizes = [_size(text) for text in args.sizes]
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    table = Table(title=f'overhead of the node per image: median of {args.repeats} (95th percentile), ms')
+    for column in ('size', 'encoding', 'decode', 'publish, no overlay', 'all', 'publish with overlay', 'all'):
+        table.add_column(column, justify='right')
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(args=[])
+    try:
+        for width, height in sizes:
+            for encoding in _ENCODINGS:
+                decode = _times(args.repeats, width, height, encoding, overlay=False)
+                full = _times(args.repeats, width, height, encoding, overlay=True)
+                plain_all, full_all = ([sum(pair) for pair in zip(*times, strict=True)] for times in (decode, full))
+                cells = [_text(times) for times in (decode[0], decode[1], plain_all, full[1], full_all)]
+                table.add_row(f'{width}x{height}', encoding, *cells)
+    finally:
+        rclpy.try_shutdown()
+    console.print(f'{os.cpu_count()} CPU cores, {os.environ.get("RMW_IMPLEMENTATION", "default middleware")}')
+    console.print(table)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in text.split('x'))
+    except ValueError as error:
+        raise ValueError(f'--sizes: expected WIDTHxHEIGHT such as 640x480, received {text!r}') from error
+    return width, height
+
+
+def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) -> tuple[list[float], list[float]]:
+    """Return the seconds that decoding and publishing take, for each image."""
+    node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
+    camera = Camera(node, '', NodeConfig(), lambda *_: None)
+    node.trigger_configure()
+    node.trigger_activate()
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    columns, rows = _SEGMENTS_WH
+    labels = np.add.outer(np.arange(height) * rows // height * columns, np.arange(width) * columns // width)
+    concepts = np.full((columns * rows, 512), 0.04, np.float32)
+    segmentation = describe_segments(labels, concepts, 0, 0.5)
+    feature_map = FeatureMap(torch.ones(1, 1, 1), (height, width))
+    decode, publish = [], []
+    try:
+        with _listener(overlay):
+            _wait_for_listener(camera, overlay)
+            for _ in range(repeats + 5):
+                message = encode_image(image, encoding, Header(frame_id='camera'))
+                inputs = Inputs(message)
+                start_s = time.perf_counter()
+                inputs.check(MAX_PIXELS)
+                image_rgb = inputs.decode(MAX_PIXELS)
+                middle_s = time.perf_counter()
+                camera.publish(Frame(image_rgb, feature_map), segmentation, message.header)
+                publish.append(time.perf_counter() - middle_s)
+                decode.append(middle_s - start_s)
+                time.sleep(0.02)  # the listener has its own work
+    finally:
+        camera.destroy()
+        node.destroy_node()
+    return decode[5:], publish[5:]
+
+
+def _wait_for_listener(camera: Camera, overlay: bool) -> None:
+    deadline_s = time.monotonic() + 20
+    while camera.listeners() < (4 if overlay else 3):
+        if time.monotonic() > deadline_s:
+            raise RuntimeError('the listener did not subscribe within 20 s')
+        time.sleep(0.05)
+
+
+@contextmanager
+def _listener(overlay: bool):
+    """Run a process that subscribes to the outputs, with or without the overlay."""
+    process = subprocess.Popen([sys.executable, '-m', __name__, 'overlay' if overlay else ''])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def listen(overlay: bool) -> None:
+    """Subscribe to the outputs until the process is ended."""
+    rclpy.init(args=[])
+    node = rclpy.create_node('diffcut_benchmark_listener')
+    topics = {'labels': Image, 'segments': Detection2DArray, 'label_info': LabelInfo}
+    if overlay:
+        topics['overlay'] = Image
+    for topic, kind in topics.items():
+        node.create_subscription(kind, f'/diffcut_node_benchmark/{topic}', lambda _: None, 10)
+    with suppress(KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        rclpy.spin(node)
+
+
+def _text(seconds: list[float]) -> str:
+    return f'{1000 * statistics.median(seconds):.1f} ({1000 * np.percentile(seconds, 95):.1f})'
+
+
+if __name__ == '__main__':
+    listen(sys.argv[1] == 'overlay')
