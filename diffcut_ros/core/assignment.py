@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core.types import FeatureMap
-
-# Segments scored at once: bounds the memory at this many images of float32.
-_CHUNK = 16
+from diffcut_ros.core.upsampling import best_upsampled
 
 
 def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Tensor:
@@ -47,26 +45,3 @@ def assign_concepts(feature_map: FeatureMap, concepts: torch.Tensor) -> torch.Te
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
     unit = F.normalize(feature_map.flat(), dim=1)
     return best_upsampled((concepts @ unit.T).reshape(-1, h, w), feature_map.image_size_hw)
-
-
-def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
-    """Return which of several maps is the largest at each pixel, after bilinear upsampling.
-
-    Args:
-        scores: float32 [K, h, w].
-        size_hw: H and W.
-
-    Returns:
-        int64 [H, W], 0..K-1; the first of equal ones.
-    """
-    best, labels = None, None
-    for first in range(0, len(scores), _CHUNK):
-        part = F.interpolate(scores[None, first : first + _CHUNK], size_hw, mode='bilinear')[0]
-        value, index = part.max(0)
-        if best is None:
-            best, labels = value, index
-        else:
-            better = value > best
-            best = torch.where(better, value, best)
-            labels = torch.where(better, index + first, labels)
-    return labels

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from diffcut_ros.core.assignment import assign_concepts, best_upsampled
+from diffcut_ros.core.assignment import assign_concepts
 from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.core.upsampling import best_upsampled
 
 _PIXELS_PER_CELL = 4
 ITERATIONS = 10
