@@ -13,7 +13,7 @@ subsets are split level by level on the graph's device, then the small ones that
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -40,10 +40,13 @@ _SINGLE_THREAD = 1600
 _thread_number = threading.RLock()
 
 
-def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact') -> SegmentTree:
+def recursive_ncut(
+    affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact', *, tree: SegmentTree | None = None
+) -> SegmentTree:
     """Split a graph recursively while the best split has an NCut value below tau.
 
-    The same input gives the same tree, on each device.
+    The same input gives the same tree, on each device. With a tree to go on from, its cuts are the same as without,
+    unless rounding decides between splits.
 
     Args:
         affinity: float32 [N, N], N >= 1, entries >= 0, symmetric (up to 1e-5 of a node's degree), on any device; see
@@ -51,26 +54,37 @@ def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, thresholds: str = '
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
         thresholds: 'exact' takes the best of all thresholds on x; 'linspace100' the best of the 100 that the authors'
             procedure tries, for comparison with it.
+        tree: a hierarchy of the same affinity, by the same thresholds, to go on from where it ends.
 
     Returns:
-        The hierarchy, with the NCut value of every split.
+        The hierarchy, with the NCut value of every split; `tree` itself where it reaches to this tau.
 
     Raises:
         ValueError: for a matrix that is not square, empty, not symmetric, or holds NaN, infinite or negative entries;
-            for a tau out of range and unknown thresholds.
+            for a tau out of range, unknown thresholds, and a tree of another number of nodes.
     """
     if not 0 <= tau <= 2:
         raise ValueError(f'tau: expected 0 to 2, received {tau}')
     if thresholds not in THRESHOLDS:
         raise ValueError(f'thresholds: expected one of {", ".join(THRESHOLDS)}, received {thresholds!r}')
-    with torch.inference_mode():
+    with torch.inference_mode(), _threads_for(len(affinity) if affinity.ndim else 0):
         affinity = _checked(affinity.float())
         n = len(affinity)
-        tree = TreeBuilder(n, tau)
-        small = _split_large(affinity, tree, thresholds)
-        with _single_thread():
-            _split_small(small, tree, thresholds)
-    return tree.build()
+        fresh = fresh_vectors(n, BLOCK).to(affinity)
+        if tree is None:
+            tree = SegmentTree.undivided(fresh)
+        if tree.n_nodes != n:
+            raise ValueError(f'tree: expected one of this affinity, of {n} nodes, received one of {tree.n_nodes}')
+        if tree.tau >= tau:
+            return tree
+        builder = TreeBuilder(tree, tau)
+        waiting = _unfinished(tree, builder, affinity.device)
+        small = [subset for subset in waiting if len(subset.nodes) <= _SMALL]
+        large = [_with_affinity(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
+        small += _split_large(large, builder, thresholds, fresh)
+        with _threads_for(_SMALL):
+            _split_small(small, affinity, builder, thresholds)
+    return builder.build()
 
 
 def _checked(affinity: torch.Tensor) -> torch.Tensor:
@@ -101,42 +115,75 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
 
 
 class _Subset(NamedTuple):
-    """A subset that waits for its split.
+    """A subset that waits for its split: index in the tree, and graph nodes, int64 [n]."""
+
+    index: int
+    nodes: torch.Tensor
+
+
+class _Large(NamedTuple):
+    """A large subset that waits for its split.
 
     Attributes:
         index: in the tree.
-        affinity: float32 [n, n].
         nodes: int64 [n], graph nodes.
+        affinity: float32 [n, n].
         block: float32 [n, BLOCK], start for the eigenvector.
     """
 
     index: int
-    affinity: torch.Tensor
     nodes: torch.Tensor
+    affinity: torch.Tensor
     block: torch.Tensor
 
 
-def _split_large(affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> list[_Subset]:
+def _unfinished(tree: SegmentTree, builder: TreeBuilder, device: torch.device) -> list[_Subset]:
+    """Return the subsets that a tree has to be grown from; splits that it knows already are made now."""
+    waiting = []
+    order = torch.from_numpy(tree.order).to(device)
+    for index in np.flatnonzero((tree.children[:, 0] < 0) & (tree.size > 1)).tolist():
+        start, middle, stop = tree.start[index], tree.middle[index], tree.stop[index]
+        if np.isinf(tree.ncut[index]):
+            waiting.append(_Subset(index, order[start:stop]))
+        elif indices := builder.split(index, tree.ncut[index], middle - start):
+            waiting += [_Subset(indices[0], order[start:middle]), _Subset(indices[1], order[middle:stop])]
+    return waiting
+
+
+def _with_affinity(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) -> _Large:
+    """Return a large subset with its part of the graph."""
+    nodes, inner = subset.nodes, affinity
+    if len(nodes) < len(affinity):
+        inner = _with_isolated(affinity.index_select(0, nodes).index_select(1, nodes))
+    return _Large(subset.index, nodes, inner, vectors[nodes])
+
+
+def _with_isolated(affinity: torch.Tensor) -> torch.Tensor:
+    """Give nodes without any affinity some to themselves, in place; see `_checked`."""
+    affinity.diagonal().add_(affinity.sum(1) == 0)
+    return affinity
+
+
+def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor) -> list[_Subset]:
     """Split, level by level, while subsets are large; return the small ones."""
-    n = len(affinity)
-    fresh = fresh_vectors(n, BLOCK).to(affinity)
+    if not waiting:
+        return []
     # The matrices of a level are blocks on the diagonal of one: two take turns, as new memory at each split takes time.
-    present, following = _memory(n, affinity.device)
-    waiting, small = [_Subset(0, affinity, torch.arange(n, device=affinity.device), fresh)], []
+    present, following = _memory(sum(len(subset.nodes) for subset in waiting), fresh.device)
+    small = []
     while waiting:
-        small += [subset for subset in waiting if len(subset.nodes) <= _SMALL]
+        largest = max(len(subset.nodes) for subset in waiting)
+        with _threads_for(largest):
+            waiting = _split_level(waiting, tree, thresholds, fresh, following)
+        present, following = following, present
+        small += [_Subset(subset.index, subset.nodes) for subset in waiting if len(subset.nodes) <= _SMALL]
         waiting = [subset for subset in waiting if len(subset.nodes) > _SMALL]
-        if waiting:
-            largest = max(len(subset.nodes) for subset in waiting)
-            with _single_thread() if largest <= _SINGLE_THREAD else nullcontext():
-                waiting = _split_level(waiting, tree, thresholds, fresh, following)
-            present, following = following, present
     return small
 
 
 def _split_level(
-    subsets: list[_Subset], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor, memory: torch.Tensor
-) -> list[_Subset]:
+    subsets: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor, memory: torch.Tensor
+) -> list[_Large]:
     """Split the subsets of one level; return the parts.
 
     Args:
@@ -152,6 +199,7 @@ def _split_level(
     for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau), strict=True):
         if x is None:
             tree.end(subset.index, subset.nodes)
+            tree.keep(subset.nodes, graph.block)
         else:
             place = slice(offset, offset + len(x))
             offset = place.stop
@@ -165,17 +213,14 @@ def _split_level(
         affinity = memory[place, place]
         value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]), thresholds)
         nodes, k = subset.nodes[rank], int(position[0])
+        block = torch.cat([graph.block[rank, :-FRESH], fresh[:n, :FRESH]], 1)
         indices = tree.split(subset.index, float(value[0]), k)
         if indices is None:
             tree.end(subset.index, nodes)
+            tree.keep(nodes, block)
             continue
-        block = torch.cat([graph.block[rank, :-FRESH], fresh[:n, :FRESH]], 1)
         for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
-            inner = affinity[part, part]
-            if len(inner) <= _SMALL:
-                inner = inner.clone()  # it waits until the end
-            inner.diagonal().add_(inner.sum(1) == 0)  # isolated nodes, see `_checked`
-            parts.append(_Subset(index, inner, nodes[part], block[part]))
+            parts.append(_Large(index, nodes[part], _with_isolated(affinity[part, part]), block[part]))
     return parts
 
 
@@ -211,21 +256,18 @@ class _Part(NamedTuple):
     rows: np.ndarray
 
 
-def _split_small(subsets: list[_Subset], tree: TreeBuilder, thresholds: str) -> None:
+def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> None:
     """Split small subsets to the end, on the host, all of one level and similar size in one batch."""
     if not subsets:
         return
-    affinity = torch.cat([subset.affinity.reshape(-1) for subset in subsets]).cpu().double().numpy()
-    nodes = torch.cat([subset.nodes for subset in subsets]).cpu().numpy()
     sizes = np.array([len(subset.nodes) for subset in subsets])
+    nodes = np.split(torch.cat([subset.nodes for subset in subsets]).cpu().numpy(), np.cumsum(sizes)[:-1])
+    places = torch.from_numpy(np.concatenate([(own[:, None] * len(affinity) + own).ravel() for own in nodes]))
+    buffer = affinity.reshape(-1)[places.to(affinity.device)].cpu().double().numpy()  # one transfer for all subsets
     level = [
         _Part(subset.index, offset, size, own, np.arange(size))
         for subset, offset, size, own in zip(
-            subsets,
-            (np.cumsum(sizes**2) - sizes**2).tolist(),
-            sizes.tolist(),
-            np.split(nodes, np.cumsum(sizes)[:-1]),
-            strict=True,
+            subsets, (np.cumsum(sizes**2) - sizes**2).tolist(), sizes.tolist(), nodes, strict=True
         )
     ]
     while level:
@@ -235,7 +277,7 @@ def _split_small(subsets: list[_Subset], tree: TreeBuilder, thresholds: str) -> 
         level = [part for part in level if len(part.rows) > 1]
         level.sort(key=_padded_size)
         batches = [list(batch) for _, batch in groupby(level, _padded_size)]
-        level = [part for batch in batches for part in _split_batch(batch, affinity, tree, thresholds)]
+        level = [part for batch in batches for part in _split_batch(batch, buffer, tree, thresholds)]
 
 
 def _padded_size(part: _Part) -> int:
@@ -280,8 +322,14 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thre
 
 
 @contextmanager
-def _single_thread() -> Iterator[None]:
-    """Let PyTorch compute on a single CPU thread: short operations lose more by waking others than they gain."""
+def _threads_for(n: int) -> Iterator[None]:
+    """Let PyTorch compute on a single CPU thread for graphs of few nodes.
+
+    Short operations lose more by waking others than they gain.
+    """
+    if n > _SINGLE_THREAD:
+        yield
+        return
     # The number is the process's: two that change it at once would leave it changed.
     with _thread_number:
         threads = torch.get_num_threads()

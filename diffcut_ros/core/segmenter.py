@@ -104,7 +104,7 @@ class Segmenter:
         """Segment the last image again with the current settings, from its stored features and hierarchy.
 
         A smaller tau, a target number and a minimum area cost no more than a cut of the stored hierarchy; a larger tau
-        or another alpha compute it anew from the features. The extractor is never called.
+        makes it grow from where it ends, and another alpha computes it anew. The extractor is never called.
 
         Args:
             tau: if given, replaces `config.tau`.
@@ -166,7 +166,7 @@ class Frame:
             self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:
-            self._tree = recursive_ncut(self._affinity, tau)
+            self._tree = recursive_ncut(self._affinity, tau, tree=self._tree)
         return self._tree
 
 

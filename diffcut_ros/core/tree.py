@@ -19,8 +19,12 @@ class SegmentTree:
         order: int64 [N], the graph nodes.
         start, stop: int64 [T], range of each tree node in `order`.
         children: int64 [T, 2], the two parts, or -1 where the tree ends.
-        ncut: float64 [T], NCut value of each split, infinity where the tree ends.
+        ncut: float64 [T], NCut value of each node's best split. Where the tree ends it is tau or above, or infinity if
+            no split is known.
+        middle: int64 [T], position in `order` where that split begins its second part; of no meaning without a split.
         depth: int64 [T], 0 for the whole graph.
+        vectors: float32 [N, BLOCK] on the device of the graph, a row for each graph node: what the search for
+            eigenvectors goes on from when the tree grows. See `eigenvectors`.
     """
 
     tau: float
@@ -29,7 +33,25 @@ class SegmentTree:
     stop: np.ndarray
     children: np.ndarray
     ncut: np.ndarray
+    middle: np.ndarray
     depth: np.ndarray
+    vectors: torch.Tensor
+
+    @staticmethod
+    def undivided(vectors: torch.Tensor) -> 'SegmentTree':
+        """Return the tree of a graph that has not been looked at yet, which is its cut at tau 0."""
+        n = len(vectors)
+        return SegmentTree(
+            tau=0.0,
+            order=np.arange(n),
+            start=np.array([0]),
+            stop=np.array([n]),
+            children=np.array([(-1, -1)]),
+            ncut=np.array([np.inf]),
+            middle=np.array([n]),
+            depth=np.array([0]),
+            vectors=vectors,
+        )
 
     @property
     def n_nodes(self) -> int:
@@ -115,49 +137,56 @@ class TreeBuilder:
     """Collects splits while a graph is cut; makes the `SegmentTree`.
 
     Args:
-        n_nodes: number of graph nodes.
+        tree: where to begin; it is left as it is.
         tau: splits with an NCut value of tau or more are refused.
     """
 
-    def __init__(self, n_nodes: int, tau: float) -> None:
+    def __init__(self, tree: SegmentTree, tau: float) -> None:
         self.tau = tau
-        self._start, self._stop, self._children = [0], [n_nodes], [(-1, -1)]
-        self._ncut, self._depth = [np.inf], [0]
-        self._ends: list[tuple[int, torch.Tensor]] = []
+        self._order, self._vectors = tree.order.copy(), tree.vectors.clone()
+        self._start, self._stop, self._children = tree.start.tolist(), tree.stop.tolist(), tree.children.tolist()
+        self._ncut, self._middle, self._depth = tree.ncut.tolist(), tree.middle.tolist(), tree.depth.tolist()
+        self._ends: list[tuple[int, torch.Tensor | np.ndarray]] = []
 
     def split(self, index: int, ncut: float, first: int) -> tuple[int, int] | None:
         """Split a tree node into its first `first` graph nodes and the rest; return both indices.
 
-        Return None, and leave the tree as it is, for an NCut value that is not below tau.
+        Return None, and only remember the split, for an NCut value that is not below tau.
         """
+        middle = self._start[index] + first
+        self._ncut[index], self._middle[index] = ncut, middle
         if ncut >= self.tau:
             return None
         indices = len(self._start), len(self._start) + 1
-        middle = self._start[index] + first
         self._start += [self._start[index], middle]
         self._stop += [middle, self._stop[index]]
         self._depth += [self._depth[index] + 1] * 2
         self._children[index] = indices
         self._children += [(-1, -1)] * 2
-        self._ncut[index] = ncut
         self._ncut += [np.inf] * 2
+        self._middle += [self._stop[-2], self._stop[-1]]
         return indices
 
     def end(self, index: int, nodes: torch.Tensor | np.ndarray) -> None:
-        """Say which graph nodes a tree node holds that is not split."""
+        """Say which graph nodes a tree node holds that is not split, in the order of its best split if it has one."""
         self._ends.append((index, nodes))
+
+    def keep(self, nodes: torch.Tensor, vectors: torch.Tensor) -> None:
+        """Take the vectors, float32 [n, BLOCK], of graph nodes of a tree node that is not split."""
+        self._vectors[nodes] = vectors
 
     def build(self) -> SegmentTree:
         """Return the tree."""
-        order = np.empty(self._stop[0], np.int64)
         for index, nodes in self._ends:
-            order[self._start[index] : self._stop[index]] = torch.as_tensor(nodes).cpu()
+            self._order[self._start[index] : self._stop[index]] = torch.as_tensor(nodes).cpu()
         return SegmentTree(
             self.tau,
-            order,
+            self._order,
             np.array(self._start),
             np.array(self._stop),
             np.array(self._children),
             np.array(self._ncut),
+            np.array(self._middle),
             np.array(self._depth),
+            self._vectors,
         )

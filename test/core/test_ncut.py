@@ -167,6 +167,82 @@ def test_a_cut_of_the_tree_equals_a_fresh_run(seed, thresholds):
         assert np.array_equal(tree.cut(tau), recursive_ncut(affinity, tau, thresholds).cut(tau))
 
 
+# --- growing a tree ---------------------------------------------------------------------------------------------------
+
+TAUS = (0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+def split_values(tree) -> np.ndarray:
+    return np.sort(tree.ncut[tree.children[:, 0] >= 0])
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('thresholds', ncut.THRESHOLDS)
+def test_a_grown_tree_equals_a_fresh_one(seed, thresholds, device):
+    affinity = photograph_graph(seed, (14, 22)[seed % 2]).to(device)
+    for first, second in ((0.0, 0.4), (0.2, 0.9), (0.4, 0.6), (0.5, 0.95), (0.8, 0.9)):
+        fresh = recursive_ncut(affinity, second, thresholds)
+        grown = recursive_ncut(affinity, second, thresholds, tree=recursive_ncut(affinity, first, thresholds))
+        assert grown.tau == second
+        np.testing.assert_allclose(split_values(grown), split_values(fresh), atol=1e-5)
+        for tau in TAUS:
+            if tau <= second:
+                assert np.array_equal(grown.cut(tau), fresh.cut(tau))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_tree_that_grows_in_many_steps(seed):
+    affinity = photograph_graph(seed, 20)
+    fresh = recursive_ncut(affinity, TAUS[-1])
+    tree = None
+    for tau in TAUS:
+        tree = recursive_ncut(affinity, tau, tree=tree)
+        assert np.array_equal(tree.cut(tau), fresh.cut(tau))
+    assert sorted(tree.order) == list(range(len(affinity)))
+    assert_no_worse_than_reference(affinity, tree)
+
+
+def test_the_tree_that_grows_is_left_as_it_is():
+    affinity = photograph_graph(1, 18)
+    tree, same = recursive_ncut(affinity, 0.4), recursive_ncut(affinity, 0.4)
+    once, twice = recursive_ncut(affinity, 0.9, tree=tree), recursive_ncut(affinity, 0.9, tree=tree)
+    for name in ('order', 'start', 'stop', 'children', 'ncut', 'middle', 'depth', 'vectors'):
+        assert np.array_equal(getattr(tree, name), getattr(same, name))
+        assert np.array_equal(getattr(once, name), getattr(twice, name))
+    assert recursive_ncut(affinity, 0.3, tree=tree) is tree
+    assert recursive_ncut(affinity, 0.4, tree=tree) is tree
+
+
+def test_known_splits_are_not_searched_again(monkeypatch):
+    affinity = photograph_graph(0, 20)
+    value = recursive_ncut(affinity, 0.95).ncut[0]
+    tree = recursive_ncut(affinity, value - 1e-3)  # refuses the first split, but has found it
+    searched = []
+    solve = ncut.solve
+
+    def recorded(graphs, tau):
+        searched.extend(len(graph.degree) for graph in graphs)
+        return solve(graphs, tau)
+
+    monkeypatch.setattr(ncut, 'solve', recorded)
+    assert recursive_ncut(affinity, value, tree=tree).cut(value).max() == 0
+    assert searched == []
+    grown = recursive_ncut(affinity, value + 1e-3, tree=tree)
+    assert max(searched) == grown.size[1:].max() < len(affinity)
+
+
+@pytest.mark.parametrize('n', [SMALL, LARGE])
+def test_growing_with_nodes_that_lose_all_affinity(n):
+    affinity = torch.zeros(n, n)
+    affinity[0, 1:] = affinity[1:, 0] = 1
+    affinity[3] = affinity[:, 3] = 0
+    tree = None
+    for tau in (0.0, 0.1, 0.5, 1.0, 1.5, 2.0):
+        tree = recursive_ncut(affinity, tau, tree=tree)
+    assert sorted(np.bincount(tree.cut(2.0)).tolist()) == [1] * (n - 2) + [2]
+
+
 # --- what must not matter ---------------------------------------------------------------------------------------------
 
 
@@ -278,6 +354,12 @@ def test_bad_tau(tau):
 def test_asymmetry_of_huge_affinities():
     with pytest.raises(ValueError, match=r'symmetric matrix.*\[3, 280\]'):
         recursive_ncut(3e38 * spoilt(0.5, mirrored=False))
+
+
+def test_a_tree_of_another_graph():
+    tree = recursive_ncut(torch.ones(3, 3))
+    with pytest.raises(ValueError, match='tree: expected one of this affinity, of 4 nodes, received one of 3'):
+        recursive_ncut(torch.ones(4, 4), 0.9, tree=tree)
 
 
 def test_bad_thresholds():
