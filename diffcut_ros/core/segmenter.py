@@ -18,6 +18,8 @@ from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
+# Where the search for a number of segments looks, one after the other.
+_TARGET_TAUS = (0.5, 0.7, 0.8, 0.9, _LARGEST_TAU)
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,24 @@ class Frame:
         return within_memory(lambda: self._cut(config), self._feature_map.features.device, advice)
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
-        # A count is searched for over every tau, which needs the whole hierarchy.
-        tree = self._tree_for(config.alpha, _LARGEST_TAU if config.target_segments else config.tau)
-        tau = tree.tau_for(config.target_segments) if config.target_segments else config.tau
-        cells = torch.from_numpy(tree.cut(tau)).to(self._feature_map.features.device)
+        tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
+        labels = self._tree_for(config.alpha, tau).cut(tau)
+        cells = torch.from_numpy(labels).to(self._feature_map.features.device)
         concepts = concept_features(self._feature_map, cells)
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
         else:
             labels = assign_concepts(self._feature_map, concepts)
         return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
+
+    def _tau_for(self, target_segments: int, alpha: float) -> float:
+        """Return the largest tau that gives at most so many segments."""
+        # The hierarchy grows until it has more: its last part takes most of the time, and few need it.
+        for deepest in _TARGET_TAUS:
+            tau = self._tree_for(alpha, deepest).tau_for(target_segments)
+            if tau < deepest:
+                break
+        return tau
 
     def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
         """Return the hierarchy at this alpha, down to at least this tau."""

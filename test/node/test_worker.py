@@ -2,30 +2,23 @@ import threading
 
 import pytest
 
-from diffcut_ros.node.worker import LatestFrameWorker, RateLimit
+from diffcut_ros.node.worker import LatestFrameWorker, OnRequest, RateLimit, Source
 
 
 class Pipeline:
     """A slow pipeline that a test can hold: frame 'slow' waits for `release`."""
 
-    def __init__(self):
-        self.done, self.errors = [], []
+    def __init__(self, *names: str):
+        self.done = []
         self.busy, self.release, self.idle = threading.Event(), threading.Event(), threading.Semaphore(0)
+        self.sources = {name: Source(rate_hz=0.0) for name in names}
+        self.worker = LatestFrameWorker(self.sources, self.process)
 
-    def process(self, frame):
-        if frame == 'slow':
+    def process(self, frames):
+        if 'slow' in frames.values():
             self.busy.set()
             assert self.release.wait(10)
-        if frame == 'bad':
-            raise RuntimeError('no good')
-        self.done.append(frame)
-        self.idle.release()
-
-    def recut(self):
-        self.process('recut')
-
-    def fail(self, error):
-        self.errors.append(error)
+        self.done.append(frames)
         self.idle.release()
 
     def wait(self, count):
@@ -35,43 +28,74 @@ class Pipeline:
 
 @pytest.fixture
 def pipeline():
-    made = Pipeline()
-    made.worker = LatestFrameWorker(made.process, made.recut, made.fail, rate_hz=0.0)
+    made = Pipeline('front', 'rear')
     yield made
     made.release.set()
-    made.worker.close()
+    assert made.worker.close(10)
 
 
 def test_the_newest_frame_wins(pipeline):
-    pipeline.worker.submit('slow', 0)
+    pipeline.worker.submit('front', 'slow', 0)
     assert pipeline.busy.wait(10)
+    assert pipeline.worker.busy_s() > 0
     for i in range(5):
-        pipeline.worker.submit(i, i + 1)
+        pipeline.worker.submit('front', i, i + 1)
     pipeline.release.set()
     pipeline.wait(2)
-    assert pipeline.done == ['slow', 4]
-    assert dict(pipeline.worker.counts) == {'processed': 2, 'replaced': 4}
+    assert pipeline.done == [{'front': 'slow'}, {'front': 4}]
+    assert dict(pipeline.sources['front'].counts) == {'taken': 2, 'replaced': 4}
 
 
-def test_a_failure_is_counted_and_the_next_frame_processed(pipeline):
-    pipeline.worker.submit('bad', 0)
-    pipeline.wait(1)
-    pipeline.worker.submit('good', 1)
-    pipeline.wait(1)
-    assert [str(error) for error in pipeline.errors] == ['no good']
-    assert pipeline.done == ['good']
-    assert pipeline.worker.counts['failed'] == 1
-
-
-def test_recut_comes_before_the_next_frame_and_requests_merge(pipeline):
-    pipeline.worker.submit('slow', 0)
+def test_cameras_that_wait_are_served_together(pipeline):
+    pipeline.worker.submit('front', 'slow', 0)
     assert pipeline.busy.wait(10)
-    pipeline.worker.submit('next', 1)
-    pipeline.worker.request_recut()
-    pipeline.worker.request_recut()
+    for i in range(5):
+        pipeline.worker.submit('front', f'front {i}', i + 1)
+    pipeline.worker.submit('rear', 'rear', 0)
     pipeline.release.set()
-    pipeline.wait(3)
-    assert pipeline.done == ['slow', 'recut', 'next']
+    pipeline.wait(2)
+    assert pipeline.done[1] == {'front': 'front 4', 'rear': 'rear'}
+
+
+def test_each_source_has_its_own_rate(pipeline):
+    for source in pipeline.sources.values():
+        source.limit.rate_hz = 1.0
+    pipeline.worker.submit('front', 'a', 10**9)
+    pipeline.wait(1)
+    pipeline.worker.submit('front', 'b', 10**9 + 1)
+    pipeline.worker.submit('rear', 'c', 10**9 + 1)
+    pipeline.wait(1)
+    assert pipeline.done == [{'front': 'a'}, {'rear': 'c'}]
+    assert pipeline.sources['front'].counts['skipped'] == 1
+
+
+def test_a_thread_that_is_busy_does_not_hold_up_the_end():
+    pipeline = Pipeline('front')
+    pipeline.worker.submit('front', 'slow', 0)
+    assert pipeline.busy.wait(10)
+    assert not pipeline.worker.close(0.1)
+    pipeline.release.set()
+    assert pipeline.worker.close(10)
+
+
+def test_requests_that_meet_become_one():
+    calls, entered, leave = [], threading.Event(), threading.Event()
+
+    def function():
+        calls.append(1)
+        entered.set()
+        assert leave.wait(10)
+
+    asked = OnRequest(function)
+    asked.request()
+    assert entered.wait(10)
+    entered.clear()
+    for _ in range(5):
+        asked.request()
+    leave.set()
+    assert entered.wait(10)
+    assert asked.close(10)
+    assert len(calls) == 2
 
 
 def passed(rate_hz, stamps_ms):
