@@ -1,7 +1,7 @@
 """Which of several maps is the largest at each pixel, after bilinear upsampling.
 
-A GPU upsamples all maps. On a CPU that would take most of a cut into a hundred segments, nearly all of it for maps that
-are nowhere near the largest; there, most are ruled out before:
+A GPU upsamples all maps, and a CPU does so with a few. With a hundred, that would take a CPU most of a cut, nearly all
+of it for maps that are nowhere near the largest; most are ruled out before:
 
 1. Between four neighbouring cell centres, in a quad, upsampling takes weighted means of a map's values at these
    corners. A map that is the largest at all four is the largest everywhere between them.
@@ -22,6 +22,8 @@ import torch.nn.functional as F
 
 # Maps upsampled at once where all are: bounds the memory at this many images of float32.
 _MAPS = 16
+# Up to this many maps, ruling some out takes a CPU longer than upsampling all.
+_FEW = 12
 # Values held at once, at most: bounds the memory where no map can be ruled out.
 _LARGEST_ARRAY = 1 << 24
 
@@ -39,7 +41,7 @@ def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tens
     Returns:
         int64 [H, W], 0..K-1, on the device of the scores; the first of equal ones, up to rounding.
     """
-    if scores.device.type == 'cpu':
+    if scores.device.type == 'cpu' and len(scores) > _FEW:
         return torch.from_numpy(_best_by_quads(scores.detach().numpy(), size_hw))
     return _best_of_all(scores, size_hw)
 

@@ -24,6 +24,11 @@ SIZES = [  # grid, image
 ]
 
 
+@pytest.fixture(autouse=True)
+def _maps_are_ruled_out_however_few(monkeypatch):
+    monkeypatch.setattr(upsampling, '_FEW', 0)
+
+
 def random_scores(kind: str, count: int, h: int, w: int) -> torch.Tensor:
     """Return scores, float32 [count, h, w]: independent from cell to cell, or with wide slopes, or with many ties."""
     generator = torch.Generator().manual_seed(count)
