@@ -73,7 +73,8 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
     """
     features = feature_map.features
     size_hw = tuple(_PIXELS_PER_CELL * side for side in feature_map.grid_hw)
-    image = torch.from_numpy(np.ascontiguousarray(image_rgb)).to(features.device).permute(2, 0, 1).float()
+    pixels = torch.from_numpy(np.require(image_rgb, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
+    image = pixels.to(features.device).permute(2, 0, 1).float()
     image = F.interpolate(image[None], size_hw, mode='bilinear', antialias=True)[0]
     labels = assign_concepts(FeatureMap(features, size_hw), concepts)
     masks = F.one_hot(labels, len(concepts)).permute(2, 0, 1).float()

@@ -102,6 +102,9 @@ class ColorExtractor:
         """Return the features of several images, one after the other."""
         return [self(image) for image in images_rgb]
 
+    def prepare(self, batch: int) -> None:
+        """Do nothing: there is nothing to prepare."""
+
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
         return grid_size(image_hw, self.config.cells)

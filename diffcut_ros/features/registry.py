@@ -35,6 +35,9 @@ class Extractor(Protocol):
     def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
         """Return the features of several images of any sizes, in one pass where the backend can."""
 
+    def prepare(self, batch: int) -> None:
+        """Do now what would otherwise take time in the first batch of that many images."""
+
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
 

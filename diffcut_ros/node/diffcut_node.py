@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 from functools import partial
 
@@ -63,6 +64,7 @@ class DiffcutNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
+        self._extracting = threading.Lock()
         self._hung_periods = 0
         self._last_error = ('', 0.0)
         self.fatal_error = ''
@@ -79,34 +81,32 @@ class DiffcutNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the backend and advertise the topics; fails, with the reason in the log, when that cannot be done."""
+        self.fatal_error = ''
         try:
             self._config = read(self, NodeConfig)
             kind = kind_of(self._config.backend)
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
+            for batch in range(1, len(self._config.cameras) + 1):
+                self._extractor.prepare(batch)
             for name in self._config.cameras:
                 self._cameras[name] = Camera(self, name, self._config, self._on_image)
-        except (ValueError, MemoryError) as error:
-            self.fatal_error = str(error)
-            self.get_logger().fatal(self.fatal_error)
-            self._release()
-            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            return self._refuse(error)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the cameras."""
         result = super().on_activate(state)
         sources = {name: camera.source for name, camera in self._cameras.items()}
-        self._worker = LatestFrameWorker(sources, partial(self._process, list(self._cameras.values())))
+        self._worker = LatestFrameWorker(sources, partial(self._process, self._extractor, dict(self._cameras)))
         self._recutter = OnRequest(self._recut)
         try:
             for camera in self._cameras.values():
                 camera.activate(True)
-        except ValueError as error:
-            self.fatal_error = str(error)
-            self.get_logger().fatal(self.fatal_error)
+        except Exception as error:
             self._stop()
-            return TransitionCallbackReturn.FAILURE
+            return self._refuse(error, release=False)
         self._no_image.reset()
         topics = ', '.join(camera.topic for camera in self._cameras.values())
         self.get_logger().info(
@@ -138,6 +138,16 @@ class DiffcutNode(LifecycleNode):
         self._stop()
         self._release()
         return TransitionCallbackReturn.SUCCESS
+
+    def _refuse(self, error: Exception, release: bool = True) -> TransitionCallbackReturn:
+        """Say why a transition is not made."""
+        # The first two are written for users; others need their name.
+        expected = isinstance(error, (ValueError, MemoryError))
+        self.fatal_error = str(error) if expected else f'{type(error).__name__}: {error}'
+        self.get_logger().fatal(self.fatal_error)
+        if release:
+            self._release()
+        return TransitionCallbackReturn.FAILURE
 
     def _stop(self) -> bool:
         """End listening and working; say whether the work under way ended in time."""
@@ -171,9 +181,8 @@ class DiffcutNode(LifecycleNode):
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, stamp_ns(inputs.header))
 
-    def _process(self, cameras: list[Camera], waiting: dict[str, Inputs]) -> None:
+    def _process(self, extractor: Extractor, by_name: dict[str, Camera], waiting: dict[str, Inputs]) -> None:
         """Segment the newest image of each camera; runs in the worker."""
-        by_name = {camera.name: camera for camera in cameras}
         images: dict[str, np.ndarray] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
@@ -186,7 +195,9 @@ class DiffcutNode(LifecycleNode):
         # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
         try:
             start_s = time.monotonic()
-            feature_maps = self._extractor.batch(list(images.values())) if images else []
+            # A worker that could not be ended may still be at it, and a backend does one thing at a time.
+            with self._extracting:
+                feature_maps = extractor.batch(list(images.values())) if images else []
             seconds['features'] = time.monotonic() - start_s
         except Exception as error:
             for name in images:
@@ -227,6 +238,11 @@ class DiffcutNode(LifecycleNode):
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         problem = check_changes(changes, _SPECS, configured=bool(self._cameras))
+        if not problem:
+            try:  # values that do not go together
+                changed_config(self._config, changes)
+            except ValueError as error:
+                problem = str(error)
         return SetParametersResult(successful=not problem, reason=problem)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
@@ -244,7 +260,8 @@ class DiffcutNode(LifecycleNode):
     # What goes wrong.
 
     def _report_failure(self, camera: Camera, error: Exception) -> None:
-        if self.context.ok():  # during shutdown, publishing fails and nobody is concerned
+        # After deactivation and during shutdown, publishing fails and nobody is concerned.
+        if self._worker is not None and self.context.ok():
             self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
 
     def _report(self, camera: Camera, cause: str, error: str) -> None:

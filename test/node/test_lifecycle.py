@@ -55,7 +55,12 @@ def test_a_configuration_that_fails_leaves_it_unconfigured_and_can_be_mended(sta
         assert "device: expected auto or one of cpu, received 'tpu9'" in node.log
         level, message, _ = peer.diagnostics('diffcut')
         assert (level, message[:24]) == (b'\x02', 'device: expected auto or')
-        assert peer.set(device='cpu').successful
+        result = peer.set(cameras=['front', 'front'])
+        assert (result.successful, result.reason[:39]) == (False, 'cameras: expected at least one name, an')
+        assert peer.set(device='cpu', cameras=['two words']).successful
+        assert not peer.transition('configure')
+        assert 'InvalidTopicNameException' in node.log
+        assert peer.set(cameras=['']).successful
         assert peer.transition('configure')
         assert peer.transition('activate')
         peer.segment(IMAGE)

@@ -125,7 +125,7 @@ class DiffusionExtractor:
         """
         resized = []
         for image in images_rgb:
-            pixels = torch.from_numpy(np.ascontiguousarray(image))
+            pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
             if self.device.type == 'cuda':
                 # From pinned memory the copy runs beside the host; PyTorch keeps and reuses these blocks.
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)

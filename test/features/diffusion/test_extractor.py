@@ -134,6 +134,14 @@ def test_same_image_same_features(checkpoints):
     assert (extractors[0](image).features - extractors[1](image).features).abs().max() < 1e-5
 
 
+def test_an_array_that_must_not_be_written_to(checkpoints):
+    image = photograph(120, 200)
+    extractor = create_extractor(str(checkpoints['sd1']), device='cpu', input_size=128)
+    expected = extractor(image.copy()).features
+    image.setflags(write=False)
+    assert torch.equal(extractor(image).features, expected)
+
+
 def test_the_whole_pipeline(checkpoints):
     """Random weights: the segments mean nothing, their form does."""
     extractor = create_extractor(str(checkpoints['sdxl']), device='cpu', input_size=256, aspect='4:3')
