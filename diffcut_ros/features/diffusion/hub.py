@@ -114,9 +114,12 @@ def _fetch_weights(model_id: str, commit: str, name: str) -> None:
     found = get_hf_file_metadata(url)
     blob = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model_id, repo_type='model') / 'blobs' / found.etag
     blob.parent.mkdir(parents=True, exist_ok=True)
+    if blob.exists():
+        return
     with blob.with_name(f'{blob.name}.part').open('ab') as part:
         fcntl.flock(part, fcntl.LOCK_EX)  # another export of the same model waits here
         if blob.exists():
+            Path(part.name).unlink(missing_ok=True)
             return
         start = part.seek(0, os.SEEK_END)  # only now: the other may have written
         if start < found.size:

@@ -104,6 +104,7 @@ def test_a_download_without_its_last_files_is_not_complete(hub, checkpoints, tmp
     assert export.main([str(checkpoints['sdxl']), str(tmp_path / 'whole'), '--tiny-vae', 'none']) == 0
     prompts = [load_file(tmp_path / name / 'prompt.safetensors')['prompt'] for name in ('out', 'whole')]
     assert torch.equal(*prompts)
+    assert not list((tmp_path / 'cache').rglob('*.part'))
 
 
 @pytest.mark.parametrize('content', [bytes(500_000), bytes(20_000_000)])
