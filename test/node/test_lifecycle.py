@@ -154,8 +154,8 @@ def test_an_image_that_takes_too_long_is_an_error(start_node, connect, slow_bund
         node.wait_for_log('waiting for images', 60)
         peer.publish(image_message(peer))
         node.wait_for_log('the pipeline has been busy for over 0.2 s (timeout_s)')
-        _, _, values = peer.diagnostics()
-        assert int(values['timed out']) >= 1
+        # The first may have been sent before.
+        assert any(int(peer.diagnostics()[2]['timed out']) >= 1 for _ in range(5))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
