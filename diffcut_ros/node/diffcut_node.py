@@ -45,6 +45,8 @@ _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
+# What ends the node.
+_SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class DiffcutNode(LifecycleNode):
@@ -330,10 +332,19 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
+def _interrupt_once(*_: object) -> None:
+    # Ctrl-C in a terminal reaches the node twice, from the terminal and from ros2 launch; the second signal must not
+    # break into the end that the first one began.
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     # rclpy ends its own waiting on both signals; this ends what Python is doing, such as loading a model.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt_once)
     rclpy.init(args=args)
     node, ended = None, True
     try:
@@ -361,6 +372,8 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        for number in _SIGNALS:  # Python's end turns handlers into the system's, which kill
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

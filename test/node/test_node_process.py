@@ -1,4 +1,5 @@
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,18 @@ def test_a_signal_ends_the_node_with_code_0(start_node, connect, number):
     with start_node(domain) as node, connect(domain) as peer:
         peer.segment(np.zeros((480, 640, 3), np.uint8))
         node.process.send_signal(number)
+        assert node.process.wait(5) == 0
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('pause_s', [0.0, 0.003, 0.01, 0.03, 0.1])
+def test_further_signals_change_nothing(start_node, pause_s):
+    """Ctrl-C under ros2 launch: one signal from the terminal, one from launch."""
+    with start_node(free_domain()) as node:
+        node.wait_for_log('waiting for images')
+        for _ in range(4):
+            node.process.send_signal(signal.SIGINT)
+            time.sleep(pause_s)
         assert node.process.wait(5) == 0
         assert 'Traceback' not in node.log
 
