@@ -65,6 +65,24 @@ class Peer:
         """Subscribe to an output."""
         self._outputs[topic] = self._subscribe(topic)
 
+    def subscribe_to(self, topic: str, kind: type = Image, qos: QoSProfile | int = 10) -> None:
+        """Subscribe to any topic; its messages are kept under its whole name."""
+        self._node.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def subscribers(self, topic: str) -> list[str]:
+        """Return the full names of the nodes that subscribe to a topic."""
+        infos = self._node.get_subscriptions_info_by_topic(topic)
+        return sorted(f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos)
+
+    def client(self, kind: type, name: str):
+        """Return a client of a service."""
+        return self._node.create_client(kind, name)
+
+    def call(self, client, request):
+        """Return a service's answer."""
+        assert self.spin_until(client.service_is_ready), client.srv_name
+        return self._answer(lambda: client.call_async(request))
+
     def unsubscribe(self) -> None:
         """Leave all outputs."""
         for subscription in self._outputs.values():

@@ -1,0 +1,215 @@
+"""The launch files under the real `launch` and `launch_ros`, with the real node."""
+
+import ast
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rcl_interfaces.srv import GetParameters
+
+from support.domain import free_domain
+from support.scenes import quadrants
+
+ROOT = Path(__file__).parents[2]
+LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+IMAGE = quadrants(64, 128)[0]
+
+# The folder launch/ at the root is not the ROS package launch: ask for something inside it.
+try:
+    import launch.actions
+    import launch_ros.actions
+except ModuleNotFoundError:
+    launch = None
+with_launch = pytest.mark.skipif(launch is None, reason='launch and launch_ros are absent: ROS distributions have them')
+
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+file, *arguments = sys.argv[1:]
+pairs = [argument.split(':=', 1) for argument in arguments]
+service = LaunchService(noninteractive=True)
+source = PythonLaunchDescriptionSource(file)
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source, launch_arguments=pairs)]))
+sys.exit(service.run())
+"""
+
+
+def arguments_of(path: Path) -> set[str]:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {c.args[0].value for c in calls if getattr(c.func, 'id', '') == 'DeclareLaunchArgument'}
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda p: p.name)
+def test_the_readme_names_every_argument(path):
+    arguments = arguments_of(path)
+    assert arguments
+    readme = (ROOT / 'README.md').read_text()
+    assert path.name in readme
+    for argument in arguments:
+        assert f'| `{argument}` |' in readme
+
+
+@pytest.fixture(scope='module')
+def prefix(tmp_path_factory):
+    """An install prefix as `colcon build` makes it, with programs of other packages that only write their arguments."""
+    prefix = tmp_path_factory.mktemp('prefix')
+    for package in ('diffcut_ros', 'rviz2'):
+        (prefix / f'lib/{package}').mkdir(parents=True)
+        (prefix / f'share/{package}').mkdir(parents=True)
+        marker = prefix / f'share/ament_index/resource_index/packages/{package}'
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    for folder in ('launch', 'config'):
+        shutil.copytree(ROOT / folder, prefix / f'share/diffcut_ros/{folder}')
+    (prefix / 'bin').mkdir()
+    programs = {
+        'lib/diffcut_ros/diffcut_node': f'exec {sys.executable} -m diffcut_ros.node.diffcut_node "$@"',
+        'lib/rviz2/rviz2': f'echo "$@" > {prefix}/rviz2.txt; exec sleep 60',
+        'bin/ros2': f'echo "$@" > {prefix}/ros2.txt',
+    }
+    for name, line in programs.items():
+        (prefix / name).write_text(f'#!/bin/sh\n{line}\n')
+        (prefix / name).chmod(stat.S_IRWXU)
+    return prefix
+
+
+@pytest.fixture
+def start_launch(prefix, tmp_path):
+    """Function that runs a launch file in a process of its own; a context manager that yields process and log path."""
+
+    @contextmanager
+    def start(domain: int, name: str, *arguments: str):
+        for written in prefix.glob('*.txt'):
+            written.unlink()
+        environment = os.environ | {
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'ROS_LOG_DIR': str(tmp_path),
+            'PATH': f'{prefix / "bin"}:{os.environ["PATH"]}',
+            'AMENT_PREFIX_PATH': f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", sys.prefix)}',
+        }
+        command = [sys.executable, '-c', RUN, str(prefix / 'share/diffcut_ros/launch' / name), *arguments]
+        log_path = tmp_path / 'launch.txt'
+        with log_path.open('w') as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        try:
+            yield process, log_path
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    return start
+
+
+def wait_for(condition, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@with_launch
+def test_the_node_segments_and_ends_cleanly(start_launch, connect):
+    domain = free_domain()
+    with (
+        start_launch(domain, 'diffcut.launch.py', 'image:=/image', 'backend:=color') as (process, log),
+        connect(domain) as peer,
+    ):
+        _, outputs = peer.segment(IMAGE)
+        assert len(outputs['segments'][0].detections) == 4
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert 'process has finished cleanly' in log.read_text()
+        assert 'Traceback' not in log.read_text()
+
+
+@with_launch
+def test_every_argument_reaches_the_node(start_launch, connect, tmp_path):
+    domain = free_domain()
+    file = tmp_path / 'own.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    tau: 0.25\n    lazy: false\n    backend: ssd-1b\n')
+    arguments = ['image:=/cam/color/image_raw', 'depth:=/cam/depth', f'params_file:={file}', 'backend:=color']
+    arguments += ['namespace:=robot1', 'use_sim_time:=true', 'image_transport:=compressed', 'log_level:=debug']
+    with start_launch(domain, 'diffcut.launch.py', *arguments) as (_, log), connect(domain) as peer:
+        wait_for(lambda: 'waiting for images on /cam/color/image_raw/compressed' in log.read_text())
+        assert 'DEBUG' in log.read_text()
+        topics = ('/cam/color/image_raw/compressed', '/cam/color/camera_info', '/cam/depth')
+        assert peer.spin_until(lambda: all(peer.subscribers(topic) == ['/robot1/diffcut'] for topic in topics))
+        client = peer.client(GetParameters, '/robot1/diffcut/get_parameters')
+        names = ['tau', 'use_sim_time', 'depth', 'backend']
+        values = peer.call(client, GetParameters.Request(names=names)).values
+        assert (values[0].double_value, values[1].bool_value, values[2].bool_value) == (0.25, True, True)
+        assert values[3].string_value == 'color'
+
+
+@with_launch
+def test_several_cameras(start_launch, connect):
+    domain = free_domain()
+    arguments = ['image:=a=/one/image,b=/two/image', 'depth:=a=/one/depth,b=/two/depth', 'backend:=color']
+    with start_launch(domain, 'multi_camera.launch.py', *arguments) as (_, log), connect(domain, topics=()) as peer:
+        wait_for(lambda: 'waiting for images on /one/image, /two/image' in log.read_text())
+        peer.subscribe_to('/diffcut/a/labels')
+        peer.subscribe_to('/diffcut/b/labels')
+        topics = [f'/{place}/{name}' for place in ('one', 'two') for name in ('image', 'depth', 'camera_info')]
+        assert peer.spin_until(lambda: all(peer.subscribers(topic) == ['/diffcut'] for topic in topics))
+
+
+@with_launch
+@pytest.mark.parametrize(
+    ('argument', 'problem'),
+    [
+        (['image:=a=/x,b'], 'image: expected TOPIC or NAME=TOPIC,NAME=TOPIC, received'),
+        (['image:=a=/x', 'depth:=b=/y'], "depth: expected topics for the cameras of image ['a'], received"),
+        (['image:=/x', 'camera_info:=b=/y'], "camera_info: expected topics for the cameras of image [''], received"),
+    ],
+)
+def test_arguments_that_do_not_go_together(start_launch, argument, problem):
+    with start_launch(free_domain(), 'diffcut.launch.py', *argument) as (process, log):
+        assert process.wait(20) != 0
+        assert problem in log.read_text()
+
+
+@with_launch
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        ('/cam/image', ['-r image:=/cam/image']),
+        ('a=/one,b=/two', ['-r image:=/one', '-r diffcut/overlay:=diffcut/a/overlay']),
+    ],
+)
+def test_rviz_shows_the_camera_and_the_node_in_their_namespace(start_launch, prefix, image, expected):
+    arguments = [f'image:={image}', 'namespace:=robot1', 'rviz:=true', 'use_sim_time:=true', 'backend:=color']
+    with start_launch(free_domain(), 'diffcut.launch.py', *arguments):
+        wait_for((prefix / 'rviz2.txt').is_file)
+        wait_for((prefix / 'rviz2.txt').read_text)
+        written = (prefix / 'rviz2.txt').read_text()
+        for text in [f'-d {prefix}/share/diffcut_ros/config/diffcut.rviz', '-r __ns:=/robot1', *expected]:
+            assert text in written
+
+
+@with_launch
+def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix):
+    """What plays is `ros2 bag`; here its arguments are written down."""
+    arguments = ['bag:=run1.mcap', 'image:=/cam/image', 'backend:=color', 'rviz:=false', 'rate:=0.5', 'loop:=true']
+    with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, log):
+        assert process.wait(40) == 0  # with the end of the bag
+        assert (prefix / 'ros2.txt').read_text() == 'bag play run1.mcap --clock 100 --rate 0.5 --loop\n'
+        lines = log.read_text().splitlines()
+        ready = next(i for i, line in enumerate(lines) if 'waiting for images on /cam/image' in line)
+        played = next(i for i, line in enumerate(lines) if 'bag_play' in line and 'process started' in line)
+        assert ready < played
