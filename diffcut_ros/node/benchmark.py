@@ -78,7 +78,7 @@ def _size(text: str) -> tuple[int, int]:
 def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
-    camera = Camera(node, '', NodeConfig(), lambda *_: None)
+    camera = Camera(node, '', NodeConfig(), lambda *_: None, lambda *_: None)
     node.trigger_configure()
     node.trigger_activate()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -29,6 +29,14 @@ _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
+# What parameters may change of each topic's quality of service, as qos_overrides.TOPIC.subscription.POLICY.
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
+
 # How long a new image waits for the last one's new cut.
 _PATIENCE_S = 0.3
 
@@ -47,6 +55,7 @@ class Camera:
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
         config: settings; `config` may be replaced at any time.
         on_image: called with what comes, image by image.
+        on_bad_input: called with what is wrong with a message that cannot be joined with others.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -58,11 +67,12 @@ class Camera:
         name: str,
         config: NodeConfig,
         on_image: Callable[['Camera', Inputs], None],
+        on_bad_input: Callable[['Camera', str], None],
     ) -> None:
         self.name, self.config = name, config
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
-        self._node, self._on_image = node, on_image
+        self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         self._subscribers: list[sync.Subscriber] = []
         self._last: tuple[Frame, Header] | None = None
@@ -82,7 +92,7 @@ class Camera:
         self._unsubscribe()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
-        overrides = QoSOverridingOptions.with_default_policies()
+        overrides = QoSOverridingOptions(_OVERRIDABLE)
         try:
             return self._node.create_lifecycle_publisher(
                 kind, f'~/{self._prefix}{topic}', qos, event_callbacks=self._events, qos_overriding_options=overrides
@@ -131,7 +141,7 @@ class Camera:
             topics += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
         for kind, topic in topics:
             # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
-            overrides = QoSOverridingOptions.with_default_policies()
+            overrides = QoSOverridingOptions(_OVERRIDABLE)
             try:
                 subscriber = sync.Subscriber(
                     self._node, kind, topic, qos_profile=_CAMERA_QOS, qos_overriding_options=overrides
@@ -140,7 +150,12 @@ class Camera:
                 raise ValueError(f'qos_overrides: {error}') from error
             self._subscribers.append(subscriber)
         self._subscribers[0].registerCallback(lambda _: self.record.received())
-        sync.synchronize(self._subscribers, self._receive, self.config.sync_slop_s)
+        sync.synchronize(
+            self._subscribers,
+            self._receive,
+            lambda index: self._on_bad_input(self, f'{topics[index][1]}: expected a stamp, to join it by, received 0'),
+            self.config.sync_slop_s,
+        )
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
@@ -148,6 +163,7 @@ class Camera:
         self._subscribers = []
 
     def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
+        self.record.joined()
         self._on_image(self, Inputs(*messages))
 
     def publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:

@@ -1,8 +1,11 @@
 """What /diagnostics tells of each camera: rates, latencies, drops, the last error."""
 
+import math
+import resource
 import statistics
 import time
 from collections import Counter, deque
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,8 +23,9 @@ STAGES = ('decode', 'features', 'segments', 'publish', 'age')
 class CameraRecord:
     """What happened to the images of one camera; written by the node's threads, read by its diagnostics.
 
-    `counts` holds images by fate: 'received', 'rejected' (cannot be decoded), 'skipped' (above the rate), 'replaced'
-    (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published'.
+    `counts` holds images by fate: 'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot
+    be decoded), 'skipped' (above the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed',
+    'timed out', 'published'.
     """
 
     def __init__(self) -> None:
@@ -29,6 +33,8 @@ class CameraRecord:
         self.segments = 0
         self.last_error = ''
         self.failures_in_a_row = 0
+        self._rejected_s = -math.inf
+        self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=1000)
         self._outputs: deque[float] = deque(maxlen=1000)
         self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
@@ -36,7 +42,13 @@ class CameraRecord:
     def received(self) -> None:
         """Take note of an image that came."""
         self.counts['received'] += 1
+        self._alone_since_s = min(self._alone_since_s, time.monotonic())
         self._inputs.append(time.monotonic())
+
+    def joined(self) -> None:
+        """Take note of an image that has all it needs."""
+        self.counts['joined'] += 1
+        self._alone_since_s = math.inf
 
     def published(self, segments: int, seconds: dict[str, float]) -> None:
         """Take note of outputs that went out, and what they took, by stage; age only where stamps tell it."""
@@ -50,7 +62,9 @@ class CameraRecord:
         """Take note of an image that came to nothing: 'rejected', 'failed' or 'timed out'."""
         self.counts[cause] += 1
         self.last_error = error
-        if cause != 'rejected':
+        if cause == 'rejected':
+            self._rejected_s = time.monotonic()
+        else:
             self.failures_in_a_row += 1
 
     def status(self, name: str, hardware: str, config: DiagnosticsConfig, wanted: bool) -> DiagnosticStatus:
@@ -72,6 +86,7 @@ class CameraRecord:
                 values[f'{stage} p95 [ms]'] = f'{1000 * np.percentile(found, 95):.1f}'
         for fate in ('received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
+        values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
         values |= {'segments': str(self.segments), 'last error': self.last_error}
         return status(level, name, text, hardware, values)
 
@@ -83,12 +98,13 @@ class CameraRecord:
         silent_s = now_s - self._inputs[-1] if self._inputs else None
         if silent_s is None or silent_s > config.stale_after_s:
             return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
+        if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
+            return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
+        if now_s - self._alone_since_s > config.stale_after_s:
+            return DiagnosticStatus.WARN, 'images come, but no camera_info or depth with their stamps (sync_slop_s)'
         ages = list(self._latencies['age'])
         if ages and statistics.mean(ages) > config.warn_age_s:
             return DiagnosticStatus.WARN, f'outputs are {statistics.mean(ages):.1f} s old'
-        rejected = self.counts['rejected']
-        if rejected and self.last_error and not self._outputs:
-            return DiagnosticStatus.WARN, f'{rejected} images rejected: {self.last_error}'
         allowed = self.counts['received'] - self.counts['skipped']
         if allowed and self.counts['published'] < config.warn_output_share * allowed:
             return DiagnosticStatus.WARN, f'{self.counts["published"]} of {allowed} images came out'
@@ -101,11 +117,13 @@ def status(level: bytes, name: str, text: str, hardware: str, values: dict[str, 
     return DiagnosticStatus(level=level, name=name, message=text, hardware_id=hardware, values=pairs)
 
 
-def device_memory(device: torch.device) -> dict[str, str]:
-    """Return what of a GPU's memory PyTorch uses; nothing for a CPU."""
+def memory(device: torch.device) -> dict[str, str]:
+    """Return the memory of this process, and what of a GPU's memory PyTorch uses."""
+    resident_pages = int(Path('/proc/self/statm').read_text().split()[1])
+    values = {'process memory [MB]': f'{resident_pages * resource.getpagesize() / 1e6:.0f}'}
     if device.type != 'cuda':
-        return {}
-    return {
+        return values
+    return values | {
         'device memory allocated [MB]': f'{torch.cuda.memory_allocated(device) / 1e6:.0f}',
         'device memory reserved [MB]': f'{torch.cuda.memory_reserved(device) / 1e6:.0f}',
     }

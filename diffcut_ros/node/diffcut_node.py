@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.node.camera import Camera, stamp_ns
 from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
-from diffcut_ros.node.diagnostics import device_memory, status
+from diffcut_ros.node.diagnostics import memory, status
 from diffcut_ros.node.inputs import Inputs
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
@@ -38,8 +39,9 @@ _SPECS = [
     *((f'{kind}.', config) for kind, config in CONFIGS.items()),
 ]
 
-# An error that repeats is logged again after this time; a different one at once.
+# An error that repeats is logged again after this time; a different one at once, up to so many within it.
 _REPEAT_ERROR_S = 5.0
+_MOST_ERRORS = 10
 _NO_IMAGE_S = 5.0
 _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
@@ -68,7 +70,7 @@ class DiffcutNode(LifecycleNode):
         self._recutter: OnRequest | None = None
         self._extracting = threading.Lock()
         self._hung_periods = 0
-        self._last_error = ('', 0.0)
+        self._logged: dict[str, float] = {}
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -92,7 +94,7 @@ class DiffcutNode(LifecycleNode):
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
             for name in self._config.cameras:
-                self._cameras[name] = Camera(self, name, self._config, self._on_image)
+                self._cameras[name] = Camera(self, name, self._config, self._on_image, self._reject)
         except Exception as error:
             return self._refuse(error)
         return super().on_configure(state)
@@ -178,7 +180,7 @@ class DiffcutNode(LifecycleNode):
         try:
             inputs.check(self._max_pixels)
         except ValueError as error:
-            self._report(camera, 'rejected', f'{camera.topic}: image ignored: {error}')
+            self._reject(camera, f'{camera.topic}: image ignored: {error}')
             return
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, stamp_ns(inputs.header))
@@ -192,7 +194,7 @@ class DiffcutNode(LifecycleNode):
             try:
                 images[name] = inputs.decode(self._max_pixels)
             except ValueError as error:
-                self._report(by_name[name], 'rejected', f'{by_name[name].topic}: image ignored: {error}')
+                self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
         # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
         try:
@@ -261,6 +263,9 @@ class DiffcutNode(LifecycleNode):
 
     # What goes wrong.
 
+    def _reject(self, camera: Camera, problem: str) -> None:
+        self._report(camera, 'rejected', problem)
+
     def _report_failure(self, camera: Camera, error: Exception) -> None:
         # After deactivation and during shutdown, publishing fails and nobody is concerned.
         if self._worker is not None and self.context.ok():
@@ -269,11 +274,14 @@ class DiffcutNode(LifecycleNode):
     def _report(self, camera: Camera, cause: str, error: str) -> None:
         """Count and log an error, without flooding the log when it repeats with every image."""
         camera.record.failed(cause, error)
-        text, logged_s = self._last_error
+        # The same error may come with another size or byte each time.
+        shape = re.sub(r'[0-9a-f]*\d[0-9a-f]*', '#', error)
         now_s = time.monotonic()
-        if error != text or now_s - logged_s > _REPEAT_ERROR_S:
-            self._last_error = error, now_s
+        recent = {known: logged_s for known, logged_s in self._logged.items() if now_s - logged_s < _REPEAT_ERROR_S}
+        if shape not in recent and len(recent) < _MOST_ERRORS:
+            recent[shape] = now_s
             self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
+        self._logged = recent
 
     def _watch(self) -> None:
         """Notice an image that takes too long, and give up after too many failures."""
@@ -317,7 +325,7 @@ class DiffcutNode(LifecycleNode):
         hardware = 'none' if device is None else str(device)
         values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
         if self._extractor is not None:
-            values |= {'model': self._extractor.description, **device_memory(device)}
+            values |= {'model': self._extractor.description, **memory(device)}
         if self.fatal_error and device is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
         else:

@@ -5,6 +5,7 @@ from typing import Any
 
 from diffcut_ros.node import message_sync
 from diffcut_ros.node.message_sync import stamp_ns
+from diffcut_ros.node.worker import JUMP_BACK_NS
 
 try:
     import message_filters as filters
@@ -16,22 +17,20 @@ except ModuleNotFoundError as error:
 # Subscriber(node, message type, topic, qos_profile=..., ...): all distributions have these three by position only.
 Subscriber = filters.Subscriber
 
-# A stamp this much before the last one of its topic is a jump in time (a looped bag, a restarted simulation); a
-# smaller step is disorder, which the queues bear.
-_JUMP_NS = 10**8
-
 
 class Synchronizer:
-    """What `synchronize` returns.
-
-    `unstamped` counts, per subscription, the messages left out because they have no stamp.
-    """
+    """Joins the messages of `subscriptions`; see `synchronize`."""
 
     def __init__(
-        self, subscriptions: Sequence[Any], callback: Callable[..., None], slop_s: float, queue_size: int
+        self,
+        subscriptions: Sequence[Any],
+        callback: Callable[..., None],
+        on_unstamped: Callable[[int], None],
+        slop_s: float,
+        queue_size: int,
     ) -> None:
-        self.unstamped = [0] * len(subscriptions)
-        self._callback, self._slop_s, self._queue_size = callback, slop_s, queue_size
+        self._callback, self._on_unstamped = callback, on_unstamped
+        self._count, self._slop_s, self._queue_size = len(subscriptions), slop_s, queue_size
         self._found: tuple = ()
         self._restart()
         for index, subscription in enumerate(subscriptions):
@@ -43,9 +42,9 @@ class Synchronizer:
         With a new synchronizer: that of `message_filters` cannot be emptied, and when time jumps back, it keeps the
         messages of later stamps in its queues and drops the new ones.
         """
-        self._last_ns = [0] * len(self.unstamped)
+        self._last_ns = [0] * self._count
         self._delivered_ns = 0
-        self._inputs = [filters.SimpleFilter() for _ in self.unstamped]
+        self._inputs = [filters.SimpleFilter() for _ in range(self._count)]
         if self._slop_s > 0:
             joined = filters.ApproximateTimeSynchronizer(self._inputs, self._queue_size, self._slop_s)
         else:  # the approximate one finds nothing with slop 0
@@ -61,9 +60,9 @@ class Synchronizer:
             return
         new_ns = stamp_ns(message)
         if new_ns <= 0:  # unset; it would match any other unset one
-            self.unstamped[index] += 1
+            self._on_unstamped(index)
             return
-        if new_ns < self._last_ns[index] - _JUMP_NS:
+        if new_ns < self._last_ns[index] - JUMP_BACK_NS:
             self._restart()
         self._last_ns[index] = new_ns
         self._inputs[index].signalMessage(message)
@@ -76,7 +75,11 @@ class Synchronizer:
 
 
 def synchronize(
-    subscriptions: Sequence[Any], callback: Callable[..., None], slop_s: float = 0.0, queue_size: int = 10
+    subscriptions: Sequence[Any],
+    callback: Callable[..., None],
+    on_unstamped: Callable[[int], None],
+    slop_s: float = 0.0,
+    queue_size: int = 10,
 ) -> Synchronizer:
     """Have `callback` called with one message of each subscription, joined by their stamps.
 
@@ -88,6 +91,7 @@ def synchronize(
         subscriptions: `Subscriber` objects, in one mutually exclusive callback group (a node's default). With a single
             one, every message is delivered.
         callback: called with the messages in the order of the subscriptions.
+        on_unstamped: called with the index of a subscription whose message was left out because it has no stamp.
         slop_s: stamps of a set differ by less than this, in seconds; 0: they are equal. Above half the period of the
             fastest topic, a message may be joined with its partner's neighbour.
         queue_size: messages of each topic that wait for partners; beyond it, the oldest are dropped.
@@ -100,4 +104,4 @@ def synchronize(
             f'expected subscriptions, slop_s >= 0 and queue_size >= 1, '
             f'received {len(subscriptions)} subscriptions, slop_s {slop_s}, queue_size {queue_size}'
         )
-    return Synchronizer(subscriptions, callback, slop_s, queue_size)
+    return Synchronizer(subscriptions, callback, on_unstamped, slop_s, queue_size)

@@ -3,10 +3,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from diffcut_ros.core import eigenvectors
+from diffcut_ros.core import Frame, SegmenterConfig, eigenvectors
 from diffcut_ros.core.eigenvectors import BLOCK, Graph, dense_second_eigenvectors, solve
+from diffcut_ros.features import create_extractor
 from support.graphs import photograph_graph
-from support.scenes import two_cliques
+from support.scenes import quadrants, two_cliques
 
 
 def start(n: int) -> torch.Tensor:
@@ -77,6 +78,20 @@ def test_without_convergence_the_dense_solver_decides(monkeypatch):
     (found,) = solve([Graph(affinity, start(len(affinity)))], tau=2.0)
     expected, _ = second_eigenvector(affinity.double().numpy())
     assert angle(found.double().numpy(), expected) < 1e-5
+
+
+@pytest.mark.parametrize('shape', [(64, 128), (480, 640), (90, 90)])
+@pytest.mark.parametrize('tau', [0.5, 0.9])
+def test_flat_colours_need_no_dense_solver(monkeypatch, shape, tau):
+    """As a simulated camera shows them: cells that are exactly equal, whose graph has few eigenvalues other than 0."""
+
+    def dense(*_):
+        raise AssertionError('the dense solver takes seconds for so many nodes')
+
+    monkeypatch.setattr(eigenvectors, 'dense_second_eigenvectors', dense)
+    image = quadrants(*shape)[0]
+    features = create_extractor('color', device='cpu')(image)
+    assert len(Frame(image, features).cut(SegmenterConfig(tau=tau)).segments) >= 4
 
 
 def test_dense_solver_of_padded_graphs():

@@ -23,11 +23,12 @@ IMAGE = quadrants(64, 128)[0]
 
 # The folder launch/ at the root is not the ROS package launch: ask for something inside it.
 try:
-    import launch.actions
-    import launch_ros.actions
+    from launch_ros.actions import Node as LaunchNode
 except ModuleNotFoundError:
-    launch = None
-with_launch = pytest.mark.skipif(launch is None, reason='launch and launch_ros are absent: ROS distributions have them')
+    LaunchNode = None
+with_launch = pytest.mark.skipif(
+    LaunchNode is None, reason='launch and launch_ros are absent: ROS distributions have them'
+)
 
 RUN = """
 import sys

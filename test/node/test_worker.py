@@ -122,3 +122,7 @@ def test_rate_limits():
 
 def test_time_may_jump_back():
     assert passed(1.0, [100_000, 100_500, 0, 500, 1000]) == [100_000, 0, 1000]
+    # By a little, too: a bag of half a second that is played again and again.
+    assert passed(5.0, [0, 100, 200, 300, 400] * 3) == [0, 200, 400] * 3
+    # Disorder is no jump.
+    assert passed(5.0, [1000, 950, 1050, 1200]) == [1000, 1200]

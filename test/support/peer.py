@@ -71,8 +71,20 @@ class Peer:
 
     def subscribers(self, topic: str) -> list[str]:
         """Return the full names of the nodes that subscribe to a topic."""
-        infos = self._node.get_subscriptions_info_by_topic(topic)
+        infos = self.subscription_infos(topic)
         return sorted(f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos)
+
+    def subscription_infos(self, topic: str) -> list:
+        """Return what the middleware tells of the subscriptions of a topic."""
+        return self._node.get_subscriptions_info_by_topic(topic)
+
+    def publisher_infos(self, topic: str) -> list:
+        """Return what the middleware tells of the publishers of a topic."""
+        return self._node.get_publishers_info_by_topic(topic)
+
+    def publisher(self, kind: type, topic: str, qos: QoSProfile | int = 10):
+        """Return a publisher of any topic."""
+        return self._node.create_publisher(kind, topic, qos)
 
     def client(self, kind: type, name: str):
         """Return a client of a service."""

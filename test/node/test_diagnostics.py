@@ -1,0 +1,99 @@
+"""What /diagnostics says, and when it turns from OK."""
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import CameraInfo
+
+from diffcut_ros.node.images import encode_image
+from support.domain import free_domain
+from support.scenes import quadrants
+
+IMAGE = quadrants(64, 128)[0]
+OK, WARN, ERROR, STALE = (getattr(DiagnosticStatus, name) for name in ('OK', 'WARN', 'ERROR', 'STALE'))
+
+
+def flow(peer, seconds, header=None):
+    """Publish images at 20 Hz for a while."""
+    for _ in range(round(seconds * 20)):
+        peer.publish(encode_image(IMAGE, 'rgb8', header() if header else peer.now()))
+        peer.spin_until(lambda: False, 0.05)
+
+
+def test_it_tells_rates_latencies_and_counts(running):
+    _, peer, _ = running
+    assert peer.set(tau=0.5).successful
+    flow(peer, 3)
+    level, message, values = peer.diagnostics()
+    assert level == OK
+    assert 'images/s, 4 segments' in message
+    assert 5 < float(values['input rate [Hz]']) < 30
+    assert 0 < float(values['output rate [Hz]']) <= float(values['input rate [Hz]']) + 1
+    for stage in ('decode', 'features', 'segments', 'publish', 'age'):
+        assert float(values[f'{stage} mean [ms]']) >= 0
+        assert float(values[f'{stage} p95 [ms]']) >= 0
+    assert float(values['age mean [ms]']) > float(values['segments mean [ms]'])
+    received, lost = int(values['received']), sum(int(values[c]) for c in ('skipped', 'replaced', 'rejected'))
+    assert abs(received - lost - int(values['published'])) <= 2  # what is under way
+    level, message, values = peer.diagnostics('diffcut')
+    assert (level, message, values['tau'], values['backend']) == (OK, 'active', '0.5', 'color')
+    assert 'cells along the shorter side' in values['model']
+    assert 50 < float(values['process memory [MB]']) < 5000
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in peer.received['diagnostics']]
+    assert np.allclose(np.diff(stamps), 1.0, atol=0.5)
+
+
+def test_warns_when_outputs_are_old(running):
+    _, peer, _ = running
+    assert peer.set(**{'diagnostics.warn_age_s': 0.0}).successful
+    flow(peer, 1)
+    assert 's old' in peer.diagnostics(level=WARN)[1]
+    assert peer.set(**{'diagnostics.warn_age_s': 100.0}).successful
+    flow(peer, 1)
+    assert peer.diagnostics(level=OK)
+
+
+def test_warns_when_few_images_come_out(running):
+    _, peer, _ = running
+    for _ in range(3):
+        peer.publish(encode_image(IMAGE, 'mono8', peer.header()))  # three bytes where mono8 has one
+        peer.spin_until(lambda: False, 0.2)
+    assert peer.diagnostics(level=WARN)[1].startswith('3 images rejected: /image: image ignored: mono8 image of')
+    peer.segment(IMAGE)
+    assert peer.diagnostics(level=OK)
+    assert peer.set(**{'diagnostics.warn_output_share': 1.0}).successful
+    flow(peer, 0.5)
+    assert 'came out' in peer.diagnostics(level=WARN)[1]
+    assert peer.set(**{'diagnostics.warn_output_share': 0.0}).successful
+
+
+def test_is_stale_when_the_camera_stops(running):
+    _, peer, _ = running
+    peer.segment(IMAGE)
+    assert peer.set(**{'diagnostics.stale_after_s': 1.0}).successful
+    assert peer.diagnostics(level=STALE)[1].startswith('no image for')
+    assert peer.set(**{'diagnostics.stale_after_s': 5.0}).successful
+    peer.segment(IMAGE)
+    assert peer.diagnostics(level=OK)
+
+
+def test_says_that_images_lack_their_depth(start_node, connect):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'diagnostics.stale_after_s:=1.0']
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        assert peer.spin_until(lambda: peer.camera_is_subscribed)
+        for _ in range(20):
+            header = peer.now()
+            peer.camera_info.publish(CameraInfo(header=header, width=128, height=64))
+            peer.publish(encode_image(IMAGE, 'rgb8', header))
+            peer.spin_until(lambda: False, 0.1)
+        _, message, values = peer.diagnostics(level=WARN)
+        assert 'no camera_info or depth with their stamps' in message
+        assert int(values['without depth or camera_info']) > 10
+        assert not peer.received['labels']
+        # Without a stamp nothing can be joined.
+        for _ in range(5):
+            peer.depth.publish(encode_image(np.zeros((64, 128), np.uint16), 'mono16', type(header)()))
+            peer.spin_until(lambda: False, 0.1)
+        assert peer.spin_until(lambda: '/depth: expected a stamp, to join it by, received 0' in node.log)
+        assert node.log.count('/depth: expected a stamp') == 1
+        assert int(peer.diagnostics()[2]['rejected']) >= 1

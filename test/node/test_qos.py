@@ -1,0 +1,55 @@
+"""Quality of service: what cameras and consumers can rely on, and what parameters change of it."""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
+
+from support.domain import free_domain
+from support.scenes import quadrants
+
+IMAGE = quadrants(64, 128)[0]
+
+
+def qos_of(infos):
+    (info,) = infos
+    return info.qos_profile.reliability, info.qos_profile.durability
+
+
+def test_defaults(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-r', 'image:=/cam') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images on /cam')
+        assert peer.spin_until(lambda: peer.subscription_infos('/cam'))
+        best_effort, reliable = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+        assert qos_of(peer.subscription_infos('/cam')) == (best_effort, DurabilityPolicy.VOLATILE)
+        for topic in ('labels', 'segments', 'overlay'):
+            assert qos_of(peer.publisher_infos(f'/diffcut/{topic}')) == (reliable, DurabilityPolicy.VOLATILE)
+        assert qos_of(peer.publisher_infos('/diffcut/label_info')) == (reliable, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def test_outputs_can_be_overridden(start_node, connect):
+    domain = free_domain()
+    options = []
+    for topic, policy, value in [
+        ('labels', 'reliability', 'best_effort'),
+        ('labels', 'history', 'keep_last'),
+        ('labels', 'depth', '1'),
+        ('segments', 'durability', 'transient_local'),
+    ]:
+        options += ['-p', f'qos_overrides./diffcut/{topic}.publisher.{policy}:={value}']
+    with start_node(domain, *options) as node, connect(domain, topics=('segments',)) as peer:
+        node.wait_for_log('waiting for images')
+        assert peer.spin_until(lambda: peer.publisher_infos('/diffcut/labels'))
+        assert qos_of(peer.publisher_infos('/diffcut/labels'))[0] == ReliabilityPolicy.BEST_EFFORT
+        assert qos_of(peer.publisher_infos('/diffcut/segments'))[1] == DurabilityPolicy.TRANSIENT_LOCAL
+        assert peer.publisher_infos('/diffcut/labels')[0].qos_profile.history in (
+            HistoryPolicy.KEEP_LAST,
+            HistoryPolicy.UNKNOWN,  # not every middleware tells
+        )
+        peer.segment(IMAGE)
+
+
+def test_a_bad_override_of_an_output_ends_the_start(start_node):
+    option = 'qos_overrides./diffcut/labels.publisher.durability:=transient'
+    with start_node(free_domain(), '-p', option) as node:
+        assert node.process.wait(30) == 2
+        assert 'qos_overrides: Unexpected QoS override' in node.log
+        assert 'Traceback' not in node.log

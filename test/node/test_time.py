@@ -1,0 +1,65 @@
+"""Whose time it is: bags that loop, simulated time, stamps that tell nothing."""
+
+from rclpy.qos import QoSProfile
+from rosgraph_msgs.msg import Clock
+
+from diffcut_ros.node.images import encode_image
+from support.domain import free_domain
+from support.scenes import quadrants
+
+IMAGE = quadrants(64, 128)[0]
+
+
+def stamped(peer, stamp_s: float):
+    header = peer.header()
+    header.stamp.sec, header.stamp.nanosec = divmod(round(stamp_s * 1e9), 10**9)
+    return encode_image(IMAGE, 'rgb8', header)
+
+
+def test_a_short_bag_that_loops_keeps_its_rate(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'rate_hz:=5.0') as node, connect(domain, topics=('labels',)) as peer:
+        node.wait_for_log('waiting for images')
+        peer.segment(IMAGE)
+        counts = []
+        for _ in range(4):  # two seconds each, ten times as fast
+            before = len(peer.received['labels'])
+            for i in range(60):
+                peer.publish(stamped(peer, 50 + i / 30))
+                peer.spin_until(lambda: False, 0.02)
+            counts.append(len(peer.received['labels']) - before)
+        assert all(8 <= count <= 11 for count in counts), counts
+
+
+def test_images_without_a_stamp_are_limited_by_their_arrival(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'rate_hz:=4.0') as node, connect(domain, topics=('labels',)) as peer:
+        node.wait_for_log('waiting for images')
+        for _ in range(100):
+            peer.publish(stamped(peer, 0))
+            peer.spin_until(lambda: False, 0.03)
+        assert 6 <= len(peer.received['labels']) <= 16  # three seconds
+        assert all(m.header.stamp.sec == 0 for m in peer.received['labels'])
+
+
+def test_simulated_time(start_node, connect):
+    domain = free_domain()
+    options = ('-p', 'use_sim_time:=true', '-p', 'rate_hz:=0.0')
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        clock = peer.publisher(Clock, '/clock', QoSProfile(depth=10))
+        assert peer.spin_until(lambda: clock.get_subscription_count() > 0)
+        ages = []
+        for start_s in (5000, 100):  # and back, as a bag that starts again
+            for i in range(20):
+                now = Clock()
+                now.clock.sec, now.clock.nanosec = start_s + 3, i * 10**7
+                clock.publish(now)
+                peer.publish(stamped(peer, start_s + i / 100))
+                peer.spin_until(lambda: False, 0.05)
+            ages.append(float(peer.diagnostics()[2]['age mean [ms]']))
+            (stamp,) = {m.header.stamp.sec for m in peer.received['diagnostics'][-1:]}
+            assert stamp == start_s + 3
+        assert all(2500 < age < 3500 for age in ages), ages
+        # Diagnostics come by the machine's time, also while simulated time stands still.
+        assert peer.diagnostics()
