@@ -1,5 +1,6 @@
 """One camera: its topics, its last image, and what became of its images."""
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -95,7 +96,11 @@ class Camera:
         overrides = QoSOverridingOptions(_OVERRIDABLE)
         try:
             return self._node.create_lifecycle_publisher(
-                kind, f'~/{self._prefix}{topic}', qos, event_callbacks=self._events, qos_overriding_options=overrides
+                kind,
+                f'~/{self._prefix}{topic}',
+                copy.copy(qos),  # overrides change the object that they are given
+                event_callbacks=self._events,
+                qos_overriding_options=overrides,
             )
         except RuntimeError as error:  # rclpy's word for an unknown policy value
             raise ValueError(f'qos_overrides: {error}') from error
@@ -144,16 +149,19 @@ class Camera:
             overrides = QoSOverridingOptions(_OVERRIDABLE)
             try:
                 subscriber = sync.Subscriber(
-                    self._node, kind, topic, qos_profile=_CAMERA_QOS, qos_overriding_options=overrides
+                    self._node, kind, topic, qos_profile=copy.copy(_CAMERA_QOS), qos_overriding_options=overrides
                 )
             except RuntimeError as error:
                 raise ValueError(f'qos_overrides: {error}') from error
             self._subscribers.append(subscriber)
-        self._subscribers[0].registerCallback(lambda _: self.record.received())
+        subscribers = self._subscribers
+        subscribers[0].registerCallback(lambda _: self.record.received())
         sync.synchronize(
-            self._subscribers,
+            subscribers,
             self._receive,
-            lambda index: self._on_bad_input(self, f'{topics[index][1]}: expected a stamp, to join it by, received 0'),
+            lambda index: self._on_bad_input(
+                self, f'{subscribers[index].sub.topic_name}: expected a stamp, to join it by, received 0'
+            ),
             self.config.sync_slop_s,
         )
 

@@ -55,9 +55,11 @@ def test_warns_when_outputs_are_old(running):
 def test_warns_when_few_images_come_out(running):
     _, peer, _ = running
     for _ in range(3):
-        peer.publish(encode_image(IMAGE, 'mono8', peer.header()))  # three bytes where mono8 has one
+        bad = encode_image(IMAGE, 'rgb8', peer.header())
+        bad.data = b''
+        peer.publish(bad)
         peer.spin_until(lambda: False, 0.2)
-    assert peer.diagnostics(level=WARN)[1].startswith('3 images rejected: /image: image ignored: mono8 image of')
+    assert peer.diagnostics(level=WARN)[1].startswith('3 images rejected: /image: image ignored: rgb8 image of')
     peer.segment(IMAGE)
     assert peer.diagnostics(level=OK)
     assert peer.set(**{'diagnostics.warn_output_share': 1.0}).successful

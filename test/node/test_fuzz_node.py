@@ -51,7 +51,8 @@ def test_damaged_messages(start_node, connect, transport, damaged, decode):
         peer.spin_until(lambda: False, 1.0)
         _, _, values = peer.diagnostics()
         assert int(values['received']) > 0.9 * MESSAGES
-        assert int(values['rejected']) > 0.9 * (MESSAGES - sum(fate.values())) - 50
+        # Some of those that only decoding tells are replaced before they are decoded.
+        assert int(values['rejected']) > 0.5 * (MESSAGES - sum(fate.values()))
         assert values['failed'] == values['timed out'] == '0'
         outputs = {m.header.stamp.sec for m in peer.received['labels']} & fate.keys()
         assert outputs

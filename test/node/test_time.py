@@ -1,5 +1,7 @@
 """Whose time it is: bags that loop, simulated time, stamps that tell nothing."""
 
+import time
+
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 
@@ -35,10 +37,11 @@ def test_images_without_a_stamp_are_limited_by_their_arrival(start_node, connect
     domain = free_domain()
     with start_node(domain, '-p', 'rate_hz:=4.0') as node, connect(domain, topics=('labels',)) as peer:
         node.wait_for_log('waiting for images')
+        start_s = time.monotonic()
         for _ in range(100):
             peer.publish(stamped(peer, 0))
             peer.spin_until(lambda: False, 0.03)
-        assert 6 <= len(peer.received['labels']) <= 16  # three seconds
+        assert 6 <= len(peer.received['labels']) <= 4 * (time.monotonic() - start_s) + 2
         assert all(m.header.stamp.sec == 0 for m in peer.received['labels'])
 
 
