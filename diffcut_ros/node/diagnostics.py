@@ -1,8 +1,10 @@
 """What /diagnostics tells of each camera: rates, latencies, drops, the last error."""
 
 import math
+import re
 import resource
 import statistics
+import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -17,7 +19,31 @@ from diffcut_ros.node.config import DiagnosticsConfig
 _WINDOW = 100
 _RATE_WINDOW_S = 5.0
 
+# An error that repeats is logged again after this time; different ones at once, up to so many within it.
+_REPEAT_S = 5.0
+_MOST_ERRORS = 10
+
 STAGES = ('decode', 'features', 'segments', 'publish', 'age')
+
+
+class ErrorThrottle:
+    """Decides which errors are logged, so that those of every image do not flood the log."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, float] = {}
+        self._turn = threading.Lock()
+
+    def allows(self, error: str) -> bool:
+        """Say whether an error is to be logged: at most every 5 s the same one, and at most 10 in that time."""
+        # The same error may come with another size or byte each time.
+        shape = re.sub(r'[0-9a-f]*\d[0-9a-f]*', '#', error)
+        now_s = time.monotonic()
+        with self._turn:
+            self._logged = {s: at_s for s, at_s in self._logged.items() if now_s - at_s < _REPEAT_S}
+            allowed = shape not in self._logged and len(self._logged) < _MOST_ERRORS
+            if allowed:
+                self._logged[shape] = now_s
+        return allowed
 
 
 class CameraRecord:

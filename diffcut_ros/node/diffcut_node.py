@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import os
-import re
 import signal
 import sys
 import threading
@@ -27,7 +26,7 @@ from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.node.camera import Camera, stamp_ns
 from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
-from diffcut_ros.node.diagnostics import memory, status
+from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.inputs import Inputs
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
@@ -39,9 +38,6 @@ _SPECS = [
     *((f'{kind}.', config) for kind, config in CONFIGS.items()),
 ]
 
-# An error that repeats is logged again after this time; a different one at once, up to so many within it.
-_REPEAT_ERROR_S = 5.0
-_MOST_ERRORS = 10
 _NO_IMAGE_S = 5.0
 _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
@@ -70,7 +66,7 @@ class DiffcutNode(LifecycleNode):
         self._recutter: OnRequest | None = None
         self._extracting = threading.Lock()
         self._hung_periods = 0
-        self._logged: dict[str, float] = {}
+        self._throttle = ErrorThrottle()
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -274,14 +270,8 @@ class DiffcutNode(LifecycleNode):
     def _report(self, camera: Camera, cause: str, error: str) -> None:
         """Count and log an error, without flooding the log when it repeats with every image."""
         camera.record.failed(cause, error)
-        # The same error may come with another size or byte each time.
-        shape = re.sub(r'[0-9a-f]*\d[0-9a-f]*', '#', error)
-        now_s = time.monotonic()
-        recent = {known: logged_s for known, logged_s in self._logged.items() if now_s - logged_s < _REPEAT_ERROR_S}
-        if shape not in recent and len(recent) < _MOST_ERRORS:
-            recent[shape] = now_s
+        if self._throttle.allows(error):
             self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
-        self._logged = recent
 
     def _watch(self) -> None:
         """Notice an image that takes too long, and give up after too many failures."""

@@ -4,6 +4,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo
 
+from diffcut_ros.node.diagnostics import ErrorThrottle
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
 from support.scenes import quadrants
@@ -99,3 +100,10 @@ def test_says_that_images_lack_their_depth(start_node, connect):
         assert peer.spin_until(lambda: '/depth: expected a stamp, to join it by, received 0' in node.log)
         assert node.log.count('/depth: expected a stamp') == 1
         assert int(peer.diagnostics()[2]['rejected']) >= 1
+
+
+def test_errors_do_not_flood_the_log():
+    throttle = ErrorThrottle()
+    assert throttle.allows('JPEG image of 650 bytes: expected an end mark')
+    assert not throttle.allows('JPEG image of 12345 bytes: expected an end mark')
+    assert sum(throttle.allows(f'{"x" * i}: expected another') for i in range(1, 30)) == 9

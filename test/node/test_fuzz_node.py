@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 
 from diffcut_ros.node.images import decode_compressed, decode_image, encode_image
@@ -30,22 +31,24 @@ def test_damaged_messages(start_node, connect, transport, damaged, decode):
     topic = '/image' if transport == 'raw' else '/image/compressed'
     options = ['-p', f'image_transport:={transport}', '-p', 'rate_hz:=0.0', '-p', 'color.cells:=4']
     options += ['-p', 'max_image_megapixels:=0.2', '-p', f'qos_overrides.{topic}.subscription.reliability:=reliable']
-    options += ['-p', f'qos_overrides.{topic}.subscription.depth:=50', '-p', 'max_consecutive_failures:=1']
+    options += ['-p', f'qos_overrides.{topic}.subscription.depth:=200', '-p', 'max_consecutive_failures:=1']
     with start_node(domain, *options) as node, connect(domain) as peer:
         if transport == 'raw':
             good = encode_image(np.full((48, 64, 3), 100, np.uint8), 'rgb8', peer.header())
         else:
             good = CompressedImage(header=peer.header(), format='jpeg', data=FILES[0])
         peer.exchange(good)
+        # Deep queues at both ends: nearly all of them shall arrive.
+        publisher = peer.publisher(type(good), topic, QoSProfile(depth=200))
+        assert peer.spin_until(lambda: publisher.get_subscription_count() > 0)
         fate = {}
         while len(fate) < MESSAGES:
             message = damaged(random)
             message.header = peer.header()
             fate[message.header.stamp.sec] = is_good(decode, message)
-            peer.publish(message)
-            peer.spin_until(lambda: True)
+            publisher.publish(message)
             if len(fate) % 20 == 0:
-                peer.spin_until(lambda: False, 0.02)
+                peer.spin_until(lambda: False, 0.06)
         assert 0.1 < np.mean(list(fate.values())) < 0.9
 
         peer.spin_until(lambda: False, 1.0)

@@ -1,0 +1,102 @@
+"""Each parameter that may change while the node runs changes what it does, at the latest with the next image."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from diffcut_ros.node.images import decode_image, encode_image
+from support.domain import free_domain
+from support.scenes import quadrants
+
+IMAGE = quadrants(64, 128)[0]
+
+
+@pytest.fixture(scope='module')
+def photograph(running):
+    """Header of a photograph that the node has segmented, as the last one."""
+    return running[1].segment(data.coffee())[0]
+
+
+@pytest.mark.parametrize(
+    ('change', 'back'),
+    [
+        ({'alpha': 2.0}, {'alpha': 10.0}),
+        ({'refine': 'pamr'}, {'refine': 'none'}),
+        ({'tau': 0.7}, {'tau': 0.5}),
+        ({'target_segments': 3}, {'target_segments': 0}),
+        ({'min_segment_area': 8000}, {'min_segment_area': 0}),
+    ],
+)
+def test_the_last_image_is_cut_again_at_once_and_back(running, photograph, change, back):
+    _, peer, _ = running
+    labels = [peer.outputs(photograph)['labels'][-1]]
+    for settings in (change, back):
+        before = len(peer.outputs(photograph)['labels'])
+        assert peer.set(**settings).successful
+        assert peer.spin_until(lambda n=before: len(peer.outputs(photograph)['labels']) > n)
+        labels.append(peer.outputs(photograph)['labels'][-1])
+    assert labels[0].data != labels[1].data
+    assert labels[0] == labels[2]
+
+
+def test_overlay_opacity(running, photograph):
+    _, peer, _ = running
+    assert peer.set(overlay_opacity=0.0).successful
+    _, outputs = peer.segment(data.coffee())
+    assert peer.set(overlay_opacity=0.5).successful
+    overlay = decode_image(outputs['overlay'][-1])
+    changed = (overlay != data.coffee()).any(2)
+    assert 0 < changed.mean() < 0.2
+    assert (overlay[changed] == 255).all()  # borders alone
+
+
+def test_max_image_megapixels(running):
+    node, peer, _ = running
+    assert peer.set(max_image_megapixels=0.1).successful
+    refused = encode_image(data.coffee(), 'rgb8', peer.header())
+    peer.publish(refused)
+    assert peer.spin_until(lambda: 'expected at most 0.1 megapixels, received 0.24' in node.log)
+    assert peer.set(max_image_megapixels=50.0).successful
+    peer.segment(data.coffee())
+    assert not any(peer.outputs(refused.header).values())
+
+
+def test_rate_hz(running):
+    _, peer, _ = running
+    peer.segment(IMAGE)
+    assert peer.set(rate_hz=0.001).successful  # a thousand seconds; the stamps are a second apart
+    peer.segment(IMAGE)  # the first since the change
+    skipped = [peer.header() for _ in range(3)]
+    for header in skipped:
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+        peer.spin_until(lambda: False, 0.2)
+    assert not any(any(peer.outputs(header).values()) for header in skipped)
+    assert peer.set(rate_hz=0.0).successful
+    peer.segment(IMAGE)
+
+
+def test_timeout_s(start_node, connect, slow_bundle):
+    domain = free_domain()
+    with start_node(domain, *slow_bundle(768)) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images', 60)
+        peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
+        assert peer.spin_until(lambda: peer.received['labels'], 60)
+        assert 'timeout_s' not in node.log
+        assert peer.set(timeout_s=0.1).successful
+        peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
+        node.wait_for_log('the pipeline has been busy for over 0.1 s (timeout_s)')
+
+
+def test_max_consecutive_failures(start_node, connect, broken_bundle):
+    domain = free_domain()
+    options = ('-p', f'backend:={broken_bundle}', '-p', 'diffusion.input_size:=128')
+    options += ('-p', 'max_consecutive_failures:=0', '-p', 'rate_hz:=0.0')
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images', 60)
+        for _ in range(15):
+            peer.publish(encode_image(np.zeros((64, 128, 3), np.uint8), 'rgb8', peer.header()))
+            peer.spin_until(lambda: False, 0.2)
+        assert int(peer.diagnostics()[2]['failed']) > 3
+        assert peer.state() == 'active'
+        assert peer.set(max_consecutive_failures=3).successful
+        assert peer.spin_until(lambda: peer.state() == 'unconfigured')
