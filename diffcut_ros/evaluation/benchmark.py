@@ -8,6 +8,7 @@ from importlib import import_module
 # needs ROS, and most take a second or more.
 _COMMANDS = {
     'bsds': 'diffcut_ros.evaluation.bsds',
+    'load': 'diffcut_ros.node.benchmark_load',
     'ncut': 'diffcut_ros.evaluation.ncut',
     'node': 'diffcut_ros.node.benchmark',
     'pipeline': 'diffcut_ros.evaluation.pipeline',

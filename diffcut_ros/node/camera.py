@@ -136,15 +136,28 @@ class Camera:
 
     def listeners(self) -> int:
         """Return the number of subscribers to the outputs."""
-        publishers = (self._labels, self._segments, self._label_info, self._overlay)
-        return sum(publisher.get_subscription_count() for publisher in publishers)
+        return sum(publisher.get_subscription_count() for publisher in self._publishers)
+
+    @property
+    def topics(self) -> set[str]:
+        """The full names of all topics, in and out."""
+        outputs = {publisher.topic_name for publisher in self._publishers}
+        return outputs | {self._node.resolve_topic_name(topic) for _, topic in self._inputs}
+
+    @property
+    def _inputs(self) -> list[tuple[type, str]]:
+        image = CompressedImage if self.config.image_transport == 'compressed' else Image
+        inputs = [(image, self.topic)]
+        if self.config.depth:
+            inputs += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
+        return inputs
+
+    @property
+    def _publishers(self) -> tuple:
+        return self._labels, self._segments, self._label_info, self._overlay
 
     def _subscribe(self) -> None:
-        compressed = self.config.image_transport == 'compressed'
-        topics = [(CompressedImage if compressed else Image, self.topic)]
-        if self.config.depth:
-            topics += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
-        for kind, topic in topics:
+        for kind, topic in self._inputs:
             # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
             overrides = QoSOverridingOptions(_OVERRIDABLE)
             try:
@@ -212,7 +225,7 @@ class Camera:
     def destroy(self) -> None:
         """Take the topics away."""
         self.activate(False)
-        for publisher in (self._labels, self._segments, self._label_info, self._overlay):
+        for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
 

@@ -28,7 +28,7 @@ from diffcut_ros.node.camera import Camera, stamp_ns
 from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.inputs import Inputs
-from diffcut_ros.node.parameters import changed_config, check_changes, declare, read
+from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 
 _SPECS = [
@@ -43,6 +43,8 @@ _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
+# What every node has.
+_OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 # What ends the node.
 _SIGNALS = signal.SIGINT, signal.SIGTERM
 
@@ -91,6 +93,9 @@ class DiffcutNode(LifecycleNode):
                 self._extractor.prepare(batch)
             for name in self._config.cameras:
                 self._cameras[name] = Camera(self, name, self._config, self._on_image, self._reject)
+            topics = {topic for camera in self._cameras.values() for topic in camera.topics}
+            for name in unused_overrides(self, topics | _OWN_TOPICS):
+                self.get_logger().warning(f'{name}: no such topic here; there are {", ".join(sorted(topics))}')
         except Exception as error:
             return self._refuse(error)
         return super().on_configure(state)

@@ -12,10 +12,20 @@ from std_msgs.msg import Header
 
 try:
     from cv_bridge import CvBridge
-except ImportError:  # cv_bridge comes with ROS distributions only
-    from rosbags.image import message_to_cvimage as _convert
+except ModuleNotFoundError as error:
+    if error.name != 'cv_bridge':
+        raise
+    from rosbags.image import message_to_cvimage as _convert  # cv_bridge comes with ROS distributions only
 else:
     _convert = CvBridge().imgmsg_to_cv2
+    try:
+        _convert(Image(encoding='rgb8', height=1, width=1, step=3, data=bytes(3)), 'bgr8')
+    except (ImportError, AttributeError) as error:
+        # It loads its compiled part at the first image, and that of most distributions is for NumPy 1.
+        raise ImportError(
+            f'cv_bridge: expected one that is built for NumPy {np.__version__}, received: {error}. Remove the NumPy '
+            "that pip has installed over the distribution's, or install one below 2: pip install 'numpy<2'"
+        ) from error
 
 # Pixels of an image that is decoded at most, unless the caller says otherwise: 150 MB as RGB.
 MAX_PIXELS = 50_000_000

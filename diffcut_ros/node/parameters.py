@@ -81,6 +81,17 @@ def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> s
     return ''
 
 
+def unused_overrides(node: Node, topics: set[str]) -> list[str]:
+    """Return the names of parameters that would change the quality of service of a topic that the node does not have.
+
+    Args:
+        node: with its parameters.
+        topics: full names of what it publishes and subscribes to.
+    """
+    given = node.get_parameters_by_prefix('qos_overrides')
+    return sorted(f'qos_overrides.{name}' for name in given if name.split('.')[0] not in topics)
+
+
 def _check_unknown(node: Node, specs: Specs) -> None:
     """Refuse parameters that nothing declares, such as a misspelt key in a YAML file."""
     known = [prefix + name for prefix, kind in specs for name in parameters(kind)]

@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 
@@ -379,3 +381,20 @@ def test_encoding_and_decoding():
     for array, encoding in ((RGB, 'rgb8'), (GRAY, 'mono8'), (GRAY.astype(np.uint16) * 257, 'mono16')):
         expected = RGB if encoding == 'rgb8' else gray(GRAY)
         assert np.array_equal(decode_image(encode_image(array, encoding, Header())), expected)
+
+
+def test_a_cv_bridge_for_another_numpy_is_told_at_the_start(tmp_path):
+    """As it is with NumPy 2 and a cv_bridge for NumPy 1: it imports, and fails with the first image."""
+    package = tmp_path / 'cv_bridge'
+    package.mkdir()
+    (package / '__init__.py').write_text(
+        'class CvBridge:\n'
+        '    def imgmsg_to_cv2(self, message, encoding):\n'
+        "        raise ImportError('numpy.core.multiarray failed to import')\n"
+    )
+    program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); import diffcut_ros.node.images'
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f'ImportError: cv_bridge: expected one that is built for NumPy {np.__version__}')
+    assert "pip install 'numpy<2'" in last

@@ -1,15 +1,14 @@
 """The node as a managed node, alone and under a manager."""
 
-import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from support.domain import free_domain
+from support.process import memory_and_threads
 from support.scenes import quadrants
 
 IMAGE = quadrants(64, 128)[0]
@@ -65,12 +64,6 @@ def test_a_configuration_that_fails_leaves_it_unconfigured_and_can_be_mended(sta
         assert peer.transition('configure')
         assert peer.transition('activate')
         peer.segment(IMAGE)
-
-
-def memory_and_threads(pid: int) -> tuple[float, int, int]:
-    """Return megabytes of memory, threads and open files of a process."""
-    status = dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
-    return int(status['VmRSS'].split()[0]) / 1000, int(status['Threads']), len(os.listdir(f'/proc/{pid}/fd'))
 
 
 def test_fifty_rounds_leak_nothing(start_node, connect, small_bundle):

@@ -8,6 +8,7 @@ import pytest
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
+from support.process import memory_and_threads
 from support.scenes import quadrants
 
 
@@ -48,6 +49,26 @@ def test_a_slow_backend_gives_bounded_age_and_counts_what_it_drops(start_node, c
         assert int(values['replaced']) > sent / 4
         dropped = int(values['skipped']) + int(values['replaced'])
         assert int(values['received']) - int(values['published']) - dropped <= 3
+
+
+def test_two_thousand_images_leave_no_memory_behind(start_node, connect):
+    domain = free_domain()
+    random = np.random.default_rng(0)
+    with start_node(domain, '-p', 'color.cells:=8', '-p', 'rate_hz:=0.0') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        resident = []
+        for i in range(2200):
+            image = random.integers(0, 255, (48, 64, 3), np.uint8)
+            peer.received['labels'].clear()
+            peer.publish(encode_image(image, 'rgb8', peer.header()))
+            peer.spin_until(lambda: peer.received['labels'], 0.5)
+            for messages in peer.received.values():
+                del messages[:-1]
+            if i in (199, 2199):
+                resident.append(memory_and_threads(node.process.pid))
+        (before_mb, *_), (after_mb, threads, files) = resident
+        assert after_mb < before_mb + 20
+        assert (threads, files) <= (resident[0][1] + 1, resident[0][2] + 2)
 
 
 GOOD = {

@@ -53,3 +53,13 @@ def test_a_bad_override_of_an_output_ends_the_start(start_node):
         assert node.process.wait(30) == 2
         assert 'qos_overrides: Unexpected QoS override' in node.log
         assert 'Traceback' not in node.log
+
+
+def test_an_override_of_a_topic_that_is_not_there_is_told(start_node):
+    options = ['-p', 'qos_overrides./camera/image.subscription.depth:=2']
+    with start_node(free_domain(), *options, '-r', 'image:=/camera/image_raw') as node:
+        node.wait_for_log('waiting for images')
+        assert 'qos_overrides./camera/image.subscription.depth: no such topic here; there are /camera/image_raw, ' in (
+            node.log
+        )
+        assert node.log.count('no such topic') == 2  # that of all tests is for /image
