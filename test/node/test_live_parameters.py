@@ -29,14 +29,15 @@ def photograph(running):
 )
 def test_the_last_image_is_cut_again_at_once_and_back(running, photograph, change, back):
     _, peer, _ = running
-    labels = [peer.outputs(photograph)['labels'][-1]]
-    for settings in (change, back):
-        before = len(peer.outputs(photograph)['labels'])
-        assert peer.set(**settings).successful
-        assert peer.spin_until(lambda n=before: len(peer.outputs(photograph)['labels']) > n)
-        labels.append(peer.outputs(photograph)['labels'][-1])
-    assert labels[0].data != labels[1].data
-    assert labels[0] == labels[2]
+
+    def last():
+        return peer.outputs(photograph)['labels'][-1]
+
+    first = last()
+    assert peer.set(**change).successful
+    assert peer.spin_until(lambda: last() != first)
+    assert peer.set(**back).successful
+    assert peer.spin_until(lambda: last() == first)
 
 
 def test_overlay_opacity(running, photograph):

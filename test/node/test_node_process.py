@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
@@ -46,9 +47,33 @@ def test_says_where_it_waits_when_no_image_comes(start_node):
 
 
 @pytest.mark.parametrize('path', sorted(CONFIG.glob('*.yaml')), ids=lambda p: p.name)
-def test_parameter_files_load(start_node, path):
-    with start_node(free_domain(), '--params-file', str(path)) as node:
-        node.wait_for_log('waiting for images on /image')
+def test_parameter_files_have_declared_parameters_with_good_values(start_node, connect, path):
+    """Without a model: those of diffusion backends are not here."""
+    domain = free_domain()
+    given = yaml.safe_load(path.read_text())
+    expected = next(iter(given.values()))['ros__parameters']
+    with (
+        start_node(domain, '--params-file', str(path), '-p', 'autostart:=false') as node,
+        connect(domain, topics=()) as peer,
+    ):
+        assert peer.state() == 'unconfigured', node.log
+        for name, value in flat(expected).items():
+            assert peer.get(name) == value
+
+
+def flat(tree: dict, prefix: str = '') -> dict:
+    """Return parameters by their full names, without QoS overrides, whose topics have dots of their own."""
+    leaves = {}
+    for name, value in tree.items():
+        if name != 'qos_overrides':
+            leaves |= flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
+    return leaves
+
+
+def test_a_model_that_is_not_there_is_told_with_the_command_that_fetches_it(start_node):
+    with start_node(free_domain(), '--params-file', str(CONFIG / 'diffcut.yaml')) as node:
+        assert node.process.wait(60) == 2
+        assert 'is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export' in node.log
 
 
 def test_rate_hz_goes_by_the_stamps(start_node, connect):

@@ -8,6 +8,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMessage
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -162,6 +163,12 @@ class Peer:
         assert self.spin_until(self.parameters.services_are_ready)
         wanted = [Parameter(name, value=value) for name, value in values.items()]
         return self._answer(lambda: self.parameters.set_parameters(wanted)).results[0]
+
+    def get(self, name: str):
+        """Return a parameter's value from the node's service."""
+        assert self.spin_until(self.parameters.services_are_ready)
+        value = self._answer(lambda: self.parameters.get_parameters([name])).values[0]
+        return Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)).value
 
     def describe(self, *names: str):
         """Return parameter descriptors from the node's service."""
