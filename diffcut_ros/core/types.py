@@ -54,6 +54,7 @@ class Segment:
         centroid_xy: mean column and row of its pixels, in pixels; a single pixel at column 3 has x = 3.
         score: cohesion, 0 to 1: mean cosine similarity of its cells to their mean feature.
         feature: float32 [C], mean of its cells' L2-normalised features.
+        track_id: identity that persists from frame to frame, from 1; 0 = not tracked.
     """
 
     label: int
@@ -62,6 +63,7 @@ class Segment:
     centroid_xy: tuple[float, float]
     score: float
     feature: np.ndarray = field(repr=False)
+    track_id: int = 0
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box_xyxy
@@ -77,6 +79,8 @@ class Segment:
             raise ValueError(f'score: expected 0 to 1, received {self.score}')
         if self.feature.ndim != 1 or self.feature.dtype != np.float32:
             raise ValueError(f'feature: expected float32 [C], received {self.feature.dtype} {self.feature.shape}')
+        if self.track_id < 0:
+            raise ValueError(f'track_id: expected at least 0 (0 means not tracked), received {self.track_id}')
 
 
 @dataclass(frozen=True)
