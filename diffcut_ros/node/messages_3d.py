@@ -6,6 +6,7 @@ All coordinates are those of the camera's optical frame: x to the right, y down,
 from collections.abc import Sequence
 from itertools import product
 
+import cv2
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Vector3
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
@@ -107,14 +108,14 @@ def point_cloud(
     track_ids = np.array([0, *(segment.track_id for segment in segmentation.segments)], '<u4')
     words = np.empty((*labels.shape, len(_FIELDS)), '<u4')
     words.view('<f4')[:, :, :_RGB] = points_m
-    # Bytes from the lowest: blue, green, red, 0.
-    words[:, :, _RGB] = 0
-    words.view(np.uint8)[:, :, 4 * _RGB : 4 * _RGB + 3] = colors[:, :, ::-1]
+    # Bytes from the lowest: blue, green, red, 0. With another highest byte, the number could be none.
+    words[:, :, _RGB] = cv2.cvtColor(colors, cv2.COLOR_RGB2BGRA).view('<u4')[:, :, 0] & 0xFFFFFF
     words[:, :, _LABEL] = labels
-    words[:, :, _ID] = track_ids[labels]
+    words[:, :, _ID] = track_ids.take(labels)
     valid = ~np.isnan(points_m[:, :, 2])
     if not organized:
-        words = words[valid][None]
+        # A point at a time, not a word: several times as fast.
+        words = words.view(f'V{4 * len(_FIELDS)}')[:, :, 0][valid][None]
     height, width = words.shape[:2]
     cloud = PointCloud2(header=header, height=height, width=width, is_bigendian=False)
     cloud.fields = [
