@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry
 from diffcut_ros.core.geometry import sample_at
-from diffcut_ros.media.overlay import segment_colors
+from diffcut_ros.media.overlay import track_colors
 
 # One entry per segment, None for one that could not be located.
 Geometries = Sequence[SegmentGeometry | None]
@@ -35,8 +35,6 @@ _EDGES = [
     if first < second and sum(a != b for a, b in zip(first, second, strict=True)) == 1
     for corner in (first, second)
 ]
-# Ids grow as long as the node runs: colours come again after so many.
-_COLORS = segment_colors(1000)
 
 
 def pinhole_camera(camera_info: CameraInfo) -> PinholeCamera:
@@ -133,18 +131,18 @@ def markers(segmentation: Segmentation, geometries: Geometries, header: Header) 
     """Return boxes, centroids (the segments' positions) and ids for RViz, in namespaces of these names.
 
     The first marker deletes those of earlier images. A marker's id is the segment's track id, and minus its label
-    where it is not tracked; its text is the track id, else the label.
+    where it is not tracked; its text is the track id, else the label. Colours are those of `track_colors`.
     """
     shown = [Marker(header=header, action=Marker.DELETEALL)]
-    for segment, geometry in zip(segmentation.segments, geometries, strict=True):
+    colors = track_colors(segmentation.segments).tolist()
+    for segment, geometry, color in zip(segmentation.segments, geometries, colors, strict=True):
         if geometry is not None:
-            shown += _markers(segment, geometry, header)
+            shown += _markers(segment, geometry, color, header)
     return MarkerArray(markers=shown)
 
 
-def _markers(segment: Segment, geometry: SegmentGeometry, header: Header) -> list[Marker]:
-    number = segment.track_id or segment.label
-    red, green, blue = (_COLORS[(number - 1) % (len(_COLORS) - 1) + 1] / 255).tolist()
+def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], header: Header) -> list[Marker]:
+    red, green, blue = (value / 255 for value in color)
     x, y, z = geometry.position_m
 
     def marker(namespace: str, kind: int, at_m: tuple[float, float, float], share: float) -> Marker:
@@ -163,7 +161,7 @@ def _markers(segment: Segment, geometry: SegmentGeometry, header: Header) -> lis
     box.points = [Point(x=a * sides[0], y=b * sides[1], z=c * sides[2]) for a, b, c in _EDGES]
     # Above the centroid: y points down.
     text = marker('ids', Marker.TEXT_VIEW_FACING, (x, y - _TEXT_SHARE * z, z), _TEXT_SHARE)
-    text.text = str(number)
+    text.text = str(segment.track_id or segment.label)
     return [box, marker('centroids', Marker.SPHERE, (x, y, z), _CENTROID_SHARE), text]
 
 
