@@ -8,8 +8,10 @@ from importlib import import_module
 # needs ROS, and most take a second or more.
 _COMMANDS = {
     'bsds': 'diffcut_ros.evaluation.bsds',
+    'depth': 'diffcut_ros.evaluation.geometry',
     'ncut': 'diffcut_ros.evaluation.ncut',
     'node': 'diffcut_ros.node.benchmark',
+    'node_3d': 'diffcut_ros.node.benchmark_3d',
     'pipeline': 'diffcut_ros.evaluation.pipeline',
 }
 
