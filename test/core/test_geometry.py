@@ -108,7 +108,7 @@ def test_a_segment_of_few_pixels_is_nowhere(pixels):
     assert (segment is not None) == (pixels == MIN_DEPTH_PIXELS)
 
 
-@pytest.mark.parametrize('depth', [0.0, np.nan, -1.0, np.inf])
+@pytest.mark.parametrize('depth', [0.0, np.nan, -1.0, np.inf, 1e38])
 def test_no_depth_at_all(depth):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -116,6 +116,14 @@ def test_no_depth_at_all(depth):
         points = back_project(np.full((480, 640), np.nan, np.float32), CAMERA)
     assert found == (None, None, None)
     assert np.isnan(points).all()
+
+
+def test_garbled_pixels_leave_the_others_alone():
+    labels, depth_m = room()
+    exact = locate_segments(labels, depth_m, CAMERA, 3)
+    depth_m[0, :4] = 1e38, 999.0, -1e38, np.inf
+    for one, other in zip(exact, locate_segments(labels, depth_m, CAMERA, 3), strict=True):
+        assert other.position_m == pytest.approx(one.position_m, abs=0.02)
 
 
 def test_no_segments_and_labels_without_pixels():
@@ -138,10 +146,19 @@ def test_many_segments_match_one_at_a_time():
         mine = points[(labels == label) & ~np.isnan(depth_m)].astype(float)
         low, middle, high = np.quantile(mine, [0.05, 0.5, 0.95], axis=0)
         segment = found[label - 1]
-        assert segment.position_m == pytest.approx(middle, abs=1e-5)
-        assert segment.box_min_m == pytest.approx(np.maximum(low - (high - low) / 18, mine.min(0)), abs=1e-5)
-        assert segment.box_max_m == pytest.approx(np.minimum(high + (high - low) / 18, mine.max(0)), abs=1e-5)
+        assert segment.position_m == pytest.approx(middle, abs=1e-4)
+        assert segment.box_min_m == pytest.approx(np.maximum(low - (high - low) / 18, mine.min(0)), abs=1e-4)
+        assert segment.box_max_m == pytest.approx(np.minimum(high + (high - low) / 18, mine.max(0)), abs=1e-4)
         assert segment.valid_share == len(mine) / 600
+
+
+@pytest.mark.parametrize('depth', [1e-45, 1e-30, 1e-6, 999.0])
+def test_equal_depth_of_any_size(depth):
+    depth_m = np.full((480, 640), depth, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = locate_segments(room()[0], depth_m, CAMERA, 3)
+    assert found[2].position_m == pytest.approx(at(449.5, 299.5, depth), rel=1e-3, abs=1e-9)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 700), (2160, 3840)])
@@ -203,6 +220,12 @@ def test_another_aspect_is_refused():
         locate_segments(labels[:400], depth_m[:400], CAMERA, 3)
     with pytest.raises(ValueError, match='image of 640 x 400 for depth of 640 x 480: expected the same aspect'):
         locate_segments(labels[:400], depth_m, CAMERA, 3)
+
+
+def test_more_labels_than_segments_are_refused():
+    labels, depth_m = room()
+    with pytest.raises(ValueError, match='labels: expected values up to 2, the number of segments, received 3'):
+        locate_segments(labels, depth_m, CAMERA, 2)
 
 
 def test_nearest_pixels():
