@@ -167,8 +167,9 @@ def locate_segments(
 
     A box reaches from the 5th to the 95th percentile of its points along each axis, widened on both sides by what that
     takes from points that are spread evenly (1/18 of its length), but not beyond the outermost point: where less than
-    5 % of the points on a side fly, the box of a flat or straight thing is its own. Positions and boxes are exact to
-    1/65535 of the range that all points span along the axis: 0.1 mm in a room.
+    5 % of the points on a side fly, the box of a flat or straight thing is its own. A surface seen at a flat angle has
+    few pixels: the far end of a cuboid may be cut short. Positions and boxes are exact to 1/65535 of the range that all
+    points span along the axis: 0.1 mm in a room.
 
     Args:
         labels: integers [H', W'], 0 = none, 1..count; sampled at the pixels of the depth image.

@@ -60,6 +60,29 @@ def test_known_planes_and_box():
     assert (wall.valid_share, ramp.valid_share, box.valid_share) == (1, 1, 1)
 
 
+def cuboid(low: tuple[float, float, float], high: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and depth of a cuboid (label 2) before a wall 3 m away (label 1), every ray cut with its slabs."""
+    rays = np.stack(
+        [*np.meshgrid((np.arange(640) - CAMERA.cx) / CAMERA.fx, (np.arange(480) - CAMERA.cy) / CAMERA.fy)], 2
+    )
+    rays = np.concatenate([rays, np.ones((480, 640, 1))], axis=2)
+    ends = np.sort(np.stack([np.array(low) / rays, np.array(high) / rays]), axis=0)
+    enter, leave = ends[0].max(2), ends[1].min(2)
+    return np.where(enter < leave, 2, 1).astype(np.uint8), np.where(enter < leave, enter, 3.0).astype(np.float32)
+
+
+def test_known_cuboid():
+    # Below and to the right: its front, its left side and its top are seen.
+    low, high = (0.2, 0.1, 1.2), (0.6, 0.4, 1.6)
+    _, found = locate_segments(*cuboid(low, high), CAMERA, 2)
+    assert found.box_min_m == pytest.approx(low, abs=0.005)
+    assert found.box_max_m[:2] == pytest.approx(high[:2], abs=0.005)
+    # Side and top are seen at a flat angle: their far ends have few pixels and are trimmed.
+    assert 1.4 < found.box_max_m[2] < 1.6
+    # Most pixels are of the front.
+    assert found.position_m == pytest.approx((0.38, 0.24, 1.2), abs=0.01)
+
+
 def test_the_middle_of_an_even_number_lies_between():
     depth_m = np.full((2, 10), 1.0, np.float32)
     depth_m[1] = 3.0
