@@ -219,7 +219,7 @@ def _overlapping(carried: np.ndarray, labels: np.ndarray, overlap: float) -> lis
     both = both.reshape(shape)
     union = both.sum(1, keepdims=True) + both.sum(0) - both
     pairs = np.argwhere(both > overlap * union)
-    return [(a, b) for a, b in pairs.tolist() if a and b]
+    return [(a, b) for a, b in pairs.tolist() if b]  # a is where something was seen
 
 
 def world_positions(

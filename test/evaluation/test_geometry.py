@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, locate_segments
+from diffcut_ros.core import PinholeCamera, Segmentation, Segmenter, SegmenterConfig, locate_segments
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.evaluation import geometry
 from diffcut_ros.evaluation.geometry import RgbdFrame
@@ -88,6 +88,14 @@ def test_a_still_scene_does_not_drift():
         assert max(geometry.step_lengths_m(positions)) <= 0.011
 
 
+def test_segments_that_leave_the_view_are_left_out():
+    labels = quadrants(64, 96)[1]
+    frames = [wall(0.0), wall(0.2)]  # 10 of the left quadrants' 48 columns leave
+    geometries = [locate_segments(segmented(labels).labels, f.depth_m, CAMERA, 4) for f in frames]
+    drifts = geometry.carried_drifts([segmented(labels)] * 2, geometries, frames, CAMERA, 1)
+    assert drifts == pytest.approx([0, 0], abs=1e-3)
+
+
 def test_a_wrong_pose_shows_as_drift():
     frames = [wall(0.0), RgbdFrame(wall(0.0).image_rgb, wall(0.0).depth_m, moved(0.3))]
     segmentation = segmented(quadrants(64, 96)[1])
@@ -102,6 +110,15 @@ def test_another_segmentation_begins_new_tracks():
     # Halves: each covers two quadrants, neither of which makes up more than half of it.
     tracked = list(geometry.follow([segmented(labels), segmented(labels // 2)], [wall(0.0)] * 2, CAMERA, 0.5))
     assert [[s.track_id for s in t.segments] for t in tracked] == [[1, 2, 3, 4], [5, 6]]
+
+
+def test_pixels_without_a_segment_are_nobodys_track():
+    labels = quadrants(64, 96)[1]
+    before = segmented(labels)
+    # The last quadrant is no segment any more.
+    after = Segmentation(np.where(labels == 3, 0, labels + 1).astype(np.uint8), before.segments[:3], 0.5)
+    tracked = list(geometry.follow([before, after], [wall(0.0)] * 2, CAMERA, 0.5))
+    assert [s.track_id for s in tracked[1].segments] == [1, 2, 3]
 
 
 def test_deviations():
