@@ -18,7 +18,7 @@ def test_colors_are_distinct_and_the_same_whatever_the_count():
 def test_a_track_keeps_its_color_and_a_label_has_its_own():
     labels = quadrants(4, 4)[1]
     segments = describe_segments(labels, np.full((4, 8), 0.3, np.float32), 0, 0.5).segments
-    tracked = [replace(segment, track_id=i) for segment, i in zip(segments, (3, 0, 1, 123456), strict=True)]
+    tracked = [replace(segment, track_id=i) for segment, i in zip(segments, (3, 0, 1, 54321), strict=True)]
     colors = track_colors(tracked)
     assert colors.dtype == np.uint8
     assert np.array_equal(colors[:3], segment_colors(3)[[3, 2, 1]])

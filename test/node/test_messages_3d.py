@@ -28,7 +28,7 @@ GEOMETRIES = (
 )
 
 
-def scene(track_ids: tuple[int, ...] = (7, 8, 0, 70000)) -> tuple[np.ndarray, Segmentation]:
+def scene(track_ids: tuple[int, ...] = (7, 8, 0, 60000)) -> tuple[np.ndarray, Segmentation]:
     """Four quadrants of 4 x 6 pixels, labels 1 to 4, of which the first pixel has none."""
     image, labels = quadrants(4, 6)
     segmentation = describe_segments(labels, np.full((4, 8), 0.3, np.float32), 0, 0.5)
@@ -139,7 +139,7 @@ def test_organized_cloud():
     packed = np.ascontiguousarray(read['rgb']).view(np.uint32)
     assert np.array_equal(np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 2), image)
     assert np.array_equal(read['label'], segmentation.labels)
-    assert read['id'].tolist() == [[0, 7, 7, 8, 8, 8], [7, 7, 7, 8, 8, 8], *2 * [[0, 0, 0, 70000, 70000, 70000]]]
+    assert read['id'].tolist() == [[0, 7, 7, 8, 8, 8], [7, 7, 7, 8, 8, 8], *2 * [[0, 0, 0, 60000, 60000, 60000]]]
 
 
 def test_a_complete_organized_cloud_is_dense():
@@ -159,7 +159,7 @@ def test_cloud_of_valid_points():
     assert read['x'].tolist() == [[points[0, 1, 0], points[3, 5, 0]]]
     assert read['z'].tolist() == [[2, 3]]
     assert read['label'].tolist() == [[1, 4]]
-    assert read['id'].tolist() == [[7, 70000]]
+    assert read['id'].tolist() == [[7, 60000]]
     assert np.ascontiguousarray(read['rgb']).view(np.uint32).tolist() == [[0xFEFEFE, 0x0000FE]]
 
 
@@ -198,7 +198,7 @@ def test_markers_replace_those_of_earlier_images():
     assert all(marker.header == HEADER for marker in message.markers)
     named = [(marker.ns, marker.id) for marker in others]
     # The third segment is not tracked: minus its label, which is nobody's track id.
-    assert named == [(ns, i) for i in (7, -3, 70000) for ns in ('boxes', 'centroids', 'ids')]
+    assert named == [(ns, i) for i in (7, -3, 60000) for ns in ('boxes', 'centroids', 'ids')]
 
 
 def test_markers_show_box_position_and_id():
