@@ -20,6 +20,7 @@ ROS = {
     'ament_index_python',
     'cv_bridge',
     'diagnostic_msgs',
+    'geometry_msgs',
     'lifecycle_msgs',
     'message_filters',
     'rcl_interfaces',
@@ -27,6 +28,7 @@ ROS = {
     'sensor_msgs',
     'std_msgs',
     'vision_msgs',
+    'visualization_msgs',
 }
 
 

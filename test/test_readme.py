@@ -44,6 +44,7 @@ def test_where_do_i_change_names_files_that_exist():
             base / 'features',
             base / 'features/diffusion',
             base / 'evaluation',
+            base / 'media',
             base / 'node',
         )
         assert any((folder / path).exists() for folder in folders), path

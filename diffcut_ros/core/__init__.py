@@ -6,6 +6,7 @@ Normalized Cut", NeurIPS 2024.
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, back_project, locate_segments
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.refinement import pamr
 from diffcut_ros.core.segmenter import Frame, Segmenter, SegmenterConfig
@@ -15,13 +16,17 @@ from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 __all__ = [
     'FeatureMap',
     'Frame',
+    'PinholeCamera',
     'Segment',
+    'SegmentGeometry',
     'SegmentTree',
     'Segmentation',
     'Segmenter',
     'SegmenterConfig',
     'affinity_matrix',
     'assign_concepts',
+    'back_project',
+    'locate_segments',
     'pamr',
     'recursive_ncut',
 ]

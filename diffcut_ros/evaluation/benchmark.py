@@ -9,8 +9,10 @@ from importlib import import_module
 _COMMANDS = {
     'bsds': 'diffcut_ros.evaluation.bsds',
     'load': 'diffcut_ros.node.benchmark_load',
+    'depth': 'diffcut_ros.evaluation.geometry',
     'ncut': 'diffcut_ros.evaluation.ncut',
     'node': 'diffcut_ros.node.benchmark',
+    'node_3d': 'diffcut_ros.node.benchmark_3d',
     'pipeline': 'diffcut_ros.evaluation.pipeline',
 }
 

@@ -1,9 +1,12 @@
 """Overlays: segments drawn over their image, for people."""
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
+from diffcut_ros.core import Segment
 
 
 def segment_colors(count: int) -> np.ndarray:
@@ -16,6 +19,20 @@ def segment_colors(count: int) -> np.ndarray:
     hues = (np.arange(count) * 0.6180339887498949) % 1.0
     colors = [colorsys.hsv_to_rgb(hue, 0.75 if i % 2 else 0.95, 1.0 if i % 3 else 0.8) for i, hue in enumerate(hues)]
     return np.round(255 * np.array([(0.0, 0.0, 0.0), *colors])).astype(np.uint8)
+
+
+# Track ids grow as long as a node runs: colours come again after so many.
+_TRACK_COLORS = segment_colors(1000)[1:]
+
+
+def track_colors(segments: Sequence[Segment]) -> np.ndarray:
+    """Return a colour for each segment that its track keeps from frame to frame: by track id, else by label.
+
+    Returns:
+        uint8 [K, 3] RGB.
+    """
+    numbers = np.array([segment.track_id or segment.label for segment in segments], np.int64)
+    return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
 def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.ndarray:

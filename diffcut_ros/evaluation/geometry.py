@@ -1,0 +1,258 @@
+"""`diffcut_benchmark depth`: how far positions of segments drift over RGB-D frames with known poses.
+
+A segment of a still scene has one place in the world. First the positions alone: each segment's pixels are carried into
+a later frame by depth and true motion, and are located there by that frame's depth. Then the tracks: segments of
+consecutive frames are one track where they overlap under the true motion, so that no tracker is judged; every change of
+their borders moves them.
+"""
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track as progress
+from rich.table import Table
+
+from diffcut_ros.core import (
+    PinholeCamera,
+    Segmentation,
+    Segmenter,
+    SegmenterConfig,
+    SegmentGeometry,
+    back_project,
+    locate_segments,
+)
+from diffcut_ros.core.geometry import project
+from diffcut_ros.features import create_extractor
+
+# Aim: positions stay within this.
+LIMIT_M = 0.1
+# Later frames that segments are carried into.
+STEPS = (1, 10, 30)
+# A segment's median says little where much of it has left the view, or is hidden.
+_SEEN_AGAIN = 0.9
+_SHORTEST_TRACK = 5
+# Depth of a sensor without a reading, in millimetres.
+_NO_READING = (0, 65535)
+
+
+@dataclass(frozen=True)
+class RgbdFrame:
+    """One moment of a recording.
+
+    Attributes:
+        image_rgb: uint8 [H, W, 3].
+        depth_m: float32 [H, W] in metres, NaN where there is none.
+        pose: float64 [4, 4], from the camera's optical frame to the world, in metres.
+    """
+
+    image_rgb: np.ndarray
+    depth_m: np.ndarray
+    pose: np.ndarray
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        'root', type=Path, help='folder with frame-*.color.jpg, .depth.png (mm), .pose.txt, and camera-intrinsics.txt'
+    )
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--tau', type=float, default=0.7, help='NCut threshold')
+    parser.add_argument('--min-segment-area', type=int, default=100, help='segments with fewer pixels are left out')
+    parser.add_argument(
+        '--overlap', type=float, default=0.5, help='a track goes on where intersection over union is above this'
+    )
+    parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N frames')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the benchmark and print its table.
+
+    Raises:
+        ValueError: for a folder without such frames, or an overlap that leaves the mate of a segment open.
+    """
+    if not 0.5 <= args.overlap < 1:
+        raise ValueError(f'--overlap: expected 0.5 to below 1, received {args.overlap:g}')
+    paths = frame_paths(args.root)[: args.limit]
+    first = load_frame(paths[0])
+    camera = load_camera(args.root, first.depth_m.shape)
+    config = SegmenterConfig(tau=args.tau, min_segment_area=args.min_segment_area)
+    segmenter = Segmenter(create_extractor(args.backend), config)
+    frames, segmentations = [], []
+    for path in progress(paths, description='segmenting', transient=True):
+        frames.append(load_frame(path))
+        segmentations.append(segmenter.segment(frames[-1].image_rgb))
+    geometries = [
+        locate_segments(s.labels, f.depth_m, camera, len(s.segments))
+        for s, f in zip(segmentations, frames, strict=True)
+    ]
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    table = Table(title=f'drift of positions: {len(frames)} frames, backend {args.backend}, tau {args.tau:g}')
+    for column in ('what', 'number', f'within {LIMIT_M:g} m', 'median', '90th percentile'):
+        table.add_column(column, justify='left' if column == 'what' else 'right')
+    for step in STEPS:
+        drifts = carried_drifts(segmentations, geometries, frames, camera, step)
+        table.add_row(f'the same pixels, frames later: {step}', *_summary(drifts))
+    tracked = list(follow(segmentations, frames, camera, args.overlap))
+    tracks = [t for t in world_positions(tracked, geometries, frames).values() if len(t) >= _SHORTEST_TRACK]
+    table.add_row('a track, from frame to frame', *_summary([d for t in tracks for d in step_lengths_m(t)]))
+    table.add_row('a track, median distance from its middle', *_summary([np.median(deviations_m(t)) for t in tracks]))
+    table.add_row('a track, largest distance from its middle', *_summary([deviations_m(t).max() for t in tracks]))
+    console.print(table)
+    lengths = [len(t) for t in tracks]
+    console.print(
+        f'tracks of at least {_SHORTEST_TRACK} frames, {statistics.median(lengths or [0]):g} in the median; '
+        f'intersection over union from frame to frame above {args.overlap:g}'
+    )
+
+
+def frame_paths(root: Path) -> list[Path]:
+    """Return the colour images of a recording, in order.
+
+    Raises:
+        ValueError: when there is none, or its camera is missing.
+    """
+    paths = sorted(root.glob('frame-*.color.jpg'))
+    if not paths or not (root / 'camera-intrinsics.txt').exists():
+        raise ValueError(f'{root}: expected frame-*.color.jpg and camera-intrinsics.txt, found {len(paths)} frames')
+    return paths
+
+
+def load_camera(root: Path, size_hw: tuple[int, int]) -> PinholeCamera:
+    """Return the camera of a recording from its 3 x 3 matrix."""
+    matrix = np.loadtxt(root / 'camera-intrinsics.txt')
+    return PinholeCamera(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))), size_hw)
+
+
+def load_frame(color_path: Path) -> RgbdFrame:
+    """Return a frame by the path of its colour image."""
+    start = str(color_path).removesuffix('.color.jpg')
+    raw = cv2.imread(f'{start}.depth.png', cv2.IMREAD_UNCHANGED)
+    depth_m = raw.astype(np.float32) / 1000
+    depth_m[np.isin(raw, _NO_READING)] = np.nan
+    image_rgb = cv2.cvtColor(cv2.imread(str(color_path)), cv2.COLOR_BGR2RGB)
+    return RgbdFrame(image_rgb, depth_m, np.loadtxt(f'{start}.pose.txt'))
+
+
+def carry(labels: np.ndarray, frame: RgbdFrame, later: RgbdFrame, camera: PinholeCamera) -> np.ndarray:
+    """Return where the pixels of a frame are in another, by depth and poses: labels [H, W], 0 where there is none.
+
+    Where several meet, the nearest is seen.
+    """
+    height, width = frame.depth_m.shape
+    points = back_project(frame.depth_m, camera)
+    known = ~np.isnan(frame.depth_m)
+    motion = np.linalg.inv(later.pose) @ frame.pose
+    moved = points[known] @ motion[:3, :3].T + motion[:3, 3]
+    values, moved = labels[known][moved[:, 2] > 0], moved[moved[:, 2] > 0]
+    pixels = np.round(project(moved, camera)).astype(int)
+    inside = ((pixels >= 0) & (pixels < (width, height))).all(1)
+    columns, rows = pixels[inside].T
+    far_first = np.argsort(-moved[inside, 2])
+    carried = np.zeros_like(labels)
+    carried[rows[far_first], columns[far_first]] = values[inside][far_first]
+    return carried
+
+
+def carried_drifts(
+    segmentations: Sequence[Segmentation],
+    geometries: Sequence[Sequence[SegmentGeometry | None]],
+    frames: Sequence[RgbdFrame],
+    camera: PinholeCamera,
+    step: int,
+) -> list[float]:
+    """Return how far segments are from their place after so many frames, in metres, pixels being carried along.
+
+    Segments of which less than 90 % of the pixels with depth are seen again are left out.
+    """
+    drifts = []
+    for i in range(0, len(frames) - step, step):
+        labels, count = segmentations[i].labels, len(segmentations[i].segments)
+        carried = carry(labels, frames[i], frames[i + step], camera)
+        before = np.bincount(labels[~np.isnan(frames[i].depth_m)], minlength=count + 1)
+        after = np.bincount(carried.ravel(), minlength=count + 1)
+        located = locate_segments(carried, frames[i + step].depth_m, camera, count)
+        for label, (one, other) in enumerate(zip(geometries[i], located, strict=True), start=1):
+            if one and other and after[label] >= _SEEN_AGAIN * before[label]:
+                places = _in_world(one, frames[i]), _in_world(other, frames[i + step])
+                drifts.append(float(np.linalg.norm(places[1] - places[0])))
+    return drifts
+
+
+def follow(
+    segmentations: Sequence[Segmentation], frames: Sequence[RgbdFrame], camera: PinholeCamera, overlap: float
+) -> Iterable[Segmentation]:
+    """Yield the segmentations with track ids by overlap under the true motion.
+
+    A segment takes the id of the one that covers it with an intersection over union above `overlap`, at least 0.5, so
+    that there is at most one; else a new id.
+    """
+    next_id = 1
+    previous: Segmentation | None = None
+    for k, segmentation in enumerate(segmentations):
+        ids = [0] * len(segmentation.segments)
+        if previous is not None:
+            carried = carry(previous.labels, frames[k - 1], frames[k], camera)
+            for before, after in _overlapping(carried, segmentation.labels, overlap):
+                ids[after - 1] = previous.segments[before - 1].track_id
+        for i, track_id in enumerate(ids):
+            if not track_id:
+                ids[i], next_id = next_id, next_id + 1
+        segments = tuple(replace(s, track_id=i) for s, i in zip(segmentation.segments, ids, strict=True))
+        previous = replace(segmentation, segments=segments)
+        yield previous
+
+
+def _overlapping(carried: np.ndarray, labels: np.ndarray, overlap: float) -> list[tuple[int, int]]:
+    """Return the pairs of labels above 0 whose intersection over union is above `overlap`."""
+    seen = carried > 0  # elsewhere nothing is known
+    shape = int(carried.max()) + 1, int(labels.max()) + 1
+    both = np.bincount(carried[seen].astype(np.int64) * shape[1] + labels[seen], minlength=shape[0] * shape[1])
+    both = both.reshape(shape)
+    union = both.sum(1, keepdims=True) + both.sum(0) - both
+    pairs = np.argwhere(both > overlap * union)
+    return [(a, b) for a, b in pairs.tolist() if b]  # a is where something was seen
+
+
+def world_positions(
+    segmentations: Iterable[Segmentation],
+    geometries: Sequence[Sequence[SegmentGeometry | None]],
+    frames: Sequence[RgbdFrame],
+) -> dict[int, np.ndarray]:
+    """Return the positions of each track in the world, float64 [n, 3] in metres, in the order of the frames."""
+    tracks = defaultdict(list)
+    for segmentation, located, frame in zip(segmentations, geometries, frames, strict=True):
+        for segment, geometry in zip(segmentation.segments, located, strict=True):
+            if segment.track_id and geometry:
+                tracks[segment.track_id].append(_in_world(geometry, frame))
+    return {track_id: np.array(positions) for track_id, positions in tracks.items()}
+
+
+def step_lengths_m(positions: np.ndarray) -> list[float]:
+    """Return the distances of consecutive positions [n, 3]."""
+    return [float(np.linalg.norm(b - a)) for a, b in pairwise(positions)]
+
+
+def deviations_m(positions: np.ndarray) -> np.ndarray:
+    """Return the distance of each position [n, 3] from the median position."""
+    return np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
+
+
+def _in_world(geometry: SegmentGeometry, frame: RgbdFrame) -> np.ndarray:
+    return frame.pose[:3, :3] @ geometry.position_m + frame.pose[:3, 3]
+
+
+def _summary(distances_m: Sequence[float]) -> list[str]:
+    if not distances_m:
+        return ['0', '-', '-', '-']
+    within = np.mean(np.array(distances_m) <= LIMIT_M)
+    middle, high = np.percentile(distances_m, (50, 90))
+    return [str(len(distances_m)), f'{100 * within:.0f} %', f'{middle:.3f} m', f'{high:.3f} m']

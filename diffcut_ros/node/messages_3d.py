@@ -1,0 +1,171 @@
+"""Segments in space as messages, and camera_info as a camera. Every message carries the header it is given.
+
+All coordinates are those of the camera's optical frame: x to the right, y down, z forward, in metres.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Vector3
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from vision_msgs.msg import BoundingBox3D, Detection2DArray, Detection3D, Detection3DArray, ObjectHypothesisWithPose
+from visualization_msgs.msg import Marker, MarkerArray
+
+from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry
+from diffcut_ros.core.geometry import sample_at
+from diffcut_ros.media.overlay import track_colors
+
+# One entry per segment, None for one that could not be located.
+Geometries = Sequence[SegmentGeometry | None]
+
+# Six words of four bytes per point. Types as in PCL's point types (label is 32 bits wide there).
+_FIELDS = ('x', 'y', 'z', 'rgb', 'label', 'id')
+_FIELD_TYPES = 4 * (PointField.FLOAT32,) + 2 * (PointField.UINT32,)
+_RGB, _LABEL, _ID = (_FIELDS.index(name) for name in ('rgb', 'label', 'id'))
+
+# Sizes of markers, as a share of their distance: they look alike near and far.
+_LINE_SHARE, _CENTROID_SHARE, _TEXT_SHARE = 0.003, 0.015, 0.03
+# Ends of the twelve edges of a box, in halves of its sides: corners that differ in one coordinate.
+_EDGES = [
+    corner
+    for first, second in product(product((-0.5, 0.5), repeat=3), repeat=2)
+    if first < second and sum(a != b for a, b in zip(first, second, strict=True)) == 1
+    for corner in (first, second)
+]
+
+
+def pinhole_camera(camera_info: CameraInfo) -> PinholeCamera:
+    """Return the camera that a camera_info describes, for the part of the sensor that its images show.
+
+    Its projection P where it has one, as image_geometry and depth_image_proc do: that of the rectified image; else K,
+    which holds for images of cameras with little distortion. The distortion itself is not applied: positions in images
+    that are not rectified are off by it. Binning needs no care, since images of other sizes are scaled to.
+
+    Raises:
+        ValueError: for a camera_info without a calibration.
+    """
+    p, k, roi = camera_info.p, camera_info.k, camera_info.roi
+    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 else (k[0], k[4], k[2], k[5])
+    size_hw = camera_info.height, camera_info.width
+    if roi.width and roi.height:  # 0: the whole sensor
+        cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
+    return PinholeCamera(float(fx), float(fy), float(cx), float(cy), size_hw)
+
+
+def add_positions(detections: Detection2DArray, geometries: Geometries) -> None:
+    """Write the position of each segment into `results[0].pose` of its detection, in place.
+
+    A segment that could not be located keeps a pose of zeros, which lies in the camera and thus nowhere.
+    """
+    for detection, geometry in zip(detections.detections, geometries, strict=True):
+        if geometry is not None:
+            detection.results[0].pose.pose = _pose(geometry.position_m)
+
+
+def detections_3d(detections: Detection2DArray, geometries: Geometries) -> Detection3DArray:
+    """Return one 3-D detection for each 2-D detection that could be located, in their order.
+
+    `id`, `results[0].hypothesis` and headers are those of the 2-D detection, by which both join. `bbox` is the box,
+    `results[0].pose` the position; both are turned as the camera is.
+    """
+    located = []
+    for detection, geometry in zip(detections.detections, geometries, strict=True):
+        if geometry is None:
+            continue
+        result = ObjectHypothesisWithPose(hypothesis=detection.results[0].hypothesis)
+        result.pose.pose = _pose(geometry.position_m)
+        x, y, z = geometry.size_m
+        box = BoundingBox3D(center=_pose(geometry.center_m), size=Vector3(x=x, y=y, z=z))
+        located.append(Detection3D(header=detection.header, results=[result], bbox=box, id=detection.id))
+    return Detection3DArray(header=detections.header, detections=located)
+
+
+def point_cloud(
+    points_m: np.ndarray, image_rgb: np.ndarray, segmentation: Segmentation, header: Header, organized: bool
+) -> PointCloud2:
+    """Return the points of a depth image with colour, label and track id.
+
+    Fields x, y, z and rgb (float32, the colour packed as PCL and RViz do), label and id (uint32; 0 = no segment, not
+    tracked).
+
+    Args:
+        points_m: float32 [H, W, 3], of `back_project`.
+        image_rgb: uint8 [H', W', 3]; colours are those of the nearest pixels.
+        segmentation: of the image.
+        header: taken over as it is.
+        organized: as many rows and columns as the depth image, NaN where there is no depth; else the points with
+            depth alone, in one row.
+
+    Raises:
+        ValueError: when the image has another aspect than the depth image.
+    """
+    labels, colors = (sample_at(image, points_m.shape[:2]) for image in (segmentation.labels, image_rgb))
+    track_ids = np.array([0, *(segment.track_id for segment in segmentation.segments)], '<u4')
+    words = np.empty((*labels.shape, len(_FIELDS)), '<u4')
+    words.view('<f4')[:, :, :_RGB] = points_m
+    # Bytes from the lowest: blue, green, red, 0. With another highest byte, the number could be none.
+    words[:, :, _RGB] = cv2.cvtColor(colors, cv2.COLOR_RGB2BGRA).view('<u4')[:, :, 0] & 0xFFFFFF
+    words[:, :, _LABEL] = labels
+    words[:, :, _ID] = track_ids.take(labels)
+    valid = ~np.isnan(points_m[:, :, 2])
+    if not organized:
+        # A point at a time, not a word: several times as fast.
+        words = words.view(f'V{4 * len(_FIELDS)}')[:, :, 0][valid][None]
+    height, width = words.shape[:2]
+    cloud = PointCloud2(header=header, height=height, width=width, is_bigendian=False)
+    cloud.fields = [
+        PointField(name=name, offset=4 * i, datatype=kind, count=1)
+        for i, (name, kind) in enumerate(zip(_FIELDS, _FIELD_TYPES, strict=True))
+    ]
+    cloud.point_step = 4 * len(_FIELDS)
+    cloud.row_step = cloud.point_step * width
+    cloud.is_dense = not organized or bool(valid.all())
+    cloud.data = words.tobytes()  # bytes: rclpy copies them at once, and an array value by value
+    return cloud
+
+
+def markers(segmentation: Segmentation, geometries: Geometries, header: Header) -> MarkerArray:
+    """Return boxes, centroids (the segments' positions) and ids for RViz, in namespaces of these names.
+
+    The first marker deletes those of earlier images. A marker's id is the segment's track id, and minus its label
+    where it is not tracked; its text is the track id, else the label. Colours are those of `track_colors`.
+    """
+    shown = [Marker(header=header, action=Marker.DELETEALL)]
+    colors = track_colors(segmentation.segments).tolist()
+    for segment, geometry, color in zip(segmentation.segments, geometries, colors, strict=True):
+        if geometry is not None:
+            shown += _markers(segment, geometry, color, header)
+    return MarkerArray(markers=shown)
+
+
+def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], header: Header) -> list[Marker]:
+    red, green, blue = (value / 255 for value in color)
+    x, y, z = geometry.position_m
+
+    def marker(namespace: str, kind: int, at_m: tuple[float, float, float], share: float) -> Marker:
+        return Marker(
+            header=header,
+            ns=namespace,
+            id=segment.track_id or -segment.label,
+            type=kind,
+            pose=_pose(at_m),
+            scale=Vector3(x=share * z, y=share * z, z=share * z),
+            color=ColorRGBA(r=red, g=green, b=blue, a=1.0),
+        )
+
+    box = marker('boxes', Marker.LINE_LIST, geometry.center_m, _LINE_SHARE)
+    sides = geometry.size_m
+    box.points = [Point(x=a * sides[0], y=b * sides[1], z=c * sides[2]) for a, b, c in _EDGES]
+    # Above the centroid: y points down.
+    text = marker('ids', Marker.TEXT_VIEW_FACING, (x, y - _TEXT_SHARE * z, z), _TEXT_SHARE)
+    text.text = str(segment.track_id or segment.label)
+    return [box, marker('centroids', Marker.SPHERE, (x, y, z), _CENTROID_SHARE), text]
+
+
+def _pose(position_m: tuple[float, float, float]) -> Pose:
+    pose = Pose()  # not turned: its quaternion is (0, 0, 0, 1)
+    pose.position.x, pose.position.y, pose.position.z = position_m
+    return pose
