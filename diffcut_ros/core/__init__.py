@@ -9,6 +9,7 @@ from diffcut_ros.core.assignment import assign_concepts
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.refinement import pamr
 from diffcut_ros.core.segmenter import Frame, Segmenter, SegmenterConfig
+from diffcut_ros.core.tracking import Tracker, TrackerConfig, labels_by_track
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
@@ -20,8 +21,11 @@ __all__ = [
     'Segmentation',
     'Segmenter',
     'SegmenterConfig',
+    'Tracker',
+    'TrackerConfig',
     'affinity_matrix',
     'assign_concepts',
+    'labels_by_track',
     'pamr',
     'recursive_ncut',
 ]

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+# Identities fit into a label image of 16 bits.
+MAX_TRACK_ID = 65535
+
 
 @dataclass(frozen=True)
 class FeatureMap:
@@ -54,6 +57,7 @@ class Segment:
         centroid_xy: mean column and row of its pixels, in pixels; a single pixel at column 3 has x = 3.
         score: cohesion, 0 to 1: mean cosine similarity of its cells to their mean feature.
         feature: float32 [C], mean of its cells' L2-normalised features.
+        track_id: identity that persists from image to image, 1 to 65535; 0 = not tracked. See `core.tracking`.
     """
 
     label: int
@@ -62,6 +66,7 @@ class Segment:
     centroid_xy: tuple[float, float]
     score: float
     feature: np.ndarray = field(repr=False)
+    track_id: int = 0
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box_xyxy
@@ -77,6 +82,8 @@ class Segment:
             raise ValueError(f'score: expected 0 to 1, received {self.score}')
         if self.feature.ndim != 1 or self.feature.dtype != np.float32:
             raise ValueError(f'feature: expected float32 [C], received {self.feature.dtype} {self.feature.shape}')
+        if not 0 <= self.track_id <= MAX_TRACK_ID:
+            raise ValueError(f'track_id: expected 0 (not tracked) to {MAX_TRACK_ID}, received {self.track_id}')
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ SEGMENTATION = Segmentation(np.ones((2, 2), np.uint8), (SEGMENT,), tau=0.5)
         ({'centroid_xy': (2.0, 0.0)}, 'centroid_xy: expected a point inside'),
         ({'score': 1.5}, 'score: expected 0 to 1'),
         ({'feature': np.ones(3)}, 'feature: expected float32'),
+        ({'track_id': -1}, r'track_id: expected 0 \(not tracked\) to 65535, received -1'),
+        ({'track_id': 65536}, 'received 65536'),
     ],
 )
 def test_segment_is_validated(change, message):
