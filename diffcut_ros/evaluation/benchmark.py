@@ -11,6 +11,7 @@ _COMMANDS = {
     'ncut': 'diffcut_ros.evaluation.ncut',
     'node': 'diffcut_ros.node.benchmark',
     'pipeline': 'diffcut_ros.evaluation.pipeline',
+    'tracking': 'diffcut_ros.evaluation.tracking',
 }
 
 
