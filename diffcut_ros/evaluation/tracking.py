@@ -108,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
     parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='NCut threshold')
+    parser.add_argument('--damping', type=float, default=SegmenterConfig.damping, help='see the parameter damping')
     parser.add_argument('--refine', default=SegmenterConfig.refine, help='refinement of borders: none or pamr')
     parser.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th frame')
     parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N of these')
@@ -130,7 +131,9 @@ def run(args: argparse.Namespace) -> None:
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(machine(device))
-    table = Table(title=f'tracking: backend {args.backend}, tau {args.tau:g}, refine {args.refine}')
+    table = Table(
+        title=f'tracking: backend {args.backend}, tau {args.tau:g}, damping {args.damping:g}, refine {args.refine}'
+    )
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
         table.add_column(column)
     scores, lines = [], []
@@ -139,7 +142,7 @@ def run(args: argparse.Namespace) -> None:
             count = min(sequence.count, args.limit or sequence.count)
             if count < 2:
                 raise ValueError(f'{sequence.name}: expected at least 2 frames, received {count}')
-            segmenter = Segmenter(extractor, SegmenterConfig(tau=args.tau, refine=args.refine))
+            segmenter = Segmenter(extractor, SegmenterConfig(tau=args.tau, damping=args.damping, refine=args.refine))
             images = (sequence.image(i) for i in range(count))
             segmentations = [
                 segmenter.segment(image)
