@@ -230,7 +230,7 @@ def _unit(feature: np.ndarray) -> np.ndarray:
 def _sample(segmentation: Segmentation, order: np.ndarray) -> np.ndarray:
     """Return which segment each sample shows, int64 of the grid's shape: 1 + its place in `order`, or 0."""
     height, width = segmentation.labels.shape
-    (rows, columns) = _GRID_HW
+    rows, columns = _GRID_HW
     y = (2 * np.arange(rows) + 1) * height // (2 * rows)
     x = (2 * np.arange(columns) + 1) * width // (2 * columns)
     place = np.zeros(len(segmentation.segments) + 1, np.int64)
