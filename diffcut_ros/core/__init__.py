@@ -10,6 +10,7 @@ from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, back_proje
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.refinement import pamr
 from diffcut_ros.core.segmenter import Frame, Segmenter, SegmenterConfig
+from diffcut_ros.core.tracking import Tracker, TrackerConfig, labels_by_track
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
 
@@ -23,9 +24,12 @@ __all__ = [
     'Segmentation',
     'Segmenter',
     'SegmenterConfig',
+    'Tracker',
+    'TrackerConfig',
     'affinity_matrix',
     'assign_concepts',
     'back_project',
+    'labels_by_track',
     'locate_segments',
     'pamr',
     'recursive_ncut',

@@ -23,7 +23,9 @@ def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Ten
     return total / count[:, None]
 
 
-def assign_concepts(feature_map: FeatureMap, concepts: torch.Tensor) -> torch.Tensor:
+def assign_concepts(
+    feature_map: FeatureMap, concepts: torch.Tensor, favoured: torch.Tensor | None = None, lead: float = 0.0
+) -> torch.Tensor:
     """Give each pixel the segment whose mean feature is the most similar (DiffCut, section 3.3).
 
     Pixel features are the bilinearly upsampled cell features, and the similarity is their dot product with the
@@ -33,6 +35,9 @@ def assign_concepts(feature_map: FeatureMap, concepts: torch.Tensor) -> torch.Te
     Args:
         feature_map: features [h, w, C] of an image of H x W pixels.
         concepts: float32 [K, C], one per segment; see `concept_features`.
+        favoured: int64 [h * w], for each cell a segment 0..K-1 that it is to stay with if none is much more similar, or
+            -1; None = no such cell.
+        lead: what is added to the similarity of favoured segments.
 
     Returns:
         int64 [H, W], 0..K-1, on the features' device. A segment may be left without pixels.
@@ -44,4 +49,8 @@ def assign_concepts(feature_map: FeatureMap, concepts: torch.Tensor) -> torch.Te
     if concepts.ndim != 2 or concepts.shape[1] != channels or len(concepts) < 1:
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
     unit = F.normalize(feature_map.flat(), dim=1)
-    return best_upsampled((concepts @ unit.T).reshape(-1, h, w), feature_map.image_size_hw)
+    scores = concepts @ unit.T
+    if favoured is not None:
+        cells = torch.nonzero(favoured >= 0).squeeze(1)
+        scores[favoured[cells], cells] += lead
+    return best_upsampled(scores.reshape(-1, h, w), feature_map.image_size_hw)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts, concept_features
@@ -55,6 +56,14 @@ class SegmenterConfig:
         maximum=100_000_000,
         dynamic=True,
     )
+    damping: float = parameter(
+        0.0,
+        'Against flicker: splits within this share of tau are made as in the image before, and borders stay unless '
+        'others are more similar by half of it; 0 = each image by itself',
+        minimum=0.0,
+        maximum=0.5,
+        dynamic=True,
+    )
     refine: str = parameter(
         'none',
         "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
@@ -96,7 +105,7 @@ class Segmenter:
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = Frame(image_rgb, self.extractor(image_rgb))
+        frame = Frame(image_rgb, self.extractor(image_rgb), self._last)
         segmentation = frame.cut(config)
         self._last = frame  # only now: a failed image leaves the last one as it was
         return segmentation
@@ -130,10 +139,19 @@ class Frame:
     Args:
         image_rgb: uint8 [H, W, 3].
         feature_map: of that image.
+        before: the camera's last frame, for `SegmenterConfig.damping`; without one, or with one of another size,
+            nothing is damped.
+
+    Attributes:
+        cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
     """
 
-    def __init__(self, image_rgb: np.ndarray, feature_map: FeatureMap) -> None:
+    def __init__(self, image_rgb: np.ndarray, feature_map: FeatureMap, before: 'Frame | None' = None) -> None:
         self.image_rgb = image_rgb
+        self.cells: np.ndarray | None = None
+        # Its labels alone: frames that hold the frame before them would hold all.
+        alike = before is not None and before._feature_map.grid_hw == feature_map.grid_hw
+        self._before = before.cells if alike else None
         self._feature_map = feature_map
         self._alpha: float | None = None
         self._affinity: torch.Tensor | None = None
@@ -152,11 +170,19 @@ class Frame:
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
-        labels = self._tree_for(config.alpha, tau).cut(tau)
-        cells = torch.from_numpy(labels).to(self._feature_map.features.device)
-        concepts = concept_features(self._feature_map, cells)
+        damped = config.damping > 0 and self._before is not None
+        if damped and not config.target_segments:
+            deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
+            self.cells = self._tree_for(config.alpha, deepest).cut_like(self._before, tau, config.damping)
+        else:
+            self.cells = self._tree_for(config.alpha, tau).cut(tau)
+        device = self._feature_map.features.device
+        concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
+        elif damped:
+            favoured = torch.from_numpy(_successors(self._before, self.cells)).to(device)
+            labels = assign_concepts(self._feature_map, concepts, favoured, config.damping / 2)
         else:
             labels = assign_concepts(self._feature_map, concepts)
         return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
@@ -178,6 +204,24 @@ class Frame:
         if self._tree is None or self._tree.tau < tau:
             self._tree = recursive_ncut(self._affinity, tau, tree=self._tree)
         return self._tree
+
+
+def _successors(before: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return for each cell the segment that goes on from the one it belonged to before, or -1.
+
+    Args:
+        before: int64 [N], 0..J-1.
+        cells: int64 [N], 0..K-1.
+
+    Returns:
+        int64 [N], -1..K-1: segments are paired so that as many cells as possible stay.
+    """
+    shared = np.bincount(before * (cells.max() + 1) + cells, minlength=(before.max() + 1) * (cells.max() + 1))
+    shared = shared.reshape(before.max() + 1, cells.max() + 1)
+    row, column = linear_sum_assignment(shared, maximize=True)
+    successor = np.full(len(shared), -1)
+    successor[row] = np.where(shared[row, column] > 0, column, -1)
+    return successor[before]
 
 
 def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:

@@ -91,12 +91,63 @@ class SegmentTree:
         Raises:
             ValueError: for a tau beyond the tree's.
         """
+        self._check(tau)
+        return self._labels(self._split_tau < tau)
+
+    def cut_like(self, before: np.ndarray, tau: float, margin: float) -> np.ndarray:
+        """Return the segmentation at about a threshold tau that is the most like another one of the same graph nodes.
+
+        Splits below tau * (1 - margin) are made, those from tau * (1 + margin) on are not. In between, those are made
+        that raise the covering of this segmentation by the other: the mean over the graph nodes of the best
+        intersection over union that a segment of the other has with theirs (Arbelaez et al., PAMI 2011, section 3.1).
+
+        Args:
+            before: int64 [N], labels of at least 0.
+            tau: as for `cut`.
+            margin: at least 0; tau * (1 + margin) is at most the tree's own tau, or that is where it ends.
+
+        Returns:
+            As `cut`.
+
+        Raises:
+            ValueError: for a tau beyond the tree's.
+        """
+        self._check(tau)
+        made = self._split_tau < tau * (1 - margin)
+        # Parents have lower indices than their parts: from the last to the first, parts are decided before parents.
+        optional = np.flatnonzero((self._split_tau < min(self.tau, tau * (1 + margin))) & ~made)[::-1]
+        if len(optional):
+            covered = self._covered(before)
+            best = covered.copy()
+            for node in optional:
+                parts = best[self.children[node]].sum()
+                # Equal ones are decided by tau alone.
+                if parts > best[node] or (parts == best[node] and self._split_tau[node] < tau):
+                    best[node], made[node] = parts, True
+            # A part that is split needs its parent to be.
+            for node in optional[::-1]:
+                made[node] &= node == 0 or made[self._parent[node]]
+        return self._labels(made)
+
+    def _covered(self, before: np.ndarray) -> np.ndarray:
+        """Return of each tree node its number of graph nodes times the best IoU with a segment of `before`."""
+        others = int(before.max()) + 1
+        counts = np.zeros((self.n_nodes + 1, others))
+        counts[np.arange(1, self.n_nodes + 1), before[self.order]] = 1
+        counts = counts.cumsum(0)
+        shared = counts[self.stop] - counts[self.start]
+        union = self.size[:, None] + counts[-1] - shared
+        return self.size * (shared / union).max(1)
+
+    def _check(self, tau: float) -> None:
         if not tau <= self.tau:
             raise ValueError(
                 f'tau: expected at most {self.tau}, the tau this tree was computed to, received {tau}; '
                 'compute the tree with a larger tau'
             )
-        made = self._split_tau < tau
+
+    def _labels(self, made: np.ndarray) -> np.ndarray:
+        """Return the segmentation of the splits that are made, bool [T]; none is made without that of its parent."""
         reached = np.ones_like(made)
         reached[1:] = made[self._parent[1:]]
         leaves = np.flatnonzero(reached & ~made)

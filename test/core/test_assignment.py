@@ -30,6 +30,18 @@ def test_equals_upsampling_the_features_themselves(count):
     assert (found == expected).float().mean() > 0.999  # ties within rounding may fall either way
 
 
+def test_a_favoured_segment_keeps_a_cell_unless_another_one_is_more_similar_by_the_lead():
+    # Cosine similarities of the four cells to the second segment: higher by 0, 0.08, 0.12 and 1 than to the first.
+    second = torch.tensor([0.5, 0.54, 0.56, 1.0])
+    similarities = torch.stack([second - torch.tensor([0.0, 0.08, 0.12, 1.0]), second], 1)
+    rest = (1 - similarities.square().sum(1, keepdim=True)).sqrt()
+    feature_map = FeatureMap(torch.cat([similarities, rest], 1)[None], (1, 4))
+    concepts = torch.eye(3)[:2]
+    assert assign_concepts(feature_map, concepts, torch.tensor([0, 0, 0, 0]), 0.1).tolist() == [[0, 0, 1, 1]]
+    assert assign_concepts(feature_map, concepts, torch.tensor([1, 1, -1, -1]), 0.1).tolist() == [[1, 1, 1, 1]]
+    assert assign_concepts(feature_map, concepts, torch.full((4,), -1), 0.1).tolist() == [[0, 1, 1, 1]]
+
+
 def test_bad_input():
     feature_map = FeatureMap(torch.ones(2, 2, 3), (4, 4))
     with pytest.raises(ValueError, match=r'concepts: expected a tensor \[K, 3\].*received \(2, 4\)'):

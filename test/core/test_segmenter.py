@@ -1,10 +1,11 @@
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig
+from diffcut_ros.core import FeatureMap, Frame, Segmenter, SegmenterConfig
 from diffcut_ros.core.segmenter import describe_segments
 from support.scenes import quadrants, same_partition
 
@@ -56,6 +57,57 @@ def test_recut_equals_segmenting_anew(change):
     segmenter.config = replace(SegmenterConfig(), **change)
     again = Segmenter(mean_color, segmenter.config).segment(image)
     assert np.array_equal(segmenter.recut().labels, again.labels)
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    """Return an image of 12 x 12 cells of random colours, whose hierarchy has a split at many a tau."""
+    colors = np.random.default_rng(seed).integers(0, 255, (12, 12, 3))
+    return np.kron(colors, np.ones((4, 4, 1))).astype(np.uint8)
+
+
+def test_without_damping_each_image_stands_for_itself():
+    segmenter = Segmenter(mean_color)
+    segmenter.segment(noise(1))
+    assert np.array_equal(segmenter.segment(noise(0)).labels, Segmenter(mean_color).segment(noise(0)).labels)
+
+
+def test_with_damping_a_small_change_of_tau_changes_nothing():
+    counts = {}
+    for damping in (0.0, 0.2):
+        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping))
+        segmenter.segment(noise())
+        first = segmenter.segment(noise())
+        segmenter.config = replace(segmenter.config, tau=0.66)
+        second = segmenter.segment(noise())
+        counts[damping] = len(first.segments), len(second.segments)
+        if damping:
+            assert np.array_equal(second.labels, first.labels)
+            assert np.array_equal(segmenter.recut().labels, first.labels)
+            # A large change does: more than a fifth.
+            assert len(segmenter.recut(tau=0.9).segments) > len(first.segments)
+    # Without damping, tau alone counts.
+    assert counts[0.0][0] == counts[0.2][0] < counts[0.0][1]
+
+
+def test_damping_keeps_the_limit_of_segments_and_survives_another_image_size():
+    config = SegmenterConfig(target_segments=5, damping=0.5)
+    segmenter = Segmenter(mean_color, config)
+    for image in (noise(1), noise(2), noise(3)[:24], noise(4)):
+        assert len(segmenter.segment(image).segments) <= 5
+    alone = Segmenter(mean_color, config).segment(noise(5)[:24])
+    assert np.array_equal(segmenter.segment(noise(5)[:24]).labels, alone.labels)
+
+
+def test_a_frame_does_not_hold_the_one_before():
+    image, _ = quadrants()
+    first = Frame(image, mean_color(image))
+    assert first.cells is None
+    first.cut(SegmenterConfig())
+    assert first.cells.shape == (16 * 24,)
+    second, gone = Frame(image, mean_color(image), first), weakref.ref(first)
+    del first
+    assert gone() is None
+    assert len(second.cut(SegmenterConfig(damping=0.2)).segments) == 4
 
 
 def test_small_segments_become_none():
@@ -123,6 +175,7 @@ def test_a_failed_image_leaves_the_last_one():
         ({'alpha': 0.0}, r'alpha: expected 0\.1 to'),
         ({'min_segment_area': -1}, 'min_segment_area: expected 0 to .* px, received -1'),
         ({'target_segments': 2.5}, r'target_segments: expected int, received 2\.5 \(float\)'),
+        ({'damping': 0.6}, r'damping: expected 0\.0 to 0\.5, received 0\.6'),
         ({'tau': True}, r'tau: expected float, received True \(bool\)'),
     ],
 )

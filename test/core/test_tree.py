@@ -57,3 +57,53 @@ def test_beyond_the_tree_is_an_error():
         random_tree(0.5).cut(0.6)
     with pytest.raises(ValueError, match='n_segments: expected at least 1, received 0'):
         random_tree(0.5).cut_to(0)
+
+
+def test_a_cut_like_another_one_stays_with_it():
+    tree = random_tree(0.9)
+    for other in (0.45, 0.5, 0.6, 0.7):
+        before = tree.cut(other)
+        for tau in (0.5, 0.6):
+            found = tree.cut_like(before, tau, margin=0.2)
+            if tau * 0.8 <= other <= tau * 1.2:
+                assert np.array_equal(found, before)
+            # Never coarser or finer than the cuts at both ends.
+            assert refines(found, tree.cut(tau * 0.8))
+            assert refines(tree.cut(tau * 1.2), found)
+
+
+def refines(fine: np.ndarray, coarse: np.ndarray) -> bool:
+    """Say whether each segment of one labelling lies in one segment of another."""
+    return len(np.unique(np.stack([fine, coarse]), axis=1).T) == fine.max() + 1
+
+
+def test_a_cut_like_any_other_one_is_the_cut_without_a_margin():
+    tree = random_tree(0.9)
+    before = np.random.default_rng(0).integers(0, 5, 150)
+    for tau in (0.0, 0.3, 0.6, 0.9):
+        assert np.array_equal(tree.cut_like(before, tau, margin=0.0), tree.cut(tau))
+
+
+def test_a_cut_like_another_one_covers_it_best():
+    # Four cliques: two pairs, the bridges within a pair stronger than the one between them.
+    affinity = torch.full((16, 16), 0.01)
+    for pair in (slice(0, 8), slice(8, 16)):
+        affinity[pair, pair] = 0.2
+    for i in range(0, 16, 4):
+        affinity[i : i + 4, i : i + 4] = 1
+    tree = recursive_ncut(affinity, 0.9)
+    pairs, cliques = np.repeat([0, 1], 8), np.repeat([0, 1, 2, 3], 4)
+    inner = tree.levels()[-1][0]
+    assert np.array_equal(tree.cut(inner), pairs)
+    assert np.array_equal(tree.cut(inner * 1.05), cliques)
+    one_divided = np.repeat([0, 1, 2], [4, 4, 8])
+    for before in (pairs, cliques, one_divided):
+        for tau in (inner * 0.95, inner * 1.05):
+            assert np.array_equal(tree.cut_like(before, tau, margin=0.2), before)
+    # Beyond the margin tau alone decides.
+    assert np.array_equal(tree.cut_like(cliques, inner * 0.5, margin=0.2), pairs)
+
+
+def test_a_cut_like_another_one_beyond_the_tree_is_an_error():
+    with pytest.raises(ValueError, match=r'tau: expected at most 0\.5.*received 0\.6'):
+        random_tree(0.5).cut_like(np.zeros(150, int), 0.6, margin=0.2)

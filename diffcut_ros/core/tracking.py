@@ -1,0 +1,377 @@
+"""Identities that persist: which segment of an image is which segment of the images before.
+
+1. A segment is known by where it is, on a grid of samples over the image, and by its feature.
+2. The motion between two images is the shift that makes their label images agree most, climbed to from where their
+   borders correlate most.
+3. Tracks, moved by it, and segments are paired so that as many samples as possible keep their track, each weighted by
+   how alike the features are (Hungarian method). The larger part of a split, and the larger of two that merge, thus
+   keep their identity; the others get a new one, or wait for their segment to come back.
+4. What is left over is paired by features alone: what moved too far to overlap, or comes back elsewhere.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation
+
+# Rows and columns of samples, whatever the image's size: bounds the time. A segment of 24 x 24 pixels in an image of
+# 640 x 480 has about 13.
+_GRID_HW = (72, 96)
+# Steps of the search for the motion, in samples, and how many of each at most.
+_SHIFT_STEPS, _STEPS_OF_EACH = (2, 1), 3
+# Of overlap (intersection over union) times squared similarity: below, a segment is another one.
+_WEAKEST_OVERLAP = 0.05
+# An image seen just now is worth more than one from before a disappearance.
+_LOST_WEIGHT = 0.7
+# How far, as a share of the image's width and height, and up to which ratio of areas features alone may pair.
+_REACH, _LARGEST_RATIO = 0.25, 4.0
+# Weight of the new feature in a track's running mean.
+_NEWEST = 0.3
+# Segments and lost tracks that are followed, the largest and the latest ones; the pairing of 1000 takes some 0.1 s.
+_MOST_SEGMENTS, _MOST_LOST = 1000, 500
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Settings of the tracker; raises ValueError for a value out of its range."""
+
+    max_age_s: float = parameter(
+        3.0,
+        'A segment that comes back within this time gets its identity back; after a longer pause all are new',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+        dynamic=True,
+    )
+    min_similarity: float = parameter(
+        0.9,
+        'Cosine similarity of features from which a segment may be one that was elsewhere, or hidden, before',
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """What is known of T tracks, or of segments that may become some.
+
+    Attributes:
+        id: int64 [T], from 1; 0 = not given yet.
+        seen_ns: int64 [T], stamp of the last image that showed it.
+        feature: float32 [T, C], of unit length (or 0).
+        area: float64 [T], as a share of the image.
+        center: float64 [T, 2], x and y as shares of the image's width and height, where it was last seen.
+        samples: int64 [T], number of samples that are its.
+    """
+
+    id: np.ndarray
+    seen_ns: np.ndarray
+    feature: np.ndarray
+    area: np.ndarray
+    center: np.ndarray
+    samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, rows: np.ndarray) -> '_Tracks':
+        """Return some of the rows."""
+        return _Tracks(*(values[rows] for values in vars(self).values()))
+
+    def join(self, other: '_Tracks') -> '_Tracks':
+        """Return the rows of both."""
+        return _Tracks(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+class Tracker:
+    """Gives segments identities that persist from image to image of one camera.
+
+    All tracks end, so that every segment is new, when the stamp goes back, when it goes on by more than `max_age_s`, or
+    when the features have another number of channels (another backend). The size of the image may change as long as it
+    shows the same field of view. The same images and stamps give the same identities, whatever the order of the labels.
+    Not to be used by several threads at once.
+
+    Args:
+        config: settings; `tracker.config` may be replaced at any time and holds from the next update on.
+    """
+
+    def __init__(self, config: TrackerConfig | None = None) -> None:
+        self.config = config or TrackerConfig()
+        self._stamp_ns = 0
+        self._last_id = 0
+        self._forget(channels=0)
+
+    def update(self, segmentation: Segmentation, stamp_ns: int) -> Segmentation:
+        """Return a segmentation with the `track_id` of each of its segments.
+
+        Identities count up from 1, and none is given twice, until 65535 have been: then those of tracks that have ended
+        are given again, the oldest first. Beyond the 1000 largest segments, the others are not tracked (0).
+
+        Args:
+            segmentation: of the camera's next image, or another one of the last image with the same stamp.
+            stamp_ns: when the image was taken, ns.
+        """
+        order = _by_size(segmentation)[:_MOST_SEGMENTS]
+        found = _describe(segmentation, order, stamp_ns, self._live.feature.shape[1])
+        grid = _sample(segmentation, order)
+        found = replace(found, samples=np.bincount(grid.ravel(), minlength=len(order) + 1)[1:])
+        max_age_ns = round(self.config.max_age_s * 1e9)
+        if not 0 <= stamp_ns - self._stamp_ns <= max_age_ns or found.feature.shape[1] != self._live.feature.shape[1]:
+            self._forget(channels=found.feature.shape[1])
+        self._stamp_ns = stamp_ns
+        self._lost, self._lost_samples = _kept(
+            self._lost, self._lost_samples, stamp_ns - self._lost.seen_ns <= max_age_ns
+        )
+
+        tracks = self._live.join(self._lost)
+        # Not BLAS: it wakes threads for so little, and where all cores are busy waits 6 ms for them.
+        likeness = np.clip(np.einsum('tc,sc->ts', tracks.feature, found.feature), 0, 1) ** 2
+        self._shift = dy, dx = _find_shift(self._grid, grid, likeness[: len(self._live)], self._shift)
+        self._lost_samples += np.array([[0], [dy], [dx]])
+        live, lost, values = len(self._live), len(self._lost), len(order) + 1
+        meetings = np.concatenate(
+            [
+                _meetings(self._grid, grid, (live + 1, values), self._shift)[1:, 1:],
+                _meetings_of_samples(self._lost_samples, grid, (lost, values))[:, 1:],
+            ]
+        )
+        row, column = _pair(tracks, found, meetings, likeness, live, self.config.min_similarity)
+
+        self._lose(tracks, np.setdiff1d(np.arange(len(tracks)), row))
+        found.feature[column] = _unit((1 - _NEWEST) * tracks.feature[row] + _NEWEST * found.feature[column])
+        found.id[column] = tracks.id[row]
+        new = np.flatnonzero(found.id == 0)
+        found.id[new] = self._new_ids(len(new), np.concatenate([found.id, self._lost.id]))
+        self._live, self._grid = found, grid
+        return _with_ids(segmentation, order, found.id)
+
+    def _forget(self, channels: int) -> None:
+        """End all tracks; identities count on."""
+        none = np.zeros(0, np.int64)
+        self._live = self._lost = _Tracks(
+            none, none, np.zeros((0, channels), np.float32), np.zeros(0), np.zeros((0, 2)), none
+        )
+        self._grid = np.zeros(_GRID_HW, np.int64)
+        # Three rows: which of the lost tracks, y and x, in samples, where it would be by the motion since; y and x may
+        # lie outside, from where the camera may come back.
+        self._lost_samples = np.zeros((3, 0), np.int64)
+        self._shift = (0, 0)
+
+    def _lose(self, tracks: _Tracks, rows: np.ndarray) -> None:
+        """Keep the latest of those tracks, live ones then lost ones, that were not found again: they may come back."""
+        latest = np.lexsort((tracks.id[rows], -tracks.area[rows], -tracks.seen_ns[rows]))[:_MOST_LOST]
+        keep = np.zeros(len(tracks), bool)
+        keep[rows[latest]] = True
+        y, x = np.nonzero(self._grid)
+        live_samples = np.stack([self._grid[y, x] - 1, y + self._shift[0], x + self._shift[1]])
+        lost_samples = self._lost_samples + np.array([[len(self._live)], [0], [0]])
+        self._lost, self._lost_samples = _kept(tracks, np.concatenate([live_samples, lost_samples], 1), keep)
+
+    def _new_ids(self, count: int, in_use: np.ndarray) -> np.ndarray:
+        """Return the next identities that are not in use, in the order in which they are given."""
+        # One more than the last, and around: those in use are skipped, so twice as many candidates are enough.
+        candidates = (self._last_id + np.arange(count + len(in_use))) % MAX_TRACK_ID + 1
+        ids = candidates[~np.isin(candidates, in_use)][:count]
+        self._last_id = int(ids[-1]) if count else self._last_id
+        return ids
+
+
+def _kept(tracks: _Tracks, samples: np.ndarray, keep: np.ndarray) -> tuple[_Tracks, np.ndarray]:
+    """Return some of the tracks with their samples, int64 [3, M] of track, y and x; `keep` is bool [T]."""
+    samples = samples[:, keep[samples[0]]]
+    samples[0] = (np.cumsum(keep) - 1)[samples[0]]
+    return tracks.take(np.flatnonzero(keep)), samples
+
+
+def labels_by_track(segmentation: Segmentation) -> np.ndarray:
+    """Return a label image whose values are the segments' identities.
+
+    Returns:
+        uint16 [H, W], `track_id` of the segment of each pixel; 0 = no segment, or not tracked.
+    """
+    table = np.array([0, *(segment.track_id for segment in segmentation.segments)], np.uint16)
+    return table.take(segmentation.labels)
+
+
+def _by_size(segmentation: Segmentation) -> np.ndarray:
+    """Return the segments' indices, the largest first; equal ones by place, so that their order does not matter."""
+    keys = [(-segment.area_px, *segment.centroid_xy, *segment.box_xyxy) for segment in segmentation.segments]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+
+
+def _describe(segmentation: Segmentation, order: np.ndarray, stamp_ns: int, channels: int) -> _Tracks:
+    """Return what is known of some segments, except samples; `channels` is the number of them without segments."""
+    height, width = segmentation.labels.shape
+    segments = [segmentation.segments[k] for k in order]
+    feature = np.stack([s.feature for s in segments]) if segments else np.zeros((0, channels), np.float32)
+    return _Tracks(
+        id=np.zeros(len(order), np.int64),
+        seen_ns=np.full(len(order), stamp_ns, np.int64),
+        feature=_unit(feature),
+        area=np.array([s.area_px for s in segments], float) / max(1, height * width),
+        center=(np.array([s.centroid_xy for s in segments], float).reshape(-1, 2) + 0.5) / (width, height),
+        samples=np.zeros(len(order), np.int64),
+    )
+
+
+def _unit(feature: np.ndarray) -> np.ndarray:
+    """Return vectors [T, C] at unit length; zeros stay."""
+    length = np.linalg.norm(feature, axis=1, keepdims=True)
+    return feature / np.where(length > 0, length, 1)
+
+
+def _sample(segmentation: Segmentation, order: np.ndarray) -> np.ndarray:
+    """Return which segment each sample shows, int64 of the grid's shape: 1 + its place in `order`, or 0."""
+    height, width = segmentation.labels.shape
+    rows, columns = _GRID_HW
+    y = (2 * np.arange(rows) + 1) * height // (2 * rows)
+    x = (2 * np.arange(columns) + 1) * width // (2 * columns)
+    place = np.zeros(len(segmentation.segments) + 1, np.int64)
+    place[order + 1] = np.arange(1, len(order) + 1)
+    return place[segmentation.labels[y[:, None], x]]
+
+
+def _meetings(before: np.ndarray, after: np.ndarray, shape: tuple[int, int], shift: tuple[int, int]) -> np.ndarray:
+    """Return in how many samples value i of one grid, moved by (y, x), meets value j of the other, int64 `shape`."""
+    rows, columns = before.shape
+    dy, dx = shift
+    moved = before[max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
+    met = after[max(0, dy) : rows + min(0, dy), max(0, dx) : columns + min(0, dx)]
+    return np.bincount((moved * shape[1] + met).ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _find_shift(before: np.ndarray, after: np.ndarray, likeness: np.ndarray, start: tuple[int, int]) -> tuple[int, int]:
+    """Return by how many samples, y and x, one grid of labels has to be moved to agree the most with another.
+
+    A segment agrees by the share of its samples that meet the one label they agree with most, times the likeness of the
+    two. All segments count alike: a single large one that moves does not pass for the camera. Samples beyond the image
+    count half of the best likeness, or a small rest that is left would agree best. Of equal shifts the smallest counts.
+
+    Args:
+        before: int64 of the grid's shape, 0 = none.
+        after: likewise.
+        likeness: [labels before, labels after], 0 to 1, without the 0.
+        start: where to look too.
+    """
+    shape = likeness.shape[0] + 1, likeness.shape[1] + 1
+    samples = np.bincount(after.ravel(), minlength=shape[1])
+    half_likest = likeness.max(0, initial=0) / 2
+    known: dict[tuple[int, int], tuple[float, int]] = {}
+
+    def merit(shift: tuple[int, int]) -> tuple[float, int]:
+        if shift not in known:
+            meetings = _meetings(before, after, shape, shift)
+            beyond = samples - meetings.sum(0)
+            agreement = ((meetings[1:, 1:] * likeness).max(0) + half_likest * beyond[1:]) / np.maximum(1, samples[1:])
+            known[shift] = float(agreement.sum()), -abs(shift[0]) - abs(shift[1])
+        return known[shift]
+
+    if 1 in shape:
+        return 0, 0  # no segments here or there
+    best = max((0, 0), start, _shift_of_borders(before, after), key=merit)
+    limits = before.shape[0] // 2, before.shape[1] // 2
+    for step in _SHIFT_STEPS:
+        for _ in range(_STEPS_OF_EACH):
+            around = [(best[0] + dy, best[1] + dx) for dy, dx in ((step, 0), (-step, 0), (0, step), (0, -step))]
+            around = [shift for shift in around if abs(shift[0]) <= limits[0] and abs(shift[1]) <= limits[1]]
+            better = max(best, *around, key=merit)
+            if better == best:
+                break
+            best = better
+    return best
+
+
+def _shift_of_borders(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Return the shift, up to half the grid, at which the borders of two grids of labels coincide the most."""
+    rows, columns = before.shape
+    twice = 2 * rows, 2 * columns  # room for the shift, so that nothing comes in again on the other side
+    spectra = [np.fft.rfft2(_borders(grid), twice) for grid in (before, after)]
+    correlation = np.fft.irfft2(spectra[0].conj() * spectra[1], twice)
+    y, x = np.arange(rows) - rows // 2, np.arange(columns) - columns // 2
+    best = int(correlation[y[:, None], x].argmax())
+    return int(y[best // columns]), int(x[best % columns])
+
+
+def _borders(grid: np.ndarray) -> np.ndarray:
+    """Return where labels change, three samples wide and with a mean of 0, float64 of the grid's shape."""
+    change = np.zeros(grid.shape)
+    change[:-1] += grid[1:] != grid[:-1]
+    change[:, :-1] += grid[:, 1:] != grid[:, :-1]
+    wide = np.pad(change, 1)
+    wide = wide[:-2] + wide[1:-1] + wide[2:]
+    wide = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+    return wide - wide.mean()
+
+
+def _meetings_of_samples(samples: np.ndarray, after: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return in how many samples, int64 [3, M] of track i, y and x, track i meets value j of a grid, int64 `shape`."""
+    rows, columns = after.shape
+    track, y, x = samples
+    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    pairs = track[inside] * shape[1] + after[y[inside], x[inside]]
+    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _pair(
+    tracks: _Tracks,
+    found: _Tracks,
+    meetings: np.ndarray,
+    likeness: np.ndarray,
+    live: int,
+    min_similarity: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide which track goes on as which segment.
+
+    Args:
+        tracks: T of them, where they would be now, live ones first.
+        found: the S segments.
+        meetings: int64 [T, S], samples they share.
+        likeness: float32 [T, S], squared cosine similarity of their features, 0 where it is negative.
+        live: number of live tracks.
+        min_similarity: see `TrackerConfig`.
+
+    Returns:
+        The paired tracks and their segments, as indices.
+    """
+    union = tracks.samples[:, None] + found.samples - meetings
+    weight = meetings * likeness
+    weight[weight < _WEAKEST_OVERLAP * union] = 0
+    weight[live:] *= _LOST_WEIGHT
+    row, column = _heaviest(weight)
+    left, free = np.setdiff1d(np.arange(len(tracks)), row), np.setdiff1d(np.arange(len(found)), column)
+    likeness = likeness[np.ix_(left, free)]
+    distance = np.abs(tracks.center[left][:, None] - found.center[free]).max(2)
+    ratio = tracks.area[left][:, None] / found.area[free]
+    may = (
+        (likeness >= min_similarity**2)
+        & (distance <= _REACH)
+        & (ratio <= _LARGEST_RATIO)
+        & (ratio >= 1 / _LARGEST_RATIO)
+    )
+    by_feature = _heaviest(np.where(may, likeness, 0))
+    return np.concatenate([row, left[by_feature[0]]]), np.concatenate([column, free[by_feature[1]]])
+
+
+def _heaviest(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of the pairs of largest total weight; only pairs of positive weight."""
+    # Most rows and columns of a large scene have no candidate at all.
+    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+    row, column = linear_sum_assignment(weight[np.ix_(rows, columns)], maximize=True)
+    row, column = rows[row], columns[column]
+    positive = weight[row, column] > 0
+    return row[positive], column[positive]
+
+
+def _with_ids(segmentation: Segmentation, order: np.ndarray, ids: np.ndarray) -> Segmentation:
+    """Return a segmentation whose segments `order[k]` have the identities `ids[k]`, others 0."""
+    track_ids = np.zeros(len(segmentation.segments), np.int64)
+    track_ids[order] = ids
+    pairs = zip(segmentation.segments, track_ids.tolist(), strict=True)
+    return replace(segmentation, segments=tuple(replace(segment, track_id=track_id) for segment, track_id in pairs))
