@@ -35,12 +35,13 @@ def track_colors(segments: Sequence[Segment]) -> np.ndarray:
     return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
-def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """Draw coloured segments with white borders over an image.
 
     Args:
         image_rgb: uint8 [H, W, 3].
-        labels: uint8 or uint16 [H, W], 0 = none (the image shows through).
+        labels: uint8 or uint16 [H, W], 0 = none (the image shows through), 1..K.
+        colors: uint8 [K, 3] RGB, of the labels from 1; see `track_colors`.
         opacity: of the colours, 0 to 1.
 
     Returns:
@@ -52,13 +53,12 @@ def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.5
     if image_rgb.shape[:2] != labels.shape:
         raise ValueError(f'labels: expected the image size {image_rgb.shape[:2]}, received {labels.shape}')
     # OpenCV throughout: indexing with masks takes NumPy many times as long.
-    colors = segment_colors(int(labels.max(initial=0)))
+    table = np.zeros((max(256, len(colors) + 1), 1, 3), np.uint8)
+    table[1 : len(colors) + 1, 0] = colors
     if labels.dtype == np.uint8:
-        table = np.zeros((256, 1, 3), np.uint8)
-        table[: len(colors), 0] = colors
         tint = cv2.LUT(cv2.cvtColor(labels, cv2.COLOR_GRAY2RGB), table)
     else:
-        tint = colors.take(labels, axis=0)
+        tint = table[:, 0].take(labels, axis=0)
     drawn = cv2.addWeighted(image_rgb, 1 - opacity, tint, opacity, 0)
     cv2.copyTo(image_rgb, (labels == 0).view(np.uint8), drawn)
     border = np.zeros(labels.shape, np.uint8)

@@ -22,10 +22,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from diffcut_ros.core import FeatureMap, Frame
+from diffcut_ros.core import FeatureMap, Frame, TrackerConfig
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.config import NodeConfig, PointsConfig
 from diffcut_ros.node.images import MAX_PIXELS, encode_image
 from diffcut_ros.node.inputs import Inputs
 
@@ -78,7 +78,7 @@ def _size(text: str) -> tuple[int, int]:
 def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
-    camera = Camera(node, '', NodeConfig(), lambda *_: None, lambda *_: None)
+    camera = Camera(node, '', NodeConfig(), PointsConfig(), TrackerConfig(), lambda *_: None, lambda *_: None)
     node.trigger_configure()
     node.trigger_activate()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
@@ -96,9 +96,9 @@ def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) 
                 inputs = Inputs(message)
                 start_s = time.perf_counter()
                 inputs.check(MAX_PIXELS)
-                image_rgb = inputs.decode(MAX_PIXELS)
+                scene = inputs.decode(MAX_PIXELS)
                 middle_s = time.perf_counter()
-                camera.publish(Frame(image_rgb, feature_map), segmentation, message.header)
+                camera.publish(scene, Frame(scene.image_rgb, feature_map), segmentation)
                 publish.append(time.perf_counter() - middle_s)
                 decode.append(middle_s - start_s)
                 time.sleep(0.02)  # the listener has its own work

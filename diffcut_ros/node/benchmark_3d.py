@@ -65,7 +65,7 @@ def _calls(width: int, height: int, count: int) -> dict[str, Callable[[], object
     header = Header(frame_id='camera')
     points = back_project(depth_m, camera)
     geometries = locate_segments(segmentation.labels, depth_m, camera, count)
-    flat = detections(segmentation, header)
+    flat = detections(segmentation.segments, header)
     return {
         'locate_segments': lambda: locate_segments(segmentation.labels, depth_m, camera, count),
         'add_positions': lambda: add_positions(flat, geometries),
@@ -73,7 +73,7 @@ def _calls(width: int, height: int, count: int) -> dict[str, Callable[[], object
         'back_project': lambda: back_project(depth_m, camera),
         'point_cloud, organized': lambda: point_cloud(points, image_rgb, segmentation, header, organized=True),
         'point_cloud': lambda: point_cloud(points, image_rgb, segmentation, header, organized=False),
-        'markers': lambda: markers(segmentation, geometries, header),
+        'markers': lambda: markers(segmentation.segments, geometries, header),
     }
 
 

@@ -2,26 +2,38 @@
 
 import copy
 import threading
-import time
 from collections.abc import Callable
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
-from diffcut_ros.core import Frame, Segmentation, SegmenterConfig
-from diffcut_ros.media.overlay import draw_overlay
+from diffcut_ros.core import (
+    Frame,
+    Segment,
+    Segmentation,
+    SegmenterConfig,
+    SegmentGeometry,
+    Tracker,
+    TrackerConfig,
+    back_project,
+    locate_segments,
+)
+from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.config import NodeConfig
+from diffcut_ros.node.config import NodeConfig, PointsConfig
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.inputs import Inputs
-from diffcut_ros.node.messages import detections, label_image, label_info
+from diffcut_ros.node.inputs import Inputs, Scene
+from diffcut_ros.node.messages import detections, features, label_image, label_info, shown_segments
+from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, point_cloud
 from diffcut_ros.node.worker import Source
 
 # Only the newest image counts: a longer queue would only age.
@@ -29,6 +41,19 @@ _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_OUTPUTS = {
+    'labels': (Image, _OUTPUT_QOS),
+    'segments': (Detection2DArray, _OUTPUT_QOS),
+    'label_info': (LabelInfo, _LATCHED_QOS),
+    'features': (Image, _OUTPUT_QOS),
+    'overlay': (Image, _OUTPUT_QOS),
+}
+_OUTPUTS_3D = {
+    'segments_3d': (Detection3DArray, _OUTPUT_QOS),
+    'points': (PointCloud2, _OUTPUT_QOS),
+    'markers': (MarkerArray, _OUTPUT_QOS),
+}
 
 # What parameters may change of each topic's quality of service, as qos_overrides.TOPIC.subscription.POLICY.
 _OVERRIDABLE = (
@@ -46,15 +71,17 @@ _LARGEST_AGE_S = 1000.0
 
 
 class Camera:
-    """The topics of one camera.
+    """The topics of one camera, and what it was seen to see last.
 
-    In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info` and
-    `~/overlay`.
+    In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
+    `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too.
 
     Args:
         node: on which they are.
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
-        config: settings; `config` may be replaced at any time.
+        config: settings; like `points` and `tracker.config` it may be replaced at any time.
+        points: settings of the point cloud.
+        tracking: settings of the tracker.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
 
@@ -67,16 +94,19 @@ class Camera:
         node: LifecycleNode,
         name: str,
         config: NodeConfig,
+        points: PointsConfig,
+        tracking: TrackerConfig,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
     ) -> None:
-        self.name, self.config = name, config
+        self.name, self.config, self.points = name, config, points
+        self.tracker = Tracker(tracking)
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         self._subscribers: list[sync.Subscriber] = []
-        self._last: tuple[Frame, Header] | None = None
+        self._last: tuple[Scene, Frame] | None = None
         # Outputs of one image come one after the other, and never after those of a newer one.
         self._order = threading.Lock()
         self._not_cutting = threading.Event()
@@ -84,10 +114,9 @@ class Camera:
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
-        self._labels = self._publisher(Image, 'labels', _OUTPUT_QOS)
-        self._segments = self._publisher(Detection2DArray, 'segments', _OUTPUT_QOS)
-        self._label_info = self._publisher(LabelInfo, 'label_info', _LATCHED_QOS)
-        self._overlay = self._publisher(Image, 'overlay', _OUTPUT_QOS)
+        self._outputs: dict[str, Publisher] = {}
+        for topic, (kind, qos) in (_OUTPUTS | (_OUTPUTS_3D if config.depth else {})).items():
+            self._outputs[topic] = self._publisher(kind, topic, qos)
         # A bad QoS override shall be found now, and not when the first subscriber comes.
         self._subscribe()
         self._unsubscribe()
@@ -136,12 +165,12 @@ class Camera:
 
     def listeners(self) -> int:
         """Return the number of subscribers to the outputs."""
-        return sum(publisher.get_subscription_count() for publisher in self._publishers)
+        return sum(publisher.get_subscription_count() for publisher in self._outputs.values())
 
     @property
     def topics(self) -> set[str]:
         """The full names of all topics, in and out."""
-        outputs = {publisher.topic_name for publisher in self._publishers}
+        outputs = {publisher.topic_name for publisher in self._outputs.values()}
         return outputs | {self._node.resolve_topic_name(topic) for _, topic in self._inputs}
 
     @property
@@ -151,10 +180,6 @@ class Camera:
         if self.config.depth:
             inputs += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
         return inputs
-
-    @property
-    def _publishers(self) -> tuple:
-        return self._labels, self._segments, self._label_info, self._overlay
 
     def _subscribe(self) -> None:
         for kind, topic in self._inputs:
@@ -185,37 +210,83 @@ class Camera:
 
     def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
         self.record.joined()
-        self._on_image(self, Inputs(*messages))
+        inputs = Inputs(*messages)
+        if inputs.depth is not None and inputs.depth.header.frame_id != inputs.header.frame_id:
+            self._node.get_logger().warning(
+                f"{self.topic}: depth is in frame '{inputs.depth.header.frame_id}', the image in "
+                f"'{inputs.header.frame_id}': positions are right only if depth is registered to the image",
+                once=True,
+            )
+        self._on_image(self, inputs)
 
-    def publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
+    def frame_before(self, stamp_ns: int) -> Frame | None:
+        """Return the last frame if it is no older than tracks may get, for `SegmenterConfig.damping`."""
+        if self._last is None:
+            return None
+        scene, frame = self._last
+        return frame if 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9 else None
+
+    def publish(self, scene: Scene, frame: Frame, segmentation: Segmentation) -> None:
         """Publish all outputs for a new image; it is the last one from now on."""
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
         self._not_cutting.wait(_PATIENCE_S)
         with self._order:
-            self._last = frame, header
-            self._publish(frame, segmentation, header)
+            self._last = scene, frame
+            self._publish(scene, segmentation)
 
     def publish_again(self, config: SegmenterConfig) -> None:
         """Publish the last image again, cut with other settings, unless there is none or a newer one by then."""
         last = self._last
         if last is None:
             return
+        scene, frame = last
         self._not_cutting.clear()
         try:
-            segmentation = last[0].cut(config)
+            segmentation = frame.cut(config)
             with self._order:
                 if self._last is last:
-                    self._publish(last[0], segmentation, last[1])
+                    self._publish(scene, segmentation)
         finally:
             self._not_cutting.set()
 
-    def _publish(self, frame: Frame, segmentation: Segmentation, header: Header) -> None:
-        self._label_info.publish(label_info(segmentation, header))
-        self._labels.publish(label_image(segmentation, header))
-        self._segments.publish(detections(segmentation, header))
-        if self._overlay.get_subscription_count():
-            overlay = draw_overlay(frame.image_rgb, segmentation.labels, self.config.overlay_opacity)
-            self._overlay.publish(encode_image(overlay, 'rgb8', header))
+    def _publish(self, scene: Scene, segmentation: Segmentation) -> None:
+        segmentation = self.tracker.update(segmentation, scene.stamp_ns)
+        header, by_track = scene.header, self.config.labels == 'track'
+        segments = shown_segments(segmentation, by_track)
+        flat = detections(segments, header, by_track)
+        geometries = self._locate(scene, segmentation, segments)
+        add_positions(flat, geometries)
+        # What is needed to read the others comes first.
+        self._outputs['label_info'].publish(label_info(segments, header, by_track))
+        self._outputs['labels'].publish(label_image(segmentation, header, by_track))
+        self._outputs['segments'].publish(flat)
+        if self._wanted('features'):
+            self._outputs['features'].publish(features(segments, header))
+        if self._wanted('segments_3d'):
+            self._outputs['segments_3d'].publish(detections_3d(flat, geometries))
+        if self._wanted('overlay'):
+            colors = track_colors(segmentation.segments)
+            overlay = draw_overlay(scene.image_rgb, segmentation.labels, colors, self.config.overlay_opacity)
+            self._outputs['overlay'].publish(encode_image(overlay, 'rgb8', header))
+        if self._wanted('markers'):
+            self._outputs['markers'].publish(markers(segments, geometries, header))
+        if self._wanted('points'):
+            points_m = back_project(scene.depth_m, scene.camera)
+            organized = self.points.organized
+            cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
+            self._outputs['points'].publish(cloud)
+
+    def _wanted(self, topic: str) -> bool:
+        return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0
+
+    def _locate(
+        self, scene: Scene, segmentation: Segmentation, segments: list[Segment]
+    ) -> list[SegmentGeometry | None]:
+        """Return where segments are in space, None for those without depth; for nobody, nowhere."""
+        if scene.depth_m is None or not any(map(self._wanted, ('segments', 'segments_3d', 'markers'))):
+            return [None] * len(segments)
+        located = locate_segments(segmentation.labels, scene.depth_m, scene.camera, len(segmentation.segments))
+        return [located[segment.label - 1] for segment in segments]
 
     def age_s(self, header: Header) -> float | None:
         """Return the age of an image in seconds; None where its stamp tells none."""
@@ -225,14 +296,5 @@ class Camera:
     def destroy(self) -> None:
         """Take the topics away."""
         self.activate(False)
-        for publisher in self._publishers:
+        for publisher in self._outputs.values():
             self._node.destroy_lifecycle_publisher(publisher)
-
-
-def stamp_ns(header: Header) -> int:
-    """Return a stamp in nanoseconds.
-
-    A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
-    """
-    stamp = header.stamp
-    return stamp.sec * 10**9 + stamp.nanosec or time.monotonic_ns()

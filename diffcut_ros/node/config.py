@@ -33,6 +33,12 @@ class NodeConfig:
         maximum=10.0,
     )
     autostart: bool = parameter(True, 'Configure and activate at start, without a lifecycle manager')
+    labels: str = parameter(
+        'frame',
+        'Values in the label image: frame (1..N in each image) or track (the persistent ids, as mono16)',
+        choices=('frame', 'track'),
+        dynamic=True,
+    )
     lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', dynamic=True)
     rate_hz: float = parameter(
         10.0,
@@ -67,6 +73,20 @@ class NodeConfig:
         validate(self)
         if len(set(self.cameras)) < len(self.cameras) or not self.cameras:
             raise ValueError(f'cameras: expected at least one name, and none twice, received {list(self.cameras)}')
+
+
+@dataclass(frozen=True)
+class PointsConfig:
+    """Settings of the point cloud; raises ValueError for a value of another type."""
+
+    organized: bool = parameter(
+        False,
+        'Rows and columns as in the depth image, NaN where there is no depth; else valid points alone',
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import threading
 import time
 from functools import partial
 
-import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -19,21 +18,22 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from std_msgs.msg import Header
 
-from diffcut_ros.core import Frame, SegmenterConfig
+from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
-from diffcut_ros.node.camera import Camera, stamp_ns
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
+from diffcut_ros.node.camera import Camera
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
-from diffcut_ros.node.inputs import Inputs
+from diffcut_ros.node.inputs import Inputs, Scene
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 
 _SPECS = [
     ('', NodeConfig),
     ('', SegmenterConfig),
+    ('tracking.', TrackerConfig),
+    ('points.', PointsConfig),
     ('diagnostics.', DiagnosticsConfig),
     *((f'{kind}.', config) for kind, config in CONFIGS.items()),
 ]
@@ -61,6 +61,8 @@ class DiffcutNode(LifecycleNode):
         declare(self, _SPECS)
         self._config = read(self, NodeConfig)
         self._segmenter_config = read(self, SegmenterConfig)
+        self._tracker_config = read(self, TrackerConfig, 'tracking.')
+        self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
         self._cameras: dict[str, Camera] = {}
@@ -92,7 +94,15 @@ class DiffcutNode(LifecycleNode):
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
             for name in self._config.cameras:
-                self._cameras[name] = Camera(self, name, self._config, self._on_image, self._reject)
+                self._cameras[name] = Camera(
+                    self,
+                    name,
+                    self._config,
+                    self._points_config,
+                    self._tracker_config,
+                    self._on_image,
+                    self._reject,
+                )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
             for name in unused_overrides(self, topics | _OWN_TOPICS):
                 self.get_logger().warning(f'{name}: no such topic here; there are {", ".join(sorted(topics))}')
@@ -184,16 +194,16 @@ class DiffcutNode(LifecycleNode):
             self._reject(camera, f'{camera.topic}: image ignored: {error}')
             return
         if self._worker is not None:
-            self._worker.submit(camera.name, inputs, stamp_ns(inputs.header))
+            self._worker.submit(camera.name, inputs, inputs.stamp_ns)
 
     def _process(self, extractor: Extractor, by_name: dict[str, Camera], waiting: dict[str, Inputs]) -> None:
         """Segment the newest image of each camera; runs in the worker."""
-        images: dict[str, np.ndarray] = {}
+        scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
         for name, inputs in waiting.items():
             try:
-                images[name] = inputs.decode(self._max_pixels)
+                scenes[name] = inputs.decode(self._max_pixels)
             except ValueError as error:
                 self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
@@ -202,16 +212,17 @@ class DiffcutNode(LifecycleNode):
             start_s = time.monotonic()
             # A worker that could not be ended may still be at it, and a backend does one thing at a time.
             with self._extracting:
-                feature_maps = extractor.batch(list(images.values())) if images else []
+                feature_maps = extractor.batch([scene.image_rgb for scene in scenes.values()]) if scenes else []
             seconds['features'] = time.monotonic() - start_s
         except Exception as error:
-            for name in images:
+            for name in scenes:
                 self._report_failure(by_name[name], error)
             return
-        for (name, image_rgb), feature_map in zip(images.items(), feature_maps, strict=True):
-            camera, header = by_name[name], waiting[name].header
+        for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
+            camera = by_name[name]
             try:
-                self._segment(camera, Frame(image_rgb, feature_map), header, dict(seconds))
+                frame = Frame(scene.image_rgb, feature_map, camera.frame_before(scene.stamp_ns))
+                self._segment(camera, scene, frame, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)
 
@@ -219,14 +230,14 @@ class DiffcutNode(LifecycleNode):
     def _max_pixels(self) -> int:
         return round(self._config.max_image_megapixels * 1e6)
 
-    def _segment(self, camera: Camera, frame: Frame, header: Header, seconds: dict[str, float]) -> None:
+    def _segment(self, camera: Camera, scene: Scene, frame: Frame, seconds: dict[str, float]) -> None:
         start_s = time.monotonic()
         segmentation = frame.cut(self._segmenter_config)
         seconds['segments'] = time.monotonic() - start_s
         start_s = time.monotonic()
-        camera.publish(frame, segmentation, header)
+        camera.publish(scene, frame, segmentation)
         seconds['publish'] = time.monotonic() - start_s
-        age_s = camera.age_s(header)
+        age_s = camera.age_s(scene.header)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(len(segmentation.segments), seconds)
@@ -251,16 +262,24 @@ class DiffcutNode(LifecycleNode):
         return SetParametersResult(successful=not problem, reason=problem)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        before = self._segmenter_config, self._config.overlay_opacity
+        before = self._shown_by
         self._config = changed_config(self._config, changes)
         self._segmenter_config = changed_config(self._segmenter_config, changes)
+        self._tracker_config = changed_config(self._tracker_config, changes, 'tracking.')
+        self._points_config = changed_config(self._points_config, changes, 'points.')
         self._diagnostics_config = changed_config(self._diagnostics_config, changes, 'diagnostics.')
         for camera in self._cameras.values():
-            camera.config = self._config
+            camera.config, camera.points = self._config, self._points_config
+            camera.tracker.config = self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
-        if self._recutter is not None and before != (self._segmenter_config, self._config.overlay_opacity):
+        if self._recutter is not None and before != self._shown_by:
             self._recutter.request()
+
+    @property
+    def _shown_by(self) -> tuple:
+        """The settings that say how an image is shown: when they change, the last one is shown again."""
+        return self._segmenter_config, self._points_config, self._config.overlay_opacity, self._config.labels
 
     # What goes wrong.
 

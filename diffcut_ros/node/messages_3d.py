@@ -11,7 +11,14 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Vector3
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
-from vision_msgs.msg import BoundingBox3D, Detection2DArray, Detection3D, Detection3DArray, ObjectHypothesisWithPose
+from vision_msgs.msg import (
+    BoundingBox3D,
+    Detection2DArray,
+    Detection3D,
+    Detection3DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
 from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry
@@ -68,14 +75,16 @@ def add_positions(detections: Detection2DArray, geometries: Geometries) -> None:
 def detections_3d(detections: Detection2DArray, geometries: Geometries) -> Detection3DArray:
     """Return one 3-D detection for each 2-D detection that could be located, in their order.
 
-    `id`, `results[0].hypothesis` and headers are those of the 2-D detection, by which both join. `bbox` is the box,
-    `results[0].pose` the position; both are turned as the camera is.
+    `id`, `results[0].hypothesis.class_id` and headers are those of the 2-D detection, by which both join; the score is
+    the share of the segment's pixels that have depth. `bbox` is the box, `results[0].pose` the position; both are
+    turned as the camera is.
     """
     located = []
     for detection, geometry in zip(detections.detections, geometries, strict=True):
         if geometry is None:
             continue
-        result = ObjectHypothesisWithPose(hypothesis=detection.results[0].hypothesis)
+        class_id = detection.results[0].hypothesis.class_id
+        result = ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=class_id, score=geometry.valid_share))
         result.pose.pose = _pose(geometry.position_m)
         x, y, z = geometry.size_m
         box = BoundingBox3D(center=_pose(geometry.center_m), size=Vector3(x=x, y=y, z=z))
@@ -84,9 +93,14 @@ def detections_3d(detections: Detection2DArray, geometries: Geometries) -> Detec
 
 
 def point_cloud(
-    points_m: np.ndarray, image_rgb: np.ndarray, segmentation: Segmentation, header: Header, organized: bool
+    points_m: np.ndarray,
+    image_rgb: np.ndarray,
+    segmentation: Segmentation,
+    header: Header,
+    organized: bool,
+    by_track: bool = False,
 ) -> PointCloud2:
-    """Return the points of a depth image with colour, label and track id.
+    """Return the points of a depth image with colour, value in the label image and track id.
 
     Fields x, y, z and rgb (float32, the colour packed as PCL and RViz do), label and id (uint32; 0 = no segment, not
     tracked).
@@ -98,6 +112,7 @@ def point_cloud(
         header: taken over as it is.
         organized: as many rows and columns as the depth image, NaN where there is no depth; else the points with
             depth alone, in one row.
+        by_track: whether the values in the label image are track ids.
 
     Raises:
         ValueError: when the image has another aspect than the depth image.
@@ -108,8 +123,8 @@ def point_cloud(
     words.view('<f4')[:, :, :_RGB] = points_m
     # Bytes from the lowest: blue, green, red, 0. With another highest byte, the number could be none.
     words[:, :, _RGB] = cv2.cvtColor(colors, cv2.COLOR_RGB2BGRA).view('<u4')[:, :, 0] & 0xFFFFFF
-    words[:, :, _LABEL] = labels
     words[:, :, _ID] = track_ids.take(labels)
+    words[:, :, _LABEL] = words[:, :, _ID] if by_track else labels
     valid = ~np.isnan(points_m[:, :, 2])
     if not organized:
         # A point at a time, not a word: several times as fast.
@@ -127,15 +142,15 @@ def point_cloud(
     return cloud
 
 
-def markers(segmentation: Segmentation, geometries: Geometries, header: Header) -> MarkerArray:
+def markers(segments: Sequence[Segment], geometries: Geometries, header: Header) -> MarkerArray:
     """Return boxes, centroids (the segments' positions) and ids for RViz, in namespaces of these names.
 
     The first marker deletes those of earlier images. A marker's id is the segment's track id, and minus its label
     where it is not tracked; its text is the track id, else the label. Colours are those of `track_colors`.
     """
     shown = [Marker(header=header, action=Marker.DELETEALL)]
-    colors = track_colors(segmentation.segments).tolist()
-    for segment, geometry, color in zip(segmentation.segments, geometries, colors, strict=True):
+    colors = track_colors(segments).tolist()
+    for segment, geometry, color in zip(segments, geometries, colors, strict=True):
         if geometry is not None:
             shown += _markers(segment, geometry, color, header)
     return MarkerArray(markers=shown)

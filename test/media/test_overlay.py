@@ -29,7 +29,7 @@ def test_a_track_keeps_its_color_and_a_label_has_its_own():
 def test_blends_borders_and_none():
     image, labels = quadrants(8, 8)
     labels = labels.astype(np.uint8)  # 0 = none is the upper left quadrant
-    drawn = draw_overlay(image, labels, opacity=0.5)
+    drawn = draw_overlay(image, labels, segment_colors(3)[1:], opacity=0.5)
     assert np.array_equal(drawn[:4, :4], image[:4, :4])
     assert (drawn[:4, 4] == 255).all()
     expected = (image[6, 6].astype(float) + segment_colors(3)[3]) / 2
@@ -38,12 +38,20 @@ def test_blends_borders_and_none():
 
 def test_opacity_zero_leaves_the_image_but_for_borders():
     image, labels = quadrants(8, 8)
-    drawn = draw_overlay(image, (labels + 1).astype(np.uint8), opacity=0.0)
+    drawn = draw_overlay(image, (labels + 1).astype(np.uint8), segment_colors(4)[1:], opacity=0.0)
     changed = (drawn != image).any(2)
     assert not changed[:4, :4].any()
     assert not changed[5:, 5:].any()
 
 
+@pytest.mark.parametrize('count', [3, 300])
+def test_each_label_has_its_colour(count):
+    labels = np.arange(count + 1).repeat(4).reshape(count + 1, 4).astype(np.uint8 if count < 256 else np.uint16)
+    colors = segment_colors(count)[:0:-1]  # not the usual ones
+    drawn = draw_overlay(np.zeros((5 * count + 5, 4, 3), np.uint8), labels.repeat(5, 0), colors, 1.0)
+    assert np.array_equal(drawn[7::5, 2], colors)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match=r'labels: expected the image size \(4, 4\), received \(2, 2\)'):
-        draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.uint8))
+        draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.uint8), segment_colors(1))

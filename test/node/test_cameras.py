@@ -118,7 +118,8 @@ def test_depth_and_camera_info_are_joined_and_checked(with_depth, info_wh, depth
     header = peer.header()
 
     def send(header, info_wh, depth):
-        peer.camera_info.publish(CameraInfo(header=header, width=info_wh[0], height=info_wh[1]))
+        k = [100.0, 0.0, 64.0, 0.0, 100.0, 32.0, 0.0, 0.0, 1.0]
+        peer.camera_info.publish(CameraInfo(header=header, width=info_wh[0], height=info_wh[1], k=k))
         peer.depth.publish(depth_of(header, *depth))
         peer.publish(encode_image(IMAGE, 'rgb8', header))
 

@@ -81,7 +81,7 @@ def test_uncalibrated_camera():
 
 
 def test_detections_of_both_kinds_join():
-    flat = detections(scene()[1], HEADER)
+    flat = detections(scene()[1].segments, HEADER)
     flat.detections[0].id = '7'
     found = transmitted(detections_3d(flat, GEOMETRIES))
     assert isinstance(found, Detection3DArray)
@@ -92,14 +92,15 @@ def test_detections_of_both_kinds_join():
         assert detection.header == HEADER
         assert len(detection.results) == 1
         mate = by_class[detection.results[0].hypothesis.class_id]
-        assert detection.results[0].hypothesis == mate.results[0].hypothesis
+        assert detection.results[0].hypothesis.class_id == mate.results[0].hypothesis.class_id
         assert detection.id == mate.id
 
 
 def test_detections_hold_position_and_box():
-    found = detections_3d(detections(scene()[1], HEADER), GEOMETRIES).detections[0]
+    found = detections_3d(detections(scene()[1].segments, HEADER), GEOMETRIES).detections[0]
     pose = found.results[0].pose.pose
     assert xyz(pose.position) == (0.0, 0.3, 1.75)
+    assert found.results[0].hypothesis.score == GEOMETRIES[0].valid_share
     assert xyz(found.bbox.center.position) == pytest.approx((0.1, 0.2, 2.0))
     assert xyz(found.bbox.size) == pytest.approx((1.2, 0.4, 1.0))
     for orientation in (pose.orientation, found.bbox.center.orientation):
@@ -107,7 +108,7 @@ def test_detections_hold_position_and_box():
 
 
 def test_positions_in_2d_detections():
-    flat, before = detections(scene()[1], HEADER), detections(scene()[1], HEADER)
+    flat, before = detections(scene()[1].segments, HEADER), detections(scene()[1].segments, HEADER)
     add_positions(flat, GEOMETRIES)
     positions = [xyz(d.results[0].pose.pose.position) for d in flat.detections]
     assert positions == [(0.0, 0.3, 1.75), (0, 0, 0), (-1.0, 0.5, 4.0), (1.0, 0.5, 3.0)]
@@ -119,7 +120,7 @@ def test_positions_in_2d_detections():
 def test_as_many_geometries_as_detections():
     for function in (add_positions, detections_3d):
         with pytest.raises(ValueError, match='zip'):
-            function(detections(scene()[1], HEADER), GEOMETRIES[:2])
+            function(detections(scene()[1].segments, HEADER), GEOMETRIES[:2])
 
 
 def test_organized_cloud():
@@ -190,7 +191,7 @@ def test_more_labels_than_a_byte_holds():
 
 
 def test_markers_replace_those_of_earlier_images():
-    message = transmitted(markers(scene()[1], GEOMETRIES, HEADER))
+    message = transmitted(markers(scene()[1].segments, GEOMETRIES, HEADER))
     assert isinstance(message, MarkerArray)
     first, *others = message.markers
     assert first.action == Marker.DELETEALL
@@ -202,7 +203,7 @@ def test_markers_replace_those_of_earlier_images():
 
 
 def test_markers_show_box_position_and_id():
-    _, box, centroid, text, *_ = markers(scene()[1], GEOMETRIES, HEADER).markers
+    _, box, centroid, text, *_ = markers(scene()[1].segments, GEOMETRIES, HEADER).markers
     assert (box.type, centroid.type, text.type) == (Marker.LINE_LIST, Marker.SPHERE, Marker.TEXT_VIEW_FACING)
     ends = np.array([xyz(p) for p in box.points]) + xyz(box.pose.position)
     assert ends.min(0) == pytest.approx((-0.5, 0.0, 1.5))
@@ -218,7 +219,7 @@ def test_markers_show_box_position_and_id():
 
 
 def test_a_marker_has_the_color_of_its_track():
-    message = markers(scene()[1], GEOMETRIES, HEADER)
+    message = markers(scene()[1].segments, GEOMETRIES, HEADER)
     colors = {m.id: (m.color.r, m.color.g, m.color.b) for m in message.markers if m.ns == 'boxes'}
     assert colors[7] == pytest.approx(segment_colors(7)[7] / 255)
     assert colors[-3] == pytest.approx(segment_colors(3)[3] / 255)
@@ -227,5 +228,5 @@ def test_a_marker_has_the_color_of_its_track():
 
 def test_no_segment_located():
     _, segmentation = scene()
-    assert [m.action for m in markers(segmentation, (None,) * 4, HEADER).markers] == [Marker.DELETEALL]
-    assert detections_3d(detections(segmentation, HEADER), (None,) * 4).detections == []
+    assert [m.action for m in markers(segmentation.segments, (None,) * 4, HEADER).markers] == [Marker.DELETEALL]
+    assert detections_3d(detections(segmentation.segments, HEADER), (None,) * 4).detections == []

@@ -15,9 +15,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.node.images import encode_image
 
@@ -26,6 +27,12 @@ OUTPUTS = {
     'segments': (Detection2DArray, QoSProfile(depth=10)),
     'label_info': (LabelInfo, QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)),
     'overlay': (Image, QoSProfile(depth=10)),
+}
+MORE_OUTPUTS = {
+    'features': (Image, QoSProfile(depth=10)),
+    'segments_3d': (Detection3DArray, QoSProfile(depth=10)),
+    'points': (PointCloud2, QoSProfile(depth=10)),
+    'markers': (MarkerArray, QoSProfile(depth=10)),
 }
 
 
@@ -59,7 +66,7 @@ class Peer:
         self._outputs = {topic: self._subscribe(topic) for topic in topics}
 
     def _subscribe(self, topic: str):
-        kind, qos = OUTPUTS[topic]
+        kind, qos = (OUTPUTS | MORE_OUTPUTS)[topic]
         return self._node.create_subscription(kind, f'/diffcut/{self._prefix}{topic}', self.received[topic].append, qos)
 
     def subscribe(self, topic: str) -> None:
@@ -139,11 +146,29 @@ class Peer:
 
     def outputs(self, header: Header) -> dict[str, list]:
         """Return what was received with this header, by topic."""
-        return {topic: [m for m in self.received[topic] if m.header == header] for topic in self._outputs}
+
+        def has_it(message) -> bool:
+            return (message.markers[0] if isinstance(message, MarkerArray) else message).header == header
+
+        return {topic: [m for m in self.received[topic] if has_it(m)] for topic in self._outputs}
 
     def segment(self, image_rgb: np.ndarray) -> tuple[Header, dict[str, list]]:
         """Publish an image until every output of it has arrived; return its header and the outputs by topic."""
         return self.exchange(encode_image(image_rgb, 'rgb8', self.header()))
+
+    def exchange_depth(
+        self, image_rgb: np.ndarray, depth: Image, camera_info: CameraInfo, header: Header | None = None
+    ):
+        """Publish an image with depth until every output of it has arrived; return header and outputs by topic."""
+        header = depth.header = camera_info.header = self.header()
+        for _ in range(20):
+            self.camera_info.publish(camera_info)
+            self.depth.publish(depth)
+            self.publish(encode_image(image_rgb, 'rgb8', header))
+            if self.spin_until(lambda: all(self.outputs(header).values()), 1.0):
+                return header, self.outputs(header)
+        missing = [topic for topic, found in self.outputs(header).items() if not found]
+        raise AssertionError(f'no {", ".join(missing)} for the image')
 
     def exchange(self, message: Image) -> tuple[Header, dict[str, list]]:
         """Publish a message until every output of it has arrived; return its header and the outputs by topic."""

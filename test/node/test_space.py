@@ -1,0 +1,186 @@
+"""Segments in space, through the running node."""
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from diffcut_ros.node.images import encode_image
+from support.domain import free_domain
+from support.peer import MORE_OUTPUTS, OUTPUTS
+from support.scenes import quadrants
+
+IMAGE, QUADRANT = quadrants(64, 128)
+DISTANCE_M = np.array([1.0, 2.0, 3.0, 4.0])  # of each quadrant
+RELIABLE = 'qos_overrides./{}.subscription.reliability:=reliable'
+
+
+def camera_info(width=128, height=64, focal=100.0) -> CameraInfo:
+    info = CameraInfo(width=width, height=height)
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    info.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+    info.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def depth_of(depth_m: np.ndarray, encoding: str = '16UC1') -> Image:
+    if encoding == '16UC1':
+        message = encode_image(np.nan_to_num(1000 * depth_m).astype(np.uint16), 'mono16', Header())
+    else:
+        message = Image(height=depth_m.shape[0], width=depth_m.shape[1], step=4 * depth_m.shape[1])
+        message.data = depth_m.astype('<f4').tobytes()
+    message.encoding = encoding
+    return message
+
+
+@pytest.fixture(scope='module')
+def space(start_node, connect):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0']
+    for topic in ('camera_info', 'depth'):
+        options += ['-p', RELIABLE.format(topic)]
+    topics = (*OUTPUTS, *MORE_OUTPUTS)
+    with start_node(domain, *options) as node, connect(domain, topics=topics) as peer:
+        node.wait_for_log('waiting for images')
+        yield node, peer
+
+
+def position(detection) -> np.ndarray:
+    point = detection.results[0].pose.pose.position
+    return np.array([point.x, point.y, point.z])
+
+
+def points_of(cloud) -> np.ndarray:
+    kinds = {7: '<f4', 6: '<u4'}
+    fields = {f.name: (kinds[f.datatype], f.offset) for f in cloud.fields}
+    dtype = np.dtype(
+        {
+            'names': list(fields),
+            'formats': [k for k, _ in fields.values()],
+            'offsets': [o for _, o in fields.values()],
+            'itemsize': cloud.point_step,
+        }
+    )
+    return np.frombuffer(bytes(cloud.data), dtype).reshape(cloud.height, cloud.width)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_positions_boxes_points_and_markers(space, encoding):
+    _, peer = space
+    header, outputs = peer.exchange_depth(IMAGE, depth_of(DISTANCE_M[QUADRANT], encoding), camera_info())
+    flat, solid = outputs['segments'][0].detections, outputs['segments_3d'][0].detections
+    assert len(flat) == len(solid) == 4
+    labels = np.frombuffer(outputs['labels'][0].data, np.uint8).reshape(64, 128)
+    rows, columns = np.mgrid[:64, :128]
+    for detection, mate in zip(flat, solid, strict=True):
+        assert mate.header == header
+        assert (detection.id, detection.results[0].hypothesis.class_id) == (
+            mate.id,
+            mate.results[0].hypothesis.class_id,
+        )
+        inside = labels == int(mate.results[0].hypothesis.class_id)
+        (z,) = np.unique(DISTANCE_M[QUADRANT[inside]])
+        expected = [(np.median(columns[inside]) - 63.5) * z / 100, (np.median(rows[inside]) - 31.5) * z / 100, z]
+        assert np.allclose(position(mate), expected, atol=2e-3)
+        assert np.allclose(position(detection), position(mate))
+        assert abs(mate.bbox.size.x - (np.ptp(columns[inside]) * z / 100)) < 0.02 * z
+        assert mate.bbox.size.z < 1e-3
+        assert mate.results[0].hypothesis.score == 1.0
+
+    cloud = outputs['points'][0]
+    assert (cloud.header, cloud.height, cloud.width, cloud.is_dense) == (header, 1, 64 * 128, True)
+    points = points_of(cloud).reshape(64, 128)
+    assert np.allclose(points['z'], DISTANCE_M[QUADRANT], atol=1e-3)
+    assert np.array_equal(points['label'], labels)
+    id_of = {int(d.results[0].hypothesis.class_id): int(d.id) for d in flat}
+    assert np.array_equal(points['id'], np.vectorize(id_of.get)(labels))
+
+    shown = outputs['markers'][0].markers
+    texts = {marker.text for marker in shown if marker.ns == 'ids'}
+    assert texts == {d.id for d in flat}
+    assert {marker.ns for marker in shown[1:]} == {'boxes', 'centroids', 'ids'}
+
+
+def test_a_new_tau_is_shown_in_space_too(space):
+    _, peer = space
+    header, outputs = peer.exchange_depth(IMAGE, depth_of(DISTANCE_M[QUADRANT]), camera_info())
+    assert len(outputs['segments_3d'][0].detections) == 4
+    assert peer.set(tau=0.0).successful
+    assert peer.spin_until(lambda: len(peer.outputs(header)['segments_3d'][-1].detections) == 1)
+    assert peer.set(tau=0.5).successful
+    assert peer.spin_until(lambda: len(peer.outputs(header)['segments_3d'][-1].detections) == 4)
+
+
+def test_organized_points_have_the_rows_of_the_depth_image(space):
+    _, peer = space
+    assert peer.set(**{'points.organized': True}).successful
+    depth_m = DISTANCE_M[QUADRANT[::2, ::2]]  # half the size
+    depth_m[:5] = 0
+    _, outputs = peer.exchange_depth(IMAGE, depth_of(depth_m), camera_info())
+    assert peer.set(**{'points.organized': False}).successful
+    cloud = outputs['points'][-1]
+    assert (cloud.height, cloud.width, cloud.is_dense) == (32, 64, False)
+    points = points_of(cloud)
+    assert np.isnan(points['z'][:5]).all()
+    assert np.allclose(points['z'][5:], depth_m[5:])
+    # A corner of the image is seen in the same direction at any size.
+    assert np.isclose(points['x'][-1, -1] / points['z'][-1, -1], (126.5 - 63.5) / 100, atol=1e-5)
+
+
+@pytest.mark.parametrize('missing', [0.0, np.nan])
+def test_a_segment_without_depth_is_in_the_image_only(space, missing):
+    _, peer = space
+    depth_m = np.where(QUADRANT == 2, missing, DISTANCE_M[QUADRANT])
+    header, outputs = peer.exchange_depth(IMAGE, depth_of(depth_m, '32FC1'), camera_info())
+    assert len(outputs['segments'][0].detections) == 4
+    assert len(outputs['segments_3d'][0].detections) == 3
+    assert outputs['points'][0].width == 64 * 128 * 3 // 4
+    header, outputs = peer.exchange_depth(IMAGE, depth_of(np.full((64, 128), missing), '32FC1'), camera_info())
+    assert len(outputs['segments'][0].detections) == 4
+    assert outputs['segments_3d'][0].detections == []
+    assert outputs['points'][0].width == 0
+    assert len(outputs['markers'][0].markers) == 1
+    assert header
+
+
+@pytest.mark.parametrize(
+    ('info', 'depth', 'problem'),
+    [
+        (camera_info(focal=0.0), depth_of(DISTANCE_M[QUADRANT]), 'expected focal lengths above 0 px, received 0 and 0'),
+        (camera_info(width=128, height=96), depth_of(DISTANCE_M[QUADRANT]), 'camera_info of 128 x 96 for an image of'),
+        (camera_info(), depth_of(np.ones((64, 64))), 'depth of 64 x 64 for an image of 128 x 64: expected the same'),
+    ],
+)
+def test_bad_input_is_told_and_the_next_image_is_segmented(space, info, depth, problem):
+    node, peer = space
+    header = info.header = depth.header = peer.header()
+    for _ in range(20):
+        peer.camera_info.publish(info)
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+        if peer.spin_until(lambda: problem in node.log, 0.5):
+            break
+    assert problem in node.log
+    peer.exchange_depth(IMAGE, depth_of(DISTANCE_M[QUADRANT]), camera_info())
+    assert not any(peer.outputs(header).values())
+    assert 'Traceback' not in node.log
+
+
+def test_depth_of_another_frame_is_told(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'depth:=true', '-p', 'rate_hz:=0.0') as node, connect(domain) as peer:
+        for _ in range(10):
+            header, depth, info = peer.header(), depth_of(DISTANCE_M[QUADRANT]), camera_info()
+            depth.header.stamp, depth.header.frame_id, info.header = header.stamp, 'camera_depth_optical', header
+            peer.camera_info.publish(info)
+            peer.depth.publish(depth)
+            peer.publish(encode_image(IMAGE, 'rgb8', header))
+            peer.spin_until(lambda: False, 0.2)
+        assert node.log.count("depth is in frame 'camera_depth_optical', the image in 'camera_optical'") == 1
+
+
+def test_without_depth_there_are_no_topics_in_space(running):
+    _, peer, _ = running
+    assert peer.spin_until(lambda: peer.publisher_infos('/diffcut/features'))
+    for topic in ('segments_3d', 'points', 'markers'):
+        assert not peer.publisher_infos(f'/diffcut/{topic}')
