@@ -9,7 +9,7 @@ from launch_ros.substitutions import FindPackageShare
 
 CONFIG = PathJoinSubstitution([FindPackageShare('diffcut_ros'), 'config'])
 # What config/diffcut.rviz shows of the node.
-SHOWN = ('overlay', 'labels')
+SHOWN = ('overlay', 'labels', 'points', 'markers', 'segments_3d')
 # Several cameras are NAME=TOPIC,NAME=TOPIC; then each has its topics under its name.
 ARGUMENTS = [
     DeclareLaunchArgument(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from diffcut_ros.core import SegmenterConfig
+from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -21,6 +21,8 @@ README = (ROOT / 'README.md').read_text()
     [
         ('', SegmenterConfig),
         ('', NodeConfig),
+        ('tracking.', TrackerConfig),
+        ('points.', PointsConfig),
         ('diagnostics.', DiagnosticsConfig),
         *((f'{kind}.', config) for kind, config in CONFIGS.items()),
     ],

@@ -81,7 +81,7 @@ class PointsConfig:
 
     organized: bool = parameter(
         False,
-        'Rows and columns as in the depth image, NaN where there is no depth; else valid points alone',
+        'Rows and columns of points as in the depth image, NaN without depth; else points with depth',
         dynamic=True,
     )
 

@@ -1,15 +1,17 @@
 import pytest
 from rcl_interfaces.msg import ParameterType
 
-from diffcut_ros.core import SegmenterConfig
+from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig
+from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
 from support.domain import free_domain
 
 SPECS = [
     ('', NodeConfig),
     ('', SegmenterConfig),
+    ('tracking.', TrackerConfig),
+    ('points.', PointsConfig),
     ('diagnostics.', DiagnosticsConfig),
     *((f'{kind}.', config) for kind, config in CONFIGS.items()),
 ]
