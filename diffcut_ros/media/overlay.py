@@ -31,8 +31,12 @@ def track_colors(segments: Sequence[Segment]) -> np.ndarray:
     Returns:
         uint8 [K, 3] RGB.
     """
-    numbers = np.array([segment.track_id or segment.label for segment in segments], np.int64)
-    return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
+    return colors_of([segment.track_id or segment.label for segment in segments])
+
+
+def colors_of(numbers: Sequence[int]) -> np.ndarray:
+    """Return the colours of track ids or labels, uint8 [K, 3] RGB; numbers count from 1."""
+    return _TRACK_COLORS[(np.array(numbers, np.int64) - 1) % len(_TRACK_COLORS)]
 
 
 def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarray:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from skimage import data
 
+from diffcut_ros.core import PinholeCamera
+
 # Photographs that scikit-image ships inside its package.
 PHOTOGRAPHS = {
     'coffee': data.coffee,
@@ -54,3 +56,16 @@ def render_view(photo: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int])
     """Return what the camera sees, uint8 [H, W, 3], for a photograph and a matrix of `view_matrix`."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(photo, matrix, (size_hw[1], size_hw[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def render_depth(depth_m: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the depth image of a view, float32 [H, W] in metres, NaN where there is none; nearest pixels."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(depth_m, matrix, (size_hw[1], size_hw[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def view_camera(camera: PinholeCamera, matrix: np.ndarray, size_hw: tuple[int, int]) -> PinholeCamera:
+    """Return the camera of a view on what another camera saw: a view turns no ray, it magnifies a part of the image."""
+    scale, x, y = matrix[0, 0], matrix[0, 2], matrix[1, 2]
+    focal = camera.fx / scale, camera.fy / scale
+    return PinholeCamera(*focal, (camera.cx - x) / scale, (camera.cy - y) / scale, size_hw)

@@ -189,8 +189,8 @@ def encode_image(array: np.ndarray, encoding: str, header: Header) -> Image:
     """Return an array as an image message.
 
     Args:
-        array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8.
-        encoding: one of these three.
+        array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for 32FC1.
+        encoding: one of these four.
         header: taken over as it is.
     """
     message = Image(header=header, height=array.shape[0], width=array.shape[1], encoding=encoding)

@@ -49,11 +49,7 @@ def detections(segments: Sequence[Segment], header: Header, by_track: bool = Fal
 def features(segments: Sequence[Segment], header: Header) -> Image:
     """Return the segments' mean features, 32FC1 of N x C: row k is that of detection k; no rows without segments."""
     rows = np.stack([s.feature for s in segments]) if segments else np.zeros((0, 0), np.float32)
-    message = Image(header=header, height=rows.shape[0], width=rows.shape[1], encoding='32FC1')
-    message.step = 4 * rows.shape[1]
-    message.is_bigendian = 0
-    message.data = rows.astype('<f4').tobytes()
-    return message
+    return encode_image(rows, '32FC1', header)
 
 
 def _value(segment: Segment, by_track: bool) -> int:

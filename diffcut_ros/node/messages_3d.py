@@ -62,6 +62,28 @@ def pinhole_camera(camera_info: CameraInfo) -> PinholeCamera:
     return PinholeCamera(float(fx), float(fy), float(cx), float(cy), size_hw)
 
 
+def camera_info(camera: PinholeCamera, header: Header) -> CameraInfo:
+    """Return a camera without distortion as a camera_info."""
+    height, width = camera.size_hw
+    message = CameraInfo(header=header, height=height, width=width, distortion_model='plumb_bob', d=[0.0] * 5)
+    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+def geometry_of(detection: Detection3D) -> SegmentGeometry:
+    """Return what a 3-D detection of this node says."""
+    position, box = detection.results[0].pose.pose.position, detection.bbox
+    at = np.array([position.x, position.y, position.z])
+    middle = np.array([box.center.position.x, box.center.position.y, box.center.position.z])
+    sides = np.array([box.size.x, box.size.y, box.size.z])
+    # Centre and size are rounded: the position may lie beyond an end by as much.
+    low, high = np.minimum(middle - sides / 2, at), np.maximum(middle + sides / 2, at)
+    share = detection.results[0].hypothesis.score
+    return SegmentGeometry(tuple(at.tolist()), tuple(low.tolist()), tuple(high.tolist()), share)
+
+
 def add_positions(detections: Detection2DArray, geometries: Geometries) -> None:
     """Write the position of each segment into `results[0].pose` of its detection, in place.
 

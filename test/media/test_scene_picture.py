@@ -3,7 +3,7 @@ import pytest
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry, locate_segments
 from diffcut_ros.core.segmenter import describe_segments
-from diffcut_ros.media.overlay import segment_colors
+from diffcut_ros.media.overlay import segment_colors, track_colors
 from diffcut_ros.media.scene_picture import draw_scene
 from diffcut_ros.media.top_view import draw_top_view
 
@@ -13,6 +13,10 @@ WHITE, RED = [255, 255, 255], [255, 0, 0]
 def has(image: np.ndarray, color) -> np.ndarray:
     """Where an image has a colour; lines are smoothed, so not to the last digit."""
     return (np.abs(image.astype(int) - color) < 40).all(2)
+
+
+def shown(segmentation):
+    return segmentation.labels, track_colors(segmentation.segments)
 
 
 def test_top_view_is_to_scale():
@@ -57,7 +61,7 @@ def test_scene_shows_what_is_handy_in_color():
     segmentation = describe_segments(labels, np.full((2, 8), 0.3, np.float32), 0, 0.5)
     geometries = locate_segments(segmentation.labels, depth_m, camera, 2)
     image = np.full((60, 80, 3), 100, np.uint8)
-    picture = draw_scene(image, depth_m, camera, segmentation, geometries)
+    picture = draw_scene(image, depth_m, camera, *shown(segmentation), geometries)
     assert picture.shape == (720, 960 + 540, 3)
     # Enlarged 12 times: the box covers 240 x 240 pixels around the middle; the wall of 4 x 3 m is gray, without box.
     color = segment_colors(2)[2]
@@ -68,7 +72,7 @@ def test_scene_shows_what_is_handy_in_color():
     assert not has(picture, segment_colors(1)[1]).any()
     assert has(picture[:, 960:], color).any()
     # All of it, where there is no limit.
-    assert has(draw_scene(image, depth_m, camera, segmentation, geometries, 10.0), segment_colors(1)[1]).any()
+    assert has(draw_scene(image, depth_m, camera, *shown(segmentation), geometries, 10.0), segment_colors(1)[1]).any()
 
 
 def test_scene_without_depth():
@@ -76,6 +80,6 @@ def test_scene_without_depth():
     segmentation = describe_segments(labels, np.full((1, 8), 0.3, np.float32), 0, 0.5)
     depth_m = np.full((30, 40), np.nan, np.float32)
     camera = PinholeCamera(80, 80, 39.5, 29.5, (60, 80))
-    picture = draw_scene(np.full((60, 80, 3), 100, np.uint8), depth_m, camera, segmentation, (None,))
+    picture = draw_scene(np.full((60, 80, 3), 100, np.uint8), depth_m, camera, *shown(segmentation), (None,))
     assert picture.shape == (720, 1500, 3)
     assert np.ptp(picture[:, :960]) == 0

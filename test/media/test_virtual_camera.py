@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
+from diffcut_ros.core import back_project
+from diffcut_ros.media.rgbd_photograph import load_rgbd_photograph
+from diffcut_ros.media.virtual_camera import (
+    PHOTOGRAPHS,
+    load_photograph,
+    render_depth,
+    render_view,
+    view_camera,
+    view_matrix,
+)
 
 
 @pytest.mark.parametrize('name', PHOTOGRAPHS)
@@ -32,3 +41,17 @@ def test_it_moves():
 def test_unknown_photograph():
     with pytest.raises(ValueError, match=r"expected one of coffee, .*received 'moon'"):
         load_photograph('moon')
+
+
+def test_a_view_shows_the_same_points_in_space():
+    rgbd = load_rgbd_photograph()
+    everywhere = back_project(rgbd.depth_m, rgbd.camera)
+    size_hw = (240, 320)
+    for time_s in (0.0, 3.7):
+        matrix = view_matrix(time_s, rgbd.depth_m.shape, size_hw)
+        points = back_project(render_depth(rgbd.depth_m, matrix, size_hw), view_camera(rgbd.camera, matrix, size_hw))
+        for row, column in ((0, 0), (120, 160), (239, 319)):
+            x, y = np.rint(matrix @ [column, row, 1]).astype(int)
+            seen, expected = points[row, column], everywhere[y, x]
+            # Rays of pixels half a pixel apart.
+            assert np.allclose(seen, expected, atol=expected[2] / rgbd.camera.fx, equal_nan=True)

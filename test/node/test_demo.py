@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 
 from support.domain import free_domain
@@ -34,6 +35,20 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     # Ten frames a second, up to the last image that was segmented.
     assert 40 <= video.get(cv2.CAP_PROP_FRAME_COUNT) <= 85
     assert video.read()[1].shape == (480 + 32, 2 * 640, 3)
+
+
+def test_with_depth_it_shows_segments_in_space(tmp_path):
+    command = [*COMMAND, '--depth', '--seconds', '10', '--output', str(tmp_path / 'out')]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r'One image, cut twice: \d+ segments at tau 0.5, \d+ at tau 0.7', done.stdout)
+    scenes = sorted((tmp_path / 'out').glob('segments_3d_*s.png'))
+    assert scenes
+    picture = cv2.imread(str(scenes[0]))
+    assert picture.shape[0] >= 720
+    # Boxes have bright colours, the photograph behind them has not.
+    assert (np.ptp(picture.astype(int), axis=2) > 150).mean() > 0.005
+    assert 'ERROR' not in (tmp_path / 'out' / 'node.log').read_text()
 
 
 def children(pid: int) -> list[int]:

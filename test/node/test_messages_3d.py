@@ -15,7 +15,15 @@ from diffcut_ros.core import PinholeCamera, Segmentation, SegmentGeometry, back_
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.media.overlay import segment_colors
 from diffcut_ros.node.messages import detections
-from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, pinhole_camera, point_cloud
+from diffcut_ros.node.messages_3d import (
+    add_positions,
+    camera_info,
+    detections_3d,
+    geometry_of,
+    markers,
+    pinhole_camera,
+    point_cloud,
+)
 from support.scenes import quadrants
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
@@ -230,3 +238,16 @@ def test_no_segment_located():
     _, segmentation = scene()
     assert [m.action for m in markers(segmentation.segments, (None,) * 4, HEADER).markers] == [Marker.DELETEALL]
     assert detections_3d(detections(segmentation.segments, HEADER), (None,) * 4).detections == []
+
+
+def test_what_a_detection_says_is_read_back():
+    found = detections_3d(detections(scene()[1].segments, HEADER), GEOMETRIES).detections
+    for detection, geometry in zip(found, [g for g in GEOMETRIES if g is not None], strict=True):
+        read = geometry_of(detection)
+        for name in ('position_m', 'box_min_m', 'box_max_m', 'valid_share'):
+            assert getattr(read, name) == pytest.approx(getattr(geometry, name))
+
+
+def test_a_camera_is_read_back():
+    camera = PinholeCamera(500.0, 510.0, 320.0, 240.0, (480, 640))
+    assert pinhole_camera(camera_info(camera, HEADER)) == camera

@@ -5,15 +5,27 @@ import time
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
+from diffcut_ros.media.rgbd_photograph import load_rgbd_photograph
+from diffcut_ros.media.virtual_camera import (
+    PHOTOGRAPHS,
+    load_photograph,
+    render_depth,
+    render_view,
+    view_camera,
+    view_matrix,
+)
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.messages_3d import camera_info
 
 
 class VirtualCameraNode(Node):
-    """Publishes `image_raw`, rgb8, stamped with the wall clock; shows one photograph after the other."""
+    """Publishes `image_raw`, rgb8, stamped with the wall clock; shows one photograph after the other.
+
+    With the parameter `depth`, it shows the one that has depth, and publishes `depth` (32FC1) and `camera_info`, too.
+    """
 
     def __init__(self) -> None:
         super().__init__('virtual_camera')
@@ -21,8 +33,11 @@ class VirtualCameraNode(Node):
         self._seconds_each = self.declare_parameter('seconds_each', 5.0).value
         self._size_hw = (self.declare_parameter('height', 480).value, self.declare_parameter('width', 640).value)
         rate_hz = self.declare_parameter('rate_hz', 15.0).value
-        self._photographs = [load_photograph(name) for name in names]
+        self._rgbd = load_rgbd_photograph() if self.declare_parameter('depth', False).value else None
+        self._photographs = [self._rgbd.image_rgb] if self._rgbd else [load_photograph(name) for name in names]
         self._publisher = self.create_publisher(Image, 'image_raw', 5)
+        self._depth = self.create_publisher(Image, 'depth', 5)
+        self._camera_info = self.create_publisher(CameraInfo, 'camera_info', 5)
         self._start_s = time.monotonic()
         self.create_timer(1 / rate_hz, self._publish)
 
@@ -31,6 +46,10 @@ class VirtualCameraNode(Node):
         photo = self._photographs[int(time_s / self._seconds_each) % len(self._photographs)]
         matrix = view_matrix(time_s, photo.shape[:2], self._size_hw)
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id='virtual_camera')
+        if self._rgbd is not None:
+            depth_m = render_depth(self._rgbd.depth_m, matrix, self._size_hw)
+            self._depth.publish(encode_image(depth_m, '32FC1', header))
+            self._camera_info.publish(camera_info(view_camera(self._rgbd.camera, matrix, self._size_hw), header))
         self._publisher.publish(encode_image(render_view(photo, matrix, self._size_hw), 'rgb8', header))
 
 

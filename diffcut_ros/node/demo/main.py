@@ -21,6 +21,9 @@ from diffcut_ros.node.demo.monitor import Monitor
 from diffcut_ros.node.demo.recorder import Recorder
 
 _TAUS = (0.4, 0.8)
+_TAUS_DEPTH = (0.5, 0.7)
+# With depth: things rather than specks, with borders at their edges.
+_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr', 'min_segment_area:=300')
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
 
@@ -36,13 +39,14 @@ def main() -> int:
     parser.add_argument(
         '--output', type=Path, default=Path('demo_output'), help='folder for pictures and video (default demo_output)'
     )
+    parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
     args = parser.parse_args()
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        run(console, args.seconds, args.output)
+        run(console, args.seconds, args.output, args.depth)
     except (DemoError, OSError) as error:
         console.print(f'[red]error:[/red] {error}')
         return 1
@@ -52,7 +56,7 @@ def main() -> int:
     return 0
 
 
-def run(console: Console, seconds: float, output: Path) -> None:
+def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     """Show the demo: half the time at one tau, half at the other; its processes end with it.
 
     Raises:
@@ -60,17 +64,24 @@ def run(console: Console, seconds: float, output: Path) -> None:
         OSError: when pictures cannot be written.
     """
     started_s = time.monotonic()
+    taus = _TAUS_DEPTH if depth else _TAUS
+    node_arguments = ['-r', 'image:=/camera/image_raw', '-p', f'tau:={taus[0]}']
+    camera_arguments = ['-r', 'image_raw:=/camera/image_raw']
+    if depth:
+        for topic in ('depth', 'camera_info'):
+            node_arguments += ['-r', f'{topic}:=/camera/{topic}']
+            camera_arguments += ['-r', f'{topic}:=/camera/{topic}']
+        node_arguments += [word for text in _DEPTH_PARAMETERS for word in ('-p', text)]
+        camera_arguments += ['-p', 'depth:=true']
     with ExitStack() as stack:
         log = stack.enter_context((output / 'node.log').open('w+'))
         processes = {
-            'node': stack.enter_context(
-                _process(log, 'diffcut_node', '-r', 'image:=/camera/image_raw', '-p', f'tau:={_TAUS[0]}')
-            ),
-            'camera': stack.enter_context(_process(log, 'demo.camera', '-r', 'image_raw:=/camera/image_raw')),
+            'node': stack.enter_context(_process(log, 'diffcut_node', *node_arguments)),
+            'camera': stack.enter_context(_process(log, 'demo.camera', *camera_arguments)),
         }
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        monitor = Monitor('/camera/image_raw', '/diffcut', _TAUS[0])
+        monitor = Monitor('/camera/image_raw', '/diffcut', taus[0], depth)
         executor = SingleThreadedExecutor()
         executor.add_node(monitor)
 
@@ -92,14 +103,14 @@ def run(console: Console, seconds: float, output: Path) -> None:
         recorder = stack.enter_context(Recorder(output))
         monitor.take_interval()
         start_s = time.monotonic()
-        for tau in _TAUS:
+        for tau in taus:
             if tau != monitor.tau:
                 answer = monitor.set_tau(tau)
                 executor.spin_until_future_complete(answer, timeout_sec=_STOP_TIMEOUT_S)
                 if not (answer.done() and answer.result().results[0].successful):
                     raise DemoError(f'the node did not take tau {tau}:\n{_tail(log)}')
                 console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
-            phase_s, row_s = seconds / len(_TAUS), time.monotonic()
+            phase_s, row_s = seconds / len(taus), time.monotonic()
             rows = max(1, round(phase_s))
             for due_s in [row_s + phase_s * (i + 1) / rows for i in range(rows)]:
                 spin_until(due_s)
@@ -111,7 +122,7 @@ def run(console: Console, seconds: float, output: Path) -> None:
                 row_s = now_s
     if monitor.counts_of_one_image:
         before, after = monitor.counts_of_one_image
-        console.print(f'\nOne image, cut twice: {before} segments at tau {_TAUS[0]:g}, {after} at tau {_TAUS[1]:g}.')
+        console.print(f'\nOne image, cut twice: {before} segments at tau {taus[0]:g}, {after} at tau {taus[1]:g}.')
     console.print(f'Pictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
 
 

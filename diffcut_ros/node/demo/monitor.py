@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -9,11 +10,14 @@ from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.task import Future
 from rclpy.time import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
-from diffcut_ros.node.images import decode_image
+from diffcut_ros.core import PinholeCamera, SegmentGeometry
+from diffcut_ros.media.overlay import colors_of
+from diffcut_ros.node.images import decode_depth, decode_image
+from diffcut_ros.node.messages_3d import geometry_of, pinhole_camera
 
 # Camera images kept until the overlay of the same stamp arrives.
 _WAITING_IMAGES = 60
@@ -30,13 +34,25 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Segments in space: arguments of `draw_scene`."""
+
+    depth_m: np.ndarray
+    camera: PinholeCamera
+    labels: np.ndarray
+    colors: np.ndarray
+    geometries: list[SegmentGeometry | None]
+
+
+@dataclass(frozen=True)
 class Shot:
-    """One overlay beside the camera image it was made from, both uint8 [H, W, 3] RGB."""
+    """One overlay beside the camera image it was made from, both uint8 [H, W, 3] RGB; with depth, where things are."""
 
     stamp_ns: int
     image_rgb: np.ndarray
     overlay_rgb: np.ndarray
     tau: float
+    space: Space | None = None
 
 
 class Monitor(Node):
@@ -46,9 +62,10 @@ class Monitor(Node):
         camera_topic: where the images come from.
         node_name: fully qualified name of the node under test.
         tau: the tau it started with.
+        depth: whether there is depth.
     """
 
-    def __init__(self, camera_topic: str, node_name: str, tau: float) -> None:
+    def __init__(self, camera_topic: str, node_name: str, tau: float, depth: bool) -> None:
         super().__init__('demo_monitor')
         self.tau = self._shown_tau = tau
         self.shots: deque[Shot] = deque()
@@ -58,11 +75,19 @@ class Monitor(Node):
         self._last_count = (Header(), 0)
         # Segments of one image at the old and the new tau, once it was cut again.
         self.counts_of_one_image: tuple[int, int] | None = None
+        # Topic -> stamp -> the last message.
         self._images: OrderedDict[int, Image] = OrderedDict()
+        self._kept: dict[str, OrderedDict[int, Any]] = {}
         self._parameters = AsyncParameterClient(self, node_name)
         self.create_subscription(Image, camera_topic, self._on_image, _WAITING_IMAGES)
         self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
         self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
+        if depth:
+            self._keep(Image, camera_topic.replace('image_raw', 'depth'), 'depth')
+            self._keep(CameraInfo, camera_topic.replace('image_raw', 'camera_info'), 'camera_info')
+            self._keep(Image, f'{node_name}/labels', 'labels')
+            self._keep(Detection2DArray, f'{node_name}/segments', 'segments')
+            self._keep(Detection3DArray, f'{node_name}/segments_3d', 'segments_3d')
 
     def take_interval(self) -> Interval:
         """Return what was received since the last call."""
@@ -104,8 +129,34 @@ class Monitor(Node):
         self._last_stamp_ns = stamp_ns
         if stamp_ns in self._images:
             image_rgb, overlay_rgb = decode_image(self._images[stamp_ns]), decode_image(message)
-            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self._shown_tau))
+            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self._shown_tau, self._space(stamp_ns)))
+
+    def _keep(self, kind: type, topic: str, name: str) -> None:
+        kept = self._kept[name] = OrderedDict()
+
+        def keep(message: Any) -> None:
+            kept[_stamp_ns(message)] = message
+            if len(kept) > _WAITING_IMAGES:
+                kept.popitem(last=False)
+
+        self.create_subscription(kind, topic, keep, _WAITING_IMAGES)
+
+    def _space(self, stamp_ns: int) -> Space | None:
+        if not self._kept or not all(stamp_ns in kept for kept in self._kept.values()):
+            return None
+        found = {name: kept[stamp_ns] for name, kept in self._kept.items()}
+        labels = found['labels']
+        values = np.frombuffer(labels.data, np.uint8 if labels.encoding == 'mono8' else np.uint16)
+        flat = found['segments'].detections
+        located = {d.id: geometry_of(d) for d in found['segments_3d'].detections}
+        return Space(
+            decode_depth(found['depth']),
+            pinhole_camera(found['camera_info']),
+            values.reshape(labels.height, labels.width),
+            colors_of([int(d.id) for d in flat]),
+            [located.get(d.id) for d in flat],
+        )
 
 
-def _stamp_ns(message: Image) -> int:
+def _stamp_ns(message: Any) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

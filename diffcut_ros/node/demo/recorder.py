@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from diffcut_ros.media.scene_picture import draw_scene
 from diffcut_ros.node.demo.monitor import Shot
 
 _TITLE_PX = 32
@@ -13,7 +14,7 @@ _SECONDS_PER_PICTURE = 4.0
 
 
 class Recorder:
-    """Writes `segments.mp4`, a picture every few seconds, and one before and after a change of tau.
+    """Writes `segments.mp4`, a picture every few seconds (with depth, one of space, too), and one at a change of tau.
 
     A context manager: the video is complete when it closes.
 
@@ -29,7 +30,7 @@ class Recorder:
         self._video: cv2.VideoWriter | None = None
         self._video_frames = 0
         self._first_ns = 0
-        self._next_picture_s = _SECONDS_PER_PICTURE / 2
+        self._next_picture_s = self._next_scene_s = _SECONDS_PER_PICTURE / 2
         self._previous: Shot | None = None
 
     def __enter__(self) -> 'Recorder':
@@ -61,6 +62,10 @@ class Recorder:
         elif time_s >= self._next_picture_s:
             self._next_picture_s += _SECONDS_PER_PICTURE
             self._write(f'segments_{time_s:02.0f}s.png', picture)
+        # Not every image's depth and segments have arrived by the time of its overlay.
+        if shot.space is not None and time_s >= self._next_scene_s:
+            self._next_scene_s += _SECONDS_PER_PICTURE
+            self._write(f'segments_3d_{time_s:02.0f}s.png', draw_scene(shot.image_rgb, **vars(shot.space)))
         self._previous = shot
 
     def _open_video(self, picture: np.ndarray) -> cv2.VideoWriter:
