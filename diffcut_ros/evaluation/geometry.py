@@ -1,17 +1,15 @@
 """`diffcut_benchmark depth`: how far positions of segments drift over RGB-D frames with known poses.
 
 A segment of a still scene has one place in the world. First the positions alone: each segment's pixels are carried into
-a later frame by depth and true motion, and are located there by that frame's depth. Then the tracks: segments of
-consecutive frames are one track where they overlap under the true motion, so that no tracker is judged; every change of
-their borders moves them.
+a later frame by depth and true motion, and are located there by that frame's depth. Then the tracks of the tracker:
+every change of their borders moves them, and so do the image's sides, which cut off walls and floors.
 """
 
 import argparse
-import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from diffcut_ros.core import (
     Segmenter,
     SegmenterConfig,
     SegmentGeometry,
+    Tracker,
     back_project,
     locate_segments,
 )
@@ -65,11 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'root', type=Path, help='folder with frame-*.color.jpg, .depth.png (mm), .pose.txt, and camera-intrinsics.txt'
     )
     parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
-    parser.add_argument('--tau', type=float, default=0.7, help='NCut threshold')
+    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='NCut threshold')
+    parser.add_argument('--damping', type=float, default=SegmenterConfig.damping, help='see the parameter damping')
     parser.add_argument('--min-segment-area', type=int, default=100, help='segments with fewer pixels are left out')
-    parser.add_argument(
-        '--overlap', type=float, default=0.5, help='a track goes on where intersection over union is above this'
-    )
+    parser.add_argument('--hz', type=float, default=30.0, help='frames per second of the recording')
     parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N frames')
 
 
@@ -77,41 +75,54 @@ def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table.
 
     Raises:
-        ValueError: for a folder without such frames, or an overlap that leaves the mate of a segment open.
+        ValueError: for a folder without such frames.
     """
-    if not 0.5 <= args.overlap < 1:
-        raise ValueError(f'--overlap: expected 0.5 to below 1, received {args.overlap:g}')
     paths = frame_paths(args.root)[: args.limit]
     first = load_frame(paths[0])
     camera = load_camera(args.root, first.depth_m.shape)
-    config = SegmenterConfig(tau=args.tau, min_segment_area=args.min_segment_area)
-    segmenter = Segmenter(create_extractor(args.backend), config)
+    config = SegmenterConfig(tau=args.tau, damping=args.damping, min_segment_area=args.min_segment_area)
+    segmenter, tracker = Segmenter(create_extractor(args.backend), config), Tracker()
     frames, segmentations = [], []
-    for path in progress(paths, description='segmenting', transient=True):
+    for i, path in enumerate(progress(paths, description='segmenting', transient=True)):
         frames.append(load_frame(path))
-        segmentations.append(segmenter.segment(frames[-1].image_rgb))
+        segmentation = segmenter.segment(frames[-1].image_rgb)
+        segmentations.append(tracker.update(segmentation, round(i * 1e9 / args.hz)))
     geometries = [
         locate_segments(s.labels, f.depth_m, camera, len(s.segments))
         for s, f in zip(segmentations, frames, strict=True)
     ]
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    table = Table(title=f'drift of positions: {len(frames)} frames, backend {args.backend}, tau {args.tau:g}')
+    title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {args.tau:g}, damping {args.damping:g}'
+    table = Table(title=title)
     for column in ('what', 'number', f'within {LIMIT_M:g} m', 'median', '90th percentile'):
         table.add_column(column, justify='left' if column == 'what' else 'right')
     for step in STEPS:
         drifts = carried_drifts(segmentations, geometries, frames, camera, step)
         table.add_row(f'the same pixels, frames later: {step}', *_summary(drifts))
-    tracked = list(follow(segmentations, frames, camera, args.overlap))
-    tracks = [t for t in world_positions(tracked, geometries, frames).values() if len(t) >= _SHORTEST_TRACK]
-    table.add_row('a track, from frame to frame', *_summary([d for t in tracks for d in step_lengths_m(t)]))
-    table.add_row('a track, median distance from its middle', *_summary([np.median(deviations_m(t)) for t in tracks]))
-    table.add_row('a track, largest distance from its middle', *_summary([deviations_m(t).max() for t in tracks]))
+    for about, located in (
+        ('a track', geometries),
+        ('wholly in view', [wholly_in_view(*pair) for pair in zip(segmentations, geometries, strict=True)]),
+    ):
+        tracks = world_positions(segmentations, located, frames).values()
+        tracks = [positions for positions in tracks if len(positions) >= _SHORTEST_TRACK]
+        table.add_section()
+        table.add_row(f'{about}, from frame to frame', *_summary([d for t in tracks for d in step_lengths_m(t)]))
+        table.add_row(
+            f'{about}, median distance from its middle', *_summary([np.median(deviations_m(t)) for t in tracks])
+        )
+        table.add_row(f'{about}, largest distance', *_summary([deviations_m(t).max() for t in tracks]))
     console.print(table)
-    lengths = [len(t) for t in tracks]
-    console.print(
-        f'tracks of at least {_SHORTEST_TRACK} frames, {statistics.median(lengths or [0]):g} in the median; '
-        f'intersection over union from frame to frame above {args.overlap:g}'
-    )
+    console.print(f'tracks of at least {_SHORTEST_TRACK} frames')
+
+
+def wholly_in_view(
+    segmentation: Segmentation, geometries: Sequence[SegmentGeometry | None]
+) -> list[SegmentGeometry | None]:
+    """Return the geometries of segments that touch no side of the image, None for the others."""
+    height, width = segmentation.labels.shape
+    boxes = [segment.box_xyxy for segment in segmentation.segments]
+    inside = [x0 > 0 and y0 > 0 and x1 < width and y1 < height for x0, y0, x1, y1 in boxes]
+    return [geometry if whole else None for geometry, whole in zip(geometries, inside, strict=True)]
 
 
 def frame_paths(root: Path) -> list[Path]:
@@ -185,41 +196,6 @@ def carried_drifts(
                 places = _in_world(one, frames[i]), _in_world(other, frames[i + step])
                 drifts.append(float(np.linalg.norm(places[1] - places[0])))
     return drifts
-
-
-def follow(
-    segmentations: Sequence[Segmentation], frames: Sequence[RgbdFrame], camera: PinholeCamera, overlap: float
-) -> Iterable[Segmentation]:
-    """Yield the segmentations with track ids by overlap under the true motion.
-
-    A segment takes the id of the one that covers it with an intersection over union above `overlap`, at least 0.5, so
-    that there is at most one; else a new id.
-    """
-    next_id = 1
-    previous: Segmentation | None = None
-    for k, segmentation in enumerate(segmentations):
-        ids = [0] * len(segmentation.segments)
-        if previous is not None:
-            carried = carry(previous.labels, frames[k - 1], frames[k], camera)
-            for before, after in _overlapping(carried, segmentation.labels, overlap):
-                ids[after - 1] = previous.segments[before - 1].track_id
-        for i, track_id in enumerate(ids):
-            if not track_id:
-                ids[i], next_id = next_id, next_id + 1
-        segments = tuple(replace(s, track_id=i) for s, i in zip(segmentation.segments, ids, strict=True))
-        previous = replace(segmentation, segments=segments)
-        yield previous
-
-
-def _overlapping(carried: np.ndarray, labels: np.ndarray, overlap: float) -> list[tuple[int, int]]:
-    """Return the pairs of labels above 0 whose intersection over union is above `overlap`."""
-    seen = carried > 0  # elsewhere nothing is known
-    shape = int(carried.max()) + 1, int(labels.max()) + 1
-    both = np.bincount(carried[seen].astype(np.int64) * shape[1] + labels[seen], minlength=shape[0] * shape[1])
-    both = both.reshape(shape)
-    union = both.sum(1, keepdims=True) + both.sum(0) - both
-    pairs = np.argwhere(both > overlap * union)
-    return [(a, b) for a, b in pairs.tolist() if b]  # a is where something was seen
 
 
 def world_positions(

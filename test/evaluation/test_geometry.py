@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.core import PinholeCamera, Segmentation, Segmenter, SegmenterConfig, locate_segments
+from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, Tracker, locate_segments
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.evaluation import geometry
 from diffcut_ros.evaluation.geometry import RgbdFrame
@@ -33,6 +33,11 @@ def wall(meters: float) -> RgbdFrame:
 
 def segmented(labels: np.ndarray):
     return describe_segments(labels, np.full((int(labels.max()) + 1, 8), 0.3, np.float32), 0, 0.5)
+
+
+def tracks_of(segmentations):
+    tracker = Tracker()
+    return [tracker.update(segmentation, i * 10**8) for i, segmentation in enumerate(segmentations)]
 
 
 def write_recording(root: Path, count: int) -> None:
@@ -79,8 +84,8 @@ def test_a_still_scene_does_not_drift():
     assert len(drifts) == 3 * 4
     # What enters or leaves at the image's sides moves a median by half a pixel of 0.02 m.
     assert max(drifts) <= 0.011
-    tracked = list(geometry.follow(segmentations, frames, CAMERA, 0.5))
-    assert [[s.track_id for s in t.segments] for t in tracked] == [[1, 2, 3, 4]] * 4
+    tracked = tracks_of(segmentations)
+    assert len({tuple(s.track_id for s in t.segments) for t in tracked}) == 1
     tracks = geometry.world_positions(tracked, geometries, frames)
     assert {track_id: positions.shape for track_id, positions in tracks.items()} == dict.fromkeys((1, 2, 3, 4), (4, 3))
     for positions in tracks.values():
@@ -100,25 +105,19 @@ def test_a_wrong_pose_shows_as_drift():
     frames = [wall(0.0), RgbdFrame(wall(0.0).image_rgb, wall(0.0).depth_m, moved(0.3))]
     segmentation = segmented(quadrants(64, 96)[1])
     geometries = [locate_segments(segmentation.labels, f.depth_m, CAMERA, 4) for f in frames]
-    tracked = list(geometry.follow([segmentation] * 2, frames, CAMERA, 0.5))
+    tracked = tracks_of([segmentation] * 2)
     for positions in geometry.world_positions(tracked, geometries, frames).values():
         assert geometry.step_lengths_m(positions) == pytest.approx([0.3])
 
 
-def test_another_segmentation_begins_new_tracks():
-    labels = quadrants(64, 96)[1]
-    # Halves: each covers two quadrants, neither of which makes up more than half of it.
-    tracked = list(geometry.follow([segmented(labels), segmented(labels // 2)], [wall(0.0)] * 2, CAMERA, 0.5))
-    assert [[s.track_id for s in t.segments] for t in tracked] == [[1, 2, 3, 4], [5, 6]]
-
-
-def test_pixels_without_a_segment_are_nobodys_track():
-    labels = quadrants(64, 96)[1]
-    before = segmented(labels)
-    # The last quadrant is no segment any more.
-    after = Segmentation(np.where(labels == 3, 0, labels + 1).astype(np.uint8), before.segments[:3], 0.5)
-    tracked = list(geometry.follow([before, after], [wall(0.0)] * 2, CAMERA, 0.5))
-    assert [s.track_id for s in tracked[1].segments] == [1, 2, 3]
+def test_wholly_in_view():
+    labels = np.zeros((64, 96), int)
+    labels[10:20, 10:20] = 1
+    labels[30:40, 0:10] = 2
+    labels[63, 50] = 3
+    segmentation = segmented(labels)
+    located = geometry.wholly_in_view(segmentation, ['background', 'inside', 'left', 'bottom'])
+    assert located == [None, 'inside', None, None]
 
 
 def test_deviations():
@@ -142,16 +141,15 @@ def test_the_command_prints_a_table(tmp_path):
     write_recording(tmp_path / 'r', 6)
     done = subprocess.run([*COMMAND, str(tmp_path / 'r')], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert 'drift of positions: 6 frames, backend color, tau 0.7' in done.stdout
+    assert 'drift of positions: 6 frames, color, tau 0.5, damping 0' in done.stdout
     assert 'a track, from frame to frame' in done.stdout
-    assert 'intersection over union from frame to frame above 0.5' in done.stdout
+    assert 'wholly in view, largest distance' in done.stdout
 
 
-@pytest.mark.parametrize(('options', 'message'), [([], 'found 0 frames'), (['--overlap', '0.3'], 'received 0.3')])
-def test_bad_input_is_one_line(tmp_path, options, message):
-    done = subprocess.run([*COMMAND, str(tmp_path), *options], capture_output=True, text=True, timeout=60)
+def test_bad_input_is_one_line(tmp_path):
+    done = subprocess.run([*COMMAND, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert 'found 0 frames' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
