@@ -9,11 +9,9 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track as progress
@@ -30,6 +28,7 @@ from diffcut_ros.core import (
     locate_segments,
 )
 from diffcut_ros.core.geometry import project
+from diffcut_ros.evaluation.rgbd import RgbdFrame, frame_paths, load_camera, load_frame
 from diffcut_ros.features import create_extractor
 
 # Aim: positions stay within this.
@@ -39,23 +38,6 @@ STEPS = (1, 10, 30)
 # A segment's median says little where much of it has left the view, or is hidden.
 _SEEN_AGAIN = 0.9
 _SHORTEST_TRACK = 5
-# Depth of a sensor without a reading, in millimetres.
-_NO_READING = (0, 65535)
-
-
-@dataclass(frozen=True)
-class RgbdFrame:
-    """One moment of a recording.
-
-    Attributes:
-        image_rgb: uint8 [H, W, 3].
-        depth_m: float32 [H, W] in metres, NaN where there is none.
-        pose: float64 [4, 4], from the camera's optical frame to the world, in metres.
-    """
-
-    image_rgb: np.ndarray
-    depth_m: np.ndarray
-    pose: np.ndarray
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,34 +105,6 @@ def wholly_in_view(
     boxes = [segment.box_xyxy for segment in segmentation.segments]
     inside = [x0 > 0 and y0 > 0 and x1 < width and y1 < height for x0, y0, x1, y1 in boxes]
     return [geometry if whole else None for geometry, whole in zip(geometries, inside, strict=True)]
-
-
-def frame_paths(root: Path) -> list[Path]:
-    """Return the colour images of a recording, in order.
-
-    Raises:
-        ValueError: when there is none, or its camera is missing.
-    """
-    paths = sorted(root.glob('frame-*.color.jpg'))
-    if not paths or not (root / 'camera-intrinsics.txt').exists():
-        raise ValueError(f'{root}: expected frame-*.color.jpg and camera-intrinsics.txt, found {len(paths)} frames')
-    return paths
-
-
-def load_camera(root: Path, size_hw: tuple[int, int]) -> PinholeCamera:
-    """Return the camera of a recording from its 3 x 3 matrix."""
-    matrix = np.loadtxt(root / 'camera-intrinsics.txt')
-    return PinholeCamera(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))), size_hw)
-
-
-def load_frame(color_path: Path) -> RgbdFrame:
-    """Return a frame by the path of its colour image."""
-    start = str(color_path).removesuffix('.color.jpg')
-    raw = cv2.imread(f'{start}.depth.png', cv2.IMREAD_UNCHANGED)
-    depth_m = raw.astype(np.float32) / 1000
-    depth_m[np.isin(raw, _NO_READING)] = np.nan
-    image_rgb = cv2.cvtColor(cv2.imread(str(color_path)), cv2.COLOR_BGR2RGB)
-    return RgbdFrame(image_rgb, depth_m, np.loadtxt(f'{start}.pose.txt'))
 
 
 def carry(labels: np.ndarray, frame: RgbdFrame, later: RgbdFrame, camera: PinholeCamera) -> np.ndarray:

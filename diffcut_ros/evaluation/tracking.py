@@ -24,6 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.evaluation.metrics import contingency_table
+from diffcut_ros.evaluation.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.registry import resolve_device
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
@@ -321,22 +322,19 @@ def rgbd_sequence(root: Path, hz: float, every: int) -> Sequence:
     Raises:
         ValueError: when a file is missing.
     """
-    colors = sorted(root.glob('frame-*.color.jpg'))[::every]
-    if not colors:
-        raise ValueError(f'{root}: expected frame-N.color.jpg, .depth.png and .pose.txt, found none')
-    intrinsics = np.loadtxt(_existing(root / 'camera-intrinsics.txt'))
+    colors = frame_paths(root)[::every]
+    camera = load_camera(root, load_image(colors[0]).shape[:2])
+    intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
     def load(i: int) -> tuple[np.ndarray, np.ndarray]:
-        stem = str(colors[i]).removesuffix('.color.jpg')
-        millimetres = cv2.imread(str(_existing(Path(f'{stem}.depth.png'))), cv2.IMREAD_UNCHANGED)
-        depth = np.where(millimetres == 65535, 0, millimetres).astype(np.float32) / 1000
-        return depth, np.loadtxt(_existing(Path(f'{stem}.pose.txt')))
+        depth_m, pose = load_depth(colors[i])
+        return np.nan_to_num(depth_m), pose
 
     return Sequence(
         name=root.name,
         hz=hz / every,
         count=len(colors),
-        image=lambda i: cv2.cvtColor(cv2.imread(str(colors[i])), cv2.COLOR_BGR2RGB),
+        image=lambda i: load_image(colors[i]),
         correspondence=lambda i, j: depth_correspondence(*load(i), *load(j), intrinsics),
     )
 
@@ -387,12 +385,6 @@ def _inside(x: np.ndarray, y: np.ndarray, xy: np.ndarray, size_hw: tuple[int, in
     u, v = np.rint(xy).astype(np.int64)
     inside = (u >= 0) & (u < size_hw[1]) & (v >= 0) & (v < size_hw[0])
     return (y * size_hw[1] + x)[inside], (v * size_hw[1] + u)[inside]
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise ValueError(f'{path}: expected this file beside the frames, found none')
-    return path
 
 
 def _tracker() -> Callable[[Segmentation, int], list[int]]:

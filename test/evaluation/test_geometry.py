@@ -8,8 +8,8 @@ import pytest
 
 from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, Tracker, locate_segments
 from diffcut_ros.core.segmenter import describe_segments
-from diffcut_ros.evaluation import geometry
-from diffcut_ros.evaluation.geometry import RgbdFrame
+from diffcut_ros.evaluation import geometry, rgbd
+from diffcut_ros.evaluation.rgbd import RgbdFrame
 from diffcut_ros.features import create_extractor
 from support.scenes import quadrants
 
@@ -128,9 +128,9 @@ def test_deviations():
 
 def test_a_recording_is_read(tmp_path):
     write_recording(tmp_path / 'r', 2)
-    paths = geometry.frame_paths(tmp_path / 'r')
-    frame = geometry.load_frame(paths[1])
-    assert geometry.load_camera(tmp_path / 'r', (64, 96)) == CAMERA
+    paths = rgbd.frame_paths(tmp_path / 'r')
+    frame = rgbd.load_frame(paths[1])
+    assert rgbd.load_camera(tmp_path / 'r', (64, 96)) == CAMERA
     assert np.array_equal(frame.image_rgb, wall(0.02).image_rgb)
     assert np.isnan(frame.depth_m[0, :2]).all()
     assert (frame.depth_m[1:] == 2).all()
@@ -149,15 +149,15 @@ def test_the_command_prints_a_table(tmp_path):
 def test_bad_input_is_one_line(tmp_path):
     done = subprocess.run([*COMMAND, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert 'found 0 frames' in done.stderr
+    assert 'expected frame-N.color.jpg, .depth.png and .pose.txt, found none' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
 @pytest.mark.skipif(not KITCHEN.exists(), reason='no RGB-D frames beside the checkout (../shared/data/rgbd_kitchen)')
 def test_real_segments_stay_in_their_place():
-    paths = geometry.frame_paths(KITCHEN)[:21:10]
-    frames = [geometry.load_frame(path) for path in paths]
-    camera = geometry.load_camera(KITCHEN, frames[0].depth_m.shape)
+    paths = rgbd.frame_paths(KITCHEN)[:21:10]
+    frames = [rgbd.load_frame(path) for path in paths]
+    camera = rgbd.load_camera(KITCHEN, frames[0].depth_m.shape)
     segmenter = Segmenter(create_extractor('color', device='cpu'), SegmenterConfig(tau=0.7, min_segment_area=100))
     segmentations = [segmenter.segment(frame.image_rgb) for frame in frames]
     geometries = [

@@ -147,6 +147,8 @@ def test_bad_input_is_one_line(tmp_path):
     assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
     assert 'expected frame-N.color.jpg, .depth.png and .pose.txt, found none' in done.stderr
     (tmp_path / 'frame-0.color.jpg').write_bytes(b'')
+    assert 'frame-0.color.jpg: expected an image' in run(str(tmp_path)).stderr
+    assert cv2.imwrite(str(tmp_path / 'frame-0.color.jpg'), np.zeros((8, 8, 3), np.uint8))
     assert 'camera-intrinsics.txt: expected this file beside the frames' in run(str(tmp_path)).stderr
     assert 'expected at least 2 frames, received 1' in run('--limit', '1').stderr
     assert '--every, --hz: expected at least 1' in run('--every', '0').stderr
