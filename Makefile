@@ -25,8 +25,8 @@ setup:  ## .venv with ROS 2, vision_msgs, PyTorch and this package; nothing to d
 demo: setup  ## the real node on real photographs
 	@.venv/bin/diffcut_demo
 
-test: setup  ## all tests
-	@.venv/bin/python -m pytest
+test: setup  ## all tests, three at a time: most wait for nodes to start and messages to come
+	@.venv/bin/python -m pytest -n 3 --dist loadfile
 
 lint: setup  ## style check; .venv/bin/ruff format puts most of it right
 	@.venv/bin/ruff check .
