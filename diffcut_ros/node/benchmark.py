@@ -1,7 +1,7 @@
 """`diffcut_benchmark node`: what the node costs beside the pipeline: decoding images, building and publishing outputs.
 
 A real node publishes to a subscriber in another process. Times are those of the calls, for a label image of 50
-segments. The overlay is computed only while someone subscribes to it.
+segments, tracking included. Overlay and features are computed only while someone subscribes to them.
 """
 
 import argparse
@@ -49,15 +49,15 @@ def run(args: argparse.Namespace) -> None:
     sizes = [_size(text) for text in args.sizes]
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(title=f'overhead of the node per image: median of {args.repeats} (95th percentile), ms')
-    for column in ('size', 'encoding', 'decode', 'publish, no overlay', 'all', 'publish with overlay', 'all'):
+    for column in ('size', 'encoding', 'decode', 'labels, segments', 'all', 'overlay, features, too', 'all'):
         table.add_column(column, justify='right')
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rclpy.init(args=[])
     try:
         for width, height in sizes:
             for encoding in _ENCODINGS:
-                decode = _times(args.repeats, width, height, encoding, overlay=False)
-                full = _times(args.repeats, width, height, encoding, overlay=True)
+                decode = _times(args.repeats, width, height, encoding, everything=False)
+                full = _times(args.repeats, width, height, encoding, everything=True)
                 plain_all, full_all = ([sum(pair) for pair in zip(*times, strict=True)] for times in (decode, full))
                 cells = [_text(times) for times in (decode[0], decode[1], plain_all, full[1], full_all)]
                 table.add_row(f'{width}x{height}', encoding, *cells)
@@ -75,7 +75,7 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) -> tuple[list[float], list[float]]:
+def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
     camera = Camera(node, '', NodeConfig(), PointsConfig(), TrackerConfig(), lambda *_: None, lambda *_: None)
@@ -89,8 +89,8 @@ def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) 
     feature_map = FeatureMap(torch.ones(1, 1, 1), (height, width))
     decode, publish = [], []
     try:
-        with _listener(overlay):
-            _wait_for_listener(camera, overlay)
+        with _listener(everything):
+            _wait_for_listener(camera, everything)
             for _ in range(repeats + 5):
                 message = encode_image(image, encoding, Header(frame_id='camera'))
                 inputs = Inputs(message)
@@ -108,18 +108,18 @@ def _times(repeats: int, width: int, height: int, encoding: str, overlay: bool) 
     return decode[5:], publish[5:]
 
 
-def _wait_for_listener(camera: Camera, overlay: bool) -> None:
+def _wait_for_listener(camera: Camera, everything: bool) -> None:
     deadline_s = time.monotonic() + 20
-    while camera.listeners() < (4 if overlay else 3):
+    while camera.listeners() < (5 if everything else 3):
         if time.monotonic() > deadline_s:
             raise RuntimeError('the listener did not subscribe within 20 s')
         time.sleep(0.05)
 
 
 @contextmanager
-def _listener(overlay: bool):
-    """Run a process that subscribes to the outputs, with or without the overlay."""
-    process = subprocess.Popen([sys.executable, '-m', __name__, 'overlay' if overlay else ''])
+def _listener(everything: bool):
+    """Run a process that subscribes to the outputs, with or without overlay and features."""
+    process = subprocess.Popen([sys.executable, '-m', __name__, 'everything' if everything else ''])
     try:
         yield
     finally:
@@ -127,13 +127,13 @@ def _listener(overlay: bool):
         process.wait(10)
 
 
-def listen(overlay: bool) -> None:
+def listen(everything: bool) -> None:
     """Subscribe to the outputs until the process is ended."""
     rclpy.init(args=[])
     node = rclpy.create_node('diffcut_benchmark_listener')
     topics = {'labels': Image, 'segments': Detection2DArray, 'label_info': LabelInfo}
-    if overlay:
-        topics['overlay'] = Image
+    if everything:
+        topics |= {'overlay': Image, 'features': Image}
     for topic, kind in topics.items():
         node.create_subscription(kind, f'/diffcut_node_benchmark/{topic}', lambda _: None, 10)
     with suppress(KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
@@ -145,4 +145,4 @@ def _text(seconds: list[float]) -> str:
 
 
 if __name__ == '__main__':
-    listen(sys.argv[1] == 'overlay')
+    listen(sys.argv[1] == 'everything')
