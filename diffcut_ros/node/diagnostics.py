@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from diffcut_ros.core import Segmentation
 from diffcut_ros.node.config import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
@@ -56,7 +57,7 @@ class CameraRecord:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.segments = 0
+        self.segments, self.tau = 0, 0.0
         self.last_error = ''
         self.failures_in_a_row = 0
         self._rejected_s = -math.inf
@@ -76,10 +77,10 @@ class CameraRecord:
         self.counts['joined'] += 1
         self._alone_since_s = math.inf
 
-    def published(self, segments: int, seconds: dict[str, float]) -> None:
+    def published(self, segmentation: Segmentation, seconds: dict[str, float]) -> None:
         """Take note of outputs that went out, and what they took, by stage; age only where stamps tell it."""
         self.counts['published'] += 1
-        self.segments, self.failures_in_a_row = segments, 0
+        self.segments, self.tau, self.failures_in_a_row = len(segmentation.segments), segmentation.tau, 0
         self._outputs.append(time.monotonic())
         for stage, value in seconds.items():
             self._latencies[stage].append(value)
@@ -113,7 +114,7 @@ class CameraRecord:
         for fate in ('received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
-        values |= {'segments': str(self.segments), 'last error': self.last_error}
+        values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}', 'last error': self.last_error}
         return status(level, name, text, hardware, values)
 
     def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool) -> tuple[bytes, str]:

@@ -240,7 +240,7 @@ class DiffcutNode(LifecycleNode):
         age_s = camera.age_s(scene.header)
         if age_s is not None:
             seconds['age'] = age_s
-        camera.record.published(len(segmentation.segments), seconds)
+        camera.record.published(segmentation, seconds)
 
     def _recut(self) -> None:
         """Publish the last image of each camera again, cut with the settings of now; runs in a thread of its own."""

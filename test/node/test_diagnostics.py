@@ -27,6 +27,7 @@ def test_it_tells_rates_latencies_and_counts(running):
     level, message, values = peer.diagnostics()
     assert level == OK
     assert 'images/s, 4 segments' in message
+    assert (values['segments'], values['tau']) == ('4', '0.5')
     assert 5 < float(values['input rate [Hz]']) < 30
     assert 0 < float(values['output rate [Hz]']) <= float(values['input rate [Hz]']) + 1
     for stage in ('decode', 'features', 'segments', 'publish', 'age'):
