@@ -25,8 +25,12 @@ def test_every_topic_and_type_is_there(start_node, connect):
         assert peer.spin_until(lambda: peer.subscription_infos('/image'))
         for display in displays:
             topic = f'/{display["Topic"]["Value"]}'
-            infos = peer.publisher_infos(topic) + peer.subscription_infos(topic)
-            assert TYPES[display['Class']] in {info.topic_type for info in infos}, topic
+
+            def types(topic=topic):
+                return {info.topic_type for info in peer.publisher_infos(topic) + peer.subscription_infos(topic)}
+
+            assert peer.spin_until(types), topic
+            assert types() == {TYPES[display['Class']]}
     shown = {display['Topic']['Value'] for display in displays}
     everything = {f'diffcut/{topic}' for topic in _OUTPUTS | _OUTPUTS_3D}
     assert everything - shown == {f'diffcut/{topic}' for topic in ('segments', 'label_info', 'features')}  # no display
