@@ -41,7 +41,7 @@ def test_it_tells_rates_latencies_and_counts(running):
     assert 'cells along the shorter side' in values['model']
     assert 50 < float(values['process memory [MB]']) < 5000
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in peer.received['diagnostics']]
-    assert np.allclose(np.diff(stamps), 1.0, atol=0.5)
+    assert 0.9 < np.median(np.diff(stamps)) < 1.1
 
 
 def test_warns_when_outputs_are_old(running):

@@ -13,6 +13,12 @@ def qos_of(infos):
     return info.qos_profile.reliability, info.qos_profile.durability
 
 
+def offered(peer, topic):
+    """Return reliability and durability of the publisher of a topic, once it is known."""
+    assert peer.spin_until(lambda: peer.publisher_infos(topic)), topic
+    return qos_of(peer.publisher_infos(topic))
+
+
 def test_defaults(start_node, connect):
     domain = free_domain()
     with start_node(domain, '-r', 'image:=/cam') as node, connect(domain) as peer:
@@ -21,8 +27,8 @@ def test_defaults(start_node, connect):
         best_effort, reliable = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
         assert qos_of(peer.subscription_infos('/cam')) == (best_effort, DurabilityPolicy.VOLATILE)
         for topic in ('labels', 'segments', 'overlay'):
-            assert qos_of(peer.publisher_infos(f'/diffcut/{topic}')) == (reliable, DurabilityPolicy.VOLATILE)
-        assert qos_of(peer.publisher_infos('/diffcut/label_info')) == (reliable, DurabilityPolicy.TRANSIENT_LOCAL)
+            assert offered(peer, f'/diffcut/{topic}') == (reliable, DurabilityPolicy.VOLATILE)
+        assert offered(peer, '/diffcut/label_info') == (reliable, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def test_outputs_can_be_overridden(start_node, connect):
@@ -37,13 +43,12 @@ def test_outputs_can_be_overridden(start_node, connect):
         options += ['-p', f'qos_overrides./diffcut/{topic}.publisher.{policy}:={value}']
     with start_node(domain, *options) as node, connect(domain, topics=('segments',)) as peer:
         node.wait_for_log('waiting for images')
-        assert peer.spin_until(lambda: peer.publisher_infos('/diffcut/labels'))
-        assert qos_of(peer.publisher_infos('/diffcut/labels'))[0] == ReliabilityPolicy.BEST_EFFORT
-        assert qos_of(peer.publisher_infos('/diffcut/segments'))[1] == DurabilityPolicy.TRANSIENT_LOCAL
+        assert offered(peer, '/diffcut/labels')[0] == ReliabilityPolicy.BEST_EFFORT
+        assert offered(peer, '/diffcut/segments')[1] == DurabilityPolicy.TRANSIENT_LOCAL
         # Each override is that topic's alone.
-        assert qos_of(peer.publisher_infos('/diffcut/labels'))[1] == DurabilityPolicy.VOLATILE
+        assert offered(peer, '/diffcut/labels')[1] == DurabilityPolicy.VOLATILE
         for topic in ('segments', 'overlay'):
-            assert qos_of(peer.publisher_infos(f'/diffcut/{topic}'))[0] == ReliabilityPolicy.RELIABLE
+            assert offered(peer, f'/diffcut/{topic}')[0] == ReliabilityPolicy.RELIABLE
         peer.segment(IMAGE)
 
 
