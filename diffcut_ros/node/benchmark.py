@@ -124,7 +124,11 @@ def _listener(everything: bool):
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def listen(everything: bool) -> None:
