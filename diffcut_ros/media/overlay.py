@@ -31,7 +31,18 @@ def track_colors(segments: Sequence[Segment]) -> np.ndarray:
     Returns:
         uint8 [K, 3] RGB.
     """
-    numbers = np.array([segment.track_id or segment.label for segment in segments], np.int64)
+    return number_colors(np.array([segment.track_id or segment.label for segment in segments], np.int64))
+
+
+def number_colors(numbers: np.ndarray) -> np.ndarray:
+    """Return the colour of each track id or label.
+
+    Args:
+        numbers: integers [...] from 1.
+
+    Returns:
+        uint8 [..., 3] RGB.
+    """
     return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
