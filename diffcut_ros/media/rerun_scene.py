@@ -24,11 +24,14 @@ _JPEG_QUALITY = 90
 # A browser keeps points of many images.
 _MAX_POINTS = 150_000
 # Widths of lines and points on the screen, in pixels of the user interface: alike near and far.
-_LINE_PX, _POINT_PX = 1.5, 1.25
+_LINE_PX, _POINT_PX = 1.0, 1.5
+# Share of the segment's colour in that of a point.
+_TINT = 0.5
+_SPACE_BACKGROUND = (24, 24, 28)
 # How far in front of the camera its image is drawn in space.
 _IMAGE_PLANE_M = 0.4
 # The eye in space: behind the camera, above it and to its right.
-_EYE_M, _TARGET_M = (0.9, -1.1, -1.3), (0.0, 0.2, 2.2)
+_EYE_M, _TARGET_M = (0.8, -0.9, -0.6), (0.1, 0.2, 1.8)
 
 
 def load_rerun() -> ModuleType:
@@ -86,19 +89,24 @@ def boxes_3d(centers_m: np.ndarray, sizes_m: np.ndarray, quaternions_xyzw: np.nd
         colors=number_colors(numbers),
         radii=_px(_LINE_PX),
         show_labels=True,
+        fill_mode='majorwireframe',  # solid faces hide what is in the box
     )
 
 
-def points(points_m: np.ndarray, colors: np.ndarray):
+def points(points_m: np.ndarray, colors: np.ndarray, numbers: np.ndarray):
     """Return `rerun.Points3D`: every n-th point with a position, n such that there are 150,000 at most.
 
     Args:
         points_m: float32 [N, 3], NaN where there is none.
-        colors: uint8 [N, 3] RGB.
+        colors: uint8 [N, 3] RGB, tinted with that of the segment.
+        numbers: integers [N], track id of the segment, else its label; 0 = none.
     """
     valid = np.flatnonzero(np.isfinite(points_m).all(1))
     chosen = valid[:: max(1, -(-len(valid) // _MAX_POINTS))]
-    return load_rerun().Points3D(points_m[chosen], colors=colors[chosen], radii=_px(_POINT_PX))
+    colors, numbers = colors[chosen], numbers[chosen]
+    tint = np.where((numbers > 0)[:, None], number_colors(numbers), colors)
+    tinted = np.round((1 - _TINT) * colors + _TINT * tint).astype(np.uint8)
+    return load_rerun().Points3D(points_m[chosen], colors=tinted, radii=_px(_POINT_PX))
 
 
 def pinhole(camera: PinholeCamera):
@@ -122,6 +130,11 @@ def count(number: int):
     return load_rerun().Scalars(number)
 
 
+def count_style(name: str):
+    """Return what the line of a count is called, as `rerun.SeriesLines`."""
+    return load_rerun().SeriesLines(names=name)
+
+
 def blueprint(in_space: bool):
     """Return what is seen at first: images on the left, space on the right if there is any, the count below."""
     rerun = load_rerun()
@@ -139,12 +152,13 @@ def blueprint(in_space: bool):
             name='In space',
             eye_controls=views.EyeControls3D(position=_EYE_M, look_target=_TARGET_M, eye_up=(0, -1, 0)),
             line_grid=False,
+            background=_SPACE_BACKGROUND,
         )
-        top = views.Horizontal(views.Vertical(*images), space, column_shares=[1, 2])
+        top = views.Horizontal(views.Vertical(*images), space, column_shares=[2, 3])
     else:
         top = views.Horizontal(*images)
     return views.Blueprint(
-        views.Vertical(top, counts, row_shares=[5, 1]),
+        views.Vertical(top, counts, row_shares=[6, 1]),
         views.TimePanel(timeline=TIMELINE, state='collapsed'),
         collapse_panels=True,
     )

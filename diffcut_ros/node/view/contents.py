@@ -72,7 +72,8 @@ def of_points(message: PointCloud2) -> Contents:
     cloud = read_points(message).ravel()
     points_m = np.stack([cloud[axis] for axis in 'xyz'], 1)
     rgb = np.stack([cloud['rgb'] >> 16 & 255, cloud['rgb'] >> 8 & 255, cloud['rgb'] & 255], 1).astype(np.uint8)
-    return [(scene.POINTS, scene.points(points_m, rgb))]
+    numbers = np.where(cloud['id'] > 0, cloud['id'], cloud['label']).astype(np.int64)
+    return [(scene.POINTS, scene.points(points_m, rgb, numbers))]
 
 
 def of_camera_info(message: CameraInfo) -> Contents:

@@ -30,6 +30,8 @@ class Recorder:
         recording.set_log_tick_enabled(False)
         recording.send_blueprint(scene.blueprint(in_space=False))
         recording.log(scene.CAMERA, scene.optical_frame(), static=True)
+        recording.log(scene.COUNT, scene.count_style('in the image'), static=True)
+        recording.log(scene.COUNT_IN_SPACE, scene.count_style('in space'), static=True)
 
     def add(self, role: str, message: Any) -> None:
         """Log a message; one that cannot be shown is left out, and the first of its kind is told."""
