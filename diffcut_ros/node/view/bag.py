@@ -36,12 +36,12 @@ def open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
     except ValueError:
         reader.close()
         raise
-    print('reading ' + ', '.join(sorted(topic.name for topic in topics.values())), file=sys.stderr, flush=True)
     return _messages(reader, {topic.name: (role, topic.kind) for role, topic in topics.items()})
 
 
 def _messages(reader: AnyReader, kinds: dict[str, tuple[str, type]]) -> Iterator[tuple[str, Any]]:
     with closing(reader):
+        print('reading ' + ', '.join(sorted(kinds)), file=sys.stderr, flush=True)
         for connection, _, data in reader.messages([c for c in reader.connections if c.topic in kinds]):
             role, kind = kinds[connection.topic]
             yield role, deserialize_message(data, kind)

@@ -1,5 +1,6 @@
 """Topics of a running node."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -31,25 +32,31 @@ class Listener(Node):
         self._subscribed: set[str] = set()
         self._told: set[str] = set()
         self._start_s = time.monotonic()
+        self._found_s = math.inf
         self.create_timer(_LOOK_PERIOD_S, self._look)
 
     def _look(self) -> None:
-        types = {name: kinds[0] for name, kinds in self.get_topic_names_and_types() if len(kinds) == 1}
+        # Subscribers make a topic known, too.
+        topics = self.get_topic_names_and_types()
+        types = {name: kinds[0] for name, kinds in topics if len(kinds) == 1 and self.count_publishers(name)}
         outputs = find_outputs(types, self._wanted)
         self._subscribe(outputs)
-        late = time.monotonic() - self._start_s > _PATIENCE_S
-        if not outputs and late:
+        now_s = time.monotonic()
+        if outputs:
+            self._found_s = min(self._found_s, now_s)
+        elif now_s - self._start_s > _PATIENCE_S:
             self._tell(
                 f'waiting for {self._wanted.node}: none of its topics is there. Is it running, on this ROS_DOMAIN_ID '
                 f'and under this name (--node{", --camera" if self._wanted.camera else ""})?'
             )
+        complete = now_s - self._found_s > _PATIENCE_S
         try:
-            camera = find_camera(types, self._wanted)
+            camera = find_camera(types, self._wanted, complete)
         except ValueError as error:
             self._tell(str(error))
             return
         self._subscribe(camera)
-        if 'image' not in camera and outputs and late:
+        if complete and 'image' not in camera:
             self._tell(f'waiting for the camera on {self._wanted.image or self._wanted.default_image}: see --image')
 
     def _subscribe(self, topics: dict[str, Topic]) -> None:

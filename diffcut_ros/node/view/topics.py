@@ -65,7 +65,7 @@ def find_outputs(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
     }
 
 
-def find_camera(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
+def find_camera(types: Mapping[str, str], wanted: Wanted, complete: bool = True) -> dict[str, Topic]:
     """Return the camera's topics that are there: 'image' and, beside it, 'camera_info'.
 
     The image is the topic that is wanted, else the node's `image`, else the only one that could be it.
@@ -73,13 +73,14 @@ def find_camera(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
     Args:
         types: of all topics by full name.
         wanted: whose.
+        complete: whether no others are to come; before that, the only one is not chosen.
 
     Raises:
         ValueError: when several topics could be the image; names them.
     """
     images = {name for name, kind in types.items() if kind in _CAMERA_TYPES}
     found = {}
-    image = _find_image(images, wanted)
+    image = _find_image(images, wanted, complete)
     if image:
         found['image'] = Topic(image, _CAMERA_TYPES[types[image]])
     raw = (image or wanted.image or wanted.default_image).removesuffix(_COMPRESSED)
@@ -90,12 +91,12 @@ def find_camera(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
     return found
 
 
-def _find_image(images: set[str], wanted: Wanted) -> str | None:
+def _find_image(images: set[str], wanted: Wanted, complete: bool) -> str | None:
     for name in [wanted.image] if wanted.image else [wanted.default_image]:
         for spelling in (name, name + _COMPRESSED):
             if spelling in images:
                 return spelling
-    if wanted.image:
+    if wanted.image or not complete:
         return None
     own = f'{wanted.node}/'
     others = {name for name in images if not name.startswith(own) and 'depth' not in name.lower()}
