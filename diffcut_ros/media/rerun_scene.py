@@ -31,7 +31,7 @@ _SPACE_BACKGROUND = (24, 24, 28)
 # How far in front of the camera its image is drawn in space.
 _IMAGE_PLANE_M = 0.4
 # The eye in space: behind the camera, above it and to its right.
-_EYE_M, _TARGET_M = (0.8, -0.9, -0.6), (0.1, 0.2, 1.8)
+_EYE_M, _TARGET_M = (0.7, -0.9, -0.75), (0.15, 0.25, 1.8)
 
 
 def load_rerun() -> ModuleType:
