@@ -344,9 +344,15 @@ def test_errors_of_bags_and_files(tmp_path):
     assert '--save: expected' in error_of('--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd')
 
 
-def test_without_the_package(tmp_path):
-    program = "import sys; sys.modules['rerun'] = None\nfrom diffcut_ros.node.view.main import main\nsys.exit(main())"
+@pytest.mark.parametrize(('module', 'package'), [('rerun', 'rerun-sdk'), ('rosbags.highlevel', 'rosbags')])
+def test_without_the_package(tmp_path, module, package):
+    program = (
+        f"import sys; sys.modules['{module}'] = None\n"
+        'from diffcut_ros.node.view.main import main\n'
+        f"sys.argv = ['diffcut_view', '--bag', '{tmp_path}']\n"
+        'sys.exit(main())'
+    )
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith('Install it: pip install rerun-sdk')
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.endswith(f'Install it: pip install {package}\n')

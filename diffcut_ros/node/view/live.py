@@ -56,7 +56,7 @@ class Listener(Node):
             self._tell(str(error))
             return
         self._subscribe(camera)
-        if complete and 'image' not in camera:
+        if complete and 'image' not in self._subscribed:
             self._tell(f'waiting for the camera on {self._wanted.image or self._wanted.default_image}: see --image')
 
     def _subscribe(self, topics: dict[str, Topic]) -> None:

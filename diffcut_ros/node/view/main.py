@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.media.rerun_scene import load_rerun
-from diffcut_ros.node.view.bag import open_bag
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
     rerun = load_rerun()
     rerun.set_strict_mode(True)  # an error is raised, and not a warning
     # Before anything is written or served: a bag that cannot be read leaves nothing behind.
-    messages = open_bag(args.bag, wanted) if args.bag else None
+    messages = _open_bag(args.bag, wanted) if args.bag else None
     with ExitStack() as stack:
         recording = rerun.RecordingStream('diffcut_view')
         stack.callback(recording.disconnect)
@@ -75,6 +75,16 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
                 recorder.add(role, message)
             if not args.save:
                 threading.Event().wait()
+
+
+def _open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
+    try:
+        from diffcut_ros.node.view.bag import open_bag  # ROS distributions do without rosbags
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'--bag: expected the package rosbags, received: {error}. Install it: pip install rosbags'
+        ) from error
+    return open_bag(path, wanted)
 
 
 def _save(recording: Any, path: Path) -> None:
