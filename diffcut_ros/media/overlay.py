@@ -31,12 +31,19 @@ def track_colors(segments: Sequence[Segment]) -> np.ndarray:
     Returns:
         uint8 [K, 3] RGB.
     """
-    return colors_of([segment.track_id or segment.label for segment in segments])
+    return number_colors(np.array([segment.track_id or segment.label for segment in segments], np.int64))
 
 
-def colors_of(numbers: Sequence[int]) -> np.ndarray:
-    """Return the colours of track ids or labels, uint8 [K, 3] RGB; numbers count from 1."""
-    return _TRACK_COLORS[(np.array(numbers, np.int64) - 1) % len(_TRACK_COLORS)]
+def number_colors(numbers: np.ndarray) -> np.ndarray:
+    """Return the colour of each track id or label.
+
+    Args:
+        numbers: integers [...] from 1.
+
+    Returns:
+        uint8 [..., 3] RGB.
+    """
+    return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
 def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarray:

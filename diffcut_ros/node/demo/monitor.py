@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry
-from diffcut_ros.media.overlay import colors_of
+from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.node.images import decode_depth, decode_image
 from diffcut_ros.node.messages_3d import geometry_of, pinhole_camera
 
@@ -153,7 +153,7 @@ class Monitor(Node):
             decode_depth(found['depth']),
             pinhole_camera(found['camera_info']),
             values.reshape(labels.height, labels.width),
-            colors_of([int(d.id) for d in flat]),
+            number_colors(np.array([int(d.id) for d in flat], np.int64)),
             [located.get(d.id) for d in flat],
         )
 

@@ -1,0 +1,1 @@
+"""`diffcut_view`: what a node publishes, in a browser."""

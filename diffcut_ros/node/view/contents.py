@@ -1,0 +1,153 @@
+"""What messages show: each as rerun's things and the entities they belong to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detection3DArray
+
+from diffcut_ros.media import rerun_scene as scene
+from diffcut_ros.node.images import decode_compressed, decode_image
+from diffcut_ros.node.messages_3d import pinhole_camera
+
+# Entity and what is logged there.
+Contents = list[tuple[str, Any]]
+
+_LABEL_TYPES = {'mono8': 'u1', 'mono16': 'u2'}
+_POINT_TYPES = {'x': 'f4', 'y': 'f4', 'z': 'f4', 'rgb': 'u4', 'label': 'u4', 'id': 'u4'}
+_WORDS = (PointField.FLOAT32, PointField.UINT32)
+
+
+def of_image(message: Image | CompressedImage) -> Contents:
+    """Return the camera's image; raises ValueError for one that cannot be decoded."""
+    return [(scene.IMAGE, scene.picture(_decode(message)))]
+
+
+def of_overlay(message: Image) -> Contents:
+    """Return the overlay; raises ValueError for one that cannot be decoded."""
+    return [(scene.OVERLAY, scene.picture(_decode(message)))]
+
+
+def of_labels(message: Image) -> Contents:
+    """Return the label image.
+
+    Raises:
+        ValueError: for another encoding than mono8 and mono16, or data that end too early.
+    """
+    if message.encoding not in _LABEL_TYPES:
+        raise ValueError(f'labels: expected {" or ".join(_LABEL_TYPES)}, received {message.encoding!r}')
+    kind = np.dtype(_LABEL_TYPES[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
+    labels = _grid(message.data, (message.height, message.width), kind, message.step)
+    return [(scene.LABELS, scene.label_image(labels.astype(kind.newbyteorder('='))))]
+
+
+def of_segments(message: Detection2DArray) -> Contents:
+    """Return boxes, what the labels are called, and how many there are; raises ValueError for ids that are none."""
+    detections = message.detections
+    labels, numbers = _labels(detections), _numbers(detections)
+    boxes = [detection.bbox for detection in detections]
+    centers = [(box.center.position.x, box.center.position.y) for box in boxes]
+    sizes = [(box.size_x, box.size_y) for box in boxes]
+    return [
+        (scene.SEGMENTS, scene.boxes_2d(_array(centers, 2), _array(sizes, 2), numbers)),
+        (scene.LABELS, scene.label_names(labels, numbers)),
+        (scene.COUNT, scene.count(len(detections))),
+    ]
+
+
+def of_segments_3d(message: Detection3DArray) -> Contents:
+    """Return boxes in space and how many there are; raises ValueError for ids that are none."""
+    boxes = [detection.bbox for detection in message.detections]
+    centers = [(box.center.position.x, box.center.position.y, box.center.position.z) for box in boxes]
+    turns = [box.center.orientation for box in boxes]
+    quaternions = [(turn.x, turn.y, turn.z, turn.w) for turn in turns]
+    sizes = [(box.size.x, box.size.y, box.size.z) for box in boxes]
+    shown = scene.boxes_3d(_array(centers, 3), _array(sizes, 3), _array(quaternions, 4), _numbers(message.detections))
+    return [(scene.BOXES, shown), (scene.COUNT_IN_SPACE, scene.count(len(boxes)))]
+
+
+def of_points(message: PointCloud2) -> Contents:
+    """Return the point cloud; raises ValueError for one without the node's fields, or whose data end too early."""
+    cloud = read_points(message).ravel()
+    points_m = np.stack([cloud[axis] for axis in 'xyz'], 1)
+    rgb = np.stack([cloud['rgb'] >> 16 & 255, cloud['rgb'] >> 8 & 255, cloud['rgb'] & 255], 1).astype(np.uint8)
+    numbers = np.where(cloud['id'] > 0, cloud['id'], cloud['label']).astype(np.int64)
+    return [(scene.POINTS, scene.points(points_m, rgb, numbers))]
+
+
+def of_camera_info(message: CameraInfo) -> Contents:
+    """Return the camera; raises ValueError for one that is not calibrated."""
+    return [(scene.PINHOLE, scene.pinhole(pinhole_camera(message)))]
+
+
+CONTENTS: dict[str, Callable[[Any], Contents]] = {
+    'image': of_image,
+    'camera_info': of_camera_info,
+    'labels': of_labels,
+    'segments': of_segments,
+    'overlay': of_overlay,
+    'segments_3d': of_segments_3d,
+    'points': of_points,
+}
+IN_SPACE = ('segments_3d', 'points')
+
+
+def read_points(message: PointCloud2) -> np.ndarray:
+    """Return a cloud of the node as an array [height, width] with the fields x, y, z, rgb (packed), label and id.
+
+    Raises:
+        ValueError: when fields are missing or the data end too early.
+    """
+    fields = {field.name: field for field in message.fields if field.count == 1 and field.datatype in _WORDS}
+    missing = [name for name in _POINT_TYPES if name not in fields]
+    if missing:
+        received = ', '.join(field.name for field in message.fields) or 'none'
+        raise ValueError(f'points: expected fields {", ".join(_POINT_TYPES)} of 4 bytes, received {received}')
+    kind = np.dtype(
+        {
+            'names': list(_POINT_TYPES),
+            'formats': list(_POINT_TYPES.values()),
+            'offsets': [fields[name].offset for name in _POINT_TYPES],
+            'itemsize': message.point_step,
+        }
+    ).newbyteorder('>' if message.is_bigendian else '<')
+    return _grid(message.data, (message.height, message.width), kind, message.row_step)
+
+
+def _grid(data: Any, size_hw: tuple[int, int], kind: np.dtype, row_bytes: int) -> np.ndarray:
+    """Rows of values as they lie in a message, the padding of rows left out."""
+    height, width = size_hw
+    if row_bytes < width * kind.itemsize or len(data) < height * row_bytes:
+        raise ValueError(
+            f'{width} x {height} values of {kind.itemsize} bytes: expected {height} rows of at least '
+            f'{width * kind.itemsize} bytes, received {len(data)} bytes in rows of {row_bytes}'
+        )
+    return np.ndarray(size_hw, kind, np.frombuffer(data, np.uint8), strides=(row_bytes, kind.itemsize))
+
+
+def _decode(message: Image | CompressedImage) -> np.ndarray:
+    return decode_compressed(message) if isinstance(message, CompressedImage) else decode_image(message)
+
+
+def _array(rows: list[tuple[float, ...]], width: int) -> np.ndarray:
+    return np.array(rows, np.float32).reshape(-1, width)
+
+
+def _labels(detections: Sequence[Detection2D | Detection3D]) -> np.ndarray:
+    return np.array([_number(d.results[0].hypothesis.class_id if d.results else '') for d in detections], np.int64)
+
+
+def _numbers(detections: Sequence[Detection2D | Detection3D]) -> np.ndarray:
+    """The track id of each detection, its label where it has none."""
+    numbers = _labels(detections)
+    for i, detection in enumerate(detections):
+        if detection.id:
+            numbers[i] = _number(detection.id)
+    return numbers
+
+
+def _number(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f'id or class_id of a detection: expected a whole number from 1, received {text!r}')
+    return int(text)

@@ -1,0 +1,117 @@
+"""`diffcut_view`: shows in a browser what a node publishes, or what it published into a bag."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from diffcut_ros.media.rerun_scene import load_rerun
+from diffcut_ros.node.view.live import Listener
+from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.node.view.topics import Wanted
+from diffcut_ros.node.view.viewer import serve
+
+_PORT = 9090
+
+
+def main() -> int:
+    """Show it until interrupted; return 0, or 1 when it cannot be shown."""
+    parser = argparse.ArgumentParser(prog='diffcut_view', description=__doc__.partition(': ')[2])
+    parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
+    parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
+    parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
+    parser.add_argument('--bag', type=Path, help='ROS 2 bag (MCAP or SQLite) with outputs of the node, instead of live')
+    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
+    parser.add_argument(
+        '--port', type=int, default=_PORT, help=f'of the page, data are on the next one (default {_PORT})'
+    )
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    # SIGINT, too: a shell script that puts this into the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    wanted = Wanted(_absolute(args.node), args.camera.strip('/'), args.image and _absolute(args.image))
+    try:
+        _run(args, wanted)
+    except KeyboardInterrupt:
+        return 0
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _absolute(name: str) -> str:
+    return '/' + name.strip('/')
+
+
+def _run(args: argparse.Namespace, wanted: Wanted) -> None:
+    rerun = load_rerun()
+    rerun.set_strict_mode(True)  # an error is raised, and not a warning
+    # Before anything is written or served: a bag that cannot be read leaves nothing behind.
+    messages = _open_bag(args.bag, wanted) if args.bag else None
+    with ExitStack() as stack:
+        recording = rerun.RecordingStream('diffcut_view')
+        stack.callback(recording.disconnect)
+        if args.save:
+            _save(recording, args.save)
+        else:
+            print(f'open {stack.enter_context(serve(recording, args.port))} (Ctrl-C ends it)', flush=True)
+        recorder = Recorder(recording)
+        if args.save:
+            stack.callback(_report, recorder, args.save)
+        if messages is None:
+            _listen(wanted, recorder)
+        else:
+            for role, message in messages:
+                recorder.add(role, message)
+            if not args.save:
+                threading.Event().wait()
+
+
+def _open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
+    try:
+        from diffcut_ros.node.view.bag import open_bag  # ROS distributions do without rosbags
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'--bag: expected the package rosbags, received: {error}. Install it: pip install rosbags'
+        ) from error
+    return open_bag(path, wanted)
+
+
+def _save(recording: Any, path: Path) -> None:
+    try:
+        recording.save(path)
+    except RuntimeError as error:
+        raise OSError(f'--save: expected a file that can be written, received {path}: {error}') from error
+
+
+def _listen(wanted: Wanted, recorder: Recorder) -> None:
+    # Signals are Python's: Ctrl-C ends this like anything else.
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    listener = Listener(wanted, recorder.add)
+    executor = SingleThreadedExecutor()
+    executor.add_node(listener)
+    try:
+        executor.spin()
+    finally:
+        executor.shutdown()
+        listener.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _report(recorder: Recorder, path: Path) -> None:
+    counts = ', '.join(f'{count} {role}' for role, count in recorder.counts.items()) or 'nothing'
+    print(f'{path}: {counts}. Open it with: rerun {path} --web-viewer', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

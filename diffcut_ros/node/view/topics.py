@@ -1,0 +1,112 @@
+"""Which topics are looked at: those of a node by its name, its camera's by their types. For bags and live alike."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from vision_msgs.msg import Detection2DArray, Detection3DArray
+
+OUTPUTS = {
+    'labels': Image,
+    'segments': Detection2DArray,
+    'overlay': Image,
+    'segments_3d': Detection3DArray,
+    'points': PointCloud2,
+}
+_CAMERA_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
+_COMPRESSED = '/compressed'
+
+
+class Topic(NamedTuple):
+    """A topic and what its messages are."""
+
+    name: str
+    kind: type
+
+
+class Wanted(NamedTuple):
+    """Whose topics are looked at.
+
+    Attributes:
+        node: full name.
+        camera: its name within the node; empty for the only one.
+        image: topic of the camera; empty: found by its type.
+    """
+
+    node: str
+    camera: str
+    image: str
+
+    def outputs(self) -> dict[str, str]:
+        """Return the full name of each output, by role."""
+        return {role: f'{self.node}/{self._prefix}{role}' for role in OUTPUTS}
+
+    @property
+    def default_image(self) -> str:
+        """The node's camera topic, unless it is remapped."""
+        return f'{self.node.rpartition("/")[0]}/{self._prefix}image'
+
+    @property
+    def _prefix(self) -> str:
+        return f'{self.camera}/' if self.camera else ''
+
+
+def find_outputs(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
+    """Return the node's outputs that are there, by role.
+
+    Args:
+        types: of all topics by full name, such as 'sensor_msgs/msg/Image'.
+        wanted: whose.
+    """
+    return {
+        role: Topic(name, OUTPUTS[role])
+        for role, name in wanted.outputs().items()
+        if types.get(name) == _type_name(OUTPUTS[role])
+    }
+
+
+def find_camera(types: Mapping[str, str], wanted: Wanted, complete: bool = True) -> dict[str, Topic]:
+    """Return the camera's topics that are there: 'image' and, beside it, 'camera_info'.
+
+    The image is the topic that is wanted, else the node's `image`, else the only one that could be it.
+
+    Args:
+        types: of all topics by full name.
+        wanted: whose.
+        complete: whether no others are to come; before that, the only one is not chosen.
+
+    Raises:
+        ValueError: when several topics could be the image; names them.
+    """
+    images = {name for name, kind in types.items() if kind in _CAMERA_TYPES}
+    found = {}
+    image = _find_image(images, wanted, complete)
+    if image:
+        found['image'] = Topic(image, _CAMERA_TYPES[types[image]])
+    raw = (image or wanted.image or wanted.default_image).removesuffix(_COMPRESSED)
+    for name in (raw, wanted.default_image):
+        info = f'{name.rpartition("/")[0]}/camera_info'
+        if types.get(info) == _type_name(CameraInfo):
+            return {**found, 'camera_info': Topic(info, CameraInfo)}
+    return found
+
+
+def _find_image(images: set[str], wanted: Wanted, complete: bool) -> str | None:
+    for name in [wanted.image] if wanted.image else [wanted.default_image]:
+        for spelling in (name, name + _COMPRESSED):
+            if spelling in images:
+                return spelling
+    if wanted.image or not complete:
+        return None
+    own = f'{wanted.node}/'
+    others = {name for name in images if not name.startswith(own) and 'depth' not in name.lower()}
+    others -= {name + _COMPRESSED for name in others}
+    if wanted.camera:
+        others = {name for name in others if f'/{wanted.camera}/' in name}
+    if len(others) > 1:
+        raise ValueError(f'camera topic: expected one, received {", ".join(sorted(others))}: choose one with --image')
+    return others.pop() if others else None
+
+
+def _type_name(kind: type) -> str:
+    return f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'

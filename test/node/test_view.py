@@ -1,0 +1,358 @@
+"""`diffcut_view` in its own process: live beside a real publisher, and of real bags; what it records is read back."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosbags.rosbag2 import StoragePlugin
+
+from diffcut_ros.media.overlay import number_colors
+from support.domain import free_domain
+from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
+from support.scenes import quadrants
+
+pytest.importorskip('rerun', reason='rerun-sdk is optional: pip install rerun-sdk')
+
+COMMAND = [sys.executable, '-m', 'diffcut_ros.node.view.main']
+STORAGES = [StoragePlugin.MCAP, StoragePlugin.SQLITE3]
+
+
+class Viewer:
+    """A running diffcut_view and what it printed."""
+
+    def __init__(self, process: subprocess.Popen, log_path) -> None:
+        self.process, self._log_path = process, log_path
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text()
+
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log:
+            assert time.monotonic() < deadline, f'{text!r} not printed within {timeout_s} s:\n{self.log}'
+            assert self.process.poll() is None, f'ended with {self.process.returncode}:\n{self.log}'
+            time.sleep(0.05)
+
+    def interrupt(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def view(tmp_path):
+    """Function that runs diffcut_view with arguments; a context manager. All its processes end with it."""
+
+    @contextmanager
+    def start(*args, domain: int = 0):
+        log_path = tmp_path / 'log.txt'
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+        with log_path.open('w') as log:
+            process = subprocess.Popen(
+                [*COMMAND, *map(str, args)], stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        try:
+            yield Viewer(process, log_path)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    return start
+
+
+def run(*args) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def read(path) -> dict[tuple[str, str], list]:
+    """All that a recording holds: by entity and component, (time in ns or None, value) in the order of time."""
+    from rerun.chunk import RrdReader
+
+    found = {}
+    for chunk in RrdReader(path).stream():
+        batch = chunk.to_record_batch()
+        if 'stamp' in batch.schema.names:
+            stamps = np.asarray(batch['stamp']).astype('datetime64[ns]').astype(np.int64).tolist()
+        else:
+            stamps = [None] * batch.num_rows
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if ':' in name and not chunk.entity_path.startswith('/__'):
+                found.setdefault((chunk.entity_path, name), []).extend(zip(stamps, column.to_pylist(), strict=True))
+    return {key: sorted(rows, key=lambda row: row[0] or 0) for key, rows in found.items()}
+
+
+def rgb(packed: list[int]) -> np.ndarray:
+    """Colours as rerun stores them, 0xRRGGBBAA."""
+    values = np.array(packed, np.uint32)
+    assert (values & 255 == 255).all()
+    return np.stack([values >> 24, values >> 16 & 255, values >> 8 & 255], 1).astype(np.uint8)
+
+
+def content(**options) -> list:
+    return [pair for stamp in STAMPS_NS for pair in messages(stamp, **options)]
+
+
+@pytest.fixture(scope='module', params=STORAGES, ids=lambda storage: storage.name.lower())
+def recorded(request, tmp_path_factory):
+    """A recording of a bag, read back."""
+    tmp_path = tmp_path_factory.mktemp('recorded')
+    bag = write_bag(tmp_path / 'bag', request.param, content())
+    done = run('--bag', bag, '--save', tmp_path / 'bag.rrd')
+    assert done.returncode == 0, done.stderr
+    assert all(f'3 {role}' in done.stdout for role in ROLES), done.stdout
+    return read(tmp_path / 'bag.rrd')
+
+
+def test_a_bag_as_a_recording(recorded):
+    stamped = {key: [stamp for stamp, _ in rows] for key, rows in recorded.items() if rows[0][0] is not None}
+    assert set(map(tuple, stamped.values())) == {tuple(STAMPS_NS)}
+    assert {entity for entity, _ in stamped} == {
+        '/camera/pinhole',
+        *(f'/camera/pinhole/{name}' for name in ('image', 'overlay', 'labels', 'segments')),
+        '/camera/segments_3d',
+        '/camera/points',
+        '/count/segments',
+        '/count/segments_3d',
+    }
+
+
+def test_images_in_a_recording(recorded):
+    image, quadrant = quadrants(*SIZE_HW)
+    for _, (blob,) in recorded['/camera/pinhole/image', 'EncodedImage:blob']:
+        shown = cv2.imdecode(np.array(blob, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert shown.shape == image.shape
+        assert np.abs(shown.astype(int) - image).mean() < 4
+    for _, (values,) in recorded['/camera/pinhole/labels', 'SegmentationImage:buffer']:
+        assert np.array_equal(np.array(values, np.uint8).reshape(SIZE_HW), quadrant + 1)
+    for _, (matrix,) in recorded['/camera/pinhole', 'Pinhole:image_from_camera']:
+        assert matrix == [CAMERA.fx, 0, 0, 0, CAMERA.fy, 0, CAMERA.cx, CAMERA.cy, 1]  # by columns
+
+
+def test_names_and_colours_are_those_of_the_tracks(recorded):
+    colors = number_colors(np.array(NAMES, int))
+    for entity, kind in (('/camera/pinhole/segments', 'Boxes2D'), ('/camera/segments_3d', 'Boxes3D')):
+        for _, names in recorded[entity, f'{kind}:labels']:
+            assert names == NAMES
+        for _, packed in recorded[entity, f'{kind}:colors']:
+            assert np.array_equal(rgb(packed), colors)
+    for _, (context,) in recorded['/camera/pinhole/labels', 'AnnotationContext:context']:
+        infos = {entry['class_id']: entry['class_description']['info'] for entry in context}
+        assert set(infos) == {0, 1, 2, 3, 4}
+        assert [infos[label]['label'] for label in (1, 2, 3, 4)] == NAMES
+        assert np.array_equal(rgb([infos[label]['color'] for label in (1, 2, 3, 4)]), colors)
+
+
+def test_boxes_points_and_counts(recorded):
+    for _, centers in recorded['/camera/pinhole/segments', 'Boxes2D:centers']:
+        assert centers == [[16, 12], [48, 12], [16, 36], [48, 36]]
+    for _, halves in recorded['/camera/pinhole/segments', 'Boxes2D:half_sizes']:
+        assert halves == 4 * [[16, 12]]
+    for _, centers in recorded['/camera/segments_3d', 'Boxes3D:centers']:
+        assert np.allclose(np.array(centers)[:, 2], DEPTH_M)
+        assert np.array_equal(np.sign(np.array(centers)[:, :2]), [[-1, -1], [1, -1], [-1, 1], [1, 1]])
+    image, quadrant = quadrants(*SIZE_HW)
+    tints = number_colors(np.array(NAMES, int))[quadrant]
+    for _, points in recorded['/camera/points', 'Points3D:positions']:
+        assert len(points) == (SIZE_HW[0] - 1) * SIZE_HW[1]  # without the row that has no depth
+        assert np.allclose(points[0], [-31.5 / 60 * DEPTH_M, (1 - 23.5) / 61 * DEPTH_M, DEPTH_M])
+    for _, packed in recorded['/camera/points', 'Points3D:colors']:
+        expected = (image[1:].reshape(-1, 3).astype(int) + tints[1:].reshape(-1, 3)) / 2
+        assert np.abs(rgb(packed) - expected).max() <= 0.5
+    for name in ('segments', 'segments_3d'):
+        assert [value for _, value in recorded[f'/count/{name}', 'Scalars:scalars']] == 3 * [[4.0]]
+
+
+def publish(peer, sent: list, viewer: Viewer, best_effort: tuple[str, ...] = ()) -> None:
+    """Publish messages once the viewer listens to all of their topics."""
+    publishers = {}
+    for topic, message in sent:
+        if topic not in publishers:
+            lossy = ReliabilityPolicy.BEST_EFFORT if topic in best_effort else ReliabilityPolicy.RELIABLE
+            publishers[topic] = peer.publisher(type(message), topic, QoSProfile(depth=10, reliability=lossy))
+    for topic, publisher in publishers.items():
+        viewer.wait_for(f'listening to {topic}')
+        assert peer.spin_until(lambda p=publisher: p.get_subscription_count() > 0)
+    for topic, message in sent:
+        publishers[topic].publish(message)
+        peer.spin_until(lambda: False, 0.05)
+
+
+def wait_until_recorded(path, expected: dict) -> None:
+    """Wait until a file that is still being written holds as many rows as expected."""
+    missing = expected
+    deadline = time.monotonic() + 20
+    while missing:
+        assert time.monotonic() < deadline, f'not recorded: {list(missing)}'
+        time.sleep(0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # it has no end yet
+            found = read(path)
+        missing = {key: rows for key, rows in expected.items() if len(found.get(key, [])) < len(rows)}
+
+
+@pytest.mark.parametrize('image', ['/image', '/camera/color/image_raw'])
+def test_live_is_what_a_bag_of_it_is(view, connect, tmp_path, image):
+    sent = content(image=image)
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, sent)
+    assert run('--bag', bag, '--save', tmp_path / 'bag.rrd').returncode == 0
+    expected = read(tmp_path / 'bag.rrd')
+    domain, live = free_domain(), tmp_path / 'live.rrd'
+    choice = () if image == '/image' else ('--image', image)
+    # The peer has a camera of its own, and subscribes to outputs: that alone makes their topics known.
+    with view('--save', live, *choice, domain=domain) as viewer, connect(domain, camera='another') as peer:
+        viewer.wait_for('waiting for /diffcut: none of its topics is there')
+        publish(peer, sent, viewer, best_effort=(image,))
+        wait_until_recorded(live, expected)
+        assert viewer.interrupt() == 0, viewer.log
+        assert all(f'3 {role}' in viewer.log for role in ROLES), viewer.log
+        assert 'Traceback' not in viewer.log
+    assert read(live) == expected
+
+
+def test_the_camera_that_is_asked_for(view, connect, tmp_path):
+    both = [
+        *content(camera='rear', image='/rear/image', node='/robot/seg'),
+        *content(camera='front', image='/front/image', node='/robot/seg')[:14],  # two images
+    ]
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.SQLITE3, both)
+    for camera, count in (('front', 2), ('rear', 3)):
+        done = run('--bag', bag, '--node', 'robot/seg', '--camera', camera, '--save', tmp_path / 'a.rrd')
+        assert done.returncode == 0, done.stderr
+        assert all(f'{count} {role}' in done.stdout for role in ROLES), done.stdout
+
+
+def test_two_cameras_to_choose_from(tmp_path):
+    one, other = '/left/image_raw', '/right/image_raw'
+    more = [(other, message) for topic, message in content(image=one) if topic == one]
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(image=one) + more)
+    done = run('--bag', bag, '--save', tmp_path / 'a.rrd')
+    assert done.returncode == 0
+    assert f'expected one, received {one}, {other}: choose one with --image' in done.stderr
+    assert '3 labels' in done.stdout
+    assert ' image' not in done.stdout
+    done = run('--bag', bag, '--image', one, '--save', tmp_path / 'a.rrd')
+    assert '3 image' in done.stdout
+
+
+def test_without_depth_nothing_is_in_space(tmp_path):
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(in_space=False))
+    assert run('--bag', bag, '--save', tmp_path / 'a.rrd').returncode == 0
+    entities = {entity for (entity, _), rows in read(tmp_path / 'a.rrd').items() if rows[0][0] is not None}
+    assert entities
+    assert not entities & {'/camera/points', '/camera/segments_3d', '/count/segments_3d'}
+
+
+def test_a_damaged_message_is_left_out(tmp_path):
+    damaged = content()
+    for topic, message in damaged:
+        if topic == '/diffcut/points':
+            message.data = message.data[:100]
+        if topic == '/diffcut/labels' and message.header.stamp.nanosec == 5:
+            message.encoding = 'rgb8'
+    done = run('--bag', write_bag(tmp_path / 'bag', StoragePlugin.MCAP, damaged), '--save', tmp_path / 'a.rrd')
+    assert done.returncode == 0
+    told = [line for line in done.stderr.splitlines() if line.startswith('left out')]
+    assert len(told) == 2  # each once
+    assert "left out: labels: labels: expected mono8 or mono16, received 'rgb8'" in told
+    assert '2 labels' in done.stdout
+    assert 'points' not in done.stdout
+
+
+def free_ports() -> int:
+    """Two ports in a row that are free now; the first one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(('127.0.0.1', 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(('127.0.0.1', port + 1))
+            except OSError:
+                continue
+            return port
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_page_is_served_to_this_machine(view, tmp_path, number):
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content())
+    port = free_ports()
+    with view('--bag', bag, '--port', port) as viewer:
+        viewer.wait_for('Ctrl-C ends it')
+        address = re.search(r'^open (\S+)', viewer.log, re.MULTILINE).group(1)
+        assert address == f'http://127.0.0.1:{port}/?url=rerun%2Bhttp%3A%2F%2F127.0.0.1%3A{port + 1}%2Fproxy'
+        with urllib.request.urlopen(address, timeout=10) as page:
+            assert page.status == 200
+            assert b'Rerun Viewer' in page.read()
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}/re_viewer_bg.wasm', timeout=30) as program:
+            assert program.status == 200
+            assert program.read(4) == b'\0asm'
+        listening = Path('/proc/net/tcp').read_text() + Path('/proc/net/tcp6').read_text()
+        for open_port in (port, port + 1):
+            socket.create_connection(('127.0.0.1', open_port), 5).close()
+            assert f' 0100007F:{open_port:04X} ' in listening
+            assert f'00000000:{open_port:04X} ' not in listening  # all addresses
+        assert viewer.interrupt(number) == 0, viewer.log
+        assert 'Traceback' not in viewer.log
+    for closed in (port, port + 1):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(('127.0.0.1', closed), 5)
+
+
+def test_a_port_that_is_taken(tmp_path):
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content())
+    port = free_ports()
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', port + 1))
+        taken.listen()
+        assert f'received {port + 1}:' in error_of('--bag', bag, '--port', port)
+
+
+def error_of(*args) -> str:
+    """The one line that a call that fails prints."""
+    done = run(*args)
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith('error: ')
+    return lines[0]
+
+
+def test_errors_of_bags_and_files(tmp_path):
+    assert 'which is not there' in error_of('--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd')
+    (tmp_path / 'notes.txt').write_text('no bag')
+    assert 'expected a ROS 2 bag' in error_of('--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd')
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(node='/other'))
+    error = error_of('--bag', bag, '--save', tmp_path / 'a.rrd')
+    assert 'expected /diffcut/labels' in error
+    assert '/other/labels' in error
+    assert '--node' in error
+    error = error_of('--bag', bag, '--node', '/other', '--image', '/elsewhere', '--save', tmp_path / 'a.rrd')
+    assert 'expected the camera on /elsewhere, received /camera_info, /image' in error
+    assert not (tmp_path / 'a.rrd').exists()
+    assert '--save: expected' in error_of('--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd')
+
+
+@pytest.mark.parametrize(('module', 'package'), [('rerun', 'rerun-sdk'), ('rosbags.highlevel', 'rosbags')])
+def test_without_the_package(tmp_path, module, package):
+    program = (
+        f"import sys; sys.modules['{module}'] = None\n"
+        'from diffcut_ros.node.view.main import main\n'
+        f"sys.argv = ['diffcut_view', '--bag', '{tmp_path}']\n"
+        'sys.exit(main())'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.endswith(f'Install it: pip install {package}\n')
