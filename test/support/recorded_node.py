@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from diffcut_ros.core import PinholeCamera, Segmentation, back_project, locate_segments
 from diffcut_ros.core.segmenter import describe_segments
-from diffcut_ros.media.overlay import draw_overlay
+from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.node.messages import detections, label_image
 from diffcut_ros.node.messages_3d import detections_3d, point_cloud
@@ -41,9 +41,7 @@ def messages(
     found = describe_segments(quadrant, np.full((4, 8), 0.3, np.float32), 0, 0.5)
     tracked = tuple(replace(s, track_id=i) for s, i in zip(found.segments, TRACK_IDS, strict=True))
     segmentation = Segmentation(found.labels, tracked, 0.5)
-    flat = detections(segmentation, header)
-    for detection, track_id in zip(flat.detections, TRACK_IDS, strict=True):
-        detection.id = str(track_id or '')
+    flat = detections(segmentation.segments, header)
     prefix = f'{node}/{camera}/' if camera else f'{node}/'
     info = CameraInfo(header=header, width=SIZE_HW[1], height=SIZE_HW[0])
     info.k = [CAMERA.fx, 0.0, CAMERA.cx, 0.0, CAMERA.fy, CAMERA.cy, 0.0, 0.0, 1.0]
@@ -51,7 +49,10 @@ def messages(
     yield f'{image.rpartition("/")[0]}/camera_info', info
     yield f'{prefix}labels', label_image(segmentation, header)
     yield f'{prefix}segments', flat
-    yield f'{prefix}overlay', encode_image(draw_overlay(image_rgb, segmentation.labels), 'rgb8', header)
+    yield (
+        f'{prefix}overlay',
+        encode_image(draw_overlay(image_rgb, segmentation.labels, track_colors(tracked)), 'rgb8', header),
+    )
     if in_space:
         depth_m = np.full(SIZE_HW, DEPTH_M, np.float32)
         depth_m[0] = np.nan
