@@ -10,7 +10,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -48,6 +48,8 @@ def test_where_do_i_change_names_files_that_exist():
             base / 'evaluation',
             base / 'media',
             base / 'node',
+            base / 'replay',
+            base / 'stream',
         )
         assert any((folder / path).exists() for folder in folders), path
 

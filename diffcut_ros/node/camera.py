@@ -28,13 +28,13 @@ from diffcut_ros.core import (
 )
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.config import NodeConfig, PointsConfig
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.inputs import Inputs, Scene
 from diffcut_ros.node.messages import detections, features, label_image, label_info, shown_segments
 from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, point_cloud
 from diffcut_ros.node.worker import Source
+from diffcut_ros.stream.config import NodeConfig, PointsConfig
+from diffcut_ros.stream.inputs import Inputs, Scene
 
 # Only the newest image counts: a longer queue would only age.
 _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -200,7 +200,7 @@ class Camera:
             lambda index: self._on_bad_input(
                 self, f'{subscribers[index].sub.topic_name}: expected a stamp, to join it by, received 0'
             ),
-            self.config.sync_slop_s,
+            slop_s=self.config.sync_slop_s,
         )
 
     def _unsubscribe(self) -> None:
