@@ -200,7 +200,7 @@ class Camera:
             lambda index: self._on_bad_input(
                 self, f'{subscribers[index].sub.topic_name}: expected a stamp, to join it by, received 0'
             ),
-            slop_s=self.config.sync_slop_s,
+            self.config.sync_slop_s,
         )
 
     def _unsubscribe(self) -> None:

@@ -1,6 +1,5 @@
 """Joins messages of several topics by their stamps, with `message_filters` or, without it, `message_sync`."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from diffcut_ros.node import message_sync
@@ -17,8 +16,6 @@ except ModuleNotFoundError as error:
 Subscriber = filters.Subscriber
 
 
-def synchronize(
-    subscriptions: Sequence[Any], callback: Callable[..., None], on_unstamped: Callable[[int], None], **options: Any
-) -> sync.Synchronizer:
+def synchronize(*arguments: Any, **options: Any) -> sync.Synchronizer:
     """Join messages as `stream.sync.synchronize` does, which takes the same arguments."""
-    return sync.synchronize(subscriptions, callback, on_unstamped, filters=filters, **options)
+    return sync.synchronize(*arguments, filters=filters, **options)
