@@ -10,6 +10,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
+from diffcut_ros.replay.tables import TABLES
 from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,13 @@ def test_parameter_table(prefix, config):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         row = f'| `{prefix}{name}` | {default} | {range_text(info)} | {live} | {info.description} |'
         assert row in README
+
+
+def test_table_of_columns():
+    for table, columns in TABLES.items():
+        for column in columns:
+            row = f'| {table} | `{column.name}` | {column.type_name} | {column.unit} | {column.meaning} |'
+            assert row in README
 
 
 def test_where_do_i_change_names_files_that_exist():

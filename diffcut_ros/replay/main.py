@@ -27,26 +27,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='recordings')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the outputs')
     which = parser.add_argument_group('which images')
-    which.add_argument('--image-topic', help='camera, raw or compressed; found by type and name')
-    which.add_argument('--camera-info-topic', help='likewise')
-    which.add_argument('--depth-topic', help='likewise')
-    which.add_argument('--no-depth', action='store_true', help='without segments in space')
-    which.add_argument('--start', type=float, default=defaults.start_s, help='seconds after the first image')
-    which.add_argument('--duration', type=float, help='seconds that are analysed; default: to the end')
-    which.add_argument('--rate', type=float, help='images per second at most, by header stamps; default: all')
-    which.add_argument('--every', type=int, default=defaults.every, help='take each n-th image')
+    which.add_argument('--image-topic', metavar='TOPIC', help='camera, raw or compressed; found by type and name')
+    which.add_argument('--camera-info-topic', metavar='TOPIC', help='found likewise, where there is depth')
+    which.add_argument('--depth-topic', metavar='TOPIC', help='raw depth, found likewise')
+    which.add_argument('--no-depth', action='store_true', help='take images without depth, too; no segments in space')
+    which.add_argument(
+        '--start', type=float, default=defaults.start_s, metavar='S', help='begin so many seconds after the first image'
+    )
+    which.add_argument('--duration', type=float, metavar='S', help='analyse so many seconds; default: to the end')
+    which.add_argument(
+        '--rate', type=float, metavar='HZ', help='images per second at most; default: rate_hz of the file, else all'
+    )
+    which.add_argument('--every', type=int, default=defaults.every, metavar='N', help='take each n-th image')
     how = parser.add_argument_group('how')
-    how.add_argument('--params', type=Path, help="the node's parameter file")
-    how.add_argument('--backend', help='replaces that of the file')
-    how.add_argument('--tau', type=float, help='likewise')
-    how.add_argument('--target-segments', type=int, help='likewise')
+    how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
+    how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
+    how.add_argument('--tau', type=float, help='threshold of the splits; replaces that of the file')
+    how.add_argument(
+        '--target-segments', type=int, metavar='N', help='at most so many segments; replaces that of the file'
+    )
     what = parser.add_argument_group('outputs')
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
-    what.add_argument('--jobs', type=int, default=1, help='of several recordings, so many at a time')
+    what.add_argument('--jobs', type=int, default=1, metavar='N', help='of several recordings, so many at a time')
     return parser
 
 

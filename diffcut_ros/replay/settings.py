@@ -160,10 +160,8 @@ def _sections(content: Any, name: str) -> Any:
 
 def _matches(pattern: str) -> bool:
     """Say whether a section is for the node: * stands for one name, ** for any number of them."""
-    expression = ''.join(
-        '(/[^/]+)*' if part == '**' else '/' + re.escape(part).replace(r'\*', '[^/]*')
-        for part in pattern.strip('/').split('/')
-    )
+    wildcards = {'*': '/[^/]+', '**': '(/[^/]+)*'}
+    expression = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in pattern.strip('/').split('/'))
     return re.fullmatch(expression, NODE) is not None
 
 

@@ -1,6 +1,8 @@
 """What an analysis leaves, read back field by field and compared with the recording and the library."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from diffcut_ros.core import SegmenterConfig, Tracker
 from diffcut_ros.core.segmenter import Segmenter
 from diffcut_ros.features import create_extractor
 from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.main import main
 from diffcut_ros.replay.message_types import STORE
 from support.recordings import (
     DEPTH,
@@ -42,6 +45,11 @@ def read_bag(path) -> dict[str, list[tuple[int, object]]]:
             found[message.topic].append((message.time_ns, STORE.deserialize_cdr(message.cdr, message.type_name)))
         assert not bag.lost
     return found
+
+
+def analyse(*arguments, status: int = 0) -> None:
+    """Run the command in this process."""
+    assert main([str(argument) for argument in arguments]) == status
 
 
 def expected_segmentations(count: int = FRAMES, **config) -> list:
@@ -145,9 +153,9 @@ def test_run_says_what_was_analysed(analysed):
     assert about['versions']['numpy'] == np.__version__
 
 
-def test_raw_labels_with_source(run, tmp_path):
+def test_raw_labels_with_source(tmp_path):
     film = record(tmp_path / 'film', 3)
-    run(film, '-o', tmp_path / 'out', '--csv', '--raw-labels', '--with-source', '--tau', 0.3)
+    analyse(film, '-o', tmp_path / 'out', '--csv', '--raw-labels', '--with-source', '--tau', 0.3)
     found, source = read_bag(tmp_path / 'out/segments.mcap'), read_bag(film)
     for topic in (IMAGE, INFO, DEPTH):
         assert [time for time, _ in found[topic]] == STAMPS[:3]
@@ -159,11 +167,11 @@ def test_raw_labels_with_source(run, tmp_path):
         assert np.array_equal(labels.data.reshape(48, 64), expected.labels)
 
 
-def test_labels_by_track(run, tmp_path):
+def test_labels_by_track(tmp_path):
     film = record(tmp_path / 'film', 3, depth=False)
     parameters = tmp_path / 'parameters.yaml'
     parameters.write_text('/**:\n  ros__parameters: {labels: track, min_segment_area: 20}\n')
-    run(film, '-o', tmp_path / 'out', '--csv', '--raw-labels', '--params', parameters)
+    analyse(film, '-o', tmp_path / 'out', '--csv', '--raw-labels', '--params', parameters)
     found = read_bag(tmp_path / 'out/segments.mcap')
     assert '/diffcut/segments_3d' not in found
     for (_, labels), expected in zip(
@@ -174,11 +182,11 @@ def test_labels_by_track(run, tmp_path):
         assert np.array_equal(labels.data.view('<u2').reshape(48, 64), by_track)
 
 
-def test_parquet(tmp_path, rows, run):
+def test_parquet(tmp_path, rows):
     parquet = pytest.importorskip('pyarrow.parquet', reason='pyarrow is not installed: Parquet cannot be written')
     film = record(tmp_path / 'film', 3)
-    run(film, '-o', tmp_path / 'csv', '--csv')
-    run(film, '-o', tmp_path / 'parquet')
+    analyse(film, '-o', tmp_path / 'csv', '--csv')
+    analyse(film, '-o', tmp_path / 'parquet')
     for name in ('frames', 'segments', 'problems'):
         table = parquet.read_table(tmp_path / f'parquet/{name}.parquet')
         texts = rows(tmp_path / f'csv/{name}.csv')
@@ -189,11 +197,22 @@ def test_parquet(tmp_path, rows, run):
         assert all(field.metadata[b'meaning'] for field in table.schema)
 
 
-def test_images_left_out_are_counted(run, tmp_path, rows):
+def test_images_left_out_are_counted(tmp_path, rows):
     with Recorder(tmp_path / 'film') as recorder:
         for index in range(6):
             recorder.write_frame(index, depth=index not in (2, 3))
-    run(tmp_path / 'film', '-o', tmp_path / 'out', '--csv')
+    analyse(tmp_path / 'film', '-o', tmp_path / 'out', '--csv')
     frames = rows(tmp_path / 'out/frames.csv')
     assert [int(row['stamp_ns']) for row in frames] == [STAMPS[index] for index in (0, 1, 4, 5)]
     assert [row['images_left_out'] for row in frames] == ['0', '0', '2', '0']
+
+
+def test_without_pyarrow(tmp_path):
+    film = record(tmp_path / 'film', 2)
+    program = "import sys; sys.modules['pyarrow'] = None; from diffcut_ros.replay.main import main; sys.exit(main())"
+    command = [sys.executable, '-c', program, str(film), '-o', str(tmp_path / 'out')]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert 'found none: pip install pyarrow, or take --csv' in done.stderr
+    assert not (tmp_path / 'out').exists()
+    assert subprocess.run([*command, '--csv'], timeout=100).returncode == 0

@@ -2,6 +2,8 @@
 
 import shutil
 import struct
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -298,3 +300,21 @@ def test_real_cameras_of_ros_1(fast):
         assert image == '/raspicam_node/image/compressed'
         assert result.image_rgb.shape[:2] == sizes[path.name]
         assert len(result.segmentation.segments) > 1
+
+
+@pytest.mark.skipif(not REAL.exists(), reason='needs ../shared/data: a real RGB-D recording')
+@pytest.mark.parametrize('arguments', [(), ('--storage', 'sqlite3', '--raw')])
+def test_a_real_walk(tmp_path, rows, arguments):
+    film = tmp_path / 'walk'
+    tool = [sys.executable, str(REAL.parent / 'tools/make_rgbd_bag.py'), str(REAL / 'rgbd_kitchen'), str(film)]
+    subprocess.run([*tool, '--max-frames', '12', *arguments], check=True, capture_output=True, timeout=60)
+    assert main([str(film), '-o', str(tmp_path / 'out'), '--csv', '--rate', '10']) == 0
+    frames, segments = rows(tmp_path / 'out/frames.csv'), rows(tmp_path / 'out/segments.csv')
+    # 30 Hz: every third.
+    assert [row['images_left_out'] for row in frames] == ['0', '2', '2', '2']
+    assert all(float(row['depth_share']) > 0.8 for row in frames)
+    located = [float(row['position_z_m']) for row in segments if row['position_z_m']]
+    assert len(located) > 0.9 * len(segments)
+    assert 0.5 < min(located) < max(located) < 10
+    ids = [{row['track_id'] for row in segments if row['stamp_ns'] == frame['stamp_ns']} for frame in frames]
+    assert len(ids[0] & ids[-1]) > len(ids[0]) / 2

@@ -31,10 +31,13 @@ def test_files_of_the_package():
 
 
 def test_sections_for_the_node(settings):
-    for name in ('/**', '/*', 'diffcut', '/diffcut', '/**/diffcut', '/diff*'):
+    for name in ('/**', '/*', 'diffcut', '/diffcut', '/**/diffcut'):
         assert settings(f'{name}:\n  ros__parameters: {{tau: 0.25}}').segmenter.tau == 0.25
     both = '/**:\n  ros__parameters: {tau: 0.25, alpha: 9.0}\ndiffcut:\n  ros__parameters: {tau: 0.75}\n'
     assert (settings(both).segmenter.tau, settings(both).segmenter.alpha) == (0.75, 9.0)
+    # As rclpy does: the last one in the file wins, not the one with the nearest name.
+    last = 'diffcut:\n  ros__parameters: {tau: 0.75}\n/**:\n  ros__parameters: {tau: 0.25}'
+    assert settings(last).segmenter.tau == 0.25
     assert settings('/**:\n  diffcut:\n    ros__parameters: {tau: 0.25}').segmenter.tau == 0.25
     for name in ('other', '/ns/diffcut', '/*/diffcut'):
         with pytest.raises(ValueError, match='expected a section for /diffcut or'):
