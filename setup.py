@@ -29,6 +29,7 @@ setup(
             'diffcut_node = diffcut_ros.node.diffcut_node:main',
             'diffcut_demo = diffcut_ros.node.demo.main:main',
             'diffcut_view = diffcut_ros.node.view.main:main',
+            'diffcut_analyze = diffcut_ros.replay.main:main',
             'diffcut_export = diffcut_ros.features.diffusion.export:main',
             'diffcut_benchmark = diffcut_ros.evaluation.benchmark:main',
         ],

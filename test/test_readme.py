@@ -10,7 +10,8 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.replay.tables import TABLES
+from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -35,6 +36,13 @@ def test_parameter_table(prefix, config):
         assert row in README
 
 
+def test_table_of_columns():
+    for table, columns in TABLES.items():
+        for column in columns:
+            row = f'| {table} | `{column.name}` | {column.type_name} | {column.unit} | {column.meaning} |'
+            assert row in README
+
+
 def test_where_do_i_change_names_files_that_exist():
     table = README.partition('## Where do I change')[2].partition('\nImports point')[0]
     base = ROOT / 'diffcut_ros'
@@ -48,6 +56,8 @@ def test_where_do_i_change_names_files_that_exist():
             base / 'evaluation',
             base / 'media',
             base / 'node',
+            base / 'replay',
+            base / 'stream',
         )
         assert any((folder / path).exists() for folder in folders), path
 

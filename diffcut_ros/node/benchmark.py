@@ -25,9 +25,10 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from diffcut_ros.core import FeatureMap, Frame, TrackerConfig
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.config import NodeConfig, PointsConfig
-from diffcut_ros.node.images import MAX_PIXELS, encode_image
-from diffcut_ros.node.inputs import Inputs
+from diffcut_ros.node.images import encode_image
+from diffcut_ros.stream.config import NodeConfig, PointsConfig
+from diffcut_ros.stream.images import MAX_PIXELS
+from diffcut_ros.stream.inputs import Inputs
 
 _SIZES = ('640x480', '1280x720', '1920x1080')
 _ENCODINGS = ('rgb8', 'bgr8')

@@ -28,13 +28,13 @@ from diffcut_ros.core import (
 )
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.config import NodeConfig, PointsConfig
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.inputs import Inputs, Scene
 from diffcut_ros.node.messages import detections, features, label_image, label_info, shown_segments
 from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, point_cloud
 from diffcut_ros.node.worker import Source
+from diffcut_ros.stream.config import NodeConfig, PointsConfig
+from diffcut_ros.stream.inputs import Inputs, Scene
 
 # Only the newest image counts: a longer queue would only age.
 _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -23,20 +23,12 @@ from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.config import DiagnosticsConfig, NodeConfig, PointsConfig
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
-from diffcut_ros.node.inputs import Inputs, Scene
+from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
-
-_SPECS = [
-    ('', NodeConfig),
-    ('', SegmenterConfig),
-    ('tracking.', TrackerConfig),
-    ('points.', PointsConfig),
-    ('diagnostics.', DiagnosticsConfig),
-    *((f'{kind}.', config) for kind, config in CONFIGS.items()),
-]
+from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.stream.inputs import Inputs, Scene
 
 _NO_IMAGE_S = 5.0
 _DIAGNOSTICS_S = 1.0
@@ -58,7 +50,7 @@ class DiffcutNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        declare(self, _SPECS)
+        declare(self, SPECS)
         self._config = read(self, NodeConfig)
         self._segmenter_config = read(self, SegmenterConfig)
         self._tracker_config = read(self, TrackerConfig, 'tracking.')
@@ -203,7 +195,7 @@ class DiffcutNode(LifecycleNode):
         start_s = time.monotonic()
         for name, inputs in waiting.items():
             try:
-                scenes[name] = inputs.decode(self._max_pixels)
+                scenes[name] = inputs.decode(self._max_pixels, convert)
             except ValueError as error:
                 self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
@@ -253,7 +245,7 @@ class DiffcutNode(LifecycleNode):
     # Parameters.
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        problem = check_changes(changes, _SPECS, configured=bool(self._cameras))
+        problem = check_changes(changes, SPECS, configured=bool(self._cameras))
         if not problem:
             try:  # values that do not go together
                 changed_config(self._config, changes)

@@ -1,4 +1,4 @@
-"""Segments in space as messages, and camera_info as a camera. Every message carries the header it is given.
+"""Segments in space as messages, and a camera as a camera_info. Every message carries the header it is given.
 
 All coordinates are those of the camera's optical frame: x to the right, y down, z forward, in metres.
 """
@@ -42,24 +42,6 @@ _EDGES = [
     if first < second and sum(a != b for a, b in zip(first, second, strict=True)) == 1
     for corner in (first, second)
 ]
-
-
-def pinhole_camera(camera_info: CameraInfo) -> PinholeCamera:
-    """Return the camera that a camera_info describes, for the part of the sensor that its images show.
-
-    Its projection P where it has one, as image_geometry and depth_image_proc do: that of the rectified image; else K,
-    which holds for images of cameras with little distortion. The distortion itself is not applied: positions in images
-    that are not rectified are off by it. Binning needs no care, since images of other sizes are scaled to.
-
-    Raises:
-        ValueError: for a camera_info without a calibration.
-    """
-    p, k, roi = camera_info.p, camera_info.k, camera_info.roi
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 else (k[0], k[4], k[2], k[5])
-    size_hw = camera_info.height, camera_info.width
-    if roi.width and roi.height:  # 0: the whole sensor
-        cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
-    return PinholeCamera(float(fx), float(fy), float(cx), float(cy), size_hw)
 
 
 def camera_info(camera: PinholeCamera, header: Header) -> CameraInfo:

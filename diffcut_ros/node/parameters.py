@@ -8,13 +8,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from diffcut_ros.core.parameters import ParameterInfo, complaint, parameters, range_text
+from diffcut_ros.stream.config import check_known
 
 Config = TypeVar('Config')
 # (prefix of the names, configuration dataclass) of everything that is declared
 Specs = list[tuple[str, type]]
-
-# Parameters that rclpy declares or reads by itself.
-_RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
 
 
 def declare(node: Node, specs: Specs) -> None:
@@ -26,7 +24,7 @@ def declare(node: Node, specs: Specs) -> None:
     Raises:
         ValueError: for an unknown parameter, a value of the wrong type or out of range.
     """
-    _check_unknown(node, specs)
+    check_known(node.get_parameters_by_prefix(''), specs)
     for prefix, kind in specs:
         for name, (field, info) in parameters(kind).items():
             value = field.default
@@ -90,15 +88,6 @@ def unused_overrides(node: Node, topics: set[str]) -> list[str]:
     """
     given = node.get_parameters_by_prefix('qos_overrides')
     return sorted(f'qos_overrides.{name}' for name in given if name.split('.')[0] not in topics)
-
-
-def _check_unknown(node: Node, specs: Specs) -> None:
-    """Refuse parameters that nothing declares, such as a misspelt key in a YAML file."""
-    known = [prefix + name for prefix, kind in specs for name in parameters(kind)]
-    given = node.get_parameters_by_prefix('')
-    unknown = sorted(n for n in given if n not in (*known, *_RCLPY_OWN) and not n.startswith('qos_overrides.'))
-    if unknown:
-        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known)}')
 
 
 def _descriptor(kind: type, info: ParameterInfo) -> ParameterDescriptor:

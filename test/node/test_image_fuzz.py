@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage
 
-from diffcut_ros.node.images import check_compressed, check_image, decode_compressed, decode_depth, decode_image
+from diffcut_ros.node.images import decode_compressed, decode_image
+from diffcut_ros.stream.images import check_compressed, check_image, decode_depth
 from support.damage import FILES, damaged_compressed_image, damaged_image
 
 MAX_PIXELS = 200_000

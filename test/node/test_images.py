@@ -13,16 +13,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from skimage import data as photographs
 from std_msgs.msg import Header
 
-from diffcut_ros.node.images import (
-    DEPTH_ENCODINGS,
-    ENCODINGS,
-    check_compressed,
-    check_image,
-    decode_compressed,
-    decode_depth,
-    decode_image,
-    encode_image,
-)
+from diffcut_ros.node.images import decode_compressed, decode_image, encode_image
+from diffcut_ros.stream.images import DEPTH_ENCODINGS, ENCODINGS, check_compressed, check_image, decode_depth
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (4, 6, 3), np.uint8)

@@ -21,9 +21,9 @@ from diffcut_ros.node.messages_3d import (
     detections_3d,
     geometry_of,
     markers,
-    pinhole_camera,
     point_cloud,
 )
+from diffcut_ros.stream.inputs import pinhole_camera
 from support.scenes import quadrants
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')

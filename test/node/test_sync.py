@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from diffcut_ros.node import message_sync, sync
+from diffcut_ros.stream.message_sync import stamp_ns
 from support.domain import free_domain
 
 IMAGE, INFO, DEPTH = range(3)
@@ -40,7 +41,7 @@ class Bench:
 
     def deliver(self, *messages):
         assert [type(m) for m in messages] == KINDS[: len(messages)]
-        self.sets.append(tuple(message_sync.stamp_ns(m) // 10**6 for m in messages))
+        self.sets.append(tuple(stamp_ns(m) // 10**6 for m in messages))
 
     def send(self, topic, *stamps_ms):
         for stamp_ms in stamps_ms:

@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from diffcut_ros.node.worker import LatestFrameWorker, OnRequest, RateLimit, Source
+from diffcut_ros.node.worker import LatestFrameWorker, OnRequest, Source
+from diffcut_ros.stream.rate import RateLimit
 
 
 class Pipeline:

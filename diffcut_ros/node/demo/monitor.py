@@ -16,8 +16,10 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry
 from diffcut_ros.media.overlay import number_colors
-from diffcut_ros.node.images import decode_depth, decode_image
-from diffcut_ros.node.messages_3d import geometry_of, pinhole_camera
+from diffcut_ros.node.images import decode_image
+from diffcut_ros.node.messages_3d import geometry_of
+from diffcut_ros.stream.images import decode_depth
+from diffcut_ros.stream.inputs import pinhole_camera
 
 # Camera images kept until the overlay of the same stamp arrives.
 _WAITING_IMAGES = 60

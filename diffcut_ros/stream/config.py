@@ -1,10 +1,12 @@
-"""Settings of the node itself; those of the pipeline stand in `core` and `features`."""
+"""Settings of the node itself, and the list of all; those of the pipeline stand in `core` and `features`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.features import BACKENDS
-from diffcut_ros.node.images import MAX_PIXELS
+from diffcut_ros.core import SegmenterConfig, TrackerConfig
+from diffcut_ros.core.parameters import parameter, parameters, validate
+from diffcut_ros.features import BACKENDS, CONFIGS
+from diffcut_ros.stream.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -114,3 +116,29 @@ class DiagnosticsConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+# (prefix of the names, configuration dataclass) of every parameter there is
+SPECS: list[tuple[str, type]] = [
+    ('', NodeConfig),
+    ('', SegmenterConfig),
+    ('tracking.', TrackerConfig),
+    ('points.', PointsConfig),
+    ('diagnostics.', DiagnosticsConfig),
+    *((f'{kind}.', config) for kind, config in CONFIGS.items()),
+]
+
+# Parameters that rclpy declares or reads by itself.
+_RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
+
+
+def check_known(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> None:
+    """Refuse names of parameters that nothing declares, such as a misspelt key in a YAML file.
+
+    Raises:
+        ValueError: listing the known ones.
+    """
+    known = [prefix + name for prefix, kind in specs for name in parameters(kind)]
+    unknown = sorted(n for n in names if n not in (*known, *_RCLPY_OWN) and not n.startswith('qos_overrides.'))
+    if unknown:
+        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known)}')

@@ -1,23 +1,24 @@
 """What a camera gives at one moment, checked, and decoded."""
 
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from diffcut_ros.core import PinholeCamera
-from diffcut_ros.node.images import (
+from diffcut_ros.stream.images import (
     DEPTH_ENCODINGS,
+    Convert,
     check_compressed,
     check_image,
+    convert_with_rosbags,
     decode_compressed,
     decode_depth,
     decode_image,
+    is_compressed,
 )
-from diffcut_ros.node.messages_3d import pinhole_camera
+from diffcut_ros.stream.message_sync import stamp_ns
 
 # Sides of images that belong together may differ by rounding when one is a scaled copy of the other.
 _ASPECT_TOLERANCE = 0.02
@@ -35,7 +36,7 @@ class Scene:
         camera: of the image; None without depth.
     """
 
-    header: Header
+    header: Any
     stamp_ns: int
     image_rgb: np.ndarray
     depth_m: np.ndarray | None = None
@@ -44,25 +45,32 @@ class Scene:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Messages of one camera with one stamp; `camera_info` and `depth` where the node asks for them."""
+    """Messages of one camera with one stamp.
 
-    image: Image | CompressedImage
-    camera_info: CameraInfo | None = None
-    depth: Image | None = None
+    Attributes:
+        image: sensor_msgs/Image or CompressedImage.
+        camera_info: sensor_msgs/CameraInfo where depth is wanted.
+        depth: sensor_msgs/Image where depth is wanted.
+        arrival_ns: when they arrived, by any clock.
+    """
+
+    image: Any
+    camera_info: Any | None = None
+    depth: Any | None = None
+    arrival_ns: int = field(default_factory=time.monotonic_ns)
 
     @property
-    def header(self) -> Header:
+    def header(self) -> Any:
         """The header of the image, which all outputs carry."""
         return self.image.header
 
-    @cached_property
+    @property
     def stamp_ns(self) -> int:
         """The stamp in nanoseconds.
 
         A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
         """
-        stamp = self.header.stamp
-        return stamp.sec * 10**9 + stamp.nanosec or time.monotonic_ns()
+        return stamp_ns(self.image) or self.arrival_ns
 
     def check(self, max_pixels: int) -> None:
         """Check all messages without touching pixels, so far as that tells.
@@ -70,23 +78,23 @@ class Inputs:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        if isinstance(self.image, CompressedImage):
+        if is_compressed(self.image):
             check_compressed(self.image, max_pixels)
             return  # the size is known after decoding only
         check_image(self.image, max_pixels)
         self._check_sizes(self.image.height, self.image.width)
 
-    def decode(self, max_pixels: int) -> Scene:
-        """Return what the messages hold.
+    def decode(self, max_pixels: int, convert: Convert = convert_with_rosbags) -> Scene:
+        """Return what the messages hold; `convert` is that of `decode_image`.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        if isinstance(self.image, CompressedImage):
-            image_rgb = decode_compressed(self.image, max_pixels)
+        if is_compressed(self.image):
+            image_rgb = decode_compressed(self.image, max_pixels, convert)
             self._check_sizes(*image_rgb.shape[:2])
         else:
-            image_rgb = decode_image(self.image, max_pixels)
+            image_rgb = decode_image(self.image, max_pixels, convert)
         if self.depth is None or self.camera_info is None:
             return Scene(self.header, self.stamp_ns, image_rgb)
         try:
@@ -115,3 +123,21 @@ class Inputs:
             )
         if self.camera_info is not None:
             pinhole_camera(self.camera_info)
+
+
+def pinhole_camera(camera_info: Any) -> PinholeCamera:
+    """Return the camera that a camera_info describes, for the part of the sensor that its images show.
+
+    Its projection P where it has one, as image_geometry and depth_image_proc do: that of the rectified image; else K,
+    which holds for images of cameras with little distortion. The distortion itself is not applied: positions in images
+    that are not rectified are off by it. Binning needs no care, since images of other sizes are scaled to.
+
+    Raises:
+        ValueError: for a camera_info without a calibration.
+    """
+    p, k, roi = camera_info.p, camera_info.k, camera_info.roi
+    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 else (k[0], k[4], k[2], k[5])
+    size_hw = camera_info.height, camera_info.width
+    if roi.width and roi.height:  # 0: the whole sensor
+        cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
+    return PinholeCamera(float(fx), float(fy), float(cx), float(cy), size_hw)

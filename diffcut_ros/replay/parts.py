@@ -1,0 +1,212 @@
+"""The folder of an analysis: parts while it runs, and from them the outputs once all of it is there.
+
+A part holds the outputs of a few dozen frames and what the next frames depend on. It appears under its name once it is
+complete, so that a run that was killed goes on after its last part; at most that many frames are computed again. Tables
+and bags cannot be written on after a kill, or need repair: hence parts, and one copy of all at the end.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.message_types import LABEL_INFO, STORE
+from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
+
+_UNFINISHED, _FINISHED = '.unfinished', '.finished'
+_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
+_BAG = 'segments.mcap'
+_ENDINGS = ('.parquet', '.csv')
+_NEVER = QosTime(0, 0)
+# Who joins late gets the last one, as from the node.
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _NEVER,
+    _NEVER,
+    QosLiveliness.AUTOMATIC,
+    _NEVER,
+    False,
+)
+
+
+@dataclass(frozen=True)
+class OutputTopic:
+    """A topic of the bag that is written."""
+
+    name: str
+    type_name: str
+
+
+class _BagWriter:
+    """Writes serialized messages of some topics into a new folder with an MCAP file; a context manager."""
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic]) -> None:
+        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._topics = topics
+
+    def __enter__(self) -> '_BagWriter':
+        self._writer.open()
+        self._connections = {
+            topic.name: self._writer.add_connection(
+                topic.name,
+                topic.type_name,
+                typestore=STORE,
+                offered_qos_profiles=[_LATCHED] if topic.type_name == LABEL_INFO else [],
+            )
+            for topic in self._topics
+        }
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+    def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
+        self._writer.write(self._connections[topic], stamp_ns, cdr)
+
+
+class Part:
+    """A part that is being written: messages and rows of tables."""
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
+        self._path, self._ending = path, ending
+        self._writing = path.with_name(f'{path.name}.writing')
+        self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+        shutil.rmtree(self._writing, ignore_errors=True)
+        self._writing.mkdir()
+        self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+
+    def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
+        """Write a message."""
+        self._bag.write(topic, stamp_ns, cdr)
+
+    def add_rows(self, table: str, rows: Sequence[Row]) -> None:
+        """Add rows to the table of that name."""
+        self._rows[table] += rows
+
+    def finish(self, state: bytes) -> None:
+        """Complete the part with what the next frames depend on; it appears under its name."""
+        self._bag.__exit__(None, None, None)
+        for name, rows in self._rows.items():
+            write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
+        (self._writing / _STATE).write_bytes(state)
+        os.replace(self._writing, self._path)
+
+
+class AnalysisFolder:
+    """Where an analysis writes.
+
+    Args:
+        path: of the folder; made where it is missing.
+        topics: of the bag that is written.
+        ending: of the tables, .parquet or .csv.
+    """
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
+        self.path, self._topics, self._ending = path, topics, ending
+        self._unfinished = path / _UNFINISHED
+
+    def begin(self, manifest: dict[str, Any]) -> bytes | None:
+        """Begin an analysis, or go on with one; return the state after its last part, None at the beginning.
+
+        Args:
+            manifest: all that the outputs depend on, as for JSON.
+
+        Raises:
+            ValueError: when the one that is there has another manifest.
+        """
+        manifest = json.loads(json.dumps(manifest))
+        written = self._unfinished / _MANIFEST
+        if written.exists():
+            before = json.loads(written.read_text())
+            differing = _differences(before, manifest)
+            if differing:
+                raise ValueError(
+                    f'{self.path}: expected the same analysis as before to resume it, received another '
+                    f'{", ".join(differing)}; take --overwrite to begin anew'
+                )
+        else:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            beginning = written.with_suffix('.writing')
+            beginning.write_text(json.dumps(manifest, indent=2))
+            os.replace(beginning, written)
+        parts = self._parts()
+        return (parts[-1] / _STATE).read_bytes() if parts else None
+
+    def next_part(self) -> Part:
+        """Return a new part after those that are complete."""
+        path = self._unfinished / f'part-{len(self._parts()):06d}'
+        return Part(path, self._topics, self._ending)
+
+    def finish(self, run: dict[str, Any]) -> None:
+        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last."""
+        parts, final = self._parts(), self._unfinished / 'final'
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        with _BagWriter(final / 'segments', self._topics) as writer:
+            for part in parts:
+                _copy_messages(part / _MESSAGES, writer)
+        outputs = [final / 'segments' / _BAG]
+        for name, columns in TABLES.items():
+            outputs.append(final / f'{name}{self._ending}')
+            join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        outputs.append(final / _RUN)
+        outputs[-1].write_text(json.dumps(run, indent=2) + '\n')
+        for output in outputs:
+            os.replace(output, self.path / output.name)
+        # First away under one name: killed while files are deleted, it shall not look like something to resume.
+        os.replace(self._unfinished, self.path / _FINISHED)
+        shutil.rmtree(self.path / _FINISHED)
+
+    def _parts(self) -> list[Path]:
+        return sorted(path for path in self._unfinished.glob('part-*') if not path.suffix)
+
+
+def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Check that an analysis may write into a folder, and empty it of an earlier one's outputs with `overwrite`.
+
+    Returns:
+        What run.json says, when `resume` finds the analysis complete; else None.
+
+    Raises:
+        ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f'{path}: expected a folder, received a file')
+    shutil.rmtree(path / _FINISHED, ignore_errors=True)
+    if overwrite:
+        for name in (_RUN, _BAG, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
+            (path / name).unlink(missing_ok=True)
+        shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
+    elif resume:
+        if (path / _RUN).exists() and not (path / _UNFINISHED).exists():
+            return json.loads((path / _RUN).read_text())
+    elif path.exists() and any(path.iterdir()):
+        raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
+    return None
+
+
+def _copy_messages(path: Path, writer: _BagWriter) -> None:
+    with open_bag(path, may_be_empty=True) as bag:
+        for message in bag.messages(set(bag.topics)):
+            writer.write(message.topic, message.time_ns, message.cdr)
+        if bag.lost:
+            raise OSError(f'{path}: a part of the analysis is damaged ({bag.lost}); take --overwrite to begin anew')
+
+
+def _differences(before: Any, now: Any, name: str = '') -> list[str]:
+    """Return the names of values that differ in two nested dicts."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [name]
+    keys = sorted({*before, *now})
+    found = [_differences(before.get(key), now.get(key), f'{name}.{key}'.lstrip('.')) for key in keys]
+    return [one for some in found for one in some]

@@ -1,0 +1,121 @@
+"""From a scene to segments with identities, in space where there is depth: what the node does with each image."""
+
+import pickle
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffcut_ros.core import FeatureMap, Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
+from diffcut_ros.features import create_extractor
+from diffcut_ros.replay.settings import Settings
+from diffcut_ros.stream.inputs import Scene
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One segmented image of a recording.
+
+    Attributes:
+        stamp_ns: its header stamp, or when it was recorded where it has none.
+        header: of the image, std_msgs/Header.
+        image_rgb: uint8 [H, W, 3].
+        segmentation: its segments, with `track_id`.
+        geometries: where each segment is, in their order; None for those that could not be located, and without depth.
+        depth_share: share of the depth image's pixels with depth, 0 to 1; None without depth.
+        latency_ms: time that features, segments, tracks and places took.
+    """
+
+    stamp_ns: int
+    header: Any
+    image_rgb: np.ndarray = field(repr=False)
+    segmentation: Segmentation
+    geometries: tuple[SegmentGeometry | None, ...]
+    depth_share: float | None
+    latency_ms: float
+
+    def __post_init__(self) -> None:
+        if len(self.geometries) != len(self.segmentation.segments):
+            raise ValueError(
+                f'geometries: expected one per segment, {len(self.segmentation.segments)}, '
+                f'received {len(self.geometries)}'
+            )
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What is needed of the image before, for damping: its cells, int64 [h * w], and when it was."""
+
+    stamp_ns: int
+    grid_hw: tuple[int, int]
+    cells: np.ndarray
+
+
+class Pipeline:
+    """Segments the images of one camera, one after the other.
+
+    Raises:
+        ValueError: for a backend that cannot be built.
+        MemoryError: when the device has too little memory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
+        self._extractor.prepare(1)
+        self._tracker = Tracker(settings.tracker)
+        self._before: _Before | None = None
+
+    @property
+    def description(self) -> str:
+        """Model, settings and device, for people."""
+        return f'{self._extractor.description} on {self._extractor.device}'
+
+    def process(self, scene: Scene) -> FrameResult:
+        """Return the segments of the next image.
+
+        Raises:
+            ValueError: when its depth or camera_info has another aspect.
+            MemoryError: when the device has too little memory.
+        """
+        start_s = time.perf_counter()
+        feature_map = self._extractor.batch([scene.image_rgb])[0]
+        frame = Frame(scene.image_rgb, feature_map, self._frame_before(scene.stamp_ns))
+        segmentation = frame.cut(self._settings.segmenter)
+        self._before = _Before(scene.stamp_ns, feature_map.grid_hw, frame.cells)
+        segmentation = self._tracker.update(segmentation, scene.stamp_ns)
+        count, depth_share = len(segmentation.segments), None
+        geometries: list[SegmentGeometry | None] = [None] * count
+        if scene.depth_m is not None:
+            geometries = locate_segments(segmentation.labels, scene.depth_m, scene.camera, count)
+            depth_share = float(np.mean(~np.isnan(scene.depth_m)))
+        latency_ms = (time.perf_counter() - start_s) * 1000
+        return FrameResult(
+            scene.stamp_ns,
+            scene.header,
+            scene.image_rgb,
+            segmentation,
+            tuple(geometries),
+            depth_share,
+            latency_ms,
+        )
+
+    def save(self) -> bytes:
+        """Return what the next images depend on: the tracks, and the segments of the image before."""
+        return pickle.dumps((self._tracker, self._before))
+
+    def load(self, state: bytes) -> None:
+        """Go on from where a pipeline with the same settings was saved; `state` is trusted, since it is a pickle."""
+        self._tracker, self._before = pickle.loads(state)
+
+    def _frame_before(self, stamp_ns: int) -> Frame | None:
+        """Return the last frame if it is no older than tracks may get, for `SegmenterConfig.damping`."""
+        before = self._before
+        if before is None or not 0 <= stamp_ns - before.stamp_ns <= self._settings.tracker.max_age_s * 1e9:
+            return None
+        # Only its cells count: image and features are not kept, so that a saved state is small.
+        frame = Frame(np.zeros((1, 1, 3), np.uint8), FeatureMap(torch.zeros(*before.grid_hw, 1), (1, 1)))
+        frame.cells = before.cells
+        return frame

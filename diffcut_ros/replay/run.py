@@ -1,0 +1,310 @@
+"""Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcut_ros.replay.bag import Bag, BagError, open_bag
+from diffcut_ros.replay.messages import Output, outputs, serialize
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder
+from diffcut_ros.replay.pipeline import FrameResult, Pipeline
+from diffcut_ros.replay.reading import Moment, Moments
+from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
+from diffcut_ros.replay.tables import check_parquet, frame_row, segment_rows
+from diffcut_ros.replay.threads import ReadAhead, WriteBehind
+from diffcut_ros.replay.topics import Topics, find_topics
+
+# A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
+_FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
+# Packages whose versions may change results.
+_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags')
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written.
+
+    Attributes:
+        with_source: copies of the input messages, too.
+        raw_labels: label images as they are, not as PNG.
+        csv: tables as CSV, not as Parquet.
+    """
+
+    with_source: bool = False
+    raw_labels: bool = False
+    csv: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an analysis gave.
+
+    Attributes:
+        frames: images segmented.
+        images: images read.
+        problems: images and messages that had to be left out.
+        lost: what of the recording could not be read, for people; empty: nothing.
+    """
+
+    frames: int
+    images: int
+    problems: int
+    lost: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the input could be read."""
+        return not self.problems and not self.lost
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an analysis is: share of the recording's time, 0 to 1, and frames so far."""
+
+    share: float
+    frames: int
+
+
+@dataclass
+class _Done:
+    """What has been done up to a moment; with the pipeline's state all that the next frames depend on."""
+
+    position: int = 0
+    image_number: int = 0
+    frames: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is to be written of a moment; `state` ends the part."""
+
+    moment: Moment
+    result: FrameResult | None
+    problem: str
+    images_left_out: int
+    state: bytes | None
+
+
+def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any) -> Iterator[FrameResult]:
+    """Segment the images of a recording, one after the other, as `diffcut_analyze` does.
+
+    Args:
+        bag: a folder with metadata.yaml, an .mcap or .db3 file, or a .bag file of ROS 1.
+        options: which images, and how.
+        more: fields of `AnalysisOptions` that replace those of `options`, such as tau=0.7.
+
+    Yields:
+        One result per image. Images that cannot be read or segmented are left out, with a warning.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+    """
+    options = dataclasses.replace(options or AnalysisOptions(), **more)
+    if options.params is not None:
+        options = dataclasses.replace(options, params=Path(options.params))
+    with _opened(Path(bag), options) as (opened, topics, settings):
+        moments, pipeline = Moments(opened, topics, options, settings), Pipeline(settings)
+        frames = problems = 0
+        with ReadAhead(moments) as ahead:
+            for _, result, problem in _results(ahead, pipeline, settings):
+                if problem:
+                    problems += 1
+                    warnings.warn(problem, stacklevel=2)
+                if result is not None:
+                    frames += 1
+                    yield result
+        if opened.lost:
+            warnings.warn(f'{bag}: could not read {opened.lost}', stacklevel=2)
+        if not frames and not problems:
+            raise _no_frames(opened, topics, moments)
+
+
+def analyze_to_folder(
+    bag: Path,
+    out: Path,
+    options: AnalysisOptions,
+    output: OutputOptions,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Summary:
+    """Analyse a recording and leave segments.mcap, tables and run.json in a folder.
+
+    Args:
+        bag: the recording, as for `analyze`.
+        out: the folder; outputs appear in it once all are complete.
+        options: which images, and how.
+        output: what is written.
+        resume: go on with an analysis that was interrupted; one that is complete is left as it is.
+        overwrite: remove the outputs of an earlier analysis first.
+        on_progress: called now and then.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+        OSError: when outputs cannot be written; the analysis can be resumed.
+        RuntimeError: when too many images in a row fail in the pipeline.
+    """
+    ending = '.csv' if output.csv else '.parquet'
+    if not output.csv:
+        check_parquet()
+    with _opened(bag, options) as (opened, topics, settings):
+        complete = check_folder(out, resume, overwrite)
+        if complete is not None:
+            return Summary(**{field.name: complete[field.name] for field in dataclasses.fields(Summary)})
+        made = outputs(output.raw_labels, topics.depth is not None)
+        written = [OutputTopic(one.topic, one.type_name) for one in made]
+        if output.with_source:
+            written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
+        folder = AnalysisFolder(out, written, ending)
+        about = _about(opened, topics, options, settings, output)
+        saved = folder.begin(about)
+        pipeline, done = Pipeline(settings), _Done()
+        if saved is not None:
+            done, state = pickle.loads(saved)
+            pipeline.load(state)
+        moments = Moments(opened, topics, options, settings, after=done.position)
+        write = _Writing(folder, made, settings.node.labels == 'track', output.with_source)
+        with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
+            for record in _records(ahead, pipeline, settings, done):
+                behind.put(record)
+                on_progress(Progress(_share(opened, record.moment), done.frames))
+        write.close(pickle.dumps((done, pipeline.save())))
+        if not done.frames and not done.problems:
+            raise _no_frames(opened, topics, moments)
+        summary = Summary(done.frames, moments.images, done.problems, opened.lost)
+        folder.finish(dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about)
+    return summary
+
+
+@contextmanager
+def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+    settings = read_settings(options)
+    with ExitStack() as stack:
+        bag = stack.enter_context(open_bag(path))
+        topics = find_topics(
+            bag.topics,
+            options.image_topic,
+            options.camera_info_topic,
+            options.depth_topic,
+            settings.with_depth,
+            settings.node.image_transport == 'compressed',
+        )
+        yield bag, topics, settings
+
+
+def _results(
+    moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings
+) -> Iterator[tuple[Moment, FrameResult | None, str]]:
+    """Yield each moment with its result, or what is wrong.
+
+    Raises:
+        RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
+    """
+    failures, limit = 0, settings.node.max_consecutive_failures
+    for moment in moments:
+        result, problem = None, moment.problem
+        if moment.scene is not None:
+            try:
+                result = pipeline.process(moment.scene)
+                failures = 0
+            except Exception as error:
+                # The boundary between recording and pipeline, as in the node: an image that fails is given up.
+                failures += 1
+                problem = f'image not segmented: {type(error).__name__}: {error}'
+                if limit and failures >= limit:
+                    raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
+        yield moment, result, problem
+
+
+def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings, done: _Done) -> Iterator[_Record]:
+    """Yield what is to be written of each moment, and keep `done` up to date."""
+    begun = dataclasses.replace(done)
+    for moment, result, problem in _results(moments, pipeline, settings):
+        left_out = 0
+        done.position = moment.position
+        done.problems += bool(problem)
+        if result is not None:
+            done.frames += 1
+            left_out = max(0, moment.image_number - done.image_number - 1)
+            done.image_number = moment.image_number
+        state = None
+        if done.frames - begun.frames >= _FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
+            begun = dataclasses.replace(done)
+            state = pickle.dumps((done, pipeline.save()))
+        yield _Record(moment, result, problem, left_out, state)
+
+
+class _Writing:
+    """Writes records into parts."""
+
+    def __init__(self, folder: AnalysisFolder, made: list[Output], by_track: bool, with_source: bool) -> None:
+        self._folder, self._made, self._by_track, self._with_source = folder, made, by_track, with_source
+        self._part: Part | None = None
+
+    def __call__(self, record: _Record) -> None:
+        if self._part is None:
+            self._part = self._folder.next_part()
+        moment, result = record.moment, record.result
+        if self._with_source and moment.message is not None:
+            self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
+        if record.problem:
+            self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
+        if result is not None:
+            for output in self._made:
+                self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
+            self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
+            self._part.add_rows('segments', segment_rows(result))
+        if record.state is not None:
+            self.close(record.state)
+
+    def close(self, state: bytes) -> None:
+        """Complete the part that is being written, if there is one."""
+        if self._part is not None:
+            self._part.finish(state)
+        self._part = None
+
+
+def _share(bag: Bag, moment: Moment) -> float:
+    return (moment.time_ns - bag.start_ns) / max(1, bag.end_ns - bag.start_ns)
+
+
+def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
+    if moments.joined or len(topics.names()) == 1:
+        return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
+    return BagError(
+        f'{bag.path}: {moments.images} images of {topics.image}, none within the time that is asked for has '
+        f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
+        'other topics, or --no-depth'
+    )
+
+
+def _about(
+    bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, output: OutputOptions
+) -> dict[str, Any]:
+    """Return all that the outputs depend on, as for JSON."""
+    files = [path for path in sorted(bag.path.rglob('*')) if path.is_file()] if bag.path.is_dir() else [bag.path]
+    about = {
+        'recording': str(bag.path.resolve()),
+        'recording_bytes': sum(path.stat().st_size for path in files),
+        'topics': dataclasses.asdict(topics),
+        'options': dataclasses.asdict(options),
+        'settings': dataclasses.asdict(settings),
+        'output': dataclasses.asdict(output),
+        'versions': {name: version for name in _PACKAGES if (version := _version(name))},
+    }
+    return json.loads(json.dumps(about, default=str))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ''

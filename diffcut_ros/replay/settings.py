@@ -1,0 +1,174 @@
+"""Settings of an analysis: the node's parameters from its own file, and which images of a recording are taken."""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from diffcut_ros.core import SegmenterConfig, TrackerConfig
+from diffcut_ros.core.parameters import complaint, parameters
+from diffcut_ros.features import CONFIGS
+from diffcut_ros.features.registry import kind_of
+from diffcut_ros.stream.config import SPECS, NodeConfig, check_known
+
+# The node's own name where nothing renames it; sections of a parameter file name the node that they are for.
+NODE = '/diffcut'
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What to analyse of a recording, and how.
+
+    Attributes:
+        params: parameter file of the node; its `rate_hz`, `depth`, `sync_slop_s`, `labels` and all of the pipeline's
+            parameters hold. Without `rate_hz` in it, every image is taken, since nothing has to keep up.
+        backend: replaces that of the file.
+        tau: likewise.
+        target_segments: likewise.
+        image_topic: name; None: found by type and name.
+        camera_info_topic: likewise.
+        depth_topic: likewise.
+        depth: False: without segments in space, even if there is depth.
+        start_s: seconds after the first image, by header stamps, from where on images are taken.
+        duration_s: of what is taken; None: to the end.
+        rate_hz: images per second at most, by their header stamps; replaces that of the file; 0: all.
+        every: take each n-th image.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    params: Path | None = None
+    backend: str | None = None
+    tau: float | None = None
+    target_segments: int | None = None
+    image_topic: str | None = None
+    camera_info_topic: str | None = None
+    depth_topic: str | None = None
+    depth: bool = True
+    start_s: float = 0.0
+    duration_s: float | None = None
+    rate_hz: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < math.inf:
+            raise ValueError(f'start: expected 0 s or more, received {self.start_s}')
+        if self.duration_s is not None and not 0 < self.duration_s < math.inf:
+            raise ValueError(f'duration: expected more than 0 s, received {self.duration_s}')
+        if self.every < 1:
+            raise ValueError(f'every: expected at least 1, received {self.every}')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters that hold for an analysis.
+
+    Attributes:
+        node: backend, device, rate, joining, labels.
+        segmenter: of the mask stage.
+        tracker: of the tracker.
+        extractor: options of the backend, by name.
+        with_depth: whether camera_info and depth are looked for.
+    """
+
+    node: NodeConfig
+    segmenter: SegmenterConfig
+    tracker: TrackerConfig
+    extractor: dict[str, Any]
+    with_depth: bool
+
+
+def read_settings(options: AnalysisOptions) -> Settings:
+    """Return the parameters of the options' file with what the options replace.
+
+    Raises:
+        ValueError: for a file that cannot be read, an unknown parameter (listing the known ones), a wrong type or a
+            value out of range.
+    """
+    values = {} if options.params is None else read_parameter_file(options.params)
+    own = ('backend', 'tau', 'target_segments', 'rate_hz')
+    values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
+    values.setdefault('rate_hz', 0.0)
+    configs = {}
+    for prefix, kind in SPECS:
+        fields = parameters(kind)
+        given = {name: values[prefix + name] for name in fields if prefix + name in values}
+        for name, value in given.items():
+            field, info = fields[name]
+            problem = complaint(field.type, info, value)
+            if problem:
+                raise ValueError(f'parameter {prefix}{name}: {problem}')
+            given[name] = field.type(value)  # `tau: 1` in a YAML file is an int
+        configs[kind] = kind(**given)
+    node = configs[NodeConfig]
+    if len(node.cameras) > 1:
+        raise ValueError(
+            f'parameter cameras: expected one camera, received {", ".join(node.cameras)}; analyse one after the other, '
+            'with --image-topic and a parameter file without cameras'
+        )
+    return Settings(
+        node=node,
+        segmenter=configs[SegmenterConfig],
+        tracker=configs[TrackerConfig],
+        extractor=dataclasses.asdict(configs[CONFIGS[kind_of(node.backend)]]),
+        # A recording is looked through for depth; a file that says false is heard.
+        with_depth=options.depth and values.get('depth', True),
+    )
+
+
+def read_parameter_file(path: Path) -> dict[str, Any]:
+    """Return the parameters that a ROS parameter file gives the node, by their full names; later sections win.
+
+    Raises:
+        ValueError: for a file that is missing, no YAML, or without a section for the node, and unknown parameters.
+    """
+    try:
+        content = YAML(typ='safe').load(path.read_text())
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path}: expected a parameter file, cannot read it: {reason}') from error
+    sections = dict(_sections(content, ''))
+    if not sections:
+        raise ValueError(f'{path}: expected NODE: ros__parameters: ..., received none of these')
+    values: dict[str, Any] = {}
+    for pattern, section in sections.items():
+        if _matches(pattern):
+            values |= dict(_flat(section, ''))
+    if not values and not any(_matches(pattern) for pattern in sections):
+        raise ValueError(f'{path}: expected a section for {NODE} or /**, received {", ".join(sections)}')
+    try:
+        check_known(values)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    return values
+
+
+def _sections(content: Any, name: str) -> Any:
+    """Yield name and parameters of each node in a parameter file."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key == 'ros__parameters':
+            yield name or '/', value or {}
+        else:
+            yield from _sections(value, f'{name}/{str(key).strip("/")}')
+
+
+def _matches(pattern: str) -> bool:
+    """Say whether a section is for the node: * stands for one name, ** for any number of them."""
+    wildcards = {'*': '/[^/]+', '**': '(/[^/]+)*'}
+    expression = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in pattern.strip('/').split('/'))
+    return re.fullmatch(expression, NODE) is not None
+
+
+def _flat(section: Any, prefix: str) -> Any:
+    """Yield full names and values of nested parameters."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value

@@ -1,0 +1,31 @@
+"""Limits the rate of a stream by its stamps."""
+
+# A stamp this much before the last one of its topic is a jump in time (a looped bag, a restarted simulation); a
+# smaller step is disorder.
+JUMP_BACK_NS = 10**8
+
+
+class RateLimit:
+    """Lets a stamped stream through at a rate, by its stamps.
+
+    Slots of a fixed length pass one frame each. A camera at 30 Hz whose stamps jitter thus gives 10 Hz at a limit of
+    10 Hz, where a minimum gap would give 7.5.
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        self.rate_hz = rate_hz
+        self._due_ns: int | None = None
+        self._last_ns = 0
+
+    def ready(self, stamp_ns: int) -> bool:
+        """Say whether a frame of that stamp may pass."""
+        if self.rate_hz <= 0 or self._due_ns is None:
+            return True
+        return stamp_ns >= self._due_ns or stamp_ns < self._last_ns - JUMP_BACK_NS
+
+    def passed(self, stamp_ns: int) -> None:
+        """Take note that a frame of that stamp passed."""
+        period_ns = round(1e9 / self.rate_hz) if self.rate_hz > 0 else 0
+        on_time = self._due_ns is not None and 0 <= stamp_ns - self._due_ns < period_ns
+        self._due_ns = (self._due_ns if on_time else stamp_ns) + period_ns
+        self._last_ns = stamp_ns

@@ -1,0 +1,158 @@
+"""Analyses that are killed and resumed, that need the same memory for ten times the frames, several at a time."""
+
+import filecmp
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.main import main
+from support.process import memory_and_threads
+from support.recordings import IMAGE, Recorder, image_message, record
+
+# Few cells, to be quick; with damping, segments depend on the frame before.
+PARAMETERS = '/**:\n  ros__parameters: {damping: 0.3, color: {cells: 10}}\n'
+
+
+def messages(path) -> list:
+    with open_bag(path) as bag:
+        return list(bag.messages(set(bag.topics)))
+
+
+def without_latency(rows) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != 'latency_ms'} for row in rows]
+
+
+@pytest.fixture(scope='module')
+def film(run, tmp_path_factory):
+    """A film of 110 frames, parameters, and an analysis in one go."""
+    folder = tmp_path_factory.mktemp('film')
+    record(folder / 'film', 110)
+    (folder / 'parameters.yaml').write_text(PARAMETERS)
+    run(*arguments(folder, 'whole'))
+    return folder
+
+
+def arguments(folder, out, *more) -> tuple:
+    return folder / 'film', '-o', folder / out, '--csv', '--with-source', '--params', folder / 'parameters.yaml', *more
+
+
+def wait_for(path, process, timeout_s=60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+# Killed within the first part, between parts, and in the last one.
+@pytest.mark.parametrize(
+    'after', ['.unfinished/part-000000.writing', '.unfinished/part-000001', '.unfinished/part-000002']
+)
+def test_killed_and_resumed_is_as_if_never_killed(film, start, run, rows, after):
+    out = film / f'killed_{after[-8:].strip("./")}'
+    process = start(*arguments(film, out.name))
+    wait_for(out / after, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / 'segments.mcap').exists()
+    assert not (out / 'frames.csv').exists()
+    run(*arguments(film, out.name, '--resume'))
+    assert {path.name for path in out.iterdir()} == {path.name for path in (film / 'whole').iterdir()}
+    for table in ('segments', 'problems'):
+        assert filecmp.cmp(out / f'{table}.csv', film / f'whole/{table}.csv', shallow=False)
+    frames = [rows(folder / 'frames.csv') for folder in (out, film / 'whole')]
+    assert without_latency(frames[0]) == without_latency(frames[1])
+    assert len(frames[0]) == 110
+    assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+
+
+def test_failed_while_outputs_appear(film, capsys):
+    """One output cannot be put in its place, when another one already is."""
+    out = film / 'failed'
+    (out / 'frames.csv').mkdir(parents=True)
+    command = [str(argument) for argument in arguments(film, out.name, '--resume')]
+    assert main(command) == 1
+    assert 'frames.csv' in capsys.readouterr().err
+    assert (out / 'segments.mcap').exists()
+    (out / 'frames.csv').rmdir()
+    assert main(command) == 0
+    assert not (out / '.unfinished').exists()
+    assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+    assert filecmp.cmp(out / 'segments.csv', film / 'whole/segments.csv', shallow=False)
+
+
+def test_resuming_what_is_complete_changes_nothing(film):
+    before = {path: path.stat().st_mtime_ns for path in (film / 'whole').iterdir()}
+    assert main([str(argument) for argument in arguments(film, 'whole', '--resume')]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (film / 'whole').iterdir()} == before
+
+
+def test_another_analysis_is_not_resumed(film, start, capsys):
+    process = start(*arguments(film, 'other'))
+    wait_for(film / 'other/.unfinished/part-000000', process)
+    process.kill()
+    process.communicate()
+    assert main([str(argument) for argument in arguments(film, 'other', '--resume', '--tau', '0.6')]) == 2
+    assert 'received another options.tau, settings.segmenter.tau; take --overwrite' in capsys.readouterr().err
+
+
+def test_a_folder_with_files_is_refused(film, tmp_path, capsys):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'notes.txt').write_text('mine')
+    command = [str(record(tmp_path / 'short', 2)), '-o', str(out), '--csv']
+    assert main(command) == 2
+    assert 'expected an empty folder, received one with files; take --resume or --overwrite' in capsys.readouterr().err
+    assert main([*command, '--overwrite']) == 0
+    assert main(command) == 2
+    assert main([*command, '--overwrite']) == 0
+    assert (out / 'notes.txt').read_text() == 'mine'
+
+
+def peak_mb(process) -> float:
+    """Return the largest memory of a process while it runs."""
+    peak = 0.0
+    while process.poll() is None:
+        try:
+            peak = max(peak, memory_and_threads(process.pid)[0])
+        except (OSError, KeyError):  # it ended meanwhile
+            break
+        time.sleep(0.01)
+    process.communicate()
+    assert process.returncode == 0
+    return peak
+
+
+def test_memory_does_not_grow_with_the_recording(film, start, tmp_path):
+    """Ten times the frames, 110 MB more of images: noise, so that nothing is small by compression."""
+    peaks = []
+    for frames in (40, 400):
+        recording, noise = tmp_path / f'film_{frames}', np.random.default_rng(0)
+        with Recorder(recording, 'sqlite3') as recorder:
+            for index in range(frames):
+                image = noise.integers(0, 256, (240, 426, 3), np.uint8)
+                recorder.write(IMAGE, image_message(image, 'rgb8', 10**18 + index * 10**8))
+        options = '--csv', '--with-source', '--raw-labels', '--params', film / 'parameters.yaml'
+        peaks.append(peak_mb(start(recording, '-o', tmp_path / f'out_{frames}', *options)))
+    assert peaks[1] - peaks[0] < 30, peaks
+
+
+def test_several_recordings(run, tmp_path, rows):
+    films = [record(tmp_path / name, 4) for name in ('one', 'two')]
+    bad = tmp_path / 'bad.mcap'
+    bad.write_bytes(b'nothing')
+    _, errors = run(films[0], bad, films[1], '-o', tmp_path / 'out', '--csv', '--jobs', 2, '--tau', 0.4, status=1)
+    assert errors.count('bad.mcap: diffcut_analyze: ') == 1
+    assert '1 of 3 recordings' in errors
+    for name in ('one', 'two'):
+        assert [row['tau'] for row in rows(tmp_path / f'out/{name}/frames.csv')] == ['0.4'] * 4
+
+
+def test_recordings_of_one_name_are_refused(tmp_path, capsys):
+    films = [str(record(tmp_path / folder / 'film', 2)) for folder in 'ab']
+    assert main([*films, '-o', str(tmp_path / 'out'), '--csv']) == 2
+    assert "received ['film']" in capsys.readouterr().err
