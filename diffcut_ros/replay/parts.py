@@ -70,6 +70,9 @@ class _BagWriter:
     def __exit__(self, *error: Any) -> None:
         self._writer.__exit__(*error)
 
+    def abort(self) -> None:
+        self._writer.abort()
+
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         self._writer.write(self._connections[topic], stamp_ns, cdr)
 
@@ -92,6 +95,10 @@ class Part:
     def add_rows(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows to the table of that name."""
         self._rows[table] += rows
+
+    def give_up(self) -> None:
+        """Close the files; the part stays incomplete, and is written anew when the analysis goes on."""
+        self._bag.abort()
 
     def finish(self, state: bytes) -> None:
         """Complete the part with what the next frames depend on; it appears under its name."""
@@ -166,6 +173,10 @@ class AnalysisFolder:
         # First away under one name: killed while files are deleted, it shall not look like something to resume.
         os.replace(self._unfinished, self.path / _FINISHED)
         shutil.rmtree(self.path / _FINISHED)
+
+    def discard(self) -> None:
+        """Remove what has been begun."""
+        shutil.rmtree(self._unfinished)
 
     def _parts(self) -> list[Path]:
         return sorted(path for path in self._unfinished.glob('part-*') if not path.suffix)

@@ -63,8 +63,8 @@ class Moments:
 
     def __init__(self, bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, after: int = 0) -> None:
         self.images = self.joined = 0
-        # The last images and their numbers: more than the joining keeps.
-        self._numbered: deque[tuple[object, int]] = deque(maxlen=2 * _QUEUE)
+        # Stamps and numbers of the last images: of more than the joining keeps.
+        self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
         self._limit = RateLimit(settings.node.rate_hz)
@@ -98,7 +98,7 @@ class Moments:
             if is_image and not self._start(own_ns):
                 return
             if is_image:
-                self._numbered.append((decoded, self.images))
+                self._numbered.appendleft((own_ns, self.images))
             self._inputs[message.topic].signalMessage(decoded)
             moment = Moment(
                 position,
@@ -148,5 +148,5 @@ class Moments:
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
             return dataclasses.replace(moment, problem=problem)
-        number = next(number for image, number in self._numbered if image is self._found.image)
+        number = next(number for own_ns, number in self._numbered if own_ns == self._found.stamp_ns)
         return dataclasses.replace(moment, scene=scene, image_number=number)

@@ -163,21 +163,22 @@ def analyze_to_folder(
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
+        pipeline, done = Pipeline(settings), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = _about(opened, topics, options, settings, output)
         saved = folder.begin(about)
-        pipeline, done = Pipeline(settings), _Done()
         if saved is not None:
             done, state = pickle.loads(saved)
             pipeline.load(state)
         moments = Moments(opened, topics, options, settings, after=done.position)
-        write = _Writing(folder, made, settings.node.labels == 'track', output.with_source)
-        with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
-            for record in _records(ahead, pipeline, settings, done):
-                behind.put(record)
-                on_progress(Progress(_share(opened, record.moment), done.frames))
-        write.close(pickle.dumps((done, pipeline.save())))
+        with _Writing(folder, made, settings.node.labels == 'track', output.with_source) as write:
+            with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
+                for record in _records(ahead, pipeline, settings, done):
+                    behind.put(record)
+                    on_progress(Progress(_share(opened, record.moment), done.frames))
+            write.close(pickle.dumps((done, pipeline.save())))
         if not done.frames and not done.problems:
+            folder.discard()
             raise _no_frames(opened, topics, moments)
         summary = Summary(done.frames, moments.images, done.problems, opened.lost)
         folder.finish(dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about)
@@ -197,6 +198,11 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             settings.with_depth,
             settings.node.image_transport == 'compressed',
         )
+        if settings.node.depth and settings.with_depth and topics.depth is None:
+            raise BagError(
+                f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
+                'take --depth-topic and --camera-info-topic, or --no-depth'
+            )
         yield bag, topics, settings
 
 
@@ -243,11 +249,18 @@ def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings,
 
 
 class _Writing:
-    """Writes records into parts."""
+    """Writes records into parts; a context manager that gives up the part that is open when an exception leaves it."""
 
     def __init__(self, folder: AnalysisFolder, made: list[Output], by_track: bool, with_source: bool) -> None:
         self._folder, self._made, self._by_track, self._with_source = folder, made, by_track, with_source
         self._part: Part | None = None
+
+    def __enter__(self) -> '_Writing':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._part is not None:
+            self._part.give_up()
 
     def __call__(self, record: _Record) -> None:
         if self._part is None:

@@ -61,6 +61,8 @@ class AnalysisOptions:
             raise ValueError(f'start: expected 0 s or more, received {self.start_s}')
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
             raise ValueError(f'duration: expected more than 0 s, received {self.duration_s}')
+        if self.depth_topic is not None and not self.depth:
+            raise ValueError(f'expected one of --no-depth and --depth-topic, received both ({self.depth_topic})')
         if self.every < 1:
             raise ValueError(f'every: expected at least 1, received {self.every}')
 
@@ -118,7 +120,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
         tracker=configs[TrackerConfig],
         extractor=dataclasses.asdict(configs[CONFIGS[kind_of(node.backend)]]),
         # A recording is looked through for depth; a file that says false is heard.
-        with_depth=options.depth and values.get('depth', True),
+        with_depth=options.depth and (options.depth_topic is not None or values.get('depth', True)),
     )
 
 

@@ -55,7 +55,7 @@ def find_topics(
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
     depths = [name for name, topic in topics.items() if topic.type_name == IMAGE and _is_depth(name) and name != image]
     if depth is None:
-        if not depths or (camera_info is None and not infos):
+        if camera_info is None and not (depths and infos):
             return Topics(image)
         depth = _only('depth', _of_this_camera(depths, image), topics)
     _check('depth', depth, (IMAGE,), topics)

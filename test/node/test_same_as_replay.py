@@ -87,3 +87,17 @@ def test_same_messages(film, start_node, connect, tmp_path, labels):
     assert len(ids[0] & ids[-2]) >= 2
     assert not ids[0] & ids[-1]
     assert np.unique([len(one) for one in ids]).min() >= 3
+
+
+def test_both_give_up_a_backend_that_fails(film, broken_bundle, tmp_path, capsys):
+    """The node after as many failures in a row: test_lifecycle."""
+    parameters = tmp_path / 'parameters.yaml'
+    parameters.write_text('/**:\n  ros__parameters: {diffusion.input_size: 64, max_consecutive_failures: 3}\n')
+    out = tmp_path / 'out'
+    command = [str(film), '-o', str(out), '--csv', '--backend', str(broken_bundle), '--params', str(parameters)]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('diffcut_analyze: 3 failures in a row (max_consecutive_failures): image not segmented: ')
+    parameters.write_text('/**:\n  ros__parameters: {diffusion.input_size: 64, max_consecutive_failures: 0}\n')
+    assert main([*command, '--overwrite']) == 3
+    assert f'0 of {FRAMES} images segmented' in capsys.readouterr().out

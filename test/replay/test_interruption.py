@@ -2,6 +2,8 @@
 
 import filecmp
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -27,9 +29,9 @@ def without_latency(rows) -> list[dict[str, str]]:
 
 @pytest.fixture(scope='module')
 def film(run, tmp_path_factory):
-    """A film of 110 frames, parameters, and an analysis in one go."""
+    """A film of 75 frames, parameters, and an analysis in one go."""
     folder = tmp_path_factory.mktemp('film')
-    record(folder / 'film', 110)
+    record(folder / 'film', 75)
     (folder / 'parameters.yaml').write_text(PARAMETERS)
     run(*arguments(folder, 'whole'))
     return folder
@@ -37,6 +39,11 @@ def film(run, tmp_path_factory):
 
 def arguments(folder, out, *more) -> tuple:
     return folder / 'film', '-o', folder / out, '--csv', '--with-source', '--params', folder / 'parameters.yaml', *more
+
+
+def resume(folder, out) -> None:
+    """Go on with an analysis, in this process."""
+    assert main([str(argument) for argument in arguments(folder, out, '--resume')]) == 0
 
 
 def wait_for(path, process, timeout_s=60.0) -> None:
@@ -47,11 +54,9 @@ def wait_for(path, process, timeout_s=60.0) -> None:
         time.sleep(0.002)
 
 
-# Killed within the first part, between parts, and in the last one.
-@pytest.mark.parametrize(
-    'after', ['.unfinished/part-000000.writing', '.unfinished/part-000001', '.unfinished/part-000002']
-)
-def test_killed_and_resumed_is_as_if_never_killed(film, start, run, rows, after):
+# Killed within the first part, and in a later one.
+@pytest.mark.parametrize('after', ['.unfinished/part-000000.writing', '.unfinished/part-000001'])
+def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     out = film / f'killed_{after[-8:].strip("./")}'
     process = start(*arguments(film, out.name))
     wait_for(out / after, process)
@@ -60,34 +65,63 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, run, rows, after)
     assert process.returncode == -signal.SIGKILL
     assert not (out / 'segments.mcap').exists()
     assert not (out / 'frames.csv').exists()
-    run(*arguments(film, out.name, '--resume'))
+    resume(film, out.name)
     assert {path.name for path in out.iterdir()} == {path.name for path in (film / 'whole').iterdir()}
     for table in ('segments', 'problems'):
         assert filecmp.cmp(out / f'{table}.csv', film / f'whole/{table}.csv', shallow=False)
     frames = [rows(folder / 'frames.csv') for folder in (out, film / 'whole')]
     assert without_latency(frames[0]) == without_latency(frames[1])
-    assert len(frames[0]) == 110
+    assert len(frames[0]) == 75
     assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+
+
+def test_interrupted_from_the_keyboard(film, start):
+    process = start(*arguments(film, 'interrupted'))
+    wait_for(film / 'interrupted/.unfinished/part-000000', process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == 'diffcut_analyze: interrupted; what is done is kept: go on with --resume\n'
+    resume(film, 'interrupted')
+    assert messages(film / 'interrupted/segments.mcap') == messages(film / 'whole/segments.mcap')
 
 
 def test_failed_while_outputs_appear(film, capsys):
     """One output cannot be put in its place, when another one already is."""
     out = film / 'failed'
     (out / 'frames.csv').mkdir(parents=True)
-    command = [str(argument) for argument in arguments(film, out.name, '--resume')]
-    assert main(command) == 1
+    assert main([str(argument) for argument in arguments(film, out.name, '--resume')]) == 1
     assert 'frames.csv' in capsys.readouterr().err
     assert (out / 'segments.mcap').exists()
     (out / 'frames.csv').rmdir()
-    assert main(command) == 0
+    resume(film, out.name)
     assert not (out / '.unfinished').exists()
     assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
     assert filecmp.cmp(out / 'segments.csv', film / 'whole/segments.csv', shallow=False)
 
 
+@pytest.mark.parametrize('limit', [200_000, 1_000_000])
+def test_no_room_for_outputs(film, limit):
+    """Files cannot grow beyond a limit, as on a full disk: of parts, or of the bag at the end."""
+    out = film / f'limit_{limit}'
+    program = (
+        f'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); '
+        'from diffcut_ros.replay.main import main; sys.exit(main())'
+    )
+    command = [sys.executable, '-c', program, *map(str, arguments(film, out.name))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert 'File too large' in line
+    assert line.endswith('what is done is kept: go on with --resume')
+    assert [path.name for path in out.iterdir()] == ['.unfinished']
+    resume(film, out.name)
+    assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+
+
 def test_resuming_what_is_complete_changes_nothing(film):
     before = {path: path.stat().st_mtime_ns for path in (film / 'whole').iterdir()}
-    assert main([str(argument) for argument in arguments(film, 'whole', '--resume')]) == 0
+    resume(film, 'whole')
     assert {path: path.stat().st_mtime_ns for path in (film / 'whole').iterdir()} == before
 
 

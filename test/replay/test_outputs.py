@@ -167,6 +167,20 @@ def test_raw_labels_with_source(tmp_path):
         assert np.array_equal(labels.data.reshape(48, 64), expected.labels)
 
 
+def test_source_of_ros_1(tmp_path):
+    film = record(tmp_path / 'film.bag', 2)
+    analyse(film, '-o', tmp_path / 'out', '--csv', '--with-source')
+    found = read_bag(tmp_path / 'out/segments.mcap')
+    assert [time for time, _ in found[IMAGE]] == [time for time, _ in found['/diffcut/segments_3d']] == STAMPS[:2]
+    for index, ((_, image), (_, depth), (_, info)) in enumerate(
+        zip(found[IMAGE], found[DEPTH], found[INFO], strict=True)
+    ):
+        assert (image.header.frame_id, image.encoding, image.step) == (FRAME_ID, 'rgb8', 192)
+        assert np.array_equal(image.data.reshape(48, 64, 3), moving_scene(index))
+        assert np.array_equal(depth.data.view('<u2').reshape(48, 64), depth_mm(index))
+        assert (info.k[0], info.p[6], info.distortion_model) == (60, 23.5, 'plumb_bob')
+
+
 def test_labels_by_track(tmp_path):
     film = record(tmp_path / 'film', 3, depth=False)
     parameters = tmp_path / 'parameters.yaml'

@@ -139,6 +139,18 @@ def test_images_without_stamps_are_ordered_by_when_they_were_recorded(tmp_path, 
     assert stamps(analyze(tmp_path / 'film', fast)) == [0, 1, 2]
 
 
+def test_depth_as_the_parameter_file_says(tmp_path):
+    flat, deep = record(tmp_path / 'flat', 2, depth=False), record(tmp_path / 'deep', 2)
+    for name in ('true', 'false'):
+        (tmp_path / f'{name}.yaml').write_text(f'/**:\n  ros__parameters: {{depth: {name}, color.cells: 10}}\n')
+    with pytest.raises(BagError, match='the parameter file says depth: true; received none'):
+        list(analyze(flat, params=tmp_path / 'true.yaml'))
+    for more, located in (({}, False), ({'depth_topic': DEPTH}, True)):
+        (first, _) = analyze(deep, params=tmp_path / 'false.yaml', **more)
+        assert any(first.geometries) == located
+    assert len(list(analyze(flat, params=tmp_path / 'true.yaml', depth=False))) == 2
+
+
 # Topics.
 
 
@@ -173,6 +185,8 @@ def test_a_choice_is_listed():
         find_topics(topics(**TWO), '/c')
     with pytest.raises(BagError, match='received /a/camera_info of sensor_msgs/msg/CameraInfo'):
         find_topics(topics(**TWO), '/a/camera_info')
+    with pytest.raises(BagError, match='depth: no topic seems to be it, choose with --depth-topic, or leave depth out'):
+        find_topics(topics(__a__image='Image', __a__camera_info='Info'), camera_info='/a/camera_info')
     with pytest.raises(BagError, match=r'no topic seems to be it, .* /a/camera_info'):
         find_topics(topics(__a__camera_info='Info'))
 
@@ -282,9 +296,10 @@ def test_options_out_of_range(tmp_path, capsys):
         ('--start', '5'): 'no image of /camera/image_raw within the time',
         ('--tau', '2'): 'parameter tau: expected 0.0 to 1.0',
         ('--backend', 'none'): 'backend: expected color',
+        ('--depth-topic', DEPTH): 'expected one of --no-depth and --depth-topic',
     }.items():
         out = tmp_path / 'out'
-        assert words in told(capsys, film, '-o', out, '--csv', '--no-depth', '--overwrite', *arguments, status=2)
+        assert words in told(capsys, film, '-o', out, '--csv', '--no-depth', *arguments, status=2)
 
 
 # Real recordings.
