@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 from collections.abc import Callable
 
 from rclpy.event_handler import PublisherEventCallbacks
@@ -106,6 +107,7 @@ class Camera:
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         self._subscribers: list[sync.Subscriber] = []
+        self._heard_s: dict[str, float] = {}
         self._last: tuple[Scene, Frame] | None = None
         # Outputs of one image come one after the other, and never after those of a newer one.
         self._order = threading.Lock()
@@ -170,8 +172,12 @@ class Camera:
     @property
     def topics(self) -> set[str]:
         """The full names of all topics, in and out."""
-        outputs = {publisher.topic_name for publisher in self._outputs.values()}
-        return outputs | {self._node.resolve_topic_name(topic) for _, topic in self._inputs}
+        return {publisher.topic_name for publisher in self._outputs.values()} | set(self.input_topics)
+
+    @property
+    def input_topics(self) -> list[str]:
+        """The full names of the topics that it subscribes to: image, camera_info, depth."""
+        return [self._node.resolve_topic_name(topic) for _, topic in self._inputs]
 
     @property
     def _inputs(self) -> list[tuple[type, str]]:
@@ -193,6 +199,10 @@ class Camera:
                 raise ValueError(f'qos_overrides: {error}') from error
             self._subscribers.append(subscriber)
         subscribers = self._subscribers
+        now_s = time.monotonic()
+        self._heard_s = {subscriber.sub.topic_name: now_s for subscriber in subscribers}
+        for subscriber in subscribers:
+            subscriber.registerCallback(self._hear, subscriber.sub.topic_name)
         subscribers[0].registerCallback(lambda _: self.record.received())
         sync.synchronize(
             subscribers,
@@ -202,6 +212,18 @@ class Camera:
             ),
             self.config.sync_slop_s,
         )
+
+    def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
+        self._heard_s[topic] = time.monotonic()
+
+    def silent(self, seconds: float) -> list[tuple[str, bool]]:
+        """Return the topics that nothing came on for so long, and whether the node wants reliable delivery there."""
+        now_s = time.monotonic()
+        return [
+            (s.sub.topic_name, s.sub.qos_profile.reliability == ReliabilityPolicy.RELIABLE)
+            for s in self._subscribers
+            if now_s - self._heard_s[s.sub.topic_name] >= seconds
+        ]
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
@@ -246,6 +268,7 @@ class Camera:
             with self._order:
                 if self._last is last:
                     self._publish(scene, segmentation)
+                    self.record.published_again(segmentation)
         finally:
             self._not_cutting.set()
 

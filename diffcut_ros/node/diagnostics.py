@@ -20,27 +20,30 @@ from diffcut_ros.stream.config import DiagnosticsConfig
 _WINDOW = 100
 _RATE_WINDOW_S = 5.0
 
-# An error that repeats is logged again after this time; different ones at once, up to so many within it.
-_REPEAT_S = 5.0
 _MOST_ERRORS = 10
 
 STAGES = ('decode', 'features', 'segments', 'publish', 'age')
 
 
 class ErrorThrottle:
-    """Decides which errors are logged, so that those of every image do not flood the log."""
+    """Decides which errors are logged, so that those of every image do not flood the log.
 
-    def __init__(self) -> None:
+    Args:
+        repeat_s: an error that repeats is logged again after this time; different ones at once, up to 10 within it.
+    """
+
+    def __init__(self, repeat_s: float = 5.0) -> None:
+        self._repeat_s = repeat_s
         self._logged: dict[str, float] = {}
         self._turn = threading.Lock()
 
     def allows(self, error: str) -> bool:
-        """Say whether an error is to be logged: at most every 5 s the same one, and at most 10 in that time."""
+        """Say whether an error is to be logged."""
         # The same error may come with another size or byte each time.
         shape = re.sub(r'[0-9a-f]*\d[0-9a-f]*', '#', error)
         now_s = time.monotonic()
         with self._turn:
-            self._logged = {s: at_s for s, at_s in self._logged.items() if now_s - at_s < _REPEAT_S}
+            self._logged = {s: at_s for s, at_s in self._logged.items() if now_s - at_s < self._repeat_s}
             allowed = shape not in self._logged and len(self._logged) < _MOST_ERRORS
             if allowed:
                 self._logged[shape] = now_s
@@ -80,10 +83,19 @@ class CameraRecord:
     def published(self, segmentation: Segmentation, seconds: dict[str, float]) -> None:
         """Take note of outputs that went out, and what they took, by stage; age only where stamps tell it."""
         self.counts['published'] += 1
-        self.segments, self.tau, self.failures_in_a_row = len(segmentation.segments), segmentation.tau, 0
+        self.failures_in_a_row = 0
+        self.published_again(segmentation)
         self._outputs.append(time.monotonic())
         for stage, value in seconds.items():
             self._latencies[stage].append(value)
+
+    def published_again(self, segmentation: Segmentation) -> None:
+        """Take note of another cut of the last image."""
+        self.segments, self.tau = len(segmentation.segments), segmentation.tau
+
+    def alone_s(self) -> float:
+        """Return for how long images have come without the depth or camera_info that they are to be joined with."""
+        return max(0.0, time.monotonic() - self._alone_since_s)
 
     def failed(self, cause: str, error: str) -> None:
         """Take note of an image that came to nothing: 'rejected', 'failed' or 'timed out'."""
@@ -127,7 +139,7 @@ class CameraRecord:
             return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
         if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
-        if now_s - self._alone_since_s > config.stale_after_s:
+        if self.alone_s() > config.stale_after_s:
             return DiagnosticStatus.WARN, 'images come, but no camera_info or depth with their stamps (sync_slop_s)'
         ages = list(self._latencies['age'])
         if ages and statistics.mean(ages) > config.warn_age_s:

@@ -1,5 +1,6 @@
 """The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
 
+import argparse
 import dataclasses
 import gc
 import os
@@ -18,6 +19,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
@@ -31,6 +33,7 @@ from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, Poin
 from diffcut_ros.stream.inputs import Inputs, Scene
 
 _NO_IMAGE_S = 5.0
+_REPEAT_WARNING_S = 60.0
 _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
@@ -62,7 +65,7 @@ class DiffcutNode(LifecycleNode):
         self._recutter: OnRequest | None = None
         self._extracting = threading.Lock()
         self._hung_periods = 0
-        self._throttle = ErrorThrottle()
+        self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -71,7 +74,7 @@ class DiffcutNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
         self.create_timer(_WATCH_S, self._watch, clock=steady)
-        self._no_image = self.create_timer(_NO_IMAGE_S, self._warn_no_image, clock=steady)
+        self.create_timer(_NO_IMAGE_S, self._warn_no_image, clock=steady)
 
     # Lifecycle. rclpy turns an exception in these silently into an error state, so they raise none.
 
@@ -114,8 +117,7 @@ class DiffcutNode(LifecycleNode):
         except Exception as error:
             self._stop()
             return self._refuse(error, release=False)
-        self._no_image.reset()
-        topics = ', '.join(camera.topic for camera in self._cameras.values())
+        topics = ', '.join(topic for camera in self._cameras.values() for topic in camera.input_topics)
         self.get_logger().info(
             f"backend '{self._config.backend}' ({self._extractor.description}) on {self._extractor.device}, "
             f'tau {self._segmenter_config.tau}, waiting for images on {topics}'
@@ -179,7 +181,6 @@ class DiffcutNode(LifecycleNode):
     # Images.
 
     def _on_image(self, camera: Camera, inputs: Inputs) -> None:
-        self._no_image.reset()
         try:
             inputs.check(self._max_pixels)
         except ValueError as error:
@@ -311,19 +312,28 @@ class DiffcutNode(LifecycleNode):
 
     def _warn_no_image(self) -> None:
         for camera in self._cameras.values():
-            if not camera.subscribed:
-                continue
-            publishers = self.get_publishers_info_by_topic(camera.topic)
-            advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
-            if any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
-                option = f'qos_overrides.{camera.topic}.subscription.reliability:=reliable'
-                advice = f'large images may get lost: try -p {option}'
-            elif publishers:
-                advice = 'does the camera still run?'
-            self.get_logger().warning(
-                f'no image in {_NO_IMAGE_S:.0f} s on {camera.topic} ({len(publishers)} publishers); {advice}',
-                throttle_duration_sec=60.0,
-            )
+            silent = camera.silent(_NO_IMAGE_S)
+            for topic, reliable in silent:
+                what = 'image' if topic == camera.topic else 'message'
+                publishers = self.get_publishers_info_by_topic(topic)
+                count = f'{len(publishers)} publisher{"s" * (len(publishers) != 1)}'
+                advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw; depth, too'
+                if publishers:
+                    advice = 'does the camera still run?'
+                if not reliable and any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
+                    option = f'qos_overrides.{topic}.subscription.reliability:=reliable'
+                    advice = f'large images may get lost: try -p {option}'
+                self._warn(f'no {what} in {_NO_IMAGE_S:.0f} s on {topic} ({count}); {advice}')
+            if not silent and camera.record.alone_s() > _NO_IMAGE_S:
+                others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
+                slop = self._config.sync_slop_s
+                self._warn(
+                    f'{camera.topic}: no stamps within {slop:g} s (sync_slop_s) of those of its images on {others}'
+                )
+
+    def _warn(self, text: str) -> None:
+        if self._warnings.allows(text):
+            self.get_logger().warning(text)
 
     def _publish_diagnostics(self) -> None:
         name = self.get_fully_qualified_name().lstrip('/')
@@ -359,7 +369,15 @@ def main(args: list[str] | None = None) -> int:
     # rclpy ends its own waiting on both signals; this ends what Python is doing, such as loading a model.
     for number in _SIGNALS:
         signal.signal(number, _interrupt_once)
-    rclpy.init(args=args)
+    parser = argparse.ArgumentParser(
+        prog='diffcut_node', description=__doc__, epilog='Everything else is a parameter: --ros-args -p NAME:=VALUE'
+    )
+    try:
+        parser.parse_args(remove_ros_args(args=args)[1:])
+        rclpy.init(args=args)
+    except RuntimeError as error:  # such as for a parameter file that is not there
+        rclpy.logging.get_logger('diffcut').fatal(str(error))
+        return 2
     node, ended = None, True
     try:
         node = DiffcutNode()

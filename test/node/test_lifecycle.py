@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.domain import free_domain
-from support.process import memory_and_threads
+from support.process import catches, memory_and_threads
 from support.scenes import quadrants
 
 IMAGE = quadrants(64, 128)[0]
@@ -104,7 +104,11 @@ def test_a_signal_ends_it_within_two_seconds_in_the_middle_of_an_inference(start
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_while_it_loads_a_model(start_node, small_bundle, number):
     with start_node(free_domain(), '-p', f'backend:={small_bundle}') as node:
-        time.sleep(4)  # importing what diffusion needs takes longer
+        deadline_s = time.monotonic() + 60
+        while not catches(node.process.pid, signal.SIGTERM):  # until then it imports what it needs to begin
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        time.sleep(2)  # importing what diffusion needs takes longer
         start_s = time.monotonic()
         node.process.send_signal(number)
         assert node.process.wait(10) == 0

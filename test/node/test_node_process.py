@@ -1,10 +1,13 @@
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from sensor_msgs.msg import CameraInfo
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
@@ -36,9 +39,42 @@ def test_further_signals_change_nothing(start_node, pause_s):
 
 def test_says_what_to_do_when_images_may_get_lost(start_node, connect):
     domain = free_domain()
-    with start_node(domain) as node, connect(domain) as peer:
+    option = 'qos_overrides./image.subscription.reliability:=best_effort'
+    with start_node(domain, '-p', option) as node, connect(domain) as peer:
         peer.segment(np.zeros((8, 8, 3), np.uint8))  # after that, the peer's reliable publisher is silent
-        node.wait_for_log('(1 publishers); large images may get lost: try -p qos_overrides./image.subscription')
+        node.wait_for_log('(1 publisher); large images may get lost: try -p qos_overrides./image.subscription')
+
+
+def test_says_which_of_several_topics_is_silent(start_node, connect):
+    domain = free_domain()
+    options = ('-p', 'depth:=true', '-r', 'depth:=/nowhere', '-p', 'lazy:=false')
+    with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
+        node.wait_for_log('waiting for images on /image, /camera_info, /nowhere')
+        assert peer.spin_until(lambda: peer.camera_is_subscribed)
+        for _ in range(80):
+            header = peer.now()
+            peer.camera_info.publish(CameraInfo(header=header, width=8, height=8))
+            peer.publish(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', header))
+            peer.spin_until(lambda: False, 0.1)
+        node.wait_for_log('no message in 5 s on /nowhere (0 publishers)')
+        assert 'on /image (' not in node.log
+        assert 'on /camera_info (' not in node.log
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'text'),
+    [
+        (['--help'], 0, 'usage: diffcut_node'),
+        (['--tau', '0.7'], 2, 'unrecognized arguments: --tau 0.7'),
+        (['--ros-args', '--params-file', '/no/such.yaml'], 2, '/no/such.yaml'),
+    ],
+)
+def test_other_arguments(arguments, code, text):
+    command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert text in done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def test_says_where_it_waits_when_no_image_comes(start_node):

@@ -39,7 +39,8 @@ def checkpoint_folder(model_id: str, allow_download: bool, exported: str, revisi
     if not allow_download:
         raise ValueError(
             f'model {model_id} is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export '
-            f'{exported} FOLDER, then use FOLDER as backend; or set allow_download to true'
+            f'{exported} FOLDER, then use FOLDER as backend; or set allow_download (the parameter '
+            'diffusion.allow_download) to true'
         )
     return _download(model_id, revision)
 

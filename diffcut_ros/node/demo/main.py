@@ -37,10 +37,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=20.0, help='length, from the first labels on (default 20)')
     parser.add_argument(
-        '--output', type=Path, default=Path('demo_output'), help='folder for pictures and video (default demo_output)'
+        '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
     )
     parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
     args = parser.parse_args()
+    args.output = args.output or Path('demo_output', *(['depth'] if args.depth else []))
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -70,6 +71,7 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     if depth:
         for topic in ('depth', 'camera_info'):
             node_arguments += ['-r', f'{topic}:=/camera/{topic}']
+            node_arguments += ['-p', f'qos_overrides./camera/{topic}.subscription.reliability:=reliable']
             camera_arguments += ['-r', f'{topic}:=/camera/{topic}']
         node_arguments += [word for text in _DEPTH_PARAMETERS for word in ('-p', text)]
         camera_arguments += ['-p', 'depth:=true']
@@ -113,6 +115,8 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
             phase_s, row_s = seconds / len(taus), time.monotonic()
             rows = max(1, round(phase_s))
             for due_s in [row_s + phase_s * (i + 1) / rows for i in range(rows)]:
+                if time.monotonic() > due_s:
+                    continue  # writing a picture took longer: the next row counts for both
                 spin_until(due_s)
                 # In the row's time, so that the next row does not count what arrived meanwhile as its own.
                 while monitor.shots:
