@@ -58,8 +58,14 @@ def test_labels_may_be_ids(tracking):
     header, outputs = peer.segment(data.coffee())
     before = array(outputs['labels'][-1])
     assert peer.set(labels='track').successful
-    assert peer.spin_until(lambda: peer.outputs(header)['labels'][-1].encoding == 'mono16')
-    assert peer.spin_until(lambda: len({len(found) for found in peer.outputs(header).values()}) == 1)
+
+    def by_id() -> bool:
+        outputs = peer.outputs(header)
+        values = [int(d.results[0].hypothesis.class_id) for d in outputs['segments'][-1].detections]
+        named = {c.class_id for c in outputs['label_info'][-1].class_map}
+        return outputs['labels'][-1].encoding == 'mono16' and values == ids(outputs) and named == {0, *values}
+
+    assert peer.spin_until(by_id)
     outputs = peer.outputs(header)
     labels, detections = array(outputs['labels'][-1]), outputs['segments'][-1].detections
     by_label = {int(d.results[0].hypothesis.class_id) for d in detections}
