@@ -19,7 +19,6 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
@@ -367,8 +366,7 @@ def _interrupt_once(*_: object) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
-    # Not rclpy's handlers: they crash when a second signal meets the end that the first one began. A timer ends the
-    # waiting for messages often enough for these.
+    # rclpy ends its own waiting on both signals; this ends what Python is doing, such as loading a model.
     for number in _SIGNALS:
         signal.signal(number, _interrupt_once)
     parser = argparse.ArgumentParser(
@@ -376,7 +374,7 @@ def main(args: list[str] | None = None) -> int:
     )
     try:
         parser.parse_args(remove_ros_args(args=args)[1:])
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=args)
     except RuntimeError as error:  # such as for a parameter file that is not there
         rclpy.logging.get_logger('diffcut').fatal(str(error))
         return 2
