@@ -25,12 +25,12 @@ def test_a_signal_ends_the_node_with_code_0(start_node, connect, number):
         assert 'Traceback' not in node.log
 
 
-@pytest.mark.parametrize('pause_s', [0.0, 0.003, 0.01, 0.03, 0.1])
-def test_further_signals_change_nothing(start_node, pause_s):
+@pytest.mark.parametrize('pause_s', [0.01, 0.03, 0.1])
+def test_a_second_signal_changes_nothing(start_node, pause_s):
     """Ctrl-C under ros2 launch: one signal from the terminal, one from launch."""
     with start_node(free_domain()) as node:
         node.wait_for_log('waiting for images')
-        for _ in range(4):
+        for _ in range(2):
             node.process.send_signal(signal.SIGINT)
             time.sleep(pause_s)
         assert node.process.wait(5) == 0

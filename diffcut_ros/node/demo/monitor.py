@@ -82,7 +82,6 @@ class Monitor(Node):
         self._kept: dict[str, OrderedDict[int, Any]] = {}
         self._parameters = AsyncParameterClient(self, node_name)
         self.create_subscription(Image, camera_topic, self._on_image, _WAITING_IMAGES)
-        self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
         self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
         if depth:
             self._keep(Image, camera_topic.replace('image_raw', 'depth'), 'depth')
@@ -90,6 +89,8 @@ class Monitor(Node):
             self._keep(Image, f'{node_name}/labels', 'labels')
             self._keep(Detection2DArray, f'{node_name}/segments', 'segments')
             self._keep(Detection3DArray, f'{node_name}/segments_3d', 'segments_3d')
+        # The last: of messages that wait, rclpy hands out those of earlier subscriptions first, and a shot needs them.
+        self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
 
     def take_interval(self) -> Interval:
         """Return what was received since the last call."""
