@@ -327,9 +327,7 @@ class DiffcutNode(LifecycleNode):
             if not silent and camera.record.alone_s() > _NO_IMAGE_S:
                 others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
                 slop = self._config.sync_slop_s
-                self._warn(
-                    f'{camera.topic}: no stamps within {slop:g} s (sync_slop_s) of those of its images on {others}'
-                )
+                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {others}')
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):
