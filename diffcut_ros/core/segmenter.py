@@ -173,9 +173,9 @@ class Frame:
         damped = config.damping > 0 and self._before is not None
         if damped and not config.target_segments:
             deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
-            self.cells = self._tree_for(config.alpha, deepest).cut_like(self._before, tau, config.damping)
+            self.cells = self.tree(config.alpha, deepest).cut_like(self._before, tau, config.damping)
         else:
-            self.cells = self._tree_for(config.alpha, tau).cut(tau)
+            self.cells = self.tree(config.alpha, tau).cut(tau)
         device = self._feature_map.features.device
         concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
         if config.refine == 'pamr':
@@ -191,13 +191,17 @@ class Frame:
         """Return the largest tau that gives at most so many segments."""
         # The hierarchy grows until it has more: its last part takes most of the time, and few need it.
         for deepest in _TARGET_TAUS:
-            tau = self._tree_for(alpha, deepest).tau_for(target_segments)
+            tau = self.tree(alpha, deepest).tau_for(target_segments)
             if tau < deepest:
                 break
         return tau
 
-    def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
-        """Return the hierarchy at this alpha, down to at least this tau."""
+    def tree(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
         if self._alpha != alpha:
             self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha

@@ -157,6 +157,18 @@ class SegmentTree:
         labels[self.order] = np.repeat(np.argsort(np.argsort(lowest)), self.size[by_position])
         return labels
 
+    def boundaries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all that cuts depend on beside `order`: where it is cut, and from which tau on.
+
+        Returns:
+            Positions in `order` where a segment may begin, int64 [B], rising, and the tau of each, float64 [B]: a cut at
+            a larger one has a segment that begins there. The cuts of `order` at these are those of `cut`.
+        """
+        split = np.flatnonzero(self._split_tau < self.tau)
+        position = self.start[self.children[split, 1]]
+        rising = np.argsort(position)
+        return position[rising], self._split_tau[split][rising]
+
     def levels(self) -> list[tuple[float, int]]:
         """Return (tau, segment count) for each distinct tau above which the segmentation changes, in rising order.
 

@@ -28,6 +28,20 @@ def test_levels_are_where_the_cut_changes():
             assert tree.cut(tau).max() + 1 < count
 
 
+def test_boundaries_are_all_that_cuts_need():
+    tree = random_tree(0.9)
+    position, tau = tree.boundaries()
+    assert (np.diff(position) > 0).all()
+    for threshold in (0.0, 0.3, 0.6, 0.75, 0.8, 0.9):
+        begins = np.zeros(150, int)
+        begins[position[tau < threshold]] = 1
+        of_each = np.empty(150, int)
+        of_each[tree.order] = begins.cumsum()
+        expected = tree.cut(threshold)
+        assert len(set(zip(of_each, expected, strict=True))) == of_each.max() + 1 == expected.max() + 1
+    assert len(position) > 10
+
+
 @pytest.mark.parametrize('wanted', [1, 2, 5, 17, 1000])
 def test_cut_to_gives_the_finest_cut_within_the_number(wanted):
     tree = random_tree(0.9)
