@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
 from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
 
 _UNFINISHED, _FINISHED = '.unfinished', '.finished'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
-_BAG = 'segments.mcap'
+_BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
 _ENDINGS = ('.parquet', '.csv')
 _NEVER = QosTime(0, 0)
 # Who joins late gets the last one, as from the node.
@@ -78,7 +80,7 @@ class _BagWriter:
 
 
 class Part:
-    """A part that is being written: messages and rows of tables."""
+    """A part that is being written: messages, rows of tables, and a piece of the video."""
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
         self._path, self._ending = path, ending
@@ -87,6 +89,7 @@ class Part:
         shutil.rmtree(self._writing, ignore_errors=True)
         self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+        self._video: VideoWriter | None = None
 
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message."""
@@ -96,13 +99,23 @@ class Part:
         """Add rows to the table of that name."""
         self._rows[table] += rows
 
+    def add_picture(self, image_rgb: np.ndarray, playback: Playback) -> None:
+        """Add a frame to the video."""
+        if self._video is None:
+            self._video = VideoWriter(self._writing / _VIDEO, playback.size_hw)
+        self._video.write(image_rgb, playback.time_ns)
+
     def give_up(self) -> None:
         """Close the files; the part stays incomplete, and is written anew when the analysis goes on."""
         self._bag.abort()
+        if self._video is not None:
+            self._video.give_up()
 
     def finish(self, state: bytes) -> None:
         """Complete the part with what the next frames depend on; it appears under its name."""
         self._bag.__exit__(None, None, None)
+        if self._video is not None:
+            self._video.close()
         for name, rows in self._rows.items():
             write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
         (self._writing / _STATE).write_bytes(state)
@@ -166,6 +179,9 @@ class AnalysisFolder:
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
             join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
+            outputs.append(final / _VIDEO)
+            join_videos(pieces, outputs[-1])
         outputs.append(final / _RUN)
         outputs[-1].write_text(json.dumps(run, indent=2) + '\n')
         for output in outputs:
@@ -195,7 +211,7 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
         raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        for name in (_RUN, _BAG, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
+        for name in (_RUN, _BAG, _VIDEO, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:

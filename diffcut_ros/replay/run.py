@@ -7,10 +7,14 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
 from diffcut_ros.replay.messages import Output, outputs, serialize
 from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder
@@ -24,7 +28,7 @@ from diffcut_ros.replay.topics import Topics, find_topics
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 _FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 # Packages whose versions may change results.
-_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags')
+_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'av')
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,13 @@ class OutputOptions:
         with_source: copies of the input messages, too.
         raw_labels: label images as they are, not as PNG.
         csv: tables as CSV, not as Parquet.
+        video: images with their segments as a video.
     """
 
     with_source: bool = False
     raw_labels: bool = False
     csv: bool = False
+    video: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class _Done:
     image_number: int = 0
     frames: int = 0
     problems: int = 0
+    playback: Playback = field(default_factory=Playback)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class _Record:
     result: FrameResult | None
     problem: str
     images_left_out: int
+    playback: Playback
     state: bytes | None
 
 
@@ -136,7 +144,7 @@ def analyze_to_folder(
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
-    """Analyse a recording and leave segments.mcap, tables and run.json in a folder.
+    """Analyse a recording and leave segments.mcap, tables, overlay.mp4 and run.json in a folder.
 
     Args:
         bag: the recording, as for `analyze`.
@@ -155,6 +163,11 @@ def analyze_to_folder(
     ending = '.csv' if output.csv else '.parquet'
     if not output.csv:
         check_parquet()
+    if output.video:
+        try:
+            check_video()
+        except ValueError as error:
+            raise ValueError(f'{error}, or take --no-video') from error
     with _opened(bag, options) as (opened, topics, settings):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
@@ -171,7 +184,7 @@ def analyze_to_folder(
             done, state = pickle.loads(saved)
             pipeline.load(state)
         moments = Moments(opened, topics, options, settings, after=done.position)
-        with _Writing(folder, made, settings.node.labels == 'track', output.with_source) as write:
+        with _Writing(folder, made, settings, output) as write:
             with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
                 for record in _records(ahead, pipeline, settings, done):
                     behind.put(record)
@@ -241,18 +254,20 @@ def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings,
             done.frames += 1
             left_out = max(0, moment.image_number - done.image_number - 1)
             done.image_number = moment.image_number
+            done.playback = done.playback.then(result.image_rgb.shape[:2], result.stamp_ns)
         state = None
         if done.frames - begun.frames >= _FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
             state = pickle.dumps((done, pipeline.save()))
-        yield _Record(moment, result, problem, left_out, state)
+        yield _Record(moment, result, problem, left_out, done.playback, state)
 
 
 class _Writing:
     """Writes records into parts; a context manager that gives up the part that is open when an exception leaves it."""
 
-    def __init__(self, folder: AnalysisFolder, made: list[Output], by_track: bool, with_source: bool) -> None:
-        self._folder, self._made, self._by_track, self._with_source = folder, made, by_track, with_source
+    def __init__(self, folder: AnalysisFolder, made: list[Output], settings: Settings, output: OutputOptions) -> None:
+        self._folder, self._made, self._settings, self._output = folder, made, settings, output
+        self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
 
     def __enter__(self) -> '_Writing':
@@ -266,7 +281,7 @@ class _Writing:
         if self._part is None:
             self._part = self._folder.next_part()
         moment, result = record.moment, record.result
-        if self._with_source and moment.message is not None:
+        if self._output.with_source and moment.message is not None:
             self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
         if record.problem:
             self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
@@ -275,8 +290,14 @@ class _Writing:
                 self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
+            if self._output.video:
+                self._part.add_picture(self._overlay(result), record.playback)
         if record.state is not None:
             self.close(record.state)
+
+    def _overlay(self, result: FrameResult) -> np.ndarray:
+        labels, colors = result.segmentation.labels, track_colors(result.segmentation.segments)
+        return draw_overlay(result.image_rgb, labels, colors, self._settings.node.overlay_opacity)
 
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""

@@ -67,8 +67,8 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     assert not (out / 'frames.csv').exists()
     resume(film, out.name)
     assert {path.name for path in out.iterdir()} == {path.name for path in (film / 'whole').iterdir()}
-    for table in ('segments', 'problems'):
-        assert filecmp.cmp(out / f'{table}.csv', film / f'whole/{table}.csv', shallow=False)
+    for name in ('segments.csv', 'problems.csv', 'overlay.mp4'):
+        assert filecmp.cmp(out / name, film / 'whole' / name, shallow=False)
     frames = [rows(folder / 'frames.csv') for folder in (out, film / 'whole')]
     assert without_latency(frames[0]) == without_latency(frames[1])
     assert len(frames[0]) == 75
