@@ -248,6 +248,31 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     assert f'of {len(frames)} images segmented' in line
 
 
+@pytest.mark.parametrize('storage', ['mcap', 'zstd'])
+def test_a_damaged_chunk_is_left_out(tmp_path, capsys, rows, storage):
+    """The second of several chunks, each of 1 MB of images."""
+    with Recorder(tmp_path / 'film', storage) as recorder:
+        for index in range(60):
+            image = np.random.default_rng(index).integers(0, 256, (96, 128, 3), np.uint8)
+            recorder.write(IMAGE, image_message(image, 'rgb8', START_NS + index * STEP_NS))
+    film = tmp_path / 'film'
+    path = film / 'film.mcap'
+    data = bytearray(path.read_bytes())
+    with open_bag(film) as bag:
+        chunks = bag._reader.storage.storages[0].chunks
+        at, length = chunks[1].chunk_start_offset, chunks[1].chunk_length
+        counts = [sum(chunk.channel_count.values()) for chunk in chunks]
+    middle = at + length // 2
+    data[middle : middle + length // 10] = bytes(255 - value for value in data[middle : middle + length // 10])
+    path.write_bytes(data)
+    (tmp_path / 'fast.yaml').write_text(FAST)
+    arguments = '--csv', '--no-video', '--every', 5, '--params', tmp_path / 'fast.yaml'
+    line = told(capsys, film, '-o', tmp_path / 'out', *arguments, status=3)
+    assert f'film.mcap is damaged: a chunk of {length} bytes at byte {at}, {counts[1]} messages: ' in line
+    expected = [*range(counts[0]), *range(counts[0] + counts[1], 60)]
+    assert stamps_of(rows(tmp_path / 'out/frames.csv')) == expected[::5]
+
+
 def stamps_of(frames) -> list[int]:
     return [(int(row['stamp_ns']) - START_NS) // STEP_NS for row in frames]
 
