@@ -121,6 +121,8 @@ def _text(bag: Path, out: Path, summary: Summary) -> str:
         parts.append(f'{summary.problems} images or messages left out, see the table problems')
     if summary.lost:
         parts.append(f'could not read {summary.lost}')
+    if summary.warning:
+        parts.append(f'warning: {summary.warning}')
     return '; '.join(parts)
 
 

@@ -57,12 +57,14 @@ class Summary:
         images: images read.
         problems: images and messages that had to be left out.
         lost: what of the recording could not be read, for people; empty: nothing.
+        warning: what may be wrong with positions in space, for people; empty: nothing known.
     """
 
     frames: int
     images: int
     problems: int
     lost: str
+    warning: str
 
     @property
     def complete(self) -> bool:
@@ -129,6 +131,8 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                 if result is not None:
                     frames += 1
                     yield result
+        if moments.warning:
+            warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: could not read {opened.lost}', stacklevel=2)
         if not frames and not problems:
@@ -193,7 +197,7 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, opened.lost)
+        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
         folder.finish(dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about)
     return summary
 

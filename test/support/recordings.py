@@ -36,11 +36,11 @@ def depth_mm(index: int, height: int = 48, width: int = 64) -> np.ndarray:
     return depth
 
 
-def header(stamp_ns: int, store=_STORE):
+def header(stamp_ns: int, store=_STORE, frame_id: str = FRAME_ID):
     """Return a header of this stamp."""
     time = store.types['builtin_interfaces/msg/Time'](stamp_ns // 10**9, stamp_ns % 10**9)
     own = (0,) if store is _ROS1_STORE else ()
-    return store.types['std_msgs/msg/Header'](*own, stamp=time, frame_id=FRAME_ID)
+    return store.types['std_msgs/msg/Header'](*own, stamp=time, frame_id=frame_id)
 
 
 def image_message(values: np.ndarray, encoding: str, stamp_ns: int, store=_STORE):
