@@ -19,6 +19,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.lock import LOCK
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
 from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
 
@@ -199,7 +200,7 @@ class AnalysisFolder:
 
 
 def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Check that an analysis may write into a folder, and empty it of an earlier one's outputs with `overwrite`.
+    """Check that an analysis may write into a folder that is locked; with `overwrite` empty it of an earlier one's outputs.
 
     Returns:
         What run.json says, when `resume` finds the analysis complete; else None.
@@ -207,8 +208,6 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     Raises:
         ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
         for name in (_RUN, _BAG, _VIDEO, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
@@ -217,7 +216,7 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     elif resume:
         if (path / _RUN).exists() and not (path / _UNFINISHED).exists():
             return json.loads((path / _RUN).read_text())
-    elif path.exists() and any(path.iterdir()):
+    elif {one.name for one in path.iterdir()} - {LOCK}:
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
 

@@ -16,6 +16,7 @@ import numpy as np
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
+from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.messages import Output, outputs, serialize
 from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
@@ -172,7 +173,7 @@ def analyze_to_folder(
             check_video()
         except ValueError as error:
             raise ValueError(f'{error}, or take --no-video') from error
-    with _opened(bag, options) as (opened, topics, settings):
+    with _opened(bag, options) as (opened, topics, settings), locked(out):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
             return Summary(**{field.name: complete[field.name] for field in dataclasses.fields(Summary)})

@@ -86,6 +86,21 @@ def test_interrupted_from_the_keyboard(film, start):
     assert messages(film / 'interrupted/segments.mcap') == messages(film / 'whole/segments.mcap')
 
 
+def test_two_at_a_time_in_one_folder(film, start, capsys):
+    out = film / 'both'
+    process = start(*arguments(film, 'both'))
+    try:
+        wait_for(out / '.unfinished/part-000000', process)
+        assert main([str(argument) for argument in arguments(film, 'both', '--resume')]) == 2
+        assert 'no other analysis writes into, received one that a running one does; wait' in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    # Killed, it holds the folder no longer.
+    resume(film, 'both')
+    assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+
+
 def test_failed_while_outputs_appear(film, capsys):
     """One output cannot be put in its place, when another one already is."""
     out = film / 'failed'
