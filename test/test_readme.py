@@ -10,7 +10,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.replay.tables import TABLES
+from diffcut_ros.replay.tables import RECORDINGS, TABLES
 from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def test_parameter_table(prefix, config):
 
 
 def test_table_of_columns():
-    for table, columns in TABLES.items():
+    for table, columns in {**TABLES, 'recordings': RECORDINGS}.items():
         for column in columns:
             row = f'| {table} | `{column.name}` | {column.type_name} | {column.unit} | {column.meaning} |'
             assert row in README

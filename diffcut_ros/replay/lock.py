@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# A file, since not every file system locks folders. It holds nothing; what counts is the lock on it.
+# A file, since not every file system locks folders. It holds the number of the process; what counts is the lock on it.
 LOCK = '.lock'
 
 
@@ -22,19 +22,24 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     while True:
-        file = path.open('a')
+        file = path.open('a+')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            file.seek(0)
+            process = file.read()
             file.close()
             raise ValueError(
-                f'{folder}: expected a folder that no other analysis writes into, received one that a running one '
+                f'{folder}: expected a folder that no other analysis writes into, received one that process {process} '
                 'does; wait for it, or take another folder'
             ) from error
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()  # its holder has removed it since it was opened
     try:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.lock import LOCK
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
-from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
+from diffcut_ros.replay.tables import RECORDINGS, TABLES, Row, join_tables, merge_tables, write_table
 
-_UNFINISHED, _FINISHED = '.unfinished', '.finished'
+_UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
 _BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
+_RECORDINGS = 'recordings'
 _ENDINGS = ('.parquet', '.csv')
 _NEVER = QosTime(0, 0)
 # Who joins late gets the last one, as from the node.
@@ -200,7 +202,7 @@ class AnalysisFolder:
 
 
 def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Check that an analysis may write into a folder that is locked; with `overwrite` empty it of an earlier one's outputs.
+    """Check that an analysis may write into a folder, and empty it of an earlier one's outputs with `overwrite`.
 
     Returns:
         What run.json says, when `resume` finds the analysis complete; else None.
@@ -214,11 +216,67 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
-        if (path / _RUN).exists() and not (path / _UNFINISHED).exists():
-            return json.loads((path / _RUN).read_text())
+        return read_run(path)
     elif {one.name for one in path.iterdir()} - {LOCK}:
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Return what run.json in a folder says, None where there is no complete analysis."""
+    if not (path / _RUN).exists() or (path / _UNFINISHED).exists():
+        return None
+    return json.loads((path / _RUN).read_text())
+
+
+def begun(path: Path) -> set[tuple[str, int, int]]:
+    """Return what tells the analyses in a folder apart: one that has begun or ended since has something else there."""
+    found = set()
+    for name in (f'{_UNFINISHED}/{_MANIFEST}', _RUN):
+        with suppress(FileNotFoundError):
+            about = (path / name).stat()
+            found.add((name, about.st_ino, about.st_mtime_ns))
+    return found
+
+
+def merge_outputs(folders: Sequence[Path], out: Path, ending: str, recordings: Sequence[Row]) -> None:
+    """Write each table of several analyses as one, with a first column `recording`, and the table `recordings`.
+
+    Args:
+        folders: of the analyses, all complete; their names are the recordings'.
+        out: the folder to write into.
+        ending: of the tables, .parquet or .csv.
+        recordings: rows of `RECORDINGS`.
+
+    Raises:
+        ValueError: when an analysis has no tables of this ending.
+        OSError: when they cannot be written.
+    """
+    scratch = out / _MERGING
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    for name, columns in TABLES.items():
+        parts = {folder.name: folder / f'{name}{ending}' for folder in folders}
+        for part in parts.values():
+            if not part.exists():
+                raise ValueError(
+                    f'{part.parent}: expected {part.name}, since all recordings are to have tables of one kind, found '
+                    'none; take the options that it was analysed with, or --overwrite'
+                )
+        merge_tables(parts, scratch / f'{name}{ending}', columns)
+    write_table(scratch / f'{_RECORDINGS}{ending}', RECORDINGS, recordings)
+    for path in scratch.iterdir():
+        os.replace(path, out / path.name)
+    scratch.rmdir()
+
+
+def check_merged(out: Path, may_be_there: bool) -> None:
+    """Raise ValueError where several recordings have been analysed into a folder before, unless that may be."""
+    there = [name for ending in _ENDINGS if (out / (name := f'{_RECORDINGS}{ending}')).exists()]
+    if there and not may_be_there:
+        raise ValueError(
+            f'{out}: expected a folder without {there[0]} of an earlier analysis; take --resume or --overwrite'
+        )
 
 
 def _copy_messages(path: Path, writer: _BagWriter) -> None:

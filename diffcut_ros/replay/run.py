@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ class OutputOptions:
     video: bool = True
 
 
+class Status(IntEnum):
+    """Exit statuses of the command beside 0."""
+
+    FAILED = 1
+    BAD_INPUT = 2  # as of argparse
+    INCOMPLETE = 3  # done, but part of the input could not be read
+    INTERRUPTED = 130
+
+
 @dataclass(frozen=True)
 class Summary:
     """What an analysis gave.
@@ -71,6 +81,27 @@ class Summary:
     def complete(self) -> bool:
         """Whether all of the input could be read."""
         return not self.problems and not self.lost
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 0 if self.complete else Status.INCOMPLETE
+
+    def text(self, bag: Path, out: Path) -> str:
+        """Return it in a line, for people."""
+        parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
+        if self.problems:
+            parts.append(f'{self.problems} images or messages left out, see the table problems')
+        if self.lost:
+            parts.append(f'could not read {self.lost}')
+        if self.warning:
+            parts.append(f'warning: {self.warning}')
+        return '; '.join(parts)
+
+    @staticmethod
+    def of(run: dict[str, Any]) -> 'Summary':
+        """Return the one that run.json holds."""
+        return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
 
 
 @dataclass(frozen=True)
@@ -176,7 +207,7 @@ def analyze_to_folder(
     with _opened(bag, options) as (opened, topics, settings), locked(out):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
-            return Summary(**{field.name: complete[field.name] for field in dataclasses.fields(Summary)})
+            return Summary.of(complete)
         made = outputs(output.raw_labels, topics.depth is not None)
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:

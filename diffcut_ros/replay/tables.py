@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,19 @@ SEGMENTS = (
 PROBLEMS = (
     Column('stamp_ns', 'int64', 'ns', 'Header stamp of the message; when it was recorded where that is 0 or damaged'),
     Column('problem', 'string', '', 'What was expected and received'),
+)
+
+_RECORDING = Column('recording', 'string', '', 'Name of its folder, where several recordings were analysed')
+
+# Of several recordings, one row each.
+RECORDINGS = (
+    _RECORDING,
+    Column('status', 'int64', '', 'Exit status of its analysis: 0 all done; 3 not all could be read; else failed'),
+    Column('frames', 'int64', '', 'Images segmented; this and the following are missing where it failed'),
+    Column('images', 'int64', '', 'Images read'),
+    Column('problems', 'int64', '', 'Images and messages left out'),
+    Column('lost', 'string', '', 'What could not be read; empty: nothing'),
+    Column('text', 'string', '', 'What its analysis says'),
 )
 
 # By the name of the file, without its ending.
@@ -145,6 +158,36 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
     with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
         for part in parts:
             writer.write_table(pyarrow.parquet.read_table(part, schema=_schema(columns)))
+
+
+def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:
+    """Write the rows of tables of several recordings, by name, as one, with a first column `recording`.
+
+    Some rows at a time: memory does not grow with the tables.
+    """
+    columns = (_RECORDING, *columns)
+    if path.suffix == '.csv':
+        write_table(path, columns, _csv_rows(parts))
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = _schema(columns)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for name, part in parts.items():
+            with pyarrow.parquet.ParquetFile(part) as file:
+                for batch in file.iter_batches():
+                    names = pyarrow.repeat(name, batch.num_rows)
+                    writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
+
+
+def _csv_rows(parts: Mapping[str, Path]) -> Iterator[Row]:
+    for name, part in parts.items():
+        with part.open(newline='') as file:
+            rows = csv.reader(file)
+            next(rows)
+            for row in rows:
+                yield name, *row
 
 
 def _schema(columns: Sequence[Column]) -> Any:

@@ -15,7 +15,7 @@ _DATA_END = 0x0F
 
 
 class TolerantMcapReader(McapReader):
-    """An `McapReader` that leaves damaged chunks out, and takes a file without index and end up to its last whole record."""
+    """An `McapReader` that leaves out damaged chunks, and takes a file without an end up to its last whole record."""
 
     _cut_off = ''
 
@@ -64,7 +64,9 @@ class TolerantMcapReader(McapReader):
         sources = [
             self._undamaged(chunk, msgsrc(chunk, wanted, first, end, self.bio), wanted)
             for chunk in self.chunks
-            if first <= chunk.message_end_time and chunk.message_start_time < end and wanted.keys() & chunk.channel_count
+            if first <= chunk.message_end_time
+            and chunk.message_start_time < end
+            and wanted.keys() & chunk.channel_count
         ]
         for message in heapq.merge(*sources):
             if message.connection is not None:

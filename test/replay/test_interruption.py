@@ -1,4 +1,4 @@
-"""Analyses that are killed and resumed, that need the same memory for ten times the frames, several at a time."""
+"""Analyses that are killed and resumed, that need the same memory for ten times the frames."""
 
 import filecmp
 import signal
@@ -92,7 +92,7 @@ def test_two_at_a_time_in_one_folder(film, start, capsys):
     try:
         wait_for(out / '.unfinished/part-000000', process)
         assert main([str(argument) for argument in arguments(film, 'both', '--resume')]) == 2
-        assert 'no other analysis writes into, received one that a running one does; wait' in capsys.readouterr().err
+        assert f'received one that process {process.pid} does; wait for it' in capsys.readouterr().err
     finally:
         process.kill()
         process.communicate()
@@ -189,20 +189,3 @@ def test_memory_does_not_grow_with_the_recording(start, tmp_path):
         options = '--csv', '--with-source', '--raw-labels', '--params', tmp_path / 'quick.yaml'
         peaks.append(peak_mb(start(recording, '-o', tmp_path / f'out_{frames}', *options)))
     assert peaks[1] - peaks[0] < 20, peaks
-
-
-def test_several_recordings(run, tmp_path, rows):
-    films = [record(tmp_path / name, 4) for name in ('one', 'two')]
-    bad = tmp_path / 'bad.mcap'
-    bad.write_bytes(b'nothing')
-    _, errors = run(films[0], bad, films[1], '-o', tmp_path / 'out', '--csv', '--jobs', 2, '--tau', 0.4, status=1)
-    assert errors.count('bad.mcap: diffcut_analyze: ') == 1
-    assert '1 of 3 recordings' in errors
-    for name in ('one', 'two'):
-        assert [row['tau'] for row in rows(tmp_path / f'out/{name}/frames.csv')] == ['0.4'] * 4
-
-
-def test_recordings_of_one_name_are_refused(tmp_path, capsys):
-    films = [str(record(tmp_path / folder / 'film', 2)) for folder in 'ab']
-    assert main([*films, '-o', str(tmp_path / 'out'), '--csv']) == 2
-    assert "received ['film']" in capsys.readouterr().err
