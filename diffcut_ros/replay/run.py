@@ -28,7 +28,7 @@ from diffcut_ros.replay.threads import ReadAhead, WriteBehind
 from diffcut_ros.replay.topics import Topics, find_topics
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
-_FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
+FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 # Packages whose versions may change results.
 _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'av')
 
@@ -292,7 +292,7 @@ def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings,
             done.image_number = moment.image_number
             done.playback = done.playback.then(result.image_rgb.shape[:2], result.stamp_ns)
         state = None
-        if done.frames - begun.frames >= _FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
+        if done.frames - begun.frames >= FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
             state = pickle.dumps((done, pipeline.save()))
         yield _Record(moment, result, problem, left_out, done.playback, state)
