@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
+    what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
     what.add_argument('--jobs', type=int, default=1, metavar='N', help='of several recordings, so many at a time')
@@ -95,7 +96,7 @@ def _one(args: argparse.Namespace) -> int:
         rate_hz=args.rate,
         every=args.every,
     )
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv)
+    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_report)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')

@@ -8,7 +8,7 @@ and bags cannot be written on after a kill, or need repair: hence parts, and one
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
+from diffcut_ros.replay.report.page import REPORT
 from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
 
 _UNFINISHED, _FINISHED = '.unfinished', '.finished'
@@ -78,7 +79,7 @@ class _BagWriter:
 
 
 class Part:
-    """A part that is being written: messages and rows of tables."""
+    """A part that is being written: messages, rows of tables, and whatever files are written into its folder."""
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
         self._path, self._ending = path, ending
@@ -87,6 +88,11 @@ class Part:
         shutil.rmtree(self._writing, ignore_errors=True)
         self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+
+    @property
+    def folder(self) -> Path:
+        """Where the part is until it is complete."""
+        return self._writing
 
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message."""
@@ -154,8 +160,14 @@ class AnalysisFolder:
         path = self._unfinished / f'part-{len(self._parts()):06d}'
         return Part(path, self._topics, self._ending)
 
-    def finish(self, run: dict[str, Any]) -> None:
-        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last."""
+    def finish(self, run: dict[str, Any], more: Mapping[str, Callable[[Path, Sequence[Path]], None]]) -> None:
+        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
+
+        Args:
+            run: what run.json says.
+            more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
+                outputs before it, and the folders of all parts.
+        """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
@@ -166,6 +178,9 @@ class AnalysisFolder:
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
             join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        for name, write in more.items():
+            outputs.append(final / name)
+            write(outputs[-1], parts)
         outputs.append(final / _RUN)
         outputs[-1].write_text(json.dumps(run, indent=2) + '\n')
         for output in outputs:
@@ -195,7 +210,7 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
         raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        for name in (_RUN, _BAG, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
+        for name in (_RUN, _BAG, REPORT, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:

@@ -10,6 +10,7 @@ import torch
 
 from diffcut_ros.core import FeatureMap, Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
 from diffcut_ros.features import create_extractor
+from diffcut_ros.replay.finest_cut import FinestCut, finest_cut
 from diffcut_ros.replay.settings import Settings
 from diffcut_ros.stream.inputs import Scene
 
@@ -26,6 +27,7 @@ class FrameResult:
         geometries: where each segment is, in their order; None for those that could not be located, and without depth.
         depth_share: share of the depth image's pixels with depth, 0 to 1; None without depth.
         latency_ms: time that features, segments, tracks and places took.
+        finest_cut: of its hierarchy, where that was asked for.
     """
 
     stamp_ns: int
@@ -35,6 +37,7 @@ class FrameResult:
     geometries: tuple[SegmentGeometry | None, ...]
     depth_share: float | None
     latency_ms: float
+    finest_cut: FinestCut | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -73,8 +76,12 @@ class Pipeline:
         """Model, settings and device, for people."""
         return f'{self._extractor.description} on {self._extractor.device}'
 
-    def process(self, scene: Scene) -> FrameResult:
+    def process(self, scene: Scene, with_finest_cut: bool = False) -> FrameResult:
         """Return the segments of the next image.
+
+        Args:
+            scene: the image, with depth where there is some.
+            with_finest_cut: whether the finest cut is wanted, too.
 
         Raises:
             ValueError: when its depth or camera_info has another aspect.
@@ -92,6 +99,9 @@ class Pipeline:
             geometries = locate_segments(segmentation.labels, scene.depth_m, scene.camera, count)
             depth_share = float(np.mean(~np.isnan(scene.depth_m)))
         latency_ms = (time.perf_counter() - start_s) * 1000
+        finest = None
+        if with_finest_cut:
+            finest = finest_cut(frame, feature_map, self._settings.segmenter.alpha, segmentation.tau)
         return FrameResult(
             scene.stamp_ns,
             scene.header,
@@ -100,6 +110,7 @@ class Pipeline:
             tuple(geometries),
             depth_share,
             latency_ms,
+            finest,
         )
 
     def save(self) -> bytes:

@@ -1,0 +1,279 @@
+"""Puts the report together: numbers and pictures into the template, all in one file."""
+
+import base64
+import importlib.resources
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.replay.report.gallery import ShownFrame, thumbnail
+from diffcut_ros.replay.report.summary import Series, Summary, Track, summarize
+
+REPORT = 'report.html'
+_ROWS = 12
+# Gaps in a track's bar below this share of the recording are closed: a screen cannot show them.
+_GAP = 1 / 250
+# Stamps before 2001 are no dates: a simulation, or time since a start.
+_FIRST_DATE_NS = 10**18
+
+
+class SweepRow(NamedTuple):
+    """What a tau gives over all frames: number of segments (mean, 5 % and 95 % quantile) and how stable they are."""
+
+    tau: float
+    segments_mean: float
+    segments_p05: float
+    segments_p95: float
+    stability: float | None
+
+
+@dataclass(frozen=True)
+class _LongLived:
+    """A row of the table of segments."""
+
+    id: int
+    color: str
+    thumbnail: str
+    lifetime: str
+    seen: str
+    frames: int
+    area: str
+    position: str
+
+
+def check_report() -> None:
+    """Raise ValueError where no report can be written."""
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f'{REPORT}: expected the packages plotly and jinja2, found no {error.name}: pip install plotly jinja2, '
+            'or take --no-report'
+        ) from error
+
+
+def write_report(
+    path: Path,
+    run: Mapping[str, Any],
+    tables: Path,
+    ending: str,
+    frames: Sequence[ShownFrame],
+    sweep: Sequence[SweepRow] = (),
+) -> None:
+    """Write the report of an analysis, one HTML file that needs nothing else.
+
+    Args:
+        path: of the file.
+        run: what run.json says.
+        tables: the folder of the tables.
+        ending: of theirs, .parquet or .csv.
+        frames: those that are shown.
+        sweep: what each tau gives over all frames, by rising tau; empty: not looked at.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
+    start_ns = summary.bins[0][0] if summary.bins else 0
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(_resource('report.html')).render(
+        name=Path(run['recording']).name,
+        run=run,
+        facts=_facts(run, summary),
+        figures=list(_figures(run, summary)),
+        settings=list(_settings(run)),
+        summary=summary,
+        seconds=lambda stamp_ns: f'{(stamp_ns - start_ns) / 1e9:.1f} s',
+        frames=frames,
+        data_uri=_data_uri,
+        long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
+        has_sweep=bool(sweep),
+        data={
+            'timelines': _timelines(summary, start_ns),
+            'tracks': [_bars(track, summary, start_ns) for track in _by_begin(summary.tracks)],
+            'frames': [_frame(frame, start_ns) for frame in frames],
+            'sweep': _sweep(sweep),
+        },
+        style=jinja2.utils.markupsafe.Markup(_resource('report.css')),
+        scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), _resource('report.js'))],
+    )
+    path.write_text(page, encoding='utf-8')
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding='utf-8')
+
+
+def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, str, str]]:
+    """Yield value, name and a remark of what is to be seen at a glance."""
+    yield f'{run["frames"]:,}', 'frames segmented', f'of {run["images"]:,} images'
+    if not summary.bins:
+        return
+    length_s = (summary.bins[-1][1] - summary.bins[0][0]) / 1e9
+    yield f'{length_s:,.1f} s', 'of header stamps', f'{run["frames"] / length_s:.1f} frames per s' if length_s else ''
+    yield f'{_mean(summary.segments):.1f}', 'segments per frame', f'{_range(summary.segments)}'
+    yield f'{summary.track_count:,}', 'tracks', 'identities that segments kept'
+    if summary.depth_share.count:
+        low, high = _range_of(summary.depth_share)
+        yield f'{_mean(summary.depth_share):.0%}', 'of pixels with depth', f'{low:.0%} to {high:.0%}'
+    latency, most = summary.latency_quantile(0.5), summary.latency_quantile(0.95)
+    yield f'{latency:.3g} ms', 'latency, median', f'95 % within {most:.3g} ms'
+
+
+def _mean(series: Series) -> float:
+    return series.total / series.count
+
+
+def _range_of(series: Series) -> tuple[float, float]:
+    return (
+        min(value for value in series.low if value is not None),
+        max(value for value in series.high if value is not None),
+    )
+
+
+def _range(series: Series) -> str:
+    low, high = _range_of(series)
+    return f'{low} to {high}'
+
+
+def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
+    """Return what was analysed and how, in a few lines."""
+    segmenter, options = run['settings']['segmenter'], run['options']
+    topics = [f'{what.replace("_", " ")} {topic}' for what, topic in run['topics'].items() if topic]
+    cut = f'at most {segmenter["target_segments"]} segments' if segmenter['target_segments'] else f'τ {segmenter["tau"]}'
+    more = [
+        f'{name.replace("_", " ")} {value}'
+        for name, value in segmenter.items()
+        if name not in ('tau', 'target_segments') and value not in (0, 'none')
+    ]
+    which = [f'from {options["start_s"]:g} s on'] if options['start_s'] else []
+    which += [f'for {options["duration_s"]:g} s'] if options['duration_s'] is not None else []
+    rate_hz = run['settings']['node']['rate_hz']
+    which += [f'at most {rate_hz:g} per second'] if rate_hz else []
+    which += [f'one of {options["every"]}'] if options['every'] > 1 else []
+    facts = [
+        ('Recording', f'{run["recording"]} ({run["recording_bytes"] / 1e6:,.1f} MB)'),
+        ('Topics', ', '.join(topics)),
+        ('Images', ', '.join(which) or 'all'),
+        ('Model', run['model']),
+        ('Cut', ', '.join([cut, *more])),
+    ]
+    if summary.bins and summary.bins[0][0] > _FIRST_DATE_NS:
+        start = datetime.fromtimestamp(summary.bins[0][0] / 1e9, UTC)
+        facts.insert(1, ('Begins', start.strftime('%Y-%m-%d %H:%M:%S UTC')))
+    return facts
+
+
+def _settings(run: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the name and the values of each group of settings, and of the versions."""
+    groups = {name: run[name] for name in ('topics', 'options', 'output')}
+    groups |= run['settings'] | {'versions': run['versions']}
+    groups['node'] = groups['node'] | {'with_depth': groups.pop('with_depth')}
+    for name, values in groups.items():
+        yield name, [(key, 'none' if value is None else str(value)) for key, value in values.items()]
+
+
+def _timelines(summary: Summary, start_ns: int) -> dict[str, Any]:
+    middle = [_seconds((first + last) / 2, start_ns) for first, last in summary.bins]
+    lines = [('Segments', '', summary.segments, 1), ('Latency', 'ms', summary.latency_ms, 1)]
+    if summary.depth_share.count:
+        lines.append(('Pixels with depth', '%', summary.depth_share, 100))
+    return {
+        'seconds': middle,
+        'lines': [
+            {
+                'name': name,
+                'unit': unit,
+                **{key: [_short(value, factor) for value in getattr(series, key)] for key in ('low', 'mean', 'high')},
+            }
+            for name, unit, series, factor in lines
+        ],
+    }
+
+
+def _by_begin(tracks: Sequence[Track]) -> list[Track]:
+    return sorted(tracks, key=lambda track: (track.first_ns, track.id))
+
+
+def _bars(track: Track, summary: Summary, start_ns: int) -> dict[str, Any]:
+    """Return when a track was seen: spans of bins."""
+    bins = summary.bins
+    seen = [index for index in range(len(bins)) if track.bins >> index & 1]
+    gap = max(1, math.floor(len(bins) * _GAP))
+    spans: list[list[int]] = []
+    for index in seen:
+        if spans and index - spans[-1][1] <= gap:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return {
+        'id': track.id,
+        'color': _color(track.id),
+        'frames': track.frames,
+        'spans': [
+            (
+                _seconds(max(track.first_ns, bins[first][0]), start_ns),
+                _seconds(min(track.last_ns, bins[last][1]), start_ns),
+            )
+            for first, last in spans
+        ],
+    }
+
+
+def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _LongLived:
+    picture = thumbnail(frames, track.id, (track.first_ns, track.last_ns))
+    place = [value / track.positions for value in track.position_m] if track.positions else []
+    return _LongLived(
+        id=track.id,
+        color=_color(track.id),
+        thumbnail='' if picture is None else _data_uri(picture),
+        lifetime=f'{(track.last_ns - track.first_ns) / 1e9:.1f} s',
+        seen=f'{(track.first_ns - start_ns) / 1e9:.1f} to {(track.last_ns - start_ns) / 1e9:.1f} s',
+        frames=track.frames,
+        area=f'{track.area_share / track.frames:.1%}',
+        position=', '.join(f'{value:.2f}' for value in place),
+    )
+
+
+def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
+    return {
+        'seconds': _seconds(frame.stamp_ns, start_ns),
+        'tau': frame.tau,
+        'deepest': frame.deepest_tau,
+        'size': frame.size_hw[::-1],
+        'image': _data_uri(frame.image_jpeg),
+        'parts': base64.b64encode(frame.parts).decode(),
+        'taus': frame.part_taus.tolist(),
+        'colors': base64.b64encode(frame.part_colors.tobytes()).decode(),
+    }
+
+
+def _sweep(rows: Sequence[SweepRow]) -> dict[str, Any] | None:
+    """Return the columns of the sweep; None without rows."""
+    if not rows:
+        return None
+    return dict(zip(SweepRow._fields, zip(*rows, strict=True), strict=True))
+
+
+def _seconds(stamp_ns: float, start_ns: int) -> float:
+    return round((stamp_ns - start_ns) / 1e9, 3)
+
+
+def _short(value: float | None, factor: float) -> float | None:
+    """Return a value with the digits that a plot can show."""
+    return None if value is None else float(f'{value * factor:.4g}')
+
+
+def _color(track_id: int) -> str:
+    return '#' + number_colors(np.array(track_id)).tobytes().hex()
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'

@@ -1,0 +1,294 @@
+'use strict';
+(() => {
+  const data = JSON.parse(document.getElementById('data').textContent);
+  const element = (id) => document.getElementById(id);
+  // Half of the slider's thumb, px: at both ends of the slider its value lies so far inside.
+  const HALF_THUMB = 9;
+  // As in the overlays: colours let the image through, borders do not.
+  const OPACITY = 128;
+
+  // Plots -------------------------------------------------------------------------------------------------------------
+
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const coarse = matchMedia('(pointer: coarse)').matches;
+
+  function axis(more) {
+    return { gridcolor: color('line'), zeroline: false, showline: false, ticks: '', automargin: true, ...more };
+  }
+
+  function draw(id, traces, layout, more = {}) {
+    const { fontFamily } = getComputedStyle(document.body);
+    return Plotly.react(
+      element(id),
+      traces,
+      {
+        paper_bgcolor: 'rgba(0,0,0,0)',
+        plot_bgcolor: 'rgba(0,0,0,0)',
+        font: { family: fontFamily, size: 13, color: color('muted') },
+        hoverlabel: { bgcolor: color('card'), bordercolor: color('line'), font: { color: color('ink'), size: 13 } },
+        showlegend: false,
+        // With a finger, a stroke over a plot is to move the page.
+        dragmode: coarse ? false : 'zoom',
+        ...layout,
+      },
+      { displayModeBar: false, responsive: true, ...more },
+    );
+  }
+
+  // Rows of lines with bands, one above the other over the same axis.
+  function drawRows(id, x, xTitle, rows) {
+    const gap = 0.13;
+    const height = (1 - gap * (rows.length - 1)) / rows.length;
+    const traces = [];
+    const layout = {
+      height: 70 + 140 * rows.length,
+      margin: { l: 44, r: 8, t: 28, b: 48 },
+      hovermode: 'x unified',
+      hoversubplots: 'axis',
+      annotations: [],
+      xaxis: axis({ title: { text: xTitle, standoff: 8 }, showgrid: false, anchor: `y${rows.length > 1 ? rows.length : ''}` }),
+    };
+    rows.forEach((row, index) => {
+      const number = index ? index + 1 : '';
+      const top = 1 - index * (height + gap);
+      layout[`yaxis${number}`] = axis({ domain: [top - height, top], fixedrange: true, nticks: 4, automargin: false, rangemode: 'tozero', ...row.axis });
+      layout.annotations.push({
+        text: row.unit ? `${row.name}, ${row.unit}` : row.name,
+        ...{ x: 0, xref: 'paper', xanchor: 'left', y: top, yref: 'paper', yanchor: 'bottom', yshift: 4 },
+        ...{ showarrow: false, font: { color: color('ink') } },
+      });
+      const common = { x, yaxis: `y${number}`, type: 'scatter', mode: x.length > 1 ? 'lines' : 'markers' };
+      const banded = row.low && row.low.some((value, i) => value !== row.high[i]);
+      if (banded) {
+        const edge = { ...common, line: { width: 0, color: 'rgba(0,0,0,0)' }, hoverinfo: 'skip' };
+        traces.push({ ...edge, y: row.low }, { ...edge, y: row.high, fill: 'tonexty', fillcolor: color('band') });
+      }
+      traces.push({
+        ...common,
+        y: row.mean,
+        name: row.name,
+        line: { width: 1.5, color: color('accent') },
+        marker: { color: color('accent') },
+        customdata: banded ? row.low.map((value, i) => [value, row.high[i]]) : undefined,
+        hovertemplate: `${row.name}: %{y}${banded ? ' (%{customdata[0]} to %{customdata[1]})' : ''}<extra></extra>`,
+      });
+    });
+    draw(id, traces, layout);
+  }
+
+  function drawTimelines() {
+    drawRows('timelines', data.timelines.seconds, 'seconds since the first frame', data.timelines.lines);
+  }
+
+  function drawTracks() {
+    const bars = data.tracks.flatMap((track) => track.spans.map(([begin, end]) => ({ track, begin, end })));
+    const seconds = data.timelines.seconds;
+    // What was seen in one frame alone is still to be seen here.
+    const shortest = Math.max(0.02, (seconds[seconds.length - 1] - seconds[0]) / 400);
+    const trace = {
+      type: 'bar',
+      orientation: 'h',
+      y: bars.map(({ track }) => `id ${track.id}`),
+      base: bars.map(({ begin }) => begin),
+      x: bars.map(({ begin, end }) => Math.max(shortest, end - begin)),
+      marker: { color: bars.map(({ track }) => track.color) },
+      customdata: bars.map(({ track, begin, end }) => [begin, end, track.frames]),
+      hovertemplate: '%{y}: %{customdata[0]:.1f} to %{customdata[1]:.1f} s, in %{customdata[2]} frames in all<extra></extra>',
+    };
+    draw('tracks', [trace], {
+      height: 64 + 16 * Math.max(2, data.tracks.length),
+      margin: { l: 56, r: 8, t: 8, b: 48 },
+      bargap: 0.25,
+      barmode: 'overlay',
+      hovermode: 'closest',
+      xaxis: axis({ title: { text: 'seconds since the first frame', standoff: 8 } }),
+      yaxis: axis({
+        type: 'category',
+        categoryorder: 'array',
+        categoryarray: data.tracks.map(({ id }) => `id ${id}`),
+        autorange: 'reversed',
+        showgrid: false,
+        fixedrange: true,
+        dtick: 1,
+        tickfont: { size: 11 },
+      }),
+    });
+  }
+
+  function drawSweep() {
+    const { tau, segments_mean: mean, segments_p05: low, segments_p95: high, stability } = data.sweep;
+    const rows = [{ name: 'Segments per frame', mean, low, high }];
+    if (stability.some((value) => value !== null)) {
+      rows.push({ name: 'Stability', mean: stability, axis: { range: [0, 1.02] } });
+    }
+    drawRows('sweep', tau, 'τ', rows);
+  }
+
+  // The slider --------------------------------------------------------------------------------------------------------
+
+  const slider = element('tau');
+  let frame = null;
+  let tau = 0;
+
+  const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
+  // Unpacks what the slider needs of a frame, once.
+  async function unpack(one) {
+    if (one.map) return;
+    const stream = new Blob([bytes(one.parts)]).stream().pipeThrough(new DecompressionStream('deflate'));
+    const map = new Uint16Array(await new Response(stream).arrayBuffer());
+    const rgb = bytes(one.colors);
+    const areas = new Uint32Array(one.taus.length + 1);
+    for (const part of map) areas[part] += 1;
+    const levels = Float64Array.from(one.taus).sort();
+    const distinct = [...new Set(levels)];
+    Object.assign(one, { map, rgb, areas, levels, distinct });
+  }
+
+  // Segments are the runs of parts that no boundary below tau divides.
+  function segmentOfParts() {
+    const segments = new Uint16Array(frame.taus.length + 1);
+    frame.taus.forEach((boundary, index) => {
+      segments[index + 1] = segments[index] + (boundary < tau ? 1 : 0);
+    });
+    return segments;
+  }
+
+  function paint() {
+    const [width, height] = frame.size;
+    const segments = segmentOfParts();
+    const largest = new Uint16Array(segments[segments.length - 1] + 1);
+    const areas = new Uint32Array(largest.length);
+    segments.forEach((segment, part) => {
+      if (frame.areas[part] > areas[segment]) [areas[segment], largest[segment]] = [frame.areas[part], part];
+    });
+    const canvas = element('segments');
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const context = canvas.getContext('2d');
+    const picture = context.createImageData(width, height);
+    const { map, rgb } = frame;
+    for (let y = 0, i = 0; y < height; y += 1) {
+      for (let x = 0; x < width; x += 1, i += 1) {
+        const segment = segments[map[i]];
+        const border = (x && segments[map[i - 1]] !== segment) || (y && segments[map[i - width]] !== segment);
+        const from = 3 * largest[segment];
+        picture.data[4 * i] = border ? 255 : rgb[from];
+        picture.data[4 * i + 1] = border ? 255 : rgb[from + 1];
+        picture.data[4 * i + 2] = border ? 255 : rgb[from + 2];
+        picture.data[4 * i + 3] = border ? 255 : OPACITY;
+      }
+    }
+    context.putImageData(picture, 0, 0);
+    return largest.length;
+  }
+
+  const below = (levels, value) => levels.filter((level) => level < value).length;
+
+  function drawCurve() {
+    const ends = [0, ...frame.levels, frame.deepest];
+    const counts = ends.map((_, index) => Math.min(index + 1, frame.levels.length + 1));
+    const accent = color('accent');
+    const traces = [
+      { x: ends, y: counts, type: 'scatter', mode: 'lines', line: { shape: 'hv', width: 1.5, color: color('muted') }, hoverinfo: 'skip' },
+      { x: frame.distinct, y: frame.distinct.map(() => 0.5), yaxis: 'y2', type: 'scatter', mode: 'markers', hoverinfo: 'skip',
+        marker: { symbol: 'line-ns-open', size: 7, color: color('muted'), line: { width: 1, color: color('muted') } } },
+      { x: [tau, tau], y: [0, below(frame.levels, tau) + 1], type: 'scatter', mode: 'lines+markers', hoverinfo: 'skip',
+        line: { width: 1.5, color: accent }, marker: { size: [0, 9], color: accent } },
+    ];
+    draw(
+      'curve',
+      traces,
+      {
+        margin: { l: HALF_THUMB, r: HALF_THUMB, t: 12, b: 2 },
+        dragmode: false,
+        hovermode: false,
+        xaxis: axis({ range: [0, frame.deepest], fixedrange: true, showgrid: false, showticklabels: false, automargin: false }),
+        yaxis: axis({
+          domain: [0.1, 1],
+          range: [0, 1.08 * (frame.levels.length + 1)],
+          fixedrange: true,
+          nticks: 5,
+          ticklabelposition: 'inside top',
+          automargin: false,
+        }),
+        yaxis2: axis({ domain: [0, 0.08], range: [0, 1], fixedrange: true, showgrid: false, showticklabels: false, automargin: false }),
+      },
+      { staticPlot: true },
+    );
+  }
+
+  function cut(value) {
+    tau = Math.min(value, frame.deepest);
+    slider.value = tau;
+    const count = paint();
+    const text = `${count} segment${count === 1 ? '' : 's'} at τ ${tau.toFixed(3)}`;
+    element('count').textContent = text;
+    slider.setAttribute('aria-valuetext', text);
+    const level = below(frame.distinct, tau);
+    element('coarser').disabled = level === 0;
+    element('finer').disabled = level === frame.distinct.length;
+    Plotly.restyle(element('curve'), { x: [[tau, tau]], y: [[0, count]] }, [2]);
+  }
+
+  // Goes to the middle between two taus at which the cut changes.
+  function step(by) {
+    const level = below(frame.distinct, tau) + by;
+    const ends = [0, ...frame.distinct, frame.deepest];
+    cut((ends[level] + ends[level + 1]) / 2);
+  }
+
+  async function show(index) {
+    const chosen = data.frames[index];
+    await unpack(chosen);
+    frame = chosen;
+    document.querySelectorAll('.tile').forEach((tile, i) => tile.setAttribute('aria-pressed', String(i === index)));
+    const [width, height] = frame.size;
+    const stage = element('stage');
+    stage.style.aspectRatio = `${width} / ${height}`;
+    stage.style.maxWidth = `min(100%, ${(70 * width) / height}vh)`;
+    element('image').src = frame.image;
+    element('image').alt = `Frame at ${frame.seconds.toFixed(1)} s`;
+    element('at').textContent = `Frame at ${frame.seconds.toFixed(1)} s`;
+    slider.max = frame.deepest;
+    element('analysed').textContent = `As analysed, τ ${Number(frame.tau.toFixed(3))}`;
+    tau = frame.tau;
+    drawCurve();
+    cut(frame.tau);
+  }
+
+  function connectSlider() {
+    slider.addEventListener('input', () => cut(slider.valueAsNumber));
+    element('coarser').addEventListener('click', () => step(-1));
+    element('finer').addEventListener('click', () => step(1));
+    element('analysed').addEventListener('click', () => cut(frame.tau));
+    element('shown').addEventListener('change', (event) => {
+      element('segments').hidden = !event.target.checked;
+    });
+    document.querySelectorAll('.tile').forEach((tile, index) =>
+      tile.addEventListener('click', async () => {
+        await show(index);
+        element('viewer').scrollIntoView({ block: 'nearest' });
+      }),
+    );
+  }
+
+  // All -----------------------------------------------------------------------------------------------------------------
+
+  function drawAll() {
+    if (element('timelines')) drawTimelines();
+    if (element('tracks')) drawTracks();
+    if (element('sweep')) drawSweep();
+    if (frame) drawCurve();
+  }
+
+  async function begin() {
+    drawAll();
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
+    if (data.frames.length) {
+      connectSlider();
+      await show(Math.floor((data.frames.length - 1) / 2));
+    }
+    document.documentElement.dataset.ready = 'true';
+  }
+  begin();
+})();
