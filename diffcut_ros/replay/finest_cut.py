@@ -1,4 +1,4 @@
-"""The finest cut of a frame's hierarchy, small enough to be kept: every coarser cut follows from it without the frame."""
+"""The finest cut of a frame's hierarchy, small enough to be kept; every coarser cut follows from it."""
 
 from dataclasses import dataclass
 

@@ -174,9 +174,9 @@ def _cutout(image: np.ndarray, mask: np.ndarray, color: np.ndarray) -> np.ndarra
     size = tuple(max(1, round(side * scale)) for side in mask.shape[::-1])
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-    drawn = np.where(mask[:, :, None] > 0, image, image // 3 + 90)
+    beside = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] // 2 + np.uint8(80)
+    drawn = np.where(mask[:, :, None] > 0, image, beside)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, contours, -1, (255, 255, 255), 4, cv2.LINE_AA)
     cv2.drawContours(drawn, contours, -1, color.tolist(), 2, cv2.LINE_AA)
     return drawn
 

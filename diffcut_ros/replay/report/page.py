@@ -83,14 +83,14 @@ def write_report(
     summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(_resource('report.html')).render(
+    page = environment.from_string(_resource('report.html')).stream(
         name=Path(run['recording']).name,
         run=run,
         facts=_facts(run, summary),
         figures=list(_figures(run, summary)),
         settings=list(_settings(run)),
         summary=summary,
-        seconds=lambda stamp_ns: f'{(stamp_ns - start_ns) / 1e9:.1f} s',
+        at=lambda stamp_ns: _at(stamp_ns, start_ns),
         frames=frames,
         data_uri=_data_uri,
         long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
@@ -104,7 +104,8 @@ def write_report(
         style=jinja2.utils.markupsafe.Markup(_resource('report.css')),
         scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), _resource('report.js'))],
     )
-    path.write_text(page, encoding='utf-8')
+    with path.open('wb') as file:
+        page.dump(file, encoding='utf-8')
 
 
 def _resource(name: str) -> str:
@@ -113,41 +114,44 @@ def _resource(name: str) -> str:
 
 def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, str, str]]:
     """Yield value, name and a remark of what is to be seen at a glance."""
-    yield f'{run["frames"]:,}', 'frames segmented', f'of {run["images"]:,} images'
+    yield f'{run["frames"]:,}', 'Frames segmented', f'of {run["images"]:,} images'
     if not summary.bins:
         return
     length_s = (summary.bins[-1][1] - summary.bins[0][0]) / 1e9
-    yield f'{length_s:,.1f} s', 'of header stamps', f'{run["frames"] / length_s:.1f} frames per s' if length_s else ''
-    yield f'{_mean(summary.segments):.1f}', 'segments per frame', f'{_range(summary.segments)}'
-    yield f'{summary.track_count:,}', 'tracks', 'identities that segments kept'
+    yield f'{length_s:,.1f} s', 'Time', f'{run["frames"] / length_s:.1f} frames per s' if length_s > 0 else ''
+    low, high = _range(summary.segments)
+    yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}'
+    yield f'{summary.track_count:,}', 'Tracks', 'identities given'
     if summary.depth_share.count:
-        low, high = _range_of(summary.depth_share)
-        yield f'{_mean(summary.depth_share):.0%}', 'of pixels with depth', f'{low:.0%} to {high:.0%}'
-    latency, most = summary.latency_quantile(0.5), summary.latency_quantile(0.95)
-    yield f'{latency:.3g} ms', 'latency, median', f'95 % within {most:.3g} ms'
+        low, high = _range(summary.depth_share)
+        yield _percent(_mean(summary.depth_share)), 'Pixels with depth', f'{_percent(low)} to {_percent(high)}'
+    median, most = (_ms(summary.latency_quantile(share)) for share in (0.5, 0.95))
+    yield median, 'Latency', f'median; 95\u00a0% within {most}'
+
+
+def _percent(share: float) -> str:
+    return f'{share * 100:.1f}\u00a0%'
+
+
+def _ms(value: float) -> str:
+    return f'{value:,.0f}\u00a0ms' if value >= 100 else f'{value:.3g}\u00a0ms'
 
 
 def _mean(series: Series) -> float:
     return series.total / series.count
 
 
-def _range_of(series: Series) -> tuple[float, float]:
-    return (
-        min(value for value in series.low if value is not None),
-        max(value for value in series.high if value is not None),
-    )
-
-
-def _range(series: Series) -> str:
-    low, high = _range_of(series)
-    return f'{low} to {high}'
+def _range(series: Series) -> tuple[float, float]:
+    low, high = ([value for value in values if value is not None] for values in (series.low, series.high))
+    return min(low), max(high)
 
 
 def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
     """Return what was analysed and how, in a few lines."""
     segmenter, options = run['settings']['segmenter'], run['options']
     topics = [f'{what.replace("_", " ")} {topic}' for what, topic in run['topics'].items() if topic]
-    cut = f'at most {segmenter["target_segments"]} segments' if segmenter['target_segments'] else f'τ {segmenter["tau"]}'
+    most = segmenter['target_segments']
+    cut = f'at most {most} segments' if most else f'τ {segmenter["tau"]}'
     more = [
         f'{name.replace("_", " ")} {value}'
         for name, value in segmenter.items()
@@ -234,17 +238,17 @@ def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _L
         id=track.id,
         color=_color(track.id),
         thumbnail='' if picture is None else _data_uri(picture),
-        lifetime=f'{(track.last_ns - track.first_ns) / 1e9:.1f} s',
-        seen=f'{(track.first_ns - start_ns) / 1e9:.1f} to {(track.last_ns - start_ns) / 1e9:.1f} s',
+        lifetime=_at(track.last_ns, track.first_ns),
+        seen=f'{_at(track.first_ns, start_ns)} to {_at(track.last_ns, start_ns)}',
         frames=track.frames,
-        area=f'{track.area_share / track.frames:.1%}',
+        area=_percent(track.area_share / track.frames),
         position=', '.join(f'{value:.2f}' for value in place),
     )
 
 
 def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
     return {
-        'seconds': _seconds(frame.stamp_ns, start_ns),
+        'at': _at(frame.stamp_ns, start_ns),
         'tau': frame.tau,
         'deepest': frame.deepest_tau,
         'size': frame.size_hw[::-1],
@@ -260,6 +264,10 @@ def _sweep(rows: Sequence[SweepRow]) -> dict[str, Any] | None:
     if not rows:
         return None
     return dict(zip(SweepRow._fields, zip(*rows, strict=True), strict=True))
+
+
+def _at(stamp_ns: int, start_ns: int) -> str:
+    return f'{(stamp_ns - start_ns) / 1e9:,.1f}\u00a0s'
 
 
 def _seconds(stamp_ns: float, start_ns: int) -> float:

@@ -13,7 +13,9 @@
   const coarse = matchMedia('(pointer: coarse)').matches;
 
   function axis(more) {
-    return { gridcolor: color('line'), zeroline: false, showline: false, ticks: '', automargin: true, ...more };
+    // Labels inside of a plot have a colour of their own unless told otherwise.
+    const tickfont = { color: color('muted') };
+    return { gridcolor: color('line'), zeroline: false, showline: false, ticks: '', tickfont, fixedrange: true, ...more };
   }
 
   function draw(id, traces, layout, more = {}) {
@@ -25,6 +27,7 @@
         paper_bgcolor: 'rgba(0,0,0,0)',
         plot_bgcolor: 'rgba(0,0,0,0)',
         font: { family: fontFamily, size: 13, color: color('muted') },
+        autosize: true,
         hoverlabel: { bgcolor: color('card'), bordercolor: color('line'), font: { color: color('ink'), size: 13 } },
         showlegend: false,
         // With a finger, a stroke over a plot is to move the page.
@@ -35,23 +38,38 @@
     );
   }
 
+  // An axis of time that lines up with those of the other plots.
+  function timeAxis(more) {
+    const { seconds } = data.timelines;
+    const length = seconds[seconds.length - 1] - seconds[0];
+    return axis({
+      title: { text: 'seconds since the first frame', standoff: 8, font: { size: 13 } },
+      range: length ? [seconds[0] - length / 200, seconds[seconds.length - 1] + length / 100] : undefined,
+      fixedrange: coarse,
+      ...more,
+    });
+  }
+  // Room between labels and the plot.
+  const LABELS_AWAY = { ticks: 'outside', ticklen: 6, tickcolor: 'rgba(0,0,0,0)' };
+  const TIME_MARGIN = { l: 48, r: 8, b: 48 };
+
   // Rows of lines with bands, one above the other over the same axis.
-  function drawRows(id, x, xTitle, rows) {
+  function drawRows(id, x, xaxis, rows) {
     const gap = 0.13;
     const height = (1 - gap * (rows.length - 1)) / rows.length;
     const traces = [];
     const layout = {
       height: 70 + 140 * rows.length,
-      margin: { l: 44, r: 8, t: 28, b: 48 },
+      margin: { ...TIME_MARGIN, t: 28 },
       hovermode: 'x unified',
       hoversubplots: 'axis',
       annotations: [],
-      xaxis: axis({ title: { text: xTitle, standoff: 8 }, showgrid: false, anchor: `y${rows.length > 1 ? rows.length : ''}` }),
+      xaxis: { ...xaxis, ...LABELS_AWAY, showgrid: false, anchor: `y${rows.length > 1 ? rows.length : ''}` },
     };
     rows.forEach((row, index) => {
       const number = index ? index + 1 : '';
       const top = 1 - index * (height + gap);
-      layout[`yaxis${number}`] = axis({ domain: [top - height, top], fixedrange: true, nticks: 4, automargin: false, rangemode: 'tozero', ...row.axis });
+      layout[`yaxis${number}`] = axis({ domain: [top - height, top], nticks: 4, rangemode: 'tozero', ...row.axis });
       layout.annotations.push({
         text: row.unit ? `${row.name}, ${row.unit}` : row.name,
         ...{ x: 0, xref: 'paper', xanchor: 'left', y: top, yref: 'paper', yanchor: 'bottom', yshift: 4 },
@@ -77,7 +95,8 @@
   }
 
   function drawTimelines() {
-    drawRows('timelines', data.timelines.seconds, 'seconds since the first frame', data.timelines.lines);
+    const rows = data.timelines.lines.map((line) => (line.unit === '%' ? { ...line, axis: { range: [0, 105] } } : line));
+    drawRows('timelines', data.timelines.seconds, timeAxis(), rows);
   }
 
   function drawTracks() {
@@ -88,29 +107,29 @@
     const trace = {
       type: 'bar',
       orientation: 'h',
-      y: bars.map(({ track }) => `id ${track.id}`),
+      y: bars.map(({ track }) => String(track.id)),
       base: bars.map(({ begin }) => begin),
       x: bars.map(({ begin, end }) => Math.max(shortest, end - begin)),
       marker: { color: bars.map(({ track }) => track.color) },
       customdata: bars.map(({ track, begin, end }) => [begin, end, track.frames]),
-      hovertemplate: '%{y}: %{customdata[0]:.1f} to %{customdata[1]:.1f} s, in %{customdata[2]} frames in all<extra></extra>',
+      hovertemplate: 'track %{y}: %{customdata[0]:.1f} to %{customdata[1]:.1f} s, in %{customdata[2]} frames in all<extra></extra>',
     };
     draw('tracks', [trace], {
-      height: 64 + 16 * Math.max(2, data.tracks.length),
-      margin: { l: 56, r: 8, t: 8, b: 48 },
+      height: 56 + 16 * Math.max(2, data.tracks.length),
+      margin: { ...TIME_MARGIN, t: 0 },
       bargap: 0.25,
       barmode: 'overlay',
       hovermode: 'closest',
-      xaxis: axis({ title: { text: 'seconds since the first frame', standoff: 8 } }),
+      xaxis: timeAxis(),
       yaxis: axis({
         type: 'category',
         categoryorder: 'array',
-        categoryarray: data.tracks.map(({ id }) => `id ${id}`),
+        categoryarray: data.tracks.map(({ id }) => String(id)),
         autorange: 'reversed',
         showgrid: false,
-        fixedrange: true,
         dtick: 1,
-        tickfont: { size: 11 },
+        tickfont: { size: 11, color: color('muted') },
+        ...LABELS_AWAY,
       }),
     });
   }
@@ -121,7 +140,7 @@
     if (stability.some((value) => value !== null)) {
       rows.push({ name: 'Stability', mean: stability, axis: { range: [0, 1.02] } });
     }
-    drawRows('sweep', tau, 'τ', rows);
+    drawRows('sweep', tau, axis({ title: { text: 'τ', standoff: 8 } }), rows);
   }
 
   // The slider --------------------------------------------------------------------------------------------------------
@@ -192,26 +211,27 @@
       { x: ends, y: counts, type: 'scatter', mode: 'lines', line: { shape: 'hv', width: 1.5, color: color('muted') }, hoverinfo: 'skip' },
       { x: frame.distinct, y: frame.distinct.map(() => 0.5), yaxis: 'y2', type: 'scatter', mode: 'markers', hoverinfo: 'skip',
         marker: { symbol: 'line-ns-open', size: 7, color: color('muted'), line: { width: 1, color: color('muted') } } },
-      { x: [tau, tau], y: [0, below(frame.levels, tau) + 1], type: 'scatter', mode: 'lines+markers', hoverinfo: 'skip',
-        line: { width: 1.5, color: accent }, marker: { size: [0, 9], color: accent } },
+      { x: [tau, tau], y: [1, below(frame.levels, tau) + 1], type: 'scatter', mode: 'lines+markers', hoverinfo: 'skip',
+        line: { width: 1.5, color: accent }, marker: { size: [0, 9], color: accent, opacity: 1 } },
     ];
+    const most = frame.levels.length + 1;
+    const none = { showgrid: false, showticklabels: false };
     draw(
       'curve',
       traces,
       {
-        margin: { l: HALF_THUMB, r: HALF_THUMB, t: 12, b: 2 },
+        margin: { l: HALF_THUMB, r: HALF_THUMB, t: 8, b: 0 },
         dragmode: false,
         hovermode: false,
-        xaxis: axis({ range: [0, frame.deepest], fixedrange: true, showgrid: false, showticklabels: false, automargin: false }),
+        xaxis: axis({ range: [0, frame.deepest], ...none }),
         yaxis: axis({
-          domain: [0.1, 1],
-          range: [0, 1.08 * (frame.levels.length + 1)],
-          fixedrange: true,
-          nticks: 5,
+          type: 'log',
+          domain: [0.12, 1],
+          range: [0, Math.log10(1.1 * Math.max(2, most))],
+          tickvals: [1, 10, 100, 1000, 10000].flatMap((power) => [power, 2 * power, 5 * power]),
           ticklabelposition: 'inside top',
-          automargin: false,
         }),
-        yaxis2: axis({ domain: [0, 0.08], range: [0, 1], fixedrange: true, showgrid: false, showticklabels: false, automargin: false }),
+        yaxis2: axis({ domain: [0, 0.08], range: [0, 1], ...none }),
       },
       { staticPlot: true },
     );
@@ -227,7 +247,7 @@
     const level = below(frame.distinct, tau);
     element('coarser').disabled = level === 0;
     element('finer').disabled = level === frame.distinct.length;
-    Plotly.restyle(element('curve'), { x: [[tau, tau]], y: [[0, count]] }, [2]);
+    Plotly.restyle(element('curve'), { x: [[tau, tau]], y: [[1, count]] }, [2]);
   }
 
   // Goes to the middle between two taus at which the cut changes.
@@ -247,10 +267,11 @@
     stage.style.aspectRatio = `${width} / ${height}`;
     stage.style.maxWidth = `min(100%, ${(70 * width) / height}vh)`;
     element('image').src = frame.image;
-    element('image').alt = `Frame at ${frame.seconds.toFixed(1)} s`;
-    element('at').textContent = `Frame at ${frame.seconds.toFixed(1)} s`;
+    element('image').alt = `Frame at ${frame.at}`;
+    element('at').textContent = `Frame at ${frame.at}`;
     slider.max = frame.deepest;
-    element('analysed').textContent = `As analysed, τ ${Number(frame.tau.toFixed(3))}`;
+    element('deepest').textContent = frame.deepest;
+    element('analysed').textContent = `As analysed: ${Number(frame.tau.toFixed(3))}`;
     tau = frame.tau;
     drawCurve();
     cut(frame.tau);
