@@ -17,9 +17,11 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.hierarchies import read_hierarchies
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
-from diffcut_ros.replay.report.page import REPORT
-from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
+from diffcut_ros.replay.report.page import REPORT, replace_sweep
+from diffcut_ros.replay.sweep import sweep_rows
+from diffcut_ros.replay.tables import SWEEP, TABLES, Row, join_tables, write_table
 
 _UNFINISHED, _FINISHED = '.unfinished', '.finished'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
@@ -160,11 +162,17 @@ class AnalysisFolder:
         path = self._unfinished / f'part-{len(self._parts()):06d}'
         return Part(path, self._topics, self._ending)
 
-    def finish(self, run: dict[str, Any], more: Mapping[str, Callable[[Path, Sequence[Path]], None]]) -> None:
+    def finish(
+        self,
+        run: dict[str, Any],
+        sweep: Sequence[float],
+        more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
+    ) -> None:
         """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
 
         Args:
             run: what run.json says.
+            sweep: values of tau for the table `sweep`; none: no such table.
             more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
                 outputs before it, and the folders of all parts.
         """
@@ -178,11 +186,14 @@ class AnalysisFolder:
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
             join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        if sweep:
+            outputs.append(final / f'sweep{self._ending}')
+            _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)
         for name, write in more.items():
             outputs.append(final / name)
             write(outputs[-1], parts)
         outputs.append(final / _RUN)
-        outputs[-1].write_text(json.dumps(run, indent=2) + '\n')
+        _write_run(outputs[-1], run)
         for output in outputs:
             os.replace(output, self.path / output.name)
         # First away under one name: killed while files are deleted, it shall not look like something to resume.
@@ -210,7 +221,8 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
         raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        for name in (_RUN, _BAG, REPORT, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
+        tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
+        for name in (_RUN, _BAG, REPORT, *tables):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
@@ -219,6 +231,37 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     elif path.exists() and any(path.iterdir()):
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
+
+
+def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[float]) -> None:
+    """Make the table `sweep` of a complete analysis anew, from its hierarchies; change report and run.json by it.
+
+    Args:
+        path: folder of the analysis.
+        ending: of its tables.
+        run: what its run.json says.
+        sweep: values of tau.
+
+    Raises:
+        ValueError: for a tau beyond its hierarchies.
+    """
+    run = run | {'output': run['output'] | {'sweep': list(sweep)}}
+    outputs = {f'sweep{ending}': lambda file: _write_sweep(path / f'hierarchies{ending}', file, sweep)}
+    if (path / REPORT).exists():
+        outputs[REPORT] = lambda file: replace_sweep(path / REPORT, file, ending)
+    outputs[_RUN] = lambda file: _write_run(file, run)
+    for name, write in outputs.items():
+        new = path / f'.new-{name}'
+        write(new)
+        os.replace(new, path / name)
+
+
+def _write_sweep(hierarchies: Path, path: Path, sweep: Sequence[float]) -> None:
+    write_table(path, SWEEP, sweep_rows((hierarchy for _, hierarchy in read_hierarchies(hierarchies)), sweep))
+
+
+def _write_run(path: Path, run: dict[str, Any]) -> None:
+    path.write_text(json.dumps(run, indent=2) + '\n')
 
 
 def _copy_messages(path: Path, writer: _BagWriter) -> None:

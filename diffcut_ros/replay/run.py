@@ -13,13 +13,13 @@ from typing import Any
 
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
 from diffcut_ros.replay.messages import Output, outputs, serialize
-from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moment, Moments
 from diffcut_ros.replay.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.replay.report.page import REPORT, check_report, write_report
 from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
-from diffcut_ros.replay.tables import check_parquet, frame_row, segment_rows
+from diffcut_ros.replay.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.threads import ReadAhead, WriteBehind
 from diffcut_ros.replay.topics import Topics, find_topics
 
@@ -37,12 +37,14 @@ class OutputOptions:
         with_source: copies of the input messages, too.
         raw_labels: label images as they are, not as PNG.
         csv: tables as CSV, not as Parquet.
+        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
         report: report.html, too.
     """
 
     with_source: bool = False
     raw_labels: bool = False
     csv: bool = False
+    sweep: tuple[float, ...] = ()
     report: bool = True
 
 
@@ -148,7 +150,7 @@ def analyze_to_folder(
         out: the folder; outputs appear in it once all are complete.
         options: which images, and how.
         output: what is written.
-        resume: go on with an analysis that was interrupted; one that is complete is left as it is.
+        resume: go on with an analysis that was interrupted; one that is complete is left as it is, but for the sweep.
         overwrite: remove the outputs of an earlier analysis first.
         on_progress: called now and then.
 
@@ -165,12 +167,14 @@ def analyze_to_folder(
     with _opened(bag, options) as (opened, topics, settings):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
+            if output.sweep and list(output.sweep) != complete['output']['sweep']:
+                sweep_again(out, ending, complete, output.sweep)
             return Summary(**{field.name: complete[field.name] for field in dataclasses.fields(Summary)})
         made = outputs(output.raw_labels, topics.depth is not None)
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        pipeline, done = Pipeline(settings), _Done()
+        pipeline, done = Pipeline(settings, max(output.sweep, default=0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = _about(opened, topics, options, settings, output)
         saved = folder.begin(about)
@@ -197,7 +201,7 @@ def analyze_to_folder(
         def report(path: Path, parts: Sequence[Path]) -> None:
             write_report(path, run, path.parent, ending, read_frames(parts))
 
-        folder.finish(run, {REPORT: report} if output.report else {})
+        folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
     return summary
 
 
@@ -300,6 +304,7 @@ class _Writing:
                 self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
+            self._part.add_rows('hierarchies', [hierarchy_row(result)])
             if result.finest_cut is not None:
                 write_frame(self._part.folder, moment.position, shown_frame(result))
         if record.state is not None:

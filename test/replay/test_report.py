@@ -2,7 +2,6 @@
 
 import base64
 import importlib.util
-import json
 import re
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.replay.main import main
-from diffcut_ros.replay.report.page import SweepRow, write_report
 from support.recordings import (
     DEPTH,
     IMAGE,
@@ -239,6 +237,7 @@ def test_what_it_says(analysed, open_page):
     assert page.title() == 'Segments of film'
     page.locator('summary', has_text='versions').click()
     assert np.__version__ in page.inner_text('body')
+    assert page.locator('#sweep').is_hidden()
     assert len(page.query_selector_all('.longest tbody tr')) >= 5
     assert len(page.query_selector_all('.longest img')) >= 5
     assert page.evaluate('[...document.images].every((image) => image.complete && image.naturalWidth > 0)')
@@ -290,19 +289,23 @@ def test_lost_part_of_the_recording(tmp_path, open_page):
 
 
 @needs_browser
-def test_sweep(analysed, open_page, tmp_path):
-    run = {'frames': 0, 'images': 0, 'problems': 0, 'lost': '', 'model': ''} | about(analysed)
-    rows = [SweepRow(tau / 10, tau * 2.0, tau, tau * 3.0, None if tau == 2 else 0.9) for tau in range(2, 10)]
-    for name in ('frames', 'segments', 'problems'):
-        shutil.copy(analysed / f'out/{name}.csv', tmp_path)
-    write_report(tmp_path / 'report.html', run, tmp_path, '.csv', [], rows)
-    page = open_page(tmp_path / 'report.html', PHONE)
-    assert page.eval_on_selector('#sweep', '(plot) => plot.data.map((trace) => trace.y[1])') == [3.0, 9.0, 6.0, 0.9]
-    assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
-
-
-def about(analysed) -> dict:
-    return json.loads((analysed / 'out/run.json').read_text())
+def test_sweep(tmp_path, open_page, rows):
+    film, out = record(tmp_path / 'film', 3), tmp_path / 'out'
+    analyse(film, '-o', out, '--csv', '--sweep', 'tau=0.4:0.8:0.2')
+    for values in ('tau=0.4:0.8:0.2', 'tau=0.3:0.8:0.1'):
+        # The second time the analysis is complete.
+        analyse(film, '-o', out, '--csv', '--resume', '--sweep', values)
+        page = open_page(out / 'report.html', PHONE)
+        table = rows(out / 'sweep.csv')
+        names = 'segments_p05', 'segments_p95', 'segments_mean', 'stability_in_time', 'stability_in_tau'
+        drawn = page.eval_on_selector('#sweep', '(plot) => plot.data.map((trace) => [trace.x, trace.y])')
+        # No band where all frames have the same number of segments.
+        for (taus, found), name in zip(reversed(drawn), reversed(names), strict=False):
+            assert taus == [float(row['tau']) for row in table]
+            assert found == [float(row[name]) if row[name] else None for row in table]
+        assert len(drawn) in (3, 5)
+        assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
+    assert open_page(out / 'report.html').locator('#sweep').is_visible()
 
 
 def test_without_plotly(tmp_path):

@@ -29,6 +29,7 @@ def write_tables(folder, ending, frames, segments=(), problems=()):
             (index * STEP_NS, track_id, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *[None if z is None else z] * 9, z)
             for index, track_id, area_px, z in segments
         ],
+        'hierarchies': [],
         'problems': list(problems),
     }
     for name, columns in TABLES.items():

@@ -2,35 +2,29 @@
 
 import base64
 import importlib.resources
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.replay.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.replay.report.summary import Series, Summary, Track, summarize
+from diffcut_ros.replay.tables import SWEEP, read_rows
 
 REPORT = 'report.html'
 _ROWS = 12
 # Gaps in a track's bar below this share of the recording are closed: a screen cannot show them.
 _GAP = 1 / 250
+# Where the template has the numbers of the sweep.
+_SWEEP_TAG = '<script type="application/json" id="sweep-data">'
 # Stamps before 2001 are no dates: a simulation, or time since a start.
 _FIRST_DATE_NS = 10**18
-
-
-class SweepRow(NamedTuple):
-    """What a tau gives over all frames: number of segments (mean, 5 % and 95 % quantile) and how stable they are."""
-
-    tau: float
-    segments_mean: float
-    segments_p05: float
-    segments_p95: float
-    stability: float | None
 
 
 @dataclass(frozen=True)
@@ -65,17 +59,15 @@ def write_report(
     tables: Path,
     ending: str,
     frames: Sequence[ShownFrame],
-    sweep: Sequence[SweepRow] = (),
 ) -> None:
     """Write the report of an analysis, one HTML file that needs nothing else.
 
     Args:
         path: of the file.
         run: what run.json says.
-        tables: the folder of the tables.
+        tables: the folder of the tables; of `sweep`, where there is one, too.
         ending: of theirs, .parquet or .csv.
         frames: those that are shown.
-        sweep: what each tau gives over all frames, by rising tau; empty: not looked at.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -94,18 +86,31 @@ def write_report(
         frames=frames,
         data_uri=_data_uri,
         long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
-        has_sweep=bool(sweep),
         data={
             'timelines': _timelines(summary, start_ns),
             'tracks': [_bars(track, summary, start_ns) for track in _by_begin(summary.tracks)],
             'frames': [_frame(frame, start_ns) for frame in frames],
-            'sweep': _sweep(sweep),
         },
+        sweep=_sweep(tables, ending),
         style=jinja2.utils.markupsafe.Markup(_resource('report.css')),
         scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), _resource('report.js'))],
     )
     with path.open('wb') as file:
         page.dump(file, encoding='utf-8')
+
+
+def replace_sweep(report: Path, path: Path, ending: str) -> None:
+    """Write a report anew with the table `sweep` that lies beside it now.
+
+    Args:
+        report: an earlier report.
+        path: of the new file.
+        ending: of the table, .parquet or .csv.
+    """
+    text = report.read_text(encoding='utf-8')
+    before, tag, rest = text.partition(_SWEEP_TAG)
+    after = rest[rest.index('</script>') :]
+    path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
 
 
 def _resource(name: str) -> str:
@@ -177,7 +182,7 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
 
 def _settings(run: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the name and the values of each group of settings, and of the versions."""
-    groups = {name: run[name] for name in ('topics', 'options', 'output')}
+    groups = {name: run[name] for name in ('topics', 'options')}
     groups |= run['settings'] | {'versions': run['versions']}
     groups['node'] = groups['node'] | {'with_depth': groups.pop('with_depth')}
     for name, values in groups.items():
@@ -259,11 +264,13 @@ def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
     }
 
 
-def _sweep(rows: Sequence[SweepRow]) -> dict[str, Any] | None:
-    """Return the columns of the sweep; None without rows."""
-    if not rows:
+def _sweep(tables: Path, ending: str) -> dict[str, Any] | None:
+    """Return the columns of the table `sweep`; None where there is no such table."""
+    path, names = tables / f'sweep{ending}', [column.name for column in SWEEP]
+    if not path.exists():
         return None
-    return dict(zip(SweepRow._fields, zip(*rows, strict=True), strict=True))
+    rows = list(read_rows(path, SWEEP, names))
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 
 
 def _at(stamp_ns: int, start_ns: int) -> str:

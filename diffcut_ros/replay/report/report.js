@@ -1,6 +1,7 @@
 'use strict';
 (() => {
   const data = JSON.parse(document.getElementById('data').textContent);
+  const sweep = JSON.parse(document.getElementById('sweep-data').textContent);
   const element = (id) => document.getElementById(id);
   // Half of the slider's thumb, px: at both ends of the slider its value lies so far inside.
   const HALF_THUMB = 9;
@@ -88,7 +89,7 @@
         line: { width: 1.5, color: color('accent') },
         marker: { color: color('accent') },
         customdata: banded ? row.low.map((value, i) => [value, row.high[i]]) : undefined,
-        hovertemplate: `${row.name}: %{y}${banded ? ' (%{customdata[0]} to %{customdata[1]})' : ''}<extra></extra>`,
+        hovertemplate: `${row.name}: %{y:.4~g}${banded ? ' (%{customdata[0]} to %{customdata[1]})' : ''}<extra></extra>`,
       });
     });
     draw(id, traces, layout);
@@ -135,12 +136,14 @@
   }
 
   function drawSweep() {
-    const { tau, segments_mean: mean, segments_p05: low, segments_p95: high, stability } = data.sweep;
-    const rows = [{ name: 'Segments per frame', mean, low, high }];
-    if (stability.some((value) => value !== null)) {
-      rows.push({ name: 'Stability', mean: stability, axis: { range: [0, 1.02] } });
-    }
-    drawRows('sweep', tau, axis({ title: { text: 'τ', standoff: 8 } }), rows);
+    element('sweep-section').hidden = false;
+    const share = { axis: { range: [0, 1.05] } };
+    const rows = [
+      { name: 'Segments per frame', mean: sweep.segments_mean, low: sweep.segments_p05, high: sweep.segments_p95 },
+      { name: 'Alike from frame to frame', mean: sweep.stability_in_time, ...share },
+      { name: 'Alike from τ to τ', mean: sweep.stability_in_tau, ...share },
+    ];
+    drawRows('sweep', sweep.tau, axis({ title: { text: 'τ', standoff: 8 } }), rows);
   }
 
   // The slider --------------------------------------------------------------------------------------------------------
@@ -298,7 +301,7 @@
   function drawAll() {
     if (element('timelines')) drawTimelines();
     if (element('tracks')) drawTracks();
-    if (element('sweep')) drawSweep();
+    if (sweep) drawSweep();
     if (frame) drawCurve();
   }
 
