@@ -139,7 +139,13 @@
     element('sweep-section').hidden = false;
     const share = { axis: { range: [0, 1.05] } };
     const rows = [
-      { name: 'Segments per frame', mean: sweep.segments_mean, low: sweep.segments_p05, high: sweep.segments_p95 },
+      {
+        name: 'Segments per frame',
+        mean: sweep.segments_mean,
+        low: sweep.segments_p05,
+        high: sweep.segments_p95,
+        axis: { type: 'log', tickvals: [1, 10, 100, 1000, 10000] },
+      },
       { name: 'Alike from frame to frame', mean: sweep.stability_in_time, ...share },
       { name: 'Alike from τ to τ', mean: sweep.stability_in_tau, ...share },
     ];
