@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         'analysis that is complete, with --resume',
     )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
+    what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
     what.add_argument('--jobs', type=int, default=1, metavar='N', help='of several recordings, so many at a time')
@@ -104,7 +105,7 @@ def _one(args: argparse.Namespace) -> int:
         every=args.every,
     )
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep)
+    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')

@@ -8,7 +8,7 @@ and bags cannot be written on after a kill, or need repair: hence parts, and one
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.hierarchies import read_hierarchies
 from diffcut_ros.replay.lock import LOCK
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
+from diffcut_ros.replay.report.page import REPORT, replace_sweep
 from diffcut_ros.replay.sweep import sweep_rows
 from diffcut_ros.replay.tables import SWEEP, TABLES, Row, join_tables, write_table
 
@@ -83,7 +84,7 @@ class _BagWriter:
 
 
 class Part:
-    """A part that is being written: messages, rows of tables, and a piece of the video."""
+    """A part that is being written: messages, rows of tables, a piece of the video, and other files in its folder."""
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
         self._path, self._ending = path, ending
@@ -93,6 +94,11 @@ class Part:
         self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
         self._video: VideoWriter | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the part is until it is complete."""
+        return self._writing
 
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message."""
@@ -170,12 +176,19 @@ class AnalysisFolder:
         path = self._unfinished / f'part-{len(self._parts()):06d}'
         return Part(path, self._topics, self._ending)
 
-    def finish(self, run: dict[str, Any], sweep: Sequence[float] = ()) -> None:
+    def finish(
+        self,
+        run: dict[str, Any],
+        sweep: Sequence[float],
+        more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
+    ) -> None:
         """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
 
         Args:
             run: what run.json says.
             sweep: values of tau for the table `sweep`; none: no such table.
+            more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
+                outputs before it, and the folders of all parts.
         """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
@@ -193,6 +206,9 @@ class AnalysisFolder:
         if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
             outputs.append(final / _VIDEO)
             join_videos(pieces, outputs[-1])
+        for name, write in more.items():
+            outputs.append(final / name)
+            write(outputs[-1], parts)
         outputs.append(final / _RUN)
         _write_run(outputs[-1], run)
         for output in outputs:
@@ -220,7 +236,8 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     """
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        for name in (_RUN, _BAG, _VIDEO, *(f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)):
+        tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
+        for name in (_RUN, _BAG, _VIDEO, REPORT, *tables):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
@@ -232,7 +249,7 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
 
 
 def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[float]) -> None:
-    """Make the table `sweep` of a complete analysis anew, from its hierarchies, and note it in run.json.
+    """Make the table `sweep` of a complete analysis anew, from its hierarchies; change report and run.json by it.
 
     Args:
         path: folder of the analysis.
@@ -244,10 +261,11 @@ def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[fl
         ValueError: for a tau beyond its hierarchies.
     """
     run = run | {'output': run['output'] | {'sweep': list(sweep)}}
-    for name, write in (
-        (f'sweep{ending}', lambda file: _write_sweep(path / f'hierarchies{ending}', file, sweep)),
-        (_RUN, lambda file: _write_run(file, run)),
-    ):
+    outputs = {f'sweep{ending}': lambda file: _write_sweep(path / f'hierarchies{ending}', file, sweep)}
+    if (path / REPORT).exists():
+        outputs[REPORT] = lambda file: replace_sweep(path / REPORT, file, ending)
+    outputs[_RUN] = lambda file: _write_run(file, run)
+    for name, write in outputs.items():
         new = path / f'.new-{name}'
         write(new)
         os.replace(new, path / name)

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from diffcut_ros.replay.messages import Output, outputs, serialize
 from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moment, Moments
+from diffcut_ros.replay.report.gallery import Slots, read_frames, shown_frame, write_frame
+from diffcut_ros.replay.report.page import REPORT, check_report, write_report
 from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
 from diffcut_ros.replay.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.threads import ReadAhead, WriteBehind
@@ -42,6 +44,7 @@ class OutputOptions:
         csv: tables as CSV, not as Parquet.
         video: images with their segments as a video.
         sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
+        report: report.html, too.
     """
 
     with_source: bool = False
@@ -49,6 +52,7 @@ class OutputOptions:
     csv: bool = False
     video: bool = True
     sweep: tuple[float, ...] = ()
+    report: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class _Done:
     frames: int = 0
     problems: int = 0
     playback: Playback = field(default_factory=Playback)
+    shown: Slots = field(default_factory=Slots)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def analyze_to_folder(
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
-    """Analyse a recording and leave segments.mcap, tables, overlay.mp4 and run.json in a folder.
+    """Analyse a recording and leave segments.mcap, tables, report.html, overlay.mp4 and run.json in a folder.
 
     Args:
         bag: the recording, as for `analyze`.
@@ -170,6 +175,8 @@ def analyze_to_folder(
     ending = '.csv' if output.csv else '.parquet'
     if not output.csv:
         check_parquet()
+    if output.report:
+        check_report()
     if output.video:
         try:
             check_video()
@@ -193,9 +200,13 @@ def analyze_to_folder(
             done, state = pickle.loads(saved)
             pipeline.load(state)
         moments = Moments(opened, topics, options, settings, after=done.position)
+
+        def shown(moment: Moment) -> bool:
+            return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
+
         with _Writing(folder, made, settings, output) as write:
             with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
-                for record in _records(ahead, pipeline, settings, done):
+                for record in _records(ahead, pipeline, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
             write.close(pickle.dumps((done, pipeline.save())))
@@ -203,10 +214,12 @@ def analyze_to_folder(
             folder.discard()
             raise _no_frames(opened, topics, moments)
         summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
-        folder.finish(
-            dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about,
-            output.sweep,
-        )
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about
+
+        def report(path: Path, parts: Sequence[Path]) -> None:
+            write_report(path, run, path.parent, ending, read_frames(parts))
+
+        folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
     return summary
 
 
@@ -232,9 +245,12 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
 
 
 def _results(
-    moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    shown: Callable[[Moment], bool] = lambda _: False,
 ) -> Iterator[tuple[Moment, FrameResult | None, str]]:
-    """Yield each moment with its result, or what is wrong.
+    """Yield each moment with its result, or what is wrong; asks of each scene whether the report shows it.
 
     Raises:
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
@@ -244,7 +260,7 @@ def _results(
         result, problem = None, moment.problem
         if moment.scene is not None:
             try:
-                result = pipeline.process(moment.scene)
+                result = pipeline.process(moment.scene, shown(moment))
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -255,10 +271,16 @@ def _results(
         yield moment, result, problem
 
 
-def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings, done: _Done) -> Iterator[_Record]:
+def _records(
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    done: _Done,
+    shown: Callable[[Moment], bool],
+) -> Iterator[_Record]:
     """Yield what is to be written of each moment, and keep `done` up to date."""
     begun = dataclasses.replace(done)
-    for moment, result, problem in _results(moments, pipeline, settings):
+    for moment, result, problem in _results(moments, pipeline, settings, shown):
         left_out = 0
         done.position = moment.position
         done.problems += bool(problem)
@@ -305,6 +327,8 @@ class _Writing:
             self._part.add_rows('hierarchies', [hierarchy_row(result)])
             if self._output.video:
                 self._part.add_picture(self._overlay(result), record.playback)
+            if result.finest_cut is not None:
+                write_frame(self._part.folder, moment.position, shown_frame(result))
         if record.state is not None:
             self.close(record.state)
 

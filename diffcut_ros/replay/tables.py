@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,11 @@ from typing import Any
 from diffcut_ros.replay.pipeline import FrameResult
 
 Row = tuple[Any, ...]
+
+# What a value of a column is in Python, by its type in Arrow.
+_PYTHON_TYPES = {'int64': int, 'float64': float, 'string': str}
+# Of Parquet that are read at a time.
+_BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,31 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
     with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
         for part in parts:
             writer.write_table(pyarrow.parquet.read_table(part, schema=_schema(columns)))
+
+
+def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a table, a few at a time in memory.
+
+    Args:
+        path: .csv or .parquet.
+        columns: of the table.
+        names: of the columns that are read, none of lists, in the order of the values of a row; missing values are
+            None.
+    """
+    if path.suffix == '.csv':
+        type_of = {column.name: column.type_name for column in columns}
+        with path.open(newline='') as file:
+            rows = csv.reader(file)
+            header = next(rows)
+            chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
+            for row in rows:
+                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _arrow_type(name: str) -> Any:
