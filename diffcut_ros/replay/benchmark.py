@@ -30,16 +30,21 @@ from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, rende
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.message_types import IMAGE, STORE
 from diffcut_ros.replay.messages import Output, outputs, serialize
-from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, read_run
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moments
+from diffcut_ros.replay.report.gallery import shown_frame
+from diffcut_ros.replay.report.page import REPORT, write_report
 from diffcut_ros.replay.run import FRAMES_PER_PART, OutputOptions, analyze_to_folder
 from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
-from diffcut_ros.replay.tables import frame_row, segment_rows
+from diffcut_ros.replay.tables import frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.topics import find_topics
 from diffcut_ros.stream.inputs import Scene
 
 _SIZE_HW, _HZ = (480, 640), 10
+_ANALYSIS = 'analysis'
+# That a report shows.
+_FRAMES = 12
 _START_NS = 1_700_000_000_000_000_000
 
 
@@ -72,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         pipeline = Pipeline(settings)
         results = [pipeline.process(scene) for scene in scenes]
         written = dict(_pieces(Path(scratch), results))
+        written['report'] = _report_s(Path(scratch) / _ANALYSIS, pipeline, scenes)
     segments = median(len(result.segmentation.segments) for result in results)
     height, width = scenes[0].image_rgb.shape[:2]
     console.print(
@@ -98,7 +104,7 @@ def _round(bag: Path, scratch: Path, options: AnalysisOptions, settings: Setting
         for scene in scenes:
             pipeline.process(scene)
     with _timed() as whole:
-        summary = analyze_to_folder(bag, scratch / 'analysis', options, OutputOptions(), overwrite=True)
+        summary = analyze_to_folder(bag, scratch / _ANALYSIS, options, OutputOptions(), overwrite=True)
     if summary.frames != len(scenes):
         raise ValueError(f'{bag}: expected {len(scenes)} images segmented, received {summary.frames}')
     return _Round(start.seconds, alone.seconds, whole.seconds - start.seconds)
@@ -125,6 +131,7 @@ def _pieces(scratch: Path, results: Sequence[FrameResult]) -> Iterator[tuple[str
     def add_rows(part: Part, index: int) -> None:
         part.add_rows('frames', [frame_row(results[index], 0)])
         part.add_rows('segments', segment_rows(results[index]))
+        part.add_rows('hierarchies', [hierarchy_row(results[index])])
 
     played = list(itertools.accumulate(results, _after, initial=Playback()))[1:]
 
@@ -135,6 +142,18 @@ def _pieces(scratch: Path, results: Sequence[FrameResult]) -> Iterator[tuple[str
 
     for name, add in (('bag', add_messages), ('tables', add_rows), ('video', add_picture)):
         yield name, _writing_s(scratch / name, topics, len(results), add)
+
+
+def _report_s(analysis: Path, pipeline: Pipeline, scenes: Sequence[Scene]) -> float:
+    """Return the seconds that the report of a complete analysis takes, with the finest cuts of the frames it shows."""
+    chosen = scenes[:: -(-len(scenes) // _FRAMES)]
+    with _timed() as plain:
+        for scene in chosen:
+            pipeline.process(scene)
+    with _timed() as full:
+        frames = [shown_frame(pipeline.process(scene, with_finest_cut=True)) for scene in chosen]
+        write_report(analysis / REPORT, read_run(analysis), analysis, '.parquet', frames)
+    return max(0.0, full.seconds - plain.seconds)
 
 
 def _after(playback: Playback, result: FrameResult) -> Playback:
@@ -159,7 +178,7 @@ def _writing_s(path: Path, topics: Sequence[OutputTopic], count: int, add: Calla
             for index in range(first, min(first + FRAMES_PER_PART, count)):
                 add(part, index)
             part.finish(b'')
-        folder.finish({})
+        folder.finish({}, (), {})
     return clock.seconds
 
 

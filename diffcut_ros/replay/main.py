@@ -15,6 +15,7 @@ from diffcut_ros.replay.ray_tasks import RayTasks
 from diffcut_ros.replay.run import OutputOptions, Status, analyze_to_folder
 from diffcut_ros.replay.run import Progress as Done
 from diffcut_ros.replay.settings import AnalysisOptions, read_settings
+from diffcut_ros.replay.sweep import parse_sweep
 from diffcut_ros.replay.tables import check_parquet
 
 # Options that each of several recordings is analysed without.
@@ -54,7 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
+    what.add_argument(
+        '--sweep',
+        metavar='tau=FIRST:LAST:STEP',
+        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
+        'analysis that is complete, with --resume',
+    )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
+    what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
     many = parser.add_argument_group('several recordings')
@@ -125,8 +133,13 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
     )
 
 
+def _output(args: argparse.Namespace) -> OutputOptions:
+    sweep = parse_sweep(args.sweep) if args.sweep else ()
+    return OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
+
+
 def _one(args: argparse.Namespace) -> tuple[int, str]:
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video)
+    output = _output(args)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
@@ -146,6 +159,7 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
 
 def _many(args: argparse.Namespace) -> tuple[int, str]:
     settings = read_settings(_options(args))  # wrong for one, wrong for all
+    _output(args)
     if not args.csv:
         check_parquet()
     folder_names(args.bags)

@@ -116,9 +116,11 @@ def analyze_many(
     # Tasks may run elsewhere: nothing hangs on where this process is.
     bags, folders = [bag.resolve() for bag in bags], [out.resolve() / name for name in folder_names(bags)]
     stopping = threading.Event()
+    # A sweep is made for complete ones, too.
+    skips_complete = _RESUME in arguments and not any(argument.startswith('--sweep') for argument in arguments)
 
     def analyze(bag: Path, folder: Path) -> Outcome:
-        if _RESUME in arguments and (run := read_run(folder)) is not None:
+        if skips_complete and (run := read_run(folder)) is not None:
             summary = Summary.of(run)
             return Outcome(bag, folder, summary.status, summary.text(bag, folder))
         before, own = begun(folder), list(arguments)

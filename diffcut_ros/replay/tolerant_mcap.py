@@ -15,7 +15,7 @@ _DATA_END = 0x0F
 
 
 class TolerantMcapReader(McapReader):
-    """An `McapReader` that leaves out damaged chunks, and takes a file without an end up to its last whole record."""
+    """An `McapReader` that leaves damaged chunks out, and reads a file without end up to its last whole record."""
 
     _cut_off = ''
 

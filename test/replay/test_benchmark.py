@@ -7,7 +7,16 @@ import sys
 from support.recordings import record
 
 COMMAND = [sys.executable, '-m', 'diffcut_ros.evaluation.benchmark', 'replay', '--frames', '3', '--rounds', '2']
-PIECES = ('pipeline alone', 'reading and decoding', 'labels as PNG', 'other messages', 'bag', 'tables', 'video')
+PIECES = (
+    'pipeline alone',
+    'reading and decoding',
+    'labels as PNG',
+    'other messages',
+    'bag',
+    'tables',
+    'video',
+    'report',
+)
 
 
 def test_time_of_each_piece_of_an_analysis(tmp_path):

@@ -1,6 +1,7 @@
 """Analyses that are killed and resumed, that need the same memory for ten times the frames."""
 
 import filecmp
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,14 @@ def messages(path) -> list:
 
 def without_latency(rows) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != 'latency_ms'} for row in rows]
+
+
+def report_without_latency(path) -> str:
+    """Return a report without what differs from run to run."""
+    latency = r'<div class="latency">.*?</div>|\{[^{}]*"name": "Latency"[^{}]*\}'
+    text, count = re.subn(latency, '', path.read_text(), flags=re.DOTALL)
+    assert count == 2
+    return text
 
 
 @pytest.fixture(scope='module')
@@ -73,6 +82,9 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     assert without_latency(frames[0]) == without_latency(frames[1])
     assert len(frames[0]) == 75
     assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+    reports = [report_without_latency(folder / 'report.html') for folder in (out, film / 'whole')]
+    assert reports[0] == reports[1]
+    assert reports[0].count('class="tile"') == 12
 
 
 def test_interrupted_from_the_keyboard(film, start):

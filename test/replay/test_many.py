@@ -13,7 +13,7 @@ from support.recordings import record
 
 # Few cells, to be quick; with damping, segments depend on the frame before.
 PARAMETERS = '/**:\n  ros__parameters: {damping: 0.3, color: {cells: 10}}\n'
-LONG = 120
+LONG = 70
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def films(run, tmp_path_factory):
 
 
 def options(folder) -> tuple:
-    return '--csv', '--no-video', '--params', folder / 'parameters.yaml'
+    return '--csv', '--no-video', '--no-report', '--params', folder / 'parameters.yaml'
 
 
 def all_of(folder) -> list:
@@ -94,7 +94,7 @@ def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
     ]
     assert 'cannot read it' in recordings[1]['text']
     assert {path.name for path in out.iterdir()} == {
-        *('long', 'short', 'frames.csv', 'segments.csv', 'problems.csv', 'recordings.csv')
+        *('long', 'short', 'frames.csv', 'segments.csv', 'hierarchies.csv', 'problems.csv', 'recordings.csv')
     }
 
 
@@ -121,11 +121,12 @@ def test_parquet_of_all(films, tmp_path, rows):
         str(films / 'short'),
         str(tmp_path / 'other'),
         '--no-video',
+        '--no-report',
         '--params',
         str(films / 'parameters.yaml'),
     ]
     assert main([*arguments, '-o', str(tmp_path / 'out')]) == 0
-    for name in ('frames', 'segments', 'problems'):
+    for name in ('frames', 'segments', 'hierarchies', 'problems'):
         merged = parquet.read_table(tmp_path / f'out/{name}.parquet')
         parts = [parquet.read_table(tmp_path / f'out/{one}/{name}.parquet') for one in ('short', 'other')]
         assert merged['recording'].to_pylist() == ['short'] * parts[0].num_rows + ['other'] * parts[1].num_rows
@@ -136,7 +137,7 @@ def test_parquet_of_all(films, tmp_path, rows):
 
 def test_tables_of_two_kinds_are_not_mixed(films, tmp_path, capsys):
     record(tmp_path / 'other', 2, depth=False)
-    own = ['--no-video', '--params', str(films / 'parameters.yaml')]
+    own = ['--no-video', '--no-report', '--params', str(films / 'parameters.yaml')]
     assert main([str(films / 'short'), '-o', str(tmp_path / 'out/short'), '--csv', *own]) == 0
     assert main([str(films / 'short'), str(tmp_path / 'other'), '-o', str(tmp_path / 'out'), '--resume', *own]) == 2
     assert 'short: expected frames.parquet, since all recordings are to have tables of one' in capsys.readouterr().err

@@ -71,7 +71,8 @@ def analysed(run, tmp_path_factory):
 
 def test_only_outputs_are_left(analysed):
     assert {path.name for path in (analysed / 'out').iterdir()} == {
-        *('segments.mcap', 'frames.csv', 'segments.csv', 'problems.csv', 'overlay.mp4', 'run.json')
+        *('segments.mcap', 'frames.csv', 'segments.csv', 'hierarchies.csv', 'problems.csv'),
+        *('overlay.mp4', 'report.html', 'run.json'),
     }
 
 

@@ -70,7 +70,7 @@ def info_message(height: int, width: int, stamp_ns: int, store=_STORE):
 
 
 class Recorder:
-    """Writes a recording, ROS 1 where the path ends in .bag, else 'mcap', 'zstd' (in MCAP), 'sqlite3'; a context manager."""
+    """Writes a recording, ROS 1 for a path with .bag, else 'mcap', 'zstd' (MCAP) or 'sqlite3'; a context manager."""
 
     def __init__(self, path: Path, storage: str = 'mcap') -> None:
         self.path = path
