@@ -70,7 +70,8 @@ class Bag:
         except Exception as error:
             # A boundary: damage to a file shows as any exception of the reader, the database or a decompressor.
             expected = sum(self.topics[topic].count for topic in topics)
-            self.lost = f'{max(0, expected - count)} of {expected} messages: {type(error).__name__}: {error}'
+            lost = f'{max(0, expected - count)} of {expected} messages: {type(error).__name__}: {error}'
+            self.lost = '; '.join([*_lost(self._reader), lost])
 
 
 @contextmanager

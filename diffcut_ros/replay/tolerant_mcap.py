@@ -17,7 +17,7 @@ _DATA_END = 0x0F
 class TolerantMcapReader(McapReader):
     """An `McapReader` that leaves damaged chunks out, and reads a file without end up to its last whole record."""
 
-    _cut_off = ''
+    _index_lost = ''
 
     def __init__(self, path: Any) -> None:
         super().__init__(path)
@@ -27,7 +27,7 @@ class TolerantMcapReader(McapReader):
     def lost(self) -> str:
         """What could not be read so far, for people; empty for a whole file."""
         damaged = [f'{self.path.name} is damaged: {text}' for _, text in sorted(self._damaged.items())]
-        return '; '.join([self._cut_off] * bool(self._cut_off) + damaged)
+        return '; '.join([self._index_lost] * bool(self._index_lost) + damaged)
 
     def _open(self) -> None:
         """Read index and types from where they are."""
@@ -35,9 +35,18 @@ class TolerantMcapReader(McapReader):
         with self.path.open('rb') as file:
             start = file.read(len(_MAGIC))
             file.seek(max(0, size - len(_MAGIC)))
-            if start != _MAGIC or (file.read() == _MAGIC and size > len(_MAGIC)):
+            has_end = file.read() == _MAGIC and size > len(_MAGIC)
+        damage = ''
+        if start != _MAGIC or has_end:
+            try:
                 super()._open()
                 return
+            except Exception as error:  # see `_undamaged`
+                if not self.data_start:  # it is no recording of ROS 2
+                    raise
+                damage = f'{type(error).__name__}: {error}'
+                for part in (self.schemas, self.channels, self.chunks, self.connections):
+                    part.clear()
         end = _end_of_whole_records(self.path, size)
         self.bio.seek(len(_MAGIC))
         self.data_start, self.data_end = len(_MAGIC), end
@@ -52,7 +61,11 @@ class TolerantMcapReader(McapReader):
                 end_time=times[1] + 1,
                 message_count=self.statistics.message_count,
             )
-        self._cut_off = f'{self.path.name} has no end: its last {size - end} of {size} bytes, and what was to follow'
+        self._index_lost = (
+            f'the index of {self.path.name}, read without it: {damage}'
+            if damage
+            else f'{self.path.name} has no end: its last {size - end} of {size} bytes, and what was to follow'
+        )
 
     def messages(self, connections: Any, start: int | None = None, stop: int | None = None) -> Any:
         """Yield connection, time and data; in the order of the file where it has no index."""

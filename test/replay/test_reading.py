@@ -294,6 +294,18 @@ def test_a_damaged_chunk_is_left_out(tmp_path, capsys, rows, storage):
     assert stamps_of(rows(tmp_path / 'out/frames.csv')) == expected[::5]
 
 
+def test_a_damaged_index_is_done_without(tmp_path, capsys):
+    film = record(tmp_path / 'film', 3)
+    path = film / 'film.mcap'
+    data = bytearray(path.read_bytes())
+    summary = struct.unpack('<Q', data[-28:-20])[0]
+    data[summary + 1 : summary + 60] = b'\xff' * 59
+    path.write_bytes(data)
+    line = told(capsys, path, '-o', tmp_path / 'out', '--csv', '--no-video', '--no-report', status=3)
+    assert '3 of 3 images segmented' in line
+    assert 'could not read the index of film.mcap, read without it: ' in line
+
+
 def stamps_of(frames) -> list[int]:
     return [(int(row['stamp_ns']) - START_NS) // STEP_NS for row in frames]
 
