@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -58,8 +59,12 @@ def start_group(start):
     yield process
     for one in started:
         if one.poll() is None:
-            one.kill()
-            one.communicate()
+            one.send_signal(signal.SIGINT)  # so that it can end Ray
+            try:
+                one.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                one.kill()
+                one.communicate()
 
 
 @pytest.mark.parametrize('engine', ['processes', 'ray'])
