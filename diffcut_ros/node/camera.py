@@ -249,12 +249,8 @@ class Camera:
     def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
         self.record.joined()
         inputs = Inputs(*messages)
-        if inputs.depth is not None and inputs.depth.header.frame_id != inputs.header.frame_id:
-            self._node.get_logger().warning(
-                f"{self.topic}: depth is in frame '{inputs.depth.header.frame_id}', the image in "
-                f"'{inputs.header.frame_id}': positions are right only if depth is registered to the image",
-                once=True,
-            )
+        if inputs.warning:
+            self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)
 
     def frame_before(self, stamp_ns: int) -> Frame | None:

@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
         'analysis that is complete, with --resume',
     )
+    what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
@@ -104,7 +105,7 @@ def _one(args: argparse.Namespace) -> int:
         every=args.every,
     )
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv, sweep, not args.no_report)
+    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
@@ -129,6 +130,8 @@ def _text(bag: Path, out: Path, summary: Summary) -> str:
         parts.append(f'{summary.problems} images or messages left out, see the table problems')
     if summary.lost:
         parts.append(f'could not read {summary.lost}')
+    if summary.warning:
+        parts.append(f'warning: {summary.warning}')
     return '; '.join(parts)
 
 

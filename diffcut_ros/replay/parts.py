@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.hierarchies import read_hierarchies
+from diffcut_ros.replay.lock import LOCK
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
 from diffcut_ros.replay.report.page import REPORT, replace_sweep
 from diffcut_ros.replay.sweep import sweep_rows
@@ -25,7 +28,7 @@ from diffcut_ros.replay.tables import SWEEP, TABLES, Row, join_tables, write_tab
 
 _UNFINISHED, _FINISHED = '.unfinished', '.finished'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
-_BAG = 'segments.mcap'
+_BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
 _ENDINGS = ('.parquet', '.csv')
 _NEVER = QosTime(0, 0)
 # Who joins late gets the last one, as from the node.
@@ -81,7 +84,7 @@ class _BagWriter:
 
 
 class Part:
-    """A part that is being written: messages, rows of tables, and whatever files are written into its folder."""
+    """A part that is being written: messages, rows of tables, a piece of the video, and other files in its folder."""
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
         self._path, self._ending = path, ending
@@ -90,6 +93,7 @@ class Part:
         shutil.rmtree(self._writing, ignore_errors=True)
         self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+        self._video: VideoWriter | None = None
 
     @property
     def folder(self) -> Path:
@@ -104,13 +108,23 @@ class Part:
         """Add rows to the table of that name."""
         self._rows[table] += rows
 
+    def add_picture(self, image_rgb: np.ndarray, playback: Playback) -> None:
+        """Add a frame to the video."""
+        if self._video is None:
+            self._video = VideoWriter(self._writing / _VIDEO, playback.size_hw)
+        self._video.write(image_rgb, playback.time_ns)
+
     def give_up(self) -> None:
         """Close the files; the part stays incomplete, and is written anew when the analysis goes on."""
         self._bag.abort()
+        if self._video is not None:
+            self._video.give_up()
 
     def finish(self, state: bytes) -> None:
         """Complete the part with what the next frames depend on; it appears under its name."""
         self._bag.__exit__(None, None, None)
+        if self._video is not None:
+            self._video.close()
         for name, rows in self._rows.items():
             write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
         (self._writing / _STATE).write_bytes(state)
@@ -189,6 +203,9 @@ class AnalysisFolder:
         if sweep:
             outputs.append(final / f'sweep{self._ending}')
             _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)
+        if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
+            outputs.append(final / _VIDEO)
+            join_videos(pieces, outputs[-1])
         for name, write in more.items():
             outputs.append(final / name)
             write(outputs[-1], parts)
@@ -209,7 +226,7 @@ class AnalysisFolder:
 
 
 def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Check that an analysis may write into a folder, and empty it of an earlier one's outputs with `overwrite`.
+    """Check that an analysis may write into a locked folder; with `overwrite` empty it of an earlier one's outputs.
 
     Returns:
         What run.json says, when `resume` finds the analysis complete; else None.
@@ -217,18 +234,16 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     Raises:
         ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
         tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
-        for name in (_RUN, _BAG, REPORT, *tables):
+        for name in (_RUN, _BAG, _VIDEO, REPORT, *tables):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
         if (path / _RUN).exists() and not (path / _UNFINISHED).exists():
             return json.loads((path / _RUN).read_text())
-    elif path.exists() and any(path.iterdir()):
+    elif {one.name for one in path.iterdir()} - {LOCK}:
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
 
