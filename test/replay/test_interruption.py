@@ -12,7 +12,7 @@ import pytest
 
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.main import main
-from support.process import memory_and_threads
+from support.process import peak_memory
 from support.recordings import IMAGE, Recorder, image_message, record
 
 # Few cells, to be quick; with damping, segments depend on the frame before.
@@ -179,7 +179,7 @@ def peak_mb(process) -> float:
     peak = 0.0
     while process.poll() is None:
         try:
-            peak = max(peak, memory_and_threads(process.pid)[0])
+            peak = peak_memory(process.pid)
         except (OSError, KeyError):  # it ended meanwhile
             break
         time.sleep(0.01)

@@ -16,6 +16,7 @@ import torch
 from diffcut_ros.core import Frame, assign_concepts
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.features import create_extractor
+from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.replay.main import main
 from support.recordings import (
@@ -170,15 +171,21 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
 
 
 @needs_browser
-def test_a_segment_keeps_its_color(analysed, open_page):
-    """Of the segments that are divided, the largest part goes on in the colour of the whole; here in the overlay's."""
+def test_segments_wear_the_colors_of_their_tracks(analysed, open_page, rows):
+    """At the analysis' tau; merged ones wear that of one of them, and no other."""
     page = open_page(analysed / 'out/report.html')
-    set_tau(page, 0.4)
-    before = canvas(page)
-    set_tau(page, 0.45)
-    after = canvas(page)
-    inside = (before[:, :, 3] < 255) & (after[:, :, 3] < 255)
-    assert 0.6 < (before[inside] == after[inside]).all(1).mean() <= 1
+    page.locator('.tile').nth(0).click()
+    ids = [int(row['track_id']) for row in rows(analysed / 'out/segments.csv') if int(row['stamp_ns']) == START_NS]
+    assert len(ids) > 5
+    expected = number_colors(np.array(ids)).astype(int)
+    for tau in (0.4, 0.3):
+        set_tau(page, tau)
+        painted = canvas(page)
+        colors = painted[painted[:, :, 3] < 255][:, :3].astype(int)
+        # A canvas keeps transparent colours up to rounding.
+        near = np.abs(colors[:, None] - expected).max(2) <= 1
+        assert near.any(1).all()
+        assert near.any(0).all() == (tau == 0.4)
 
 
 @needs_browser

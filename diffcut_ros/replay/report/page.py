@@ -119,13 +119,13 @@ def _resource(name: str) -> str:
 
 def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, str, str]]:
     """Yield value, name and a remark of what is to be seen at a glance."""
-    yield f'{run["frames"]:,}', 'Frames segmented', f'of {run["images"]:,} images'
+    yield f'{run["frames"]:,}', 'Frames segmented', f'of {run["images"]:,} image{"s" if run["images"] != 1 else ""}'
     if not summary.bins:
         return
     length_s = (summary.bins[-1][1] - summary.bins[0][0]) / 1e9
     yield f'{length_s:,.1f} s', 'Time', f'{run["frames"] / length_s:.1f} frames per s' if length_s > 0 else ''
     low, high = _range(summary.segments)
-    yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}'
+    yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
     yield f'{summary.track_count:,}', 'Tracks', 'identities given'
     if summary.depth_share.count:
         low, high = _range(summary.depth_share)

@@ -45,7 +45,8 @@
     const length = seconds[seconds.length - 1] - seconds[0];
     return axis({
       title: { text: 'seconds since the first frame', standoff: 8, font: { size: 13 } },
-      range: length ? [seconds[0] - length / 200, seconds[seconds.length - 1] + length / 100] : undefined,
+      // A single moment has no time before or after it.
+      ...(length ? { range: [seconds[0] - length / 200, seconds[seconds.length - 1] + length / 100] } : { range: [-1, 1], tickvals: [0] }),
       fixedrange: coarse,
       ...more,
     });
