@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from diffcut_ros.core import Segmenter, SegmenterConfig
-from diffcut_ros.evaluation.baselines import Setting, felzenszwalb_settings, slic_ncut_settings
+from diffcut_ros.evaluation.methods import METHODS, Sample
 from diffcut_ros.evaluation.metrics import contingency_table, covering, rand_index
 from diffcut_ros.features import create_extractor
 
@@ -28,6 +30,11 @@ from diffcut_ros.features import create_extractor
 TAUS = np.round(np.arange(0.04, 1.0, 0.02), 2)
 # scores of one image: float [S, 3], for each setting covering, Rand index, number of segments
 COVERING, RAND_INDEX, SEGMENTS = range(3)
+# What a baseline is tried with: option -> values, in all combinations.
+_GRIDS = {
+    'felzenszwalb': {'scale': (100, 200, 400, 700, 1000, 1500), 'sigma': (0.5, 0.8, 1.2), 'min_size': (100, 500, 1500)},
+    'slic_ncut': {'sigma': (30, 100, 300), 'threshold': (0.001, 0.01, 0.1)},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,10 +112,11 @@ def score_diffcut(path: Path, backend: str, alpha: float, refine: str) -> np.nda
     return np.array([score(segmenter.recut(tau).labels, truths) for tau in TAUS.tolist()])
 
 
-def score_settings(path: Path, settings: list[Setting]) -> np.ndarray:
-    """Score one image with each setting of a baseline; returns float [S, 3]."""
+def score_settings(path: Path, method: str, configs: list[Any]) -> np.ndarray:
+    """Score one image with each setting of a baseline, see `METHODS`; returns float [S, 3]."""
     image_rgb, truths = load(path)
-    return np.array([score(segment(image_rgb), truths) for _, segment in settings])
+    sample = Sample(image_rgb)
+    return np.array([score(METHODS[method].run(sample, config), truths) for config in configs])
 
 
 def score(labels: np.ndarray, truths: list[np.ndarray]) -> tuple[float, float, float]:
@@ -124,16 +132,15 @@ def _diffcut(args: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.n
     )
 
 
-def _baseline(settings: list[Setting], _: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:
-    return [name for name, _ in settings], partial(score_settings, settings=settings)
+def _baseline(method: str, _: argparse.Namespace) -> tuple[list[str], Callable[[Path], np.ndarray]]:
+    settings = [dict(zip(_GRIDS[method], values, strict=True)) for values in product(*_GRIDS[method].values())]
+    names = [', '.join(f'{option} {value}' for option, value in options.items()) for options in settings]
+    configs = [METHODS[method].config(**options) for options in settings]
+    return names, partial(score_settings, method=method, configs=configs)
 
 
 # name -> function from the command's options to the names of the settings and the function that scores an image
-_METHODS = {
-    'diffcut': _diffcut,
-    'felzenszwalb': partial(_baseline, felzenszwalb_settings()),
-    'slic_ncut': partial(_baseline, slic_ncut_settings()),
-}
+_METHODS = {'diffcut': _diffcut, **{name: partial(_baseline, name) for name in _GRIDS}}
 
 
 def _single_thread() -> None:

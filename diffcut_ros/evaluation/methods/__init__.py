@@ -1,0 +1,16 @@
+"""Every system that DiffCut is compared with, behind one interface: a sample and options in, labels out.
+
+A new one is a file beside this and a line in `METHODS`.
+"""
+
+from diffcut_ros.evaluation.methods import diffcut, felzenszwalb, kmeans, slic_ncut
+from diffcut_ros.evaluation.methods.sample import Method, Sample
+
+__all__ = ['METHODS', 'Method', 'Sample']
+
+METHODS = {
+    'diffcut': Method(diffcut.segment, diffcut.DiffcutConfig, 'features'),
+    'kmeans': Method(kmeans.segment, kmeans.KMeansConfig, 'features'),
+    'felzenszwalb': Method(felzenszwalb.segment, felzenszwalb.FelzenszwalbConfig, 'image'),
+    'slic_ncut': Method(slic_ncut.segment, slic_ncut.SlicNcutConfig, 'image'),
+}
