@@ -95,11 +95,6 @@ def test_refinement_moves_borders_to_edges(protocol):
     assert after > before + 0.015
 
 
-def test_paper_needs_classes():
-    with pytest.raises(ValueError, match=r'BSDS500 has no classes, .* expected --protocol plain'):
-        PAPER.view(example(20, 20), DATASETS['bsds500'])
-
-
 def test_plain_scores_the_whole_image_at_its_size():
     shown = PLAIN.view(example(50, 70), FOUR)
     assert shown.image_rgb.shape == (50, 70, 3)

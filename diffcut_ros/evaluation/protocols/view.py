@@ -49,8 +49,10 @@ class Protocol:
         score: function from segments, int64 [h, w], their view, the data set and whether to refine them by PAMR to
             the score.
         summary: in one line, for people.
+        needs_classes: whether it scores only data sets with classes.
     """
 
     view: Callable[[Example, Dataset], View]
     score: Callable[[np.ndarray, View, Dataset, bool], Score]
     summary: str
+    needs_classes: bool = False
