@@ -58,9 +58,10 @@ def test_options_are_frozen_described_and_checked(name):
     config = METHODS[name].config()
     described = parameters(type(config))
     assert set(described) == set(vars(config))
-    option, (field, info) = next((o, p) for o, p in described.items() if p[1].minimum is not None)
-    with pytest.raises(ValueError, match=f'{option}: expected'):
-        type(config)(**{option: field.type(info.minimum - 1)})
+    for option, (field, info) in described.items():
+        wrong = 'nonsense' if info.choices else field.type(info.minimum - 1)
+        with pytest.raises(ValueError, match=f'{option}: expected'):
+            type(config)(**{option: wrong})
     with pytest.raises(FrozenInstanceError):
         setattr(config, option, field.default)
 
