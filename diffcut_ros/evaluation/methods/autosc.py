@@ -7,9 +7,9 @@
     gap_i       (lambda_i - m_i) / (m_i + 1e-6), the relative eigengap before lambda_i
 
 The alpha with the largest gap is taken, and as many clusters K as there are eigenvalues before that gap (after Fan et
-al., "A Simple Approach to Automated Spectral Clustering", NeurIPS 2022, whose mean leaves out lambda_i itself: without
-it, the gap after lambda_0 = 0 would always be the largest). The first K eigenvectors are clustered by a pivoted QR
-decomposition (Damle, Minden & Ying, Information and Inference 2019).
+al., "A Simple Approach to Automated Spectral Clustering", NeurIPS 2022). The mean includes lambda_i itself, as in the
+program of DiffCut's authors: without it, the gap after lambda_0 = 0 would always be the largest. The first K
+eigenvectors are clustered by a pivoted QR decomposition (Damle, Minden & Ying, Information and Inference 2019).
 """
 
 from dataclasses import dataclass

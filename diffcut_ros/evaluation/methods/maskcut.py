@@ -1,6 +1,7 @@
 """`maskcut`: one object after the other by Normalized Cut, without the random field that its authors refine masks by.
 
-Source: Wang et al., "Cut and Learn for Unsupervised Object Detection and Instance Segmentation", CVPR 2023, section 3.2.
+Source: Wang et al., "Cut and Learn for Unsupervised Object Detection and Instance Segmentation" (CutLER), CVPR 2023,
+section 3.2.
 
     symbol      meaning
     f_i         feature of cell i; 0 once the cell belongs to an object
