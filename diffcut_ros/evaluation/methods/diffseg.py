@@ -5,8 +5,8 @@ Source: Tian et al., "Diffuse, Attend, and Segment: Unsupervised Zero-Shot Segme
 
 1. Attention aggregation: maps of all resolutions are brought to the finest one, and averaged with weights
    proportional to their resolution.
-2. Iterative attention merging: the maps of a grid of anchors are each replaced by the mean of all maps within a distance;
-   the proposals that come out are merged with each other by the same distance, in several rounds.
+2. Iterative attention merging: the maps of a grid of anchors are each replaced by the mean of all maps within a
+   distance; the proposals that come out are merged with each other by the same distance, in several rounds.
 3. Non-maximum suppression: each pixel takes the proposal with the largest value there.
 """
 
