@@ -85,6 +85,20 @@ def features_of(sample: Sample) -> FeatureMap:
     return sample.feature_map
 
 
+def attention_of(sample: Sample) -> Sequence[torch.Tensor]:
+    """Return the attention maps of a sample.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    if not sample.attention:
+        raise ValueError(
+            'attention: expected self-attention maps of the image, received none; take them from a whole Stable '
+            'Diffusion checkpoint, see features.diffusion.attention'
+        )
+    return sample.attention
+
+
 def numbered(labels: np.ndarray) -> np.ndarray:
     """Return labels, int [H, W], as int64 0..K-1, each at least once, in their old order."""
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)

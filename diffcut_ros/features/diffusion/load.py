@@ -53,7 +53,7 @@ def load_checkpoint(
     Raises:
         ValueError: saying what was found, what was expected and what to do.
     """
-    folder = _folder(name, allow_download, name, revision)
+    folder = find_folder(name, allow_download, name, revision)
     if not (folder / 'model_index.json').is_file():
         found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
         raise ValueError(
@@ -64,7 +64,7 @@ def load_checkpoint(
     if tiny_vae is not None:
         pipeline = read_json(folder / 'model_index.json').get('_class_name')
         tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
-        tiny_folder = _folder(tiny_vae, allow_download, name) if tiny_vae else None
+        tiny_folder = find_folder(tiny_vae, allow_download, name) if tiny_vae else None
     encoder = read_checkpoint(folder, layer, tiny_folder)
     source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
     if tiny_folder is not None:
@@ -73,7 +73,8 @@ def load_checkpoint(
     return encoder
 
 
-def _folder(name: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
+def find_folder(name: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint; see `load_checkpoint` and `checkpoint_folder`."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
