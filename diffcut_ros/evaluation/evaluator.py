@@ -1,6 +1,5 @@
 """Evaluates one image: reads it, takes its features, has it segmented, scores the segments."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ class ImageResult:
         image: its name in the data set.
         segments: how many the method gave.
         score: how well they agree with the labels.
-        features_s: time for its features, or for reading them where they were stored; 0 where none are needed.
+        features_s: time for its features or attention maps, for reading them where stored; 0 where none are needed.
         method_s: time of the method, features not included.
         stored: whether the features were stored.
         fingerprint: of the extractor that the features are from; empty without one.
@@ -65,13 +64,16 @@ class Evaluator:
         self._device = torch.device(settings.device)
         self._fingerprint = ''
         if self._method.needs == 'features':
-            options = {
-                field.name: getattr(settings.backend_options, field.name)
-                for field in dataclasses.fields(settings.backend_options)
-            }
-            self._extractor = create_extractor(settings.backend, device=settings.device, **options)
+            self._extractor = create_extractor(
+                settings.backend, device=settings.device, **vars(settings.backend_options)
+            )
             self._fingerprint = self._extractor.fingerprint()
             self._cache = FeatureCache(cache.folder, cache.limit_bytes, self._fingerprint)
+        elif self._method.needs == 'attention':
+            # Only here: importing diffusers takes seconds.
+            from diffcut_ros.features.diffusion.attention import load_attention_extractor
+
+            self._attention = load_attention_extractor(settings.backend, settings.backend_options, self._device)
 
     @torch.inference_mode()
     def __call__(self, pair: Pair) -> ImageResult:
@@ -95,6 +97,10 @@ class Evaluator:
         """Return what the method works on, how long its features took, and whether they were stored."""
         if self._method.needs == 'image':
             return Sample(view.image_rgb, count=_count(view)), 0.0, False
+        if self._method.needs == 'attention':
+            # Not stored: those of an image take 60 MB and more.
+            features_s, maps = timed(lambda: self._attention(view.image_rgb), self._device)
+            return Sample(view.scored_rgb, attention=maps, count=_count(view)), features_s, False
         features_s, (feature_map, stored) = timed(
             lambda: self._cache.features(self._extractor, view.image_rgb), self._device
         )

@@ -11,9 +11,12 @@ from diffcut_ros.evaluation.datasets import DATASETS, Dataset
 from diffcut_ros.evaluation.methods import METHODS, Method
 from diffcut_ros.evaluation.protocols import PROTOCOLS, Protocol
 from diffcut_ros.features import CONFIGS
+from diffcut_ros.features.diffusion.config import missing_package
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 REFINEMENTS = ('none', 'pamr')
+# What the options of attention maps are named by, as those of backends by their kinds.
+_ATTENTION = 'attention'
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def resolve(
         protocol: None: paper, or plain for a data set without classes.
         refine: see `Settings`.
         method: likewise.
-        options: name -> text of the method's options and, as color.NAME and diffusion.NAME, the backend's.
+        options: name -> text of the method's options and, as color.NAME, diffusion.NAME and attention.NAME, the
+            backend's.
         backend: see `create_extractor`.
         device: likewise.
 
@@ -109,15 +113,16 @@ def resolve(
     ):
         if name not in known:
             raise ValueError(f'{what}: expected one of {", ".join(known)}, received {name!r}')
-    of_backend = {name: text for name, text in (options or {}).items() if name.partition('.')[0] in CONFIGS}
+    kinds = (*CONFIGS, _ATTENTION)
+    of_backend = {name: text for name, text in (options or {}).items() if name.partition('.')[0] in kinds}
     of_method = {name: text for name, text in (options or {}).items() if name not in of_backend}
     uses_backend = METHODS[method].needs != 'image'
     if of_backend and not uses_backend:
         raise ValueError(f'{", ".join(of_backend)}: expected no option of a backend, since {method} uses none')
     backend_options = None
     if uses_backend:
-        kind = kind_of(backend)
-        backend_options = read_options(CONFIGS[kind], of_backend, f'{kind}.')
+        kind, config = _backend_config(METHODS[method].needs, backend)
+        backend_options = read_options(config, of_backend, f'{kind}.')
     return Settings(
         dataset=dataset,
         root=root,
@@ -131,6 +136,21 @@ def resolve(
         backend_options=backend_options,
         device=str(resolve_device(device)),
     )
+
+
+def _backend_config(needs: str, backend: str) -> tuple[str, type]:
+    """Return the kind of a backend, which its options are named by, and their dataclass."""
+    kind = kind_of(backend)
+    if needs != 'attention':
+        return kind, CONFIGS[kind]
+    if kind != 'diffusion':
+        raise ValueError(f'backend: expected a Stable Diffusion checkpoint, for attention maps, received {backend!r}')
+    # Only here: importing diffusers takes seconds.
+    try:
+        from diffcut_ros.features.diffusion.attention import AttentionConfig
+    except ImportError as error:
+        raise ValueError(f'backend {backend}: {missing_package(error)}') from error
+    return _ATTENTION, AttentionConfig
 
 
 def read_options(config: type, texts: Mapping[str, str], prefix: str = '') -> Any:

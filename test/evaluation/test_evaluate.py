@@ -306,6 +306,23 @@ def test_a_checkpoint_as_backend(checkpoints, tmp_path):
     assert results(tmp_path / 'a')['classes'] == results(tmp_path / 'b')['classes']
 
 
+def test_attention_maps_of_a_checkpoint(checkpoints, tmp_path):
+    root = write_dataset('coco_stuff', tmp_path / 'data', count=1)
+    more = (
+        '--method',
+        'diffseg',
+        '--backend',
+        checkpoints['sd1'],
+        '--set',
+        'attention.input_size=128',
+        '--device',
+        'cpu',
+    )
+    assert run('coco_stuff', root, '-o', tmp_path / 'out', *more) == 0
+    assert results(tmp_path / 'out')['settings']['backend_options']['input_size'] == 128
+    assert float(rows(tmp_path / 'out')[0]['features_s']) > 0
+
+
 @pytest.mark.parametrize(
     ('name', 'folder', 'figure', 'least'),
     [('camvid', 'camvid_val', 'mean_iou', 0.15), ('bsds500', 'bsds500_val', 'covering', 0.4)],

@@ -61,6 +61,14 @@ def test_a_method_of_images_has_no_backend():
             r'diffusion.allow_download: expected bool, received .maybe.',
         ),
         ({'method': 'felzenszwalb', 'options': {'color.cells': '9'}}, r'color.cells: expected no option of a backend'),
+        (
+            {'method': 'diffseg'},
+            r'backend: expected a Stable Diffusion checkpoint, for attention maps, received .color.',
+        ),
+        (
+            {'method': 'diffseg', 'backend': 'sd1.4', 'options': {'diffusion.timestep': '9'}},
+            r'option: expected one of attention.input_size, .* received .diffusion.timestep.',
+        ),
         ({'dataset': 'bsds500', 'protocol': 'paper'}, r'protocol: expected plain for bsds500, which has no classes'),
         ({'refine': 'pamr', 'options': {'refine': 'pamr'}}, r'expected one of --refine pamr and --set refine=pamr'),
     ],
