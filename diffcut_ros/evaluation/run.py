@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,20 @@ def _results(settings: Settings, cache: Cache, pairs: list[Pair], jobs: int) -> 
         min(jobs, len(pairs)), multiprocessing.get_context('spawn'), _begin, (settings, cache, jobs)
     )
     try:
-        for future in as_completed([pool.submit(_evaluate, pair) for pair in pairs]):
+        for future in as_completed(_submit(pool, pairs)):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, pairs: list[Pair]) -> list[Future]:
+    """Hand images to a pool, whose processes start here, and are not reached by Ctrl-C: it is for this one alone."""
+    resource_tracker.ensure_running()  # which unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(_evaluate, pair) for pair in pairs]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _settings: tuple[Settings, Cache] | None = None
@@ -105,7 +116,6 @@ def _begin(settings: Settings, cache: Cache, jobs: int) -> None:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and is for the first of them
 
     def end_with_parent() -> None:
         multiprocessing.parent_process().join()
