@@ -19,7 +19,8 @@ from diffcut_ros.features.diffusion.checkpoint import read_unet
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-from diffcut_ros.features.diffusion.load import find_folder, load_checkpoint
+from diffcut_ros.features.diffusion.hub import locate
+from diffcut_ros.features.diffusion.load import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def load_attention_extractor(name: str, config: AttentionConfig, device: torch.d
         ValueError: saying what was found, what was expected and what to do.
         MemoryError: when the device has too little memory.
     """
-    folder = find_folder(name, config.allow_download, name)
+    folder = locate(name, config.allow_download, name)
     if (folder / INDEX).is_file():
         raise ValueError(
             f'{folder}: expected a whole checkpoint, for attention maps of its decoder, found a bundle, which holds '
