@@ -32,6 +32,7 @@ setup(
             'diffcut_view = diffcut_ros.node.view.main:main',
             'diffcut_analyze = diffcut_ros.replay.main:main',
             'diffcut_export = diffcut_ros.features.diffusion.export:main',
+            'diffcut_evaluate = diffcut_ros.evaluation.evaluate:main',
             'diffcut_benchmark = diffcut_ros.evaluation.benchmark:main',
         ],
     },

@@ -47,6 +47,9 @@ class Extractor(Protocol):
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
 
+    def fingerprint(self) -> str:
+        """Return a digest of all that shapes the features beside the image: settings, weights, code."""
+
 
 def kind_of(name: str) -> str:
     """Return the kind of a backend, a key of `CONFIGS`.

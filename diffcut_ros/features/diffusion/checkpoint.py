@@ -7,7 +7,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
 
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
@@ -98,6 +98,30 @@ def _read_weights(folder: Path, expected: Weights) -> Weights:
                 f'{folder}: {name}: expected {list(expected[name].shape)} by config.json, found {list(tensor.shape)}'
             )
     return weights
+
+
+def read_unet(folder: Path) -> UNet2DConditionModel:
+    """Return the whole UNet of a checkpoint, of which the encoder is a part.
+
+    Args:
+        folder: of the checkpoint.
+
+    Raises:
+        ValueError: when it is incomplete or damaged.
+    """
+    folder = folder / 'unet'
+    path, *_ = weight_files(folder)
+    read_tensors(path, ())  # its errors are clearer
+    with _quiet_libraries():
+        unet, info = UNet2DConditionModel.from_pretrained(
+            folder,
+            variant=_variant(path),
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    _check_missing(folder, info['missing_keys'])
+    return unet
 
 
 def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
