@@ -24,7 +24,10 @@ def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Ten
 
 
 def assign_concepts(
-    feature_map: FeatureMap, concepts: torch.Tensor, favoured: torch.Tensor | None = None, lead: float = 0.0
+    feature_map: FeatureMap,
+    concepts: torch.Tensor,
+    favoured: torch.Tensor | None = None,
+    lead: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Give each pixel the segment whose mean feature is the most similar (DiffCut, section 3.3).
 
@@ -35,9 +38,9 @@ def assign_concepts(
     Args:
         feature_map: features [h, w, C] of an image of H x W pixels.
         concepts: float32 [K, C], one per segment; see `concept_features`.
-        favoured: int64 [H, W], for each pixel a segment 0..K-1 that it gets if no other is more similar by `lead`, or
-            -1; None = no such pixel.
-        lead: at least 0.
+        favoured: int64 [H, W], for each pixel a segment 0..K-1 that it gets unless the most similar one is so by its
+            `lead`, or -1; None = no such pixel.
+        lead: float32 [K], by how much a segment has to be more similar than the favoured one.
 
     Returns:
         int64 [H, W], 0..K-1, on the features' device. A segment may be left without pixels.
@@ -55,7 +58,7 @@ def assign_concepts(
         y, x = torch.nonzero(favoured != labels, as_tuple=True)
         known = favoured[y, x] >= 0
         y, x = y[known], x[known]
-        best_and_favoured = torch.stack([labels[y, x], favoured[y, x]])
-        similarity = upsampled_at(scores, feature_map.image_size_hw, best_and_favoured, y, x)
-        labels[y, x] = torch.where(similarity[0] - similarity[1] < lead, *best_and_favoured.flip(0))
+        best, other = labels[y, x], favoured[y, x]
+        similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)
+        labels[y, x] = torch.where(similarity[0] - similarity[1] < lead[best], other, best)
     return labels

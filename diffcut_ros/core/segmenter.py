@@ -60,7 +60,7 @@ class SegmenterConfig:
     damping: float = parameter(
         0.0,
         'Against flicker: splits within this share of tau are made as in the image before, and a pixel stays with its '
-        'segment, as both move, unless another is more similar by this much; 0 = each image by itself',
+        'segment, as both move, unless another is more similar by this much, or a new one by half; 0 = none',
         minimum=0.0,
         maximum=0.5,
         dynamic=True,
@@ -210,9 +210,14 @@ class Frame:
         elif last is None:
             labels = assign_concepts(self._feature_map, concepts)
         else:
+            successors = _successors(last, cells, carried.max() + 1)
+            # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
+            lead = np.full(len(concepts), config.damping / 2, np.float32)
+            lead[successors[successors >= 0]] = config.damping
             # The last value is for -1; NumPy takes less time here than PyTorch.
-            favoured = np.append(_successors(last, cells, carried.max() + 1), -1).take(carried)
-            labels = assign_concepts(self._feature_map, concepts, torch.from_numpy(favoured).to(device), config.damping)
+            favoured = np.append(successors, -1).take(carried)
+            to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
+            labels = assign_concepts(self._feature_map, concepts, *to_device)
         labels = labels.cpu().numpy()
         self.segments = labels.astype(np.uint16)
         return describe_segments(labels, concepts.cpu().numpy(), config.min_segment_area, tau)
