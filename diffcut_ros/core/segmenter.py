@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.refinement import refine_assignment
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+
+Result = TypeVar('Result')
 
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
@@ -167,6 +170,7 @@ class Frame:
 
     Attributes:
         image_rgb: as given.
+        cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
         segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
             before.
     """
@@ -175,6 +179,7 @@ class Frame:
         self, image_rgb: np.ndarray, feature_map: FeatureMap, before: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> None:
         self.image_rgb = image_rgb
+        self.cells: np.ndarray | None = None
         self.segments: np.ndarray | None = None
         self._before = before
         self._carried: np.ndarray | None = None
@@ -190,27 +195,39 @@ class Frame:
         Raises:
             MemoryError: when the device has too little memory.
         """
+        return self._within_memory(lambda: self._cut(config))
+
+    @torch.inference_mode()
+    def tree(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        return self._within_memory(lambda: self._tree_for(alpha, tau))
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
         cells = math.prod(self._feature_map.grid_hw)
         advice = f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
-        return within_memory(lambda: self._cut(config), self._feature_map.features.device, advice)
+        return within_memory(work, self._feature_map.features.device, advice)
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
         carried = self._carried_segments() if config.damping > 0 else None
         last = None if carried is None else _at_cells(carried, self._feature_map.grid_hw)
         if last is None or config.target_segments:
-            cells = self.tree(config.alpha, tau).cut(tau)
+            self.cells = self._tree_for(config.alpha, tau).cut(tau)
         else:
             deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
-            cells = self.tree(config.alpha, deepest).cut_like(last, tau, config.damping)
+            self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self._feature_map.features.device
-        concepts = concept_features(self._feature_map, torch.from_numpy(cells).to(device))
+        concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
         elif last is None:
             labels = assign_concepts(self._feature_map, concepts)
         else:
-            successors = _successors(last, cells, carried.max() + 1)
+            successors = _successors(last, self.cells, carried.max() + 1)
             # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
             lead = np.full(len(concepts), config.damping / 2, np.float32)
             lead[successors[successors >= 0]] = config.damping
@@ -232,17 +249,13 @@ class Frame:
         """Return the largest tau that gives at most so many segments."""
         # The hierarchy grows until it has more: its last part takes most of the time, and few need it.
         for deepest in _TARGET_TAUS:
-            tau = self.tree(alpha, deepest).tau_for(target_segments)
+            tau = self._tree_for(alpha, deepest).tau_for(target_segments)
             if tau < deepest:
                 break
         return tau
 
-    def tree(self, alpha: float, tau: float) -> SegmentTree:
-        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
-
-        Raises:
-            MemoryError: when the device has too little memory.
-        """
+    def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy at this alpha, down to at least this tau."""
         if self._alpha != alpha:
             self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha

@@ -14,6 +14,7 @@ _COMMANDS = {
     'node': 'diffcut_ros.node.benchmark',
     'node_3d': 'diffcut_ros.node.benchmark_3d',
     'pipeline': 'diffcut_ros.evaluation.pipeline',
+    'replay': 'diffcut_ros.replay.benchmark',
     'tracking': 'diffcut_ros.evaluation.tracking',
 }
 

@@ -7,6 +7,7 @@
    two cells at distance d, up to a small error.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,7 @@ import torch
 
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.features.fingerprint import fingerprint
 
 # Pixels per cell and side that statistics are taken from, whatever the image's size: bounds the time.
 _CELL_PX = 8
@@ -108,6 +110,10 @@ class ColorExtractor:
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
         return grid_size(image_hw, self.config.cells)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the settings and the code."""
+        return fingerprint({'backend': 'color', 'opencv': cv2.__version__, **dataclasses.asdict(self.config)})
 
 
 def grid_size(image_hw: tuple[int, int], cells: int) -> tuple[int, int]:

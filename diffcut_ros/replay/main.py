@@ -2,19 +2,24 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from diffcut_ros.replay.many import Outcome, analyze_many, failures
-from diffcut_ros.replay.run import OutputOptions, Summary, analyze_to_folder
+from diffcut_ros.replay.lock import locked
+from diffcut_ros.replay.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
+from diffcut_ros.replay.parts import check_merged
+from diffcut_ros.replay.ray_tasks import RayTasks
+from diffcut_ros.replay.run import OutputOptions, Status, analyze_to_folder
 from diffcut_ros.replay.run import Progress as Done
-from diffcut_ros.replay.settings import AnalysisOptions
+from diffcut_ros.replay.settings import AnalysisOptions, read_settings
+from diffcut_ros.replay.sweep import parse_sweep
+from diffcut_ros.replay.tables import check_parquet
 
-# Exit statuses beside 0: something failed, wrong input (as of argparse), part of the input could not be read.
-_FAILED, _BAD_INPUT, _INCOMPLETE, _INTERRUPTED = 1, 2, 3, 130
+# Options that each of several recordings is analysed without.
+_OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,38 +55,69 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
+    what.add_argument(
+        '--sweep',
+        metavar='tau=FIRST:LAST:STEP',
+        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
+        'analysis that is complete, with --resume',
+    )
+    what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
+    what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
-    what.add_argument('--jobs', type=int, default=1, metavar='N', help='of several recordings, so many at a time')
+    many = parser.add_argument_group('several recordings')
+    many.add_argument(
+        '--jobs', type=int, metavar='N', help='so many at a time; default: 1, with Ray as many as there is room for'
+    )
+    many.add_argument('--retries', type=int, default=2, metavar='N', help='how often one that fails is tried again')
+    many.add_argument(
+        '--engine', choices=['processes', 'ray'], default='processes', help='what runs them; for a cluster: ray'
+    )
+    many.add_argument('--ray-address', metavar='A', help='of a cluster; default: RAY_ADDRESS, else none')
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    args = _parsed(sys.argv[1:] if arguments is None else arguments)
+    status, text = _guarded(_many if len(args.bags) > 1 else _one, args)
+    print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
+    return status
+
+
+def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:
+    """Run the command for one recording; return its exit status and what it says."""
+    return _guarded(_one, _parsed(arguments))
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     if args.resume and args.overwrite:
         parser.error('expected one of --resume and --overwrite, received both')
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs: expected at least 1, received {args.jobs}')
+    if args.retries < 0:
+        parser.error(f'--retries: expected at least 0, received {args.retries}')
+    if args.engine != 'ray' and args.ray_address is not None:
+        parser.error('--ray-address: expected --engine ray, too')
+    return args
+
+
+def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argparse.Namespace) -> tuple[int, str]:
+    """Return the exit status and the text of some work, or those of what ended it."""
     try:
-        if len(args.bags) > 1:
-            return _many(args)
-        return _one(args)
+        return work(args)
     except (ValueError, MemoryError) as error:
-        print(f'diffcut_analyze: {error}', file=sys.stderr)
-        return _BAD_INPUT
+        return Status.BAD_INPUT, f'diffcut_analyze: {error}'
     except (OSError, RuntimeError) as error:
-        print(f'diffcut_analyze: {error}; what is done is kept: go on with --resume', file=sys.stderr)
-        return _FAILED
+        return Status.FAILED, f'diffcut_analyze: {error}; what is done is kept: go on with --resume'
     except KeyboardInterrupt:
-        print('diffcut_analyze: interrupted; what is done is kept: go on with --resume', file=sys.stderr)
-        return _INTERRUPTED
+        return Status.INTERRUPTED, 'diffcut_analyze: interrupted; what is done is kept: go on with --resume'
 
 
-def _one(args: argparse.Namespace) -> int:
-    options = AnalysisOptions(
+def _options(args: argparse.Namespace) -> AnalysisOptions:
+    return AnalysisOptions(
         params=args.params,
         backend=args.backend,
         tau=args.tau,
@@ -95,7 +131,15 @@ def _one(args: argparse.Namespace) -> int:
         rate_hz=args.rate,
         every=args.every,
     )
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv)
+
+
+def _output(args: argparse.Namespace) -> OutputOptions:
+    sweep = parse_sweep(args.sweep) if args.sweep else ()
+    return OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
+
+
+def _one(args: argparse.Namespace) -> tuple[int, str]:
+    output = _output(args)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
@@ -108,46 +152,53 @@ def _one(args: argparse.Namespace) -> int:
             rate_hz = (done.frames - first) / max(1e-3, now_s - first_s)
             progress.update(task, completed=done.share, rate=f'{done.frames} images, {rate_hz:.1f} per s')
 
-        summary = analyze_to_folder(bag, args.out, options, output, args.resume, args.overwrite, show)
+        summary = analyze_to_folder(bag, args.out, _options(args), output, args.resume, args.overwrite, show)
         progress.update(task, completed=1.0)
-    print(_text(bag, args.out, summary))
-    return 0 if summary.complete else _INCOMPLETE
+    return summary.status, summary.text(bag, args.out)
 
 
-def _text(bag: Path, out: Path, summary: Summary) -> str:
-    parts = [f'{bag}: {summary.frames} of {summary.images} images segmented, outputs in {out}']
-    if summary.problems:
-        parts.append(f'{summary.problems} images or messages left out, see the table problems')
-    if summary.lost:
-        parts.append(f'could not read {summary.lost}')
-    return '; '.join(parts)
-
-
-def _many(args: argparse.Namespace) -> int:
-    with _progress('{task.completed} of {task.total}') as progress:
+def _many(args: argparse.Namespace) -> tuple[int, str]:
+    settings = read_settings(_options(args))  # wrong for one, wrong for all
+    _output(args)
+    if not args.csv:
+        check_parquet()
+    folder_names(args.bags)
+    if args.engine == 'ray':
+        engine: Engine = RayTasks(args.ray_address, args.jobs, settings.node.device)
+        at_a_time = args.jobs or len(args.bags)  # Ray knows how many there is room for
+    else:
+        at_a_time = min(args.jobs or 1, len(args.bags))
+        engine = Processes(at_a_time)
+    with locked(args.out), _progress('{task.completed} of {task.total}') as progress:
+        check_merged(args.out, args.resume or args.overwrite)
         task = progress.add_task('recordings', total=len(args.bags))
 
         def show(outcome: Outcome) -> None:
             progress.advance(task)
             progress.console.print(outcome.text, markup=False, highlight=False, soft_wrap=True)
 
-        outcomes = analyze_many(args.bags, args.out, _arguments_of_each(args), args.jobs, show)
-    failed = list(failures(outcomes))
-    if failed:
-        print(f'diffcut_analyze: {len(failed)} of {len(args.bags)} recordings:', *failed, sep='\n  ', file=sys.stderr)
+        with engine:
+            outcomes = analyze_many(
+                args.bags, args.out, _arguments_of_each(args), engine, at_a_time, args.retries, show
+            )
+        merge(outcomes, args.out, '.csv' if args.csv else '.parquet')
+    failed = [f'{one.bag}: {one.text} (exit status {one.status})' for one in outcomes if one.status]
+    if not failed:
+        return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}'
     statuses = {outcome.status for outcome in outcomes} - {0}
-    return _INCOMPLETE if statuses == {_INCOMPLETE} else _FAILED if statuses else 0
+    status = Status.INCOMPLETE if statuses == {Status.INCOMPLETE} else Status.FAILED
+    return status, '\n  '.join([f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings:', *failed])
 
 
 def _arguments_of_each(args: argparse.Namespace) -> list[str]:
     """Return the arguments of the command for one of several recordings."""
     arguments = []
     for name, value in vars(args).items():
-        if name in ('bags', 'out', 'jobs') or value is None or value is False:
+        if name in _OF_ALL or value is None or value is False:
             continue
         arguments.append(f'--{name.replace("_", "-")}')
         if value is not True:
-            arguments[-1] += f'={value}'
+            arguments[-1] += f'={value.resolve() if isinstance(value, Path) else value}'
     return arguments
 
 

@@ -31,8 +31,8 @@ def write_data_set(root: Path, count: int) -> None:
 
 def test_scores_of_a_known_scene(tmp_path):
     write_data_set(tmp_path, 1)
-    (path,) = bsds.image_paths(tmp_path)
-    scores = bsds.score_diffcut(path, 'color', 10.0, 'none')
+    (pair,) = bsds.DATASET.pairs(tmp_path, 'val')
+    scores = bsds.score_diffcut(pair, 'color', 10.0, 'none')
     # Four quadrants cover the one person's perfectly (1) and the other's halves by half.
     four = scores[scores[:, bsds.SEGMENTS] == 4]
     assert four[0, bsds.COVERING] == pytest.approx((1 + 0.5) / 2, abs=0.01)
@@ -59,12 +59,12 @@ def test_a_wrong_folder_is_one_line(tmp_path):
     command = [sys.executable, '-m', 'diffcut_ros.evaluation.benchmark', 'bsds', str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.strip().endswith('groundTruth/NAME.mat as BSDS500 has them, found none')
+    assert done.stderr.strip().endswith('expected images in it as images/val/*.jpg, found none')
     assert 'Traceback' not in done.stderr
 
 
 @pytest.mark.skipif(not DATA.exists(), reason='BSDS500 is not beside the checkout (../shared/data/bsds500_val)')
 def test_real_images_score_far_above_a_single_segment():
-    scores = np.stack([bsds.score_diffcut(path, 'color', 10.0, 'none') for path in bsds.image_paths(DATA)[:8]])
+    scores = np.stack([bsds.score_diffcut(pair, 'color', 10.0, 'none') for pair in bsds.DATASET.pairs(DATA, 'val')[:8]])
     covering = scores[:, :, bsds.COVERING].mean(0)
     assert covering.max() > covering[0] + 0.1

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
+import skimage.metrics
 
-from diffcut_ros.evaluation.metrics import contingency_table, covering, rand_index
+from diffcut_ros.evaluation.metrics import (
+    BoundaryCounts,
+    agreement,
+    boundaries,
+    boundary_counts,
+    contingency_table,
+    covering,
+    rand_index,
+    variation_of_information,
+)
 
 TRUTH = np.array([[0, 0, 0, 1]])
 LABELS = np.array([[0, 0, 1, 1]])
@@ -39,3 +49,65 @@ def test_rand_index_counts_pairs():
 def test_bad_input():
     with pytest.raises(ValueError, match=r'two label images of one size, received \(1, 4\) and \(2, 4\)'):
         contingency_table(TRUTH, np.zeros((2, 4), int))
+
+
+def test_variation_of_information_by_hand():
+    # Joint: 2/4, 1/4, 1/4; truth: 3/4, 1/4; labels: 1/2, 1/2. Entropies 1.5, 0.811 and 1 bits.
+    expected = 2 * 1.5 - (2 - 0.75 * np.log2(3)) - 1
+    assert variation_of_information(contingency_table(TRUTH, LABELS)) == pytest.approx(expected)
+    assert variation_of_information(contingency_table(TRUTH, 5 - TRUTH)) == 0
+
+
+def test_variation_of_information_is_that_of_scikit_image():
+    rng = np.random.default_rng(0)
+    truth, labels = rng.integers(0, 6, (30, 40)), rng.integers(0, 9, (30, 40))
+    expected = sum(skimage.metrics.variation_of_information(truth, labels))
+    assert variation_of_information(contingency_table(truth, labels)) == pytest.approx(expected)
+
+
+def test_agreement_is_the_mean_over_people():
+    people = [(TRUTH.ravel(), LABELS.ravel()), (LABELS.ravel(), LABELS.ravel()), (np.zeros(0, int), np.zeros(0, int))]
+    mean = agreement(people)
+    assert mean.covering == pytest.approx(((3 * 2 / 3 + 1 / 2) / 4 + 1) / 2)
+    assert mean.rand_index == pytest.approx((3 / 6 + 1) / 2)
+    assert agreement(people[2:]) is None
+
+
+def test_boundaries_are_where_the_right_or_lower_neighbour_differs():
+    assert boundaries(np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])).astype(int).tolist() == [
+        [0, 1, 0],
+        [1, 1, 1],
+        [0, 0, 0],
+    ]
+
+
+def halves(column: int, size_hw: tuple[int, int] = (30, 40)) -> np.ndarray:
+    return np.broadcast_to(np.arange(size_hw[1]) >= column, size_hw).astype(int)
+
+
+def test_boundaries_match_within_the_tolerance():
+    # Diagonal 500 px, tolerance 3.75 px: a border of 300 px matches 3 columns away, but not 4.
+    size_hw = (300, 400)
+    assert boundary_counts(halves(200, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 300, 300, 300)
+    assert boundary_counts(halves(203, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 300, 300, 300)
+    assert boundary_counts(halves(204, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 0, 300, 0)
+
+
+def test_boundaries_match_one_to_one():
+    # Two found borders beside a drawn one: it matches one of them, pixel by pixel.
+    size_hw = (300, 400)
+    doubled = halves(199, size_hw) + halves(201, size_hw)
+    assert boundary_counts(doubled, [halves(200, size_hw)]) == BoundaryCounts(600, 300, 300, 300)
+    # A second person drew the other one: now each found pixel matches somebody's.
+    people = [halves(199, size_hw), halves(201, size_hw), np.zeros(size_hw, int)]
+    both = boundary_counts(doubled, people)
+    assert (both.found, both.drawn, both.drawn_matched) == (600, 600, 600)
+    assert 300 <= both.found_matched <= 600
+
+
+def test_boundary_scores_by_hand():
+    counts = BoundaryCounts(found=10, found_matched=5, drawn=8, drawn_matched=2) + BoundaryCounts(0, 0, 2, 0)
+    assert (counts.precision(), counts.recall()) == (0.5, 0.2)
+    assert counts.f_measure() == pytest.approx(2 * 0.5 * 0.2 / 0.7)
+    nothing = BoundaryCounts(0, 0, 7, 0)
+    assert (nothing.precision(), nothing.recall(), nothing.f_measure()) == (1, 0, 0)

@@ -103,3 +103,9 @@ def test_diffusion_keeps_the_mean_and_stops_at_edges():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         create_extractor('color', **options)
+
+
+def test_fingerprint_tells_settings_apart():
+    digest = create_extractor('color', device='cpu').fingerprint()
+    assert digest == create_extractor('color', device='cpu').fingerprint()
+    assert digest != create_extractor('color', device='cpu', cells=31).fingerprint()

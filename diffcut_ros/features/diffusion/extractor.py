@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
+from diffcut_ros.features.fingerprint import fingerprint
 
 # One noise for all images (DiffCut, section 4.1), the same on every device.
 _NOISE_SEED = 42
@@ -47,6 +49,7 @@ class DiffusionExtractor:
                 'export it again with a tiny VAE: diffcut_export MODEL OUT --tiny-vae FOLDER_OR_ID'
             )
         vae_config, vae_weights = encoder.vaes[config.vae]
+        self._networks = {'vae': vae_config, 'unet': encoder.unet_config, 'layer': encoder.layer}
         self._vae, self._unet = ImageEncoder(vae_config), UNetEncoder(encoder.unet_config, encoder.layer)
         if self._vae.channels != self._unet.conv_in.in_channels:
             raise ValueError(
@@ -145,6 +148,19 @@ class DiffusionExtractor:
         graphs = self._graphs.get(len(latents))
         # A copy in any case: the next image overwrites a graph's output.
         return (graphs[1](latents) if graphs else self._attend(latents)).to(torch.float32, copy=bool(graphs))
+
+    def fingerprint(self) -> str:
+        """Return a digest of weights, prompt, noise and settings; takes about a second per gigabyte of weights."""
+        settings = {
+            'config': {name: value for name, value in vars(self.config).items() if name != 'allow_download'},
+            'networks': self._networks,
+            'precision': [_name(self.precision), _name(next(self._vae.parameters()).dtype)],
+            'device': self.device.type,  # kernels differ between devices in their last digits
+            'signal': self._signal,
+            'diffusers': diffusers.__version__,
+        }
+        held = (value for network in (self._vae, self._unet) for _, value in sorted(network.state_dict().items()))
+        return fingerprint(settings, (*held, self._prompt, self._noise, self._embedded))
 
     @torch.inference_mode()
     def _load(self, encoder: DiffusionEncoder, vae_weights: Weights, vae_precision: torch.dtype) -> None:

@@ -189,3 +189,20 @@ def test_memory_does_not_grow_with_frames(checkpoints):
     for frame in range(50):
         extractor(photograph(120, 200, frame))
     assert torch.cuda.memory_reserved() == before
+
+
+def test_fingerprint_tells_weights_and_settings_apart(checkpoints, tmp_path):
+    options = {'device': 'cpu', 'input_size': 64}
+    plain = create_extractor(str(checkpoints['sdxl']), **options).fingerprint()
+    assert create_extractor(str(checkpoints['sdxl']), **options).fingerprint() == plain
+    others = [
+        create_extractor(str(checkpoints['sdxl']), **options | {'timestep': 51}),
+        create_extractor(str(checkpoints['sdxl']), **options | {'input_size': 96}),
+        create_extractor(str(checkpoints['sdxl']), **options | {'precision': 'bfloat16'}),
+        create_extractor(str(checkpoints['sd1']), **options),
+    ]
+    changed = create_extractor(str(checkpoints['sdxl']), **options)
+    with torch.no_grad():
+        next(changed._unet.parameters()).mul_(1.001)  # a checkpoint of the same form, trained a little further
+    digests = {plain, changed.fingerprint(), *(other.fingerprint() for other in others)}
+    assert len(digests) == len(others) + 2

@@ -1,0 +1,155 @@
+"""`diffcut_evaluate`: how well segments agree with the labels of a data set."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diffcut_ros.core.parameters import parameters, range_text
+from diffcut_ros.evaluation.datasets import DATASETS
+from diffcut_ros.evaluation.evaluator import Cache
+from diffcut_ros.evaluation.feature_cache import default_folder
+from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.protocols import PROTOCOLS
+from diffcut_ros.evaluation.run import evaluate
+from diffcut_ros.evaluation.settings import REFINEMENTS, Settings, resolve
+from diffcut_ros.evaluation.totals import Totals
+
+# Exit statuses beside 0: something failed, wrong input (as of argparse), Ctrl-C.
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_BYTES_PER_GB = 10**9
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='diffcut_evaluate',
+        description=__doc__,
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('dataset', metavar='DATASET', help=f'one of {", ".join(DATASETS)}')
+    parser.add_argument('root', type=Path, metavar='ROOT', help='its folder, laid out as it is distributed')
+    parser.add_argument('-o', '--out', type=Path, required=True, metavar='RESULTS', help='folder of the results')
+    what = parser.add_argument_group('what')
+    what.add_argument('--split', help='part of the data set; default: its validation images')
+    what.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    what.add_argument(
+        '--protocol',
+        help='; '.join(f'{name}: {protocol.summary}' for name, protocol in PROTOCOLS.items())
+        + '; default: paper where the data set has classes',
+    )
+    how = parser.add_argument_group('how')
+    how.add_argument('--method', default='diffcut', help=f'one of {", ".join(METHODS)}; default: diffcut')
+    how.add_argument('--backend', default='color', help='feature extractor, as of the node; default: color')
+    how.add_argument('--tau', metavar='TAU', help='short for --set tau=TAU')
+    how.add_argument('--alpha', metavar='ALPHA', help='short for --set alpha=ALPHA')
+    how.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='option of the method, see below, or of the backend: color.cells=40, diffusion.timestep=100; of attention '
+        'maps, for diffseg: attention.timestep=100',
+    )
+    how.add_argument('--refine', default='none', help=f'borders by the protocol: {", ".join(REFINEMENTS)}')
+    how.add_argument('--device', default='auto', help='auto, cpu, cuda, ...')
+    run = parser.add_argument_group('run')
+    run.add_argument('--jobs', type=int, default=1, metavar='N', help='processes; each loads the backend')
+    run.add_argument('--resume', action='store_true', help='go on with an evaluation that was interrupted')
+    run.add_argument('--cache', type=Path, metavar='FOLDER', help=f'of features; default: {default_folder()}')
+    run.add_argument('--cache-gb', type=float, default=20.0, metavar='GB', help='its size; 0: none; default: 20')
+    return parser
+
+
+def _epilog() -> str:
+    """Return the options of all methods, for people."""
+    lines = ['options of the methods, for --set NAME=VALUE:']
+    for method, entry in METHODS.items():
+        for name, (field, info) in parameters(entry.config).items():
+            range_of = range_text(info)
+            lines.append(f'  {method}: {name}={field.default}' + (f' ({range_of})' if range_of else ''))
+    return '\n'.join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        settings = _settings(args)
+        return _run(settings, args)
+    except (ValueError, MemoryError) as error:
+        print(f'diffcut_evaluate: {error}', file=sys.stderr)
+        return _BAD_INPUT
+    except (OSError, RuntimeError) as error:
+        print(f'diffcut_evaluate: {error}; what is done is kept: go on with --resume', file=sys.stderr)
+        return _FAILED
+    except KeyboardInterrupt:
+        print('diffcut_evaluate: interrupted; what is done is kept: go on with --resume', file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    if args.jobs < 1:
+        raise ValueError(f'--jobs: expected at least 1, received {args.jobs}')
+    if not 0 <= args.cache_gb < float('inf'):
+        raise ValueError(f'--cache-gb: expected 0 or more, received {args.cache_gb}')
+    options = {}
+    for text in args.set:
+        name, equals, value = text.partition('=')
+        if not equals:
+            raise ValueError(f'--set: expected NAME=VALUE, received {text!r}')
+        options[name] = value
+    options |= {name: value for name in ('tau', 'alpha') if (value := getattr(args, name)) is not None}
+    return resolve(
+        args.dataset,
+        args.root,
+        args.split,
+        args.limit,
+        args.protocol,
+        args.refine,
+        args.method,
+        options,
+        args.backend,
+        args.device,
+    )
+
+
+def _run(settings: Settings, args: argparse.Namespace) -> int:
+    cache = Cache(args.cache or default_folder(), int(args.cache_gb * _BYTES_PER_GB))
+    with _progress() as progress:
+        task = progress.add_task(settings.dataset, total=None, figure='', rate='')
+        begun: list[tuple[int, float]] = []
+        last = ''
+
+        def show(done: int, images: int, totals: Totals) -> None:
+            nonlocal last
+            begun.append((done, progress.get_time())) if not begun else None
+            first, first_s = begun[0]
+            rate_hz = (done - first) / max(1e-3, progress.get_time() - first_s)
+            last = totals.headline()
+            progress.update(task, total=images, completed=done, figure=last, rate=f'{rate_hz:.2f} images/s')
+
+        summary = evaluate(settings, args.out, cache, args.jobs, args.resume, show)
+    print(f'{settings.dataset}, {settings.method}: {last}, {summary["images"]} images; results in {args.out}')
+    return 0
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('{task.fields[rate]}'),
+        TextColumn('{task.fields[figure]}'),
+        TimeRemainingColumn(),
+    )
+    # In a file or a pipe, bars are noise.
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`diffcut`: recursive Normalized Cut on features, the method of this project."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from diffcut_ros.core import Frame, SegmenterConfig
+from diffcut_ros.core.parameters import parameter
+from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
+from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
+
+
+@dataclass(frozen=True)
+class DiffcutConfig(SegmenterConfig):
+    """Settings of the mask stage, and how labels of cells become those of pixels."""
+
+    upsampling: str = parameter(
+        'concepts',
+        'How cells become pixels: concepts (by the most similar mean feature) or nearest (as their cell, unrefined)',
+        choices=UPSAMPLINGS,
+    )
+
+
+@torch.inference_mode()
+def segment(sample: Sample, config: DiffcutConfig) -> np.ndarray:
+    """Segment an image as `core.Segmenter` does, from its features; see `Method.run`.
+
+    Pixels of segments that `min_segment_area` leaves out are one segment together.
+
+    Raises:
+        ValueError: for a sample without features, or 'nearest' with another refinement than 'none'.
+        MemoryError: when the features' device has too little memory.
+    """
+    feature_map = features_of(sample)
+    if config.upsampling == 'nearest' and config.refine != 'none':
+        raise ValueError(f'refine: expected none with upsampling nearest, received {config.refine!r}')
+    frame = Frame(sample.image_rgb, feature_map)
+    segmentation = frame.cut(config)
+    if config.upsampling == 'nearest':
+        return numbered(labels_of_pixels(feature_map, frame.cells, 'nearest'))
+    return numbered(segmentation.labels)
