@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core.types import FeatureMap
-from diffcut_ros.core.upsampling import best_upsampled
+from diffcut_ros.core.upsampling import best_upsampled, upsampled_at
 
 
 def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Tensor:
@@ -24,7 +24,10 @@ def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Ten
 
 
 def assign_concepts(
-    feature_map: FeatureMap, concepts: torch.Tensor, favoured: torch.Tensor | None = None, lead: float = 0.0
+    feature_map: FeatureMap,
+    concepts: torch.Tensor,
+    favoured: torch.Tensor | None = None,
+    lead: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Give each pixel the segment whose mean feature is the most similar (DiffCut, section 3.3).
 
@@ -35,9 +38,9 @@ def assign_concepts(
     Args:
         feature_map: features [h, w, C] of an image of H x W pixels.
         concepts: float32 [K, C], one per segment; see `concept_features`.
-        favoured: int64 [h * w], for each cell a segment 0..K-1 that it is to stay with if none is much more similar, or
-            -1; None = no such cell.
-        lead: what is added to the similarity of favoured segments.
+        favoured: int64 [H, W], for each pixel a segment 0..K-1 that it gets unless the most similar one is so by its
+            `lead`, or -1; None = no such pixel.
+        lead: float32 [K], by how much a segment has to be more similar than the favoured one.
 
     Returns:
         int64 [H, W], 0..K-1, on the features' device. A segment may be left without pixels.
@@ -49,8 +52,13 @@ def assign_concepts(
     if concepts.ndim != 2 or concepts.shape[1] != channels or len(concepts) < 1:
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
     unit = F.normalize(feature_map.flat(), dim=1)
-    scores = concepts @ unit.T
+    scores = (concepts @ unit.T).reshape(-1, h, w)
+    labels = best_upsampled(scores, feature_map.image_size_hw)
     if favoured is not None:
-        cells = torch.nonzero(favoured >= 0).squeeze(1)
-        scores[favoured[cells], cells] += lead
-    return best_upsampled(scores.reshape(-1, h, w), feature_map.image_size_hw)
+        y, x = torch.nonzero(favoured != labels, as_tuple=True)
+        known = favoured[y, x] >= 0
+        y, x = y[known], x[known]
+        best, other = labels[y, x], favoured[y, x]
+        similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)
+        labels[y, x] = torch.where(similarity[0] - similarity[1] < lead[best], other, best)
+    return labels

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -61,8 +62,8 @@ class SegmenterConfig:
     )
     damping: float = parameter(
         0.0,
-        'Against flicker: splits within this share of tau are made as in the image before, and borders stay unless '
-        'others are more similar by half of it; 0 = each image by itself',
+        'Against flicker: splits within this share of tau are made as in the image before, and a pixel stays with its '
+        'segment, as both move, unless another is more similar by this much, or a new one by half; 0 = none',
         minimum=0.0,
         maximum=0.5,
         dynamic=True,
@@ -78,17 +79,28 @@ class SegmenterConfig:
         validate(self)
 
 
+# Finds the segments of one image in the next one; see `features.motion.carry_segments`.
+Carry = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
 class Segmenter:
     """Segments images and keeps the last hierarchy, so that another cut of the same image needs no features.
 
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`.
         config: settings; `segmenter.config` may be replaced at any time and holds from the next call on.
+        carry: `features.motion.carry_segments`, or another that does the same; needed for damping.
     """
 
-    def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
+    def __init__(
+        self,
+        extractor: Callable[[np.ndarray], FeatureMap],
+        config: SegmenterConfig | None = None,
+        carry: Carry | None = None,
+    ) -> None:
         self.extractor = extractor
         self.config = config or SegmenterConfig()
+        self._carry = carry
         self._last: Frame | None = None
 
     @torch.inference_mode()
@@ -99,7 +111,7 @@ class Segmenter:
             image_rgb: uint8 [H, W, 3], RGB, every side at least 1.
 
         Raises:
-            ValueError: for another shape or dtype.
+            ValueError: for another shape or dtype, or for damping without `carry`.
             MemoryError: when the device has too little memory; the last image stays the one to cut again.
         """
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
@@ -107,8 +119,11 @@ class Segmenter:
                 f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, '
                 f'received {image_rgb.dtype} {image_rgb.shape}'
             )
-        config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = Frame(image_rgb, self.extractor(image_rgb), self._last)
+        config = self._checked_config()  # one image, one set of settings, whenever they are replaced
+        last, before = self._last, None
+        if last is not None and self._carry is not None:
+            before = partial(self._carry, last.segments, last.image_rgb)
+        frame = Frame(image_rgb, self.extractor(image_rgb), before)
         segmentation = frame.cut(config)
         self._last = frame  # only now: a failed image leaves the last one as it was
         return segmentation
@@ -125,13 +140,21 @@ class Segmenter:
 
         Raises:
             RuntimeError: before the first image.
-            ValueError: for a tau out of range.
+            ValueError: for a tau out of range, or for damping without `carry`.
         """
         if tau is not None:
             self.config = replace(self.config, tau=tau)
         if self._last is None:
             raise RuntimeError('recut: expected an image to have been segmented before, received none; call segment')
-        return self._last.cut(self.config)
+        return self._last.cut(self._checked_config())
+
+    def _checked_config(self) -> SegmenterConfig:
+        if self.config.damping > 0 and self._carry is None:
+            raise ValueError(
+                f'damping: expected 0 without motion between images, received {self.config.damping}; '
+                'give the Segmenter a carry, such as diffcut_ros.features.motion.carry_segments'
+            )
+        return self.config
 
 
 class Frame:
@@ -142,19 +165,24 @@ class Frame:
     Args:
         image_rgb: uint8 [H, W, 3].
         feature_map: of that image.
-        before: the camera's last frame, for `SegmenterConfig.damping`; without one, or with one of another size,
-            nothing is damped.
+        before: for `SegmenterConfig.damping`: given this image, returns the segment 0..J-1 of the camera's last image
+            that each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
 
     Attributes:
+        image_rgb: as given.
         cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
+        segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
+            before.
     """
 
-    def __init__(self, image_rgb: np.ndarray, feature_map: FeatureMap, before: 'Frame | None' = None) -> None:
+    def __init__(
+        self, image_rgb: np.ndarray, feature_map: FeatureMap, before: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
         self.image_rgb = image_rgb
         self.cells: np.ndarray | None = None
-        # Its labels alone: frames that hold the frame before them would hold all.
-        alike = before is not None and before._feature_map.grid_hw == feature_map.grid_hw
-        self._before = before.cells if alike else None
+        self.segments: np.ndarray | None = None
+        self._before = before
+        self._carried: np.ndarray | None = None
         self._feature_map = feature_map
         self._alpha: float | None = None
         self._affinity: torch.Tensor | None = None
@@ -185,22 +213,37 @@ class Frame:
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
-        damped = config.damping > 0 and self._before is not None
-        if damped and not config.target_segments:
-            deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
-            self.cells = self._tree_for(config.alpha, deepest).cut_like(self._before, tau, config.damping)
-        else:
+        carried = self._carried_segments() if config.damping > 0 else None
+        last = None if carried is None else _at_cells(carried, self._feature_map.grid_hw)
+        if last is None or config.target_segments:
             self.cells = self._tree_for(config.alpha, tau).cut(tau)
+        else:
+            deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
+            self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self._feature_map.features.device
         concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
-        elif damped:
-            favoured = torch.from_numpy(_successors(self._before, self.cells)).to(device)
-            labels = assign_concepts(self._feature_map, concepts, favoured, config.damping / 2)
-        else:
+        elif last is None:
             labels = assign_concepts(self._feature_map, concepts)
-        return describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), config.min_segment_area, tau)
+        else:
+            successors = _successors(last, self.cells, carried.max() + 1)
+            # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
+            lead = np.full(len(concepts), config.damping / 2, np.float32)
+            lead[successors[successors >= 0]] = config.damping
+            # The last value is for -1; NumPy takes less time here than PyTorch.
+            favoured = np.append(successors, -1).take(carried)
+            to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
+            labels = assign_concepts(self._feature_map, concepts, *to_device)
+        labels = labels.cpu().numpy()
+        self.segments = labels.astype(np.uint16)
+        return describe_segments(labels, concepts.cpu().numpy(), config.min_segment_area, tau)
+
+    def _carried_segments(self) -> np.ndarray | None:
+        if self._before is not None:
+            # Let go: it holds the image before.
+            self._carried, self._before = self._before(self.image_rgb), None
+        return self._carried
 
     def _tau_for(self, target_segments: int, alpha: float) -> float:
         """Return the largest tau that gives at most so many segments."""
@@ -221,22 +264,30 @@ class Frame:
         return self._tree
 
 
-def _successors(before: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return for each cell the segment that goes on from the one it belonged to before, or -1.
+def _at_cells(pixels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
+    """Return the values [h * w] of an image [H, W] in the middle of each cell."""
+    y, x = ((2 * np.arange(cells) + 1) * side // (2 * cells) for cells, side in zip(grid_hw, pixels.shape, strict=True))
+    return pixels[y[:, None], x].ravel()
+
+
+def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
+    """Return which segment goes on from each one of the image before.
 
     Args:
-        before: int64 [N], 0..J-1.
+        before: int [N], 0..count-1, the segment that each cell belonged to, or -1.
         cells: int64 [N], 0..K-1.
+        count: number of segments before.
 
     Returns:
-        int64 [N], -1..K-1: segments are paired so that as many cells as possible stay.
+        int64 [count], 0..K-1, or -1: segments are paired so that as many cells as possible stay.
     """
-    shared = np.bincount(before * (cells.max() + 1) + cells, minlength=(before.max() + 1) * (cells.max() + 1))
-    shared = shared.reshape(before.max() + 1, cells.max() + 1)
+    known = before >= 0
+    segments = cells.max() + 1
+    shared = np.bincount(before[known] * segments + cells[known], minlength=count * segments).reshape(count, segments)
     row, column = linear_sum_assignment(shared, maximize=True)
-    successor = np.full(len(shared), -1)
+    successor = np.full(count, -1)
     successor[row] = np.where(shared[row, column] > 0, column, -1)
-    return successor[before]
+    return successor
 
 
 def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:

@@ -12,6 +12,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.fft
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.parameters import parameter, validate
@@ -291,17 +292,17 @@ def _find_shift(before: np.ndarray, after: np.ndarray, likeness: np.ndarray, sta
 def _shift_of_borders(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     """Return the shift, up to half the grid, at which the borders of two grids of labels coincide the most."""
     rows, columns = before.shape
-    twice = 2 * rows, 2 * columns  # room for the shift, so that nothing comes in again on the other side
-    spectra = [np.fft.rfft2(_borders(grid), twice) for grid in (before, after)]
-    correlation = np.fft.irfft2(spectra[0].conj() * spectra[1], twice)
+    room = rows + rows // 2, columns + columns // 2  # for the shift, so that nothing comes in again on the other side
+    spectra = [scipy.fft.rfft2(_borders(grid), room) for grid in (before, after)]
+    correlation = scipy.fft.irfft2(spectra[0].conj() * spectra[1], room)
     y, x = np.arange(rows) - rows // 2, np.arange(columns) - columns // 2
     best = int(correlation[y[:, None], x].argmax())
     return int(y[best // columns]), int(x[best % columns])
 
 
 def _borders(grid: np.ndarray) -> np.ndarray:
-    """Return where labels change, three samples wide and with a mean of 0, float64 of the grid's shape."""
-    change = np.zeros(grid.shape)
+    """Return where labels change, three samples wide and with a mean of 0, float32 of the grid's shape."""
+    change = np.zeros(grid.shape, np.float32)
     change[:-1] += grid[1:] != grid[:-1]
     change[:, :-1] += grid[:, 1:] != grid[:, :-1]
     wide = np.pad(change, 1)

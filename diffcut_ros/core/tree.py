@@ -102,7 +102,7 @@ class SegmentTree:
         intersection over union that a segment of the other has with theirs (Arbelaez et al., PAMI 2011, section 3.1).
 
         Args:
-            before: int64 [N], labels of at least 0.
+            before: int64 [N], labels of at least 0, or -1 for graph nodes that count for nothing here.
             tau: as for `cut`.
             margin: at least 0; tau * (1 + margin) is at most the tree's own tau, or that is where it ends.
 
@@ -130,14 +130,15 @@ class SegmentTree:
         return self._labels(made)
 
     def _covered(self, before: np.ndarray) -> np.ndarray:
-        """Return of each tree node its number of graph nodes times the best IoU with a segment of `before`."""
-        others = int(before.max()) + 1
-        counts = np.zeros((self.n_nodes + 1, others))
-        counts[np.arange(1, self.n_nodes + 1), before[self.order]] = 1
+        """Return of each tree node its number of graph nodes that count times the best IoU with one of `before`."""
+        label = before[self.order]
+        counts = np.zeros((self.n_nodes + 1, int(before.max()) + 1))
+        counts[1 + np.flatnonzero(label >= 0), label[label >= 0]] = 1
         counts = counts.cumsum(0)
         shared = counts[self.stop] - counts[self.start]
-        union = self.size[:, None] + counts[-1] - shared
-        return self.size * (shared / union).max(1)
+        size = shared.sum(1)
+        union = size[:, None] + counts[-1] - shared
+        return size * (shared / np.maximum(1, union)).max(1, initial=0)
 
     def _check(self, tau: float) -> None:
         if not tau <= self.tau:

@@ -61,6 +61,39 @@ def _best_of_all(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor
     return labels
 
 
+def upsampled_at(
+    scores: torch.Tensor, size_hw: tuple[int, int], maps: torch.Tensor, y: torch.Tensor, x: torch.Tensor
+) -> torch.Tensor:
+    """Return values of some maps at some pixels, after bilinear upsampling as in `best_upsampled`.
+
+    Args:
+        scores: float32 [K, h, w].
+        size_hw: H and W, at least 1.
+        maps: int64 [..., M], 0..K-1.
+        y: int64 [M], 0..H-1.
+        x: int64 [M], 0..W-1.
+
+    Returns:
+        float32 [..., M].
+    """
+    (above, below, down), (left, right, across) = (
+        _neighbours(pixel, length, cells)
+        for pixel, length, cells in zip((y, x), size_hw, scores.shape[1:], strict=True)
+    )
+    w = scores.shape[2]
+    flat, first = scores.reshape(-1), maps * (scores.shape[1] * w)
+    upper = torch.lerp(flat[first + above * w + left], flat[first + above * w + right], across)
+    lower = torch.lerp(flat[first + below * w + left], flat[first + below * w + right], across)
+    return torch.lerp(upper, lower, down)
+
+
+def _neighbours(pixel: torch.Tensor, length: int, cells: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the cells whose centres lie before and after pixels along one axis, and where between them, 0 to 1."""
+    position = ((pixel + 0.5) * (cells / length) - 0.5).clamp(0, cells - 1)
+    before = position.long()
+    return before, (before + 1).clamp(max=cells - 1), position - before
+
+
 class _Axis:
     """The pixels along one axis of the image, and where they lie among the quads.
 

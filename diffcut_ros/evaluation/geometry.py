@@ -30,6 +30,7 @@ from diffcut_ros.core import (
 from diffcut_ros.core.geometry import project
 from diffcut_ros.evaluation.rgbd import RgbdFrame, frame_paths, load_camera, load_frame
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.motion import carry_segments
 
 # Aim: positions stay within this.
 LIMIT_M = 0.1
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     first = load_frame(paths[0])
     camera = load_camera(args.root, first.depth_m.shape)
     config = SegmenterConfig(tau=args.tau, damping=args.damping, min_segment_area=args.min_segment_area)
-    segmenter, tracker = Segmenter(create_extractor(args.backend), config), Tracker()
+    segmenter, tracker = Segmenter(create_extractor(args.backend), config, carry_segments), Tracker()
     frames, segmentations = [], []
     for i, path in enumerate(progress(paths, description='segmenting', transient=True)):
         frames.append(load_frame(path))

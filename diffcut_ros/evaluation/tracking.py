@@ -26,6 +26,7 @@ from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.evaluation.metrics import contingency_table
 from diffcut_ros.evaluation.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.motion import carry_segments
 from diffcut_ros.features.registry import resolve_device
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
 
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> None:
         sequences = [rgbd_sequence(args.frames, args.hz, args.every)]
     device = resolve_device(args.device)
     extractor = create_extractor(args.backend, device=device)
+    config = SegmenterConfig(tau=args.tau, damping=args.damping, refine=args.refine)
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(machine(device))
@@ -143,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
             count = min(sequence.count, args.limit or sequence.count)
             if count < 2:
                 raise ValueError(f'{sequence.name}: expected at least 2 frames, received {count}')
-            segmenter = Segmenter(extractor, SegmenterConfig(tau=args.tau, damping=args.damping, refine=args.refine))
+            segmenter = Segmenter(extractor, config, carry_segments)
             images = (sequence.image(i) for i in range(count))
             segmentations = [
                 segmenter.segment(image)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -29,6 +30,7 @@ from diffcut_ros.core import (
     back_project,
     locate_segments,
 )
+from diffcut_ros.features.motion import carry_segments
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord
@@ -253,12 +255,13 @@ class Camera:
             self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)
 
-    def frame_before(self, stamp_ns: int) -> Frame | None:
-        """Return the last frame if it is no older than tracks may get, for `SegmenterConfig.damping`."""
+    def before(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
         if self._last is None:
             return None
         scene, frame = self._last
-        return frame if 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9 else None
+        young = 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9
+        return partial(carry_segments, frame.segments, frame.image_rgb) if young else None
 
     def publish(self, scene: Scene, frame: Frame, segmentation: Segmentation) -> None:
         """Publish all outputs for a new image; it is the last one from now on."""

@@ -213,7 +213,7 @@ class DiffcutNode(LifecycleNode):
         for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
             camera = by_name[name]
             try:
-                frame = Frame(scene.image_rgb, feature_map, camera.frame_before(scene.stamp_ns))
+                frame = Frame(scene.image_rgb, feature_map, camera.before(scene.stamp_ns))
                 self._segment(camera, scene, frame, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)

@@ -2,14 +2,17 @@
 
 import pickle
 import time
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from diffcut_ros.core import FeatureMap, Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
+from diffcut_ros.core import Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.motion import carry_segments, thumbnail
 from diffcut_ros.replay.finest_cut import FinestCut, finest_cut
 from diffcut_ros.replay.hierarchies import Hierarchy
 from diffcut_ros.replay.settings import Settings
@@ -52,11 +55,11 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class _Before:
-    """What is needed of the image before, for damping: its cells, int64 [h * w], and when it was."""
+    """What is needed of the image before, for damping: when it was, its segments, and what motion is found by."""
 
     stamp_ns: int
-    grid_hw: tuple[int, int]
-    cells: np.ndarray
+    segments: np.ndarray
+    thumbnail: np.ndarray
 
 
 class Pipeline:
@@ -96,9 +99,11 @@ class Pipeline:
         """
         start_s = time.perf_counter()
         feature_map = self._extractor.batch([scene.image_rgb])[0]
-        frame = Frame(scene.image_rgb, feature_map, self._frame_before(scene.stamp_ns))
+        frame = Frame(scene.image_rgb, feature_map, self._find_before(scene.stamp_ns))
         segmentation = frame.cut(self._settings.segmenter)
-        self._before = _Before(scene.stamp_ns, feature_map.grid_hw, frame.cells)
+        if self._settings.segmenter.damping > 0:
+            # Not the image: a saved state shall be small.
+            self._before = _Before(scene.stamp_ns, frame.segments, thumbnail(scene.image_rgb))
         segmentation = self._tracker.update(segmentation, scene.stamp_ns)
         count, depth_share = len(segmentation.segments), None
         geometries: list[SegmentGeometry | None] = [None] * count
@@ -123,19 +128,16 @@ class Pipeline:
         )
 
     def save(self) -> bytes:
-        """Return what the next images depend on: the tracks, and the segments of the image before."""
-        return pickle.dumps((self._tracker, self._before))
+        """Return what the next images depend on: the tracks, and what is needed of the image before."""
+        return zlib.compress(pickle.dumps((self._tracker, self._before)), 1)
 
     def load(self, state: bytes) -> None:
         """Go on from where a pipeline with the same settings was saved; `state` is trusted, since it is a pickle."""
-        self._tracker, self._before = pickle.loads(state)
+        self._tracker, self._before = pickle.loads(zlib.decompress(state))
 
-    def _frame_before(self, stamp_ns: int) -> Frame | None:
-        """Return the last frame if it is no older than tracks may get, for `SegmenterConfig.damping`."""
+    def _find_before(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
         before = self._before
         if before is None or not 0 <= stamp_ns - before.stamp_ns <= self._settings.tracker.max_age_s * 1e9:
             return None
-        # Only its cells count: image and features are not kept, so that a saved state is small.
-        frame = Frame(np.zeros((1, 1, 3), np.uint8), FeatureMap(torch.zeros(*before.grid_hw, 1), (1, 1)))
-        frame.cells = before.cells
-        return frame
+        return partial(carry_segments, before.segments, before.thumbnail)

@@ -30,16 +30,25 @@ def test_equals_upsampling_the_features_themselves(count):
     assert (found == expected).float().mean() > 0.999  # ties within rounding may fall either way
 
 
-def test_a_favoured_segment_keeps_a_cell_unless_another_one_is_more_similar_by_the_lead():
-    # Cosine similarities of the four cells to the second segment: higher by 0, 0.08, 0.12 and 1 than to the first.
+def test_a_favoured_segment_keeps_a_pixel_unless_another_one_is_more_similar_by_the_lead():
+    # Four cells, a pixel each: their cosine similarities to the second segment are higher by 0, 0.08, 0.12 and 1.
     second = torch.tensor([0.5, 0.54, 0.56, 1.0])
     similarities = torch.stack([second - torch.tensor([0.0, 0.08, 0.12, 1.0]), second], 1)
     rest = (1 - similarities.square().sum(1, keepdim=True)).sqrt()
     feature_map = FeatureMap(torch.cat([similarities, rest], 1)[None], (1, 4))
-    concepts = torch.eye(3)[:2]
-    assert assign_concepts(feature_map, concepts, torch.tensor([0, 0, 0, 0]), 0.1).tolist() == [[0, 0, 1, 1]]
-    assert assign_concepts(feature_map, concepts, torch.tensor([1, 1, -1, -1]), 0.1).tolist() == [[1, 1, 1, 1]]
-    assert assign_concepts(feature_map, concepts, torch.full((4,), -1), 0.1).tolist() == [[0, 1, 1, 1]]
+    concepts, lead = torch.eye(3)[:2], torch.tensor([9.0, 0.1])
+    assert assign_concepts(feature_map, concepts, torch.tensor([[0, 0, 0, 0]]), lead).tolist() == [[0, 0, 1, 1]]
+    assert assign_concepts(feature_map, concepts, torch.tensor([[1, 1, -1, -1]]), lead).tolist() == [[1, 1, 1, 1]]
+    assert assign_concepts(feature_map, concepts, torch.full((1, 4), -1), lead).tolist() == [[0, 1, 1, 1]]
+
+
+def test_borders_are_held_to_the_pixel():
+    # Between the centres of the two cells, at 4.5 and 14.5, the first segment's lead falls from 1 to -1, 0.2 a pixel.
+    feature_map = FeatureMap(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), (3, 20))
+    favoured = (torch.arange(20) >= 12).long().expand(3, 20)
+    for lead, border in ((0.0, 10), (0.25, 11), (0.45, 12), (0.9, 12)):
+        labels = assign_concepts(feature_map, torch.eye(2), favoured, torch.full((2,), lead))
+        assert labels.tolist() == [[0] * border + [1] * (20 - border)] * 3
 
 
 def test_bad_input():

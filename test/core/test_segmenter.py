@@ -65,8 +65,18 @@ def noise(seed: int = 0) -> np.ndarray:
     return np.kron(colors, np.ones((4, 4, 1))).astype(np.uint8)
 
 
+def still(segments: np.ndarray, image_before: np.ndarray, image_rgb: np.ndarray) -> np.ndarray:
+    """Where segments are in the next image of a camera that stands still."""
+    same = image_before.shape == image_rgb.shape
+    return segments.astype(np.int32) if same else np.full(image_rgb.shape[:2], -1, np.int32)
+
+
+def never(*_) -> np.ndarray:
+    raise AssertionError('motion is not wanted')
+
+
 def test_without_damping_each_image_stands_for_itself():
-    segmenter = Segmenter(mean_color)
+    segmenter = Segmenter(mean_color, carry=never)
     segmenter.segment(noise(1))
     assert np.array_equal(segmenter.segment(noise(0)).labels, Segmenter(mean_color).segment(noise(0)).labels)
 
@@ -74,7 +84,7 @@ def test_without_damping_each_image_stands_for_itself():
 def test_with_damping_a_small_change_of_tau_changes_nothing():
     counts = {}
     for damping in (0.0, 0.2):
-        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping))
+        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping), still)
         segmenter.segment(noise())
         first = segmenter.segment(noise())
         segmenter.config = replace(segmenter.config, tau=0.66)
@@ -91,23 +101,80 @@ def test_with_damping_a_small_change_of_tau_changes_nothing():
 
 def test_damping_keeps_the_limit_of_segments_and_survives_another_image_size():
     config = SegmenterConfig(target_segments=5, damping=0.5)
-    segmenter = Segmenter(mean_color, config)
+    segmenter = Segmenter(mean_color, config, still)
     for image in (noise(1), noise(2), noise(3)[:24], noise(4)):
         assert len(segmenter.segment(image).segments) <= 5
-    alone = Segmenter(mean_color, config).segment(noise(5)[:24])
+    alone = Segmenter(mean_color, config, still).segment(noise(5)[:24])
     assert np.array_equal(segmenter.segment(noise(5)[:24]).labels, alone.labels)
 
 
-def test_a_frame_does_not_hold_the_one_before():
+def test_damping_holds_borders_where_they_were_carried_to():
+    # Between the cells' centres at 9.5 and 13.5 the similarity to the first segment falls by 0.64 a pixel, more than to
+    # the second at 11 and before, less from 12 on.
+    image = np.zeros((8, 32, 3), np.uint8)
+    image[:, :12], image[:, 12:] = (255, 110, 110), (110, 255, 255)
+    for damping, carried, border in (
+        (0, 13, 12),
+        (0.2, 13, 12),
+        (0.5, 13, 13),
+        (0.5, 16, 13),
+        (0.5, 11, 11),
+        (0.5, 8, 11),
+    ):
+        before = np.repeat([[0] * carried + [1] * (32 - carried)], 8, 0).astype(np.int32)
+        frame = Frame(image, mean_color(image), lambda _, before=before: before)
+        labels = frame.cut(SegmenterConfig(damping=damping)).labels
+        assert labels.tolist() == [[1] * border + [2] * (32 - border)] * 8, (damping, carried)
+        assert np.array_equal(frame.segments + 1, labels)
+
+
+def test_damping_holds_a_new_segment_back_by_half_as_much():
+    # The second segment is more similar by 0.16 and 0.48 at 32 and 33; before, it had all pixels from 44 on, or none.
+    image = np.zeros((8, 64, 3), np.uint8)
+    image[:, :32], image[:, 32:] = (255, 110, 110), (110, 255, 255)
+    for begin, damping, border in ((44, 0.5, 34), (64, 0.5, 33), (44, 0.2, 33), (64, 0.2, 32)):
+        before = np.repeat([[0] * begin + [1] * (64 - begin)], 8, 0).astype(np.int32)
+        frame = Frame(image, mean_color(image, cell=8), lambda _, before=before: before)
+        labels = frame.cut(SegmenterConfig(damping=damping)).labels
+        assert labels.tolist() == [[1] * border + [2] * (64 - border)] * 8, (begin, damping)
+
+
+def test_damping_leaves_what_is_not_known_as_it_is():
+    alone = Segmenter(mean_color, SegmenterConfig(tau=0.6)).segment(noise())
+    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=0.3), lambda *_: np.full((48, 48), -1, np.int32))
+    segmenter.segment(noise(1))
+    assert np.array_equal(segmenter.segment(noise()).labels, alone.labels)
+
+
+def test_damping_needs_motion():
+    segmenter = Segmenter(mean_color, SegmenterConfig(damping=0.2))
+    with pytest.raises(ValueError, match=r'damping: expected 0 without .*received 0\.2; give the Segmenter a carry'):
+        segmenter.segment(noise())
+    segmenter.config = SegmenterConfig()
+    segmenter.segment(noise())
+    segmenter.config = SegmenterConfig(damping=0.2)
+    with pytest.raises(ValueError, match='damping: expected 0'):
+        segmenter.recut()
+
+
+def test_a_frame_finds_the_segments_before_once_and_lets_them_go():
     image, _ = quadrants()
-    first = Frame(image, mean_color(image))
-    assert first.cells is None
-    first.cut(SegmenterConfig())
-    assert first.cells.shape == (16 * 24,)
-    second, gone = Frame(image, mean_color(image), first), weakref.ref(first)
-    del first
-    assert gone() is None
-    assert len(second.cut(SegmenterConfig(damping=0.2)).segments) == 4
+
+    class Before:
+        calls = 0
+
+        def __call__(self, image_rgb):
+            Before.calls += 1
+            return np.zeros(image_rgb.shape[:2], np.int32)
+
+    before = Before()
+    frame, gone = Frame(image, mean_color(image), before), weakref.ref(before)
+    del before
+    assert frame.segments is None
+    for damping in (0.0, 0.2, 0.0, 0.3):
+        assert len(frame.cut(SegmenterConfig(damping=damping)).segments) == 4
+        assert (gone() is None) == (Before.calls == 1)
+    assert Before.calls == 1
 
 
 def test_small_segments_become_none():

@@ -110,6 +110,12 @@ def test_a_cut_like_another_one_covers_it_best():
     for before in (pairs, cliques, one_divided):
         for tau in (inner * 0.95, inner * 1.05):
             assert np.array_equal(tree.cut_like(before, tau, margin=0.2), before)
+    # Graph nodes of which nothing is known do not count: those of the first pair's second half, then of all but one.
+    known = np.repeat([0, -1, 2, 3], 4)
+    for tau in (inner * 0.95, inner * 1.05):
+        expected = np.repeat([0, 1, 2, 3] if tau > inner else [0, 0, 1, 2], 4)
+        assert np.array_equal(tree.cut_like(known, tau, margin=0.2), expected)
+        assert np.array_equal(tree.cut_like(np.full(16, -1), tau, margin=0.2), tree.cut(tau))
     # Beyond the margin tau alone decides.
     assert np.array_equal(tree.cut_like(cliques, inner * 0.5, margin=0.2), pairs)
 

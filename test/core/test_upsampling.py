@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core import upsampling
-from diffcut_ros.core.upsampling import best_upsampled
+from diffcut_ros.core.upsampling import best_upsampled, upsampled_at
 
 DEVICES = [
     'cpu',
@@ -91,3 +91,14 @@ def test_the_memory_is_bounded(monkeypatch):
     whole = best_upsampled(scores, (120, 160))
     monkeypatch.setattr(upsampling, '_LARGEST_ARRAY', 30 * 225)
     assert torch.equal(best_upsampled(scores, (120, 160)), whole)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize(('grid', 'image'), SIZES)
+def test_values_at_pixels_are_those_of_upsampling_all(device, grid, image):
+    scores = random_scores('rough', 7, *grid)
+    expected = F.interpolate(scores[None], image, mode='bilinear')[0]
+    y, x = (values.ravel() for values in torch.meshgrid(*map(torch.arange, image), indexing='ij'))
+    maps = torch.stack([torch.arange(len(y)) % 7, torch.arange(len(y)) % 5])
+    found = upsampled_at(scores.to(device), image, maps.to(device), y.to(device), x.to(device)).cpu()
+    torch.testing.assert_close(found, expected[maps, y, x], rtol=0, atol=2e-5)

@@ -19,6 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin
 
 from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.node.view.recorder import Recorder
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
 from support.scenes import quadrants
@@ -201,6 +202,63 @@ def wait_until_recorded(path, expected: dict) -> None:
             warnings.simplefilter('ignore')  # it has no end yet
             found = read(path)
         missing = {key: rows for key, rows in expected.items() if len(found.get(key, [])) < len(rows)}
+
+
+def labels_and_names(path) -> tuple[list[int], list[tuple[int, int]]]:
+    """The stamps of the label images that were recorded, and stamp and number of names of what labels are called."""
+    if not path.exists():
+        return [], []
+    found = read(path)
+    entity = '/camera/pinhole/labels'
+    images = [stamp for stamp, _ in found.get((entity, 'SegmentationImage:buffer'), [])]
+    names = found.get((entity, 'AnnotationContext:context'), [])
+    return images, [(stamp, len(context)) for stamp, (context,) in names]
+
+
+def test_a_label_image_is_not_seen_before_its_segments(tmp_path):
+    import rerun
+
+    by_stamp = {
+        stamp: {topic.rpartition('/')[2]: message for topic, message in messages(stamp, in_space=False)}
+        for stamp in range(10**9, 11 * 10**9, 10**9)
+    }
+    stamps = list(by_stamp)
+    recording, path = rerun.RecordingStream('test'), tmp_path / 'a.rrd'
+    recording.save(path)
+    recorder = Recorder(recording)
+
+    def add(role: str, stamp: int) -> None:
+        recorder.add(role, by_stamp[stamp][role])
+        recording.flush()
+
+    def recorded() -> tuple:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # it has no end yet
+            return labels_and_names(path)
+
+    for first, second in (('labels', 'segments'), ('segments', 'labels')):
+        for stamp in (stamps.pop(0), stamps.pop(0)):
+            images, _ = recorded()
+            add(first, stamp)
+            assert recorded()[0] == images
+            add(second, stamp)
+            assert recorded()[0] == [*images, stamp]
+    # Cut anew, an image comes again.
+    for role in ('labels', 'segments'):
+        add(role, stamp)
+    assert recorded()[0] == [*images, stamp, stamp]
+    # Some segments get lost: their labels do not wait forever, and wear nobody's colours.
+    images, names = recorded()
+    for waiting in stamps[:4]:
+        add('labels', waiting)
+    assert recorded() == ([*images, stamps[0]], [*names, (stamps[0], 1)])
+    add('segments', stamps[2])
+    assert sorted(set(recorded()[0]) - set(images)) == [stamps[0], stamps[2]]
+    recorder.close()
+    recording.disconnect()
+    images, names = labels_and_names(path)
+    assert images[-4:] == stamps[:4]
+    assert names[-4:] == list(zip(stamps[:4], (1, 1, 5, 1), strict=True))
 
 
 @pytest.mark.parametrize('image', ['/image', '/camera/color/image_raw'])

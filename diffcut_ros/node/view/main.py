@@ -68,11 +68,13 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
         recorder = Recorder(recording)
         if args.save:
             stack.callback(_report, recorder, args.save)
+        stack.callback(recorder.close)
         if messages is None:
             _listen(wanted, recorder)
         else:
             for role, message in messages:
                 recorder.add(role, message)
+            recorder.close()
             if not args.save:
                 threading.Event().wait()
 

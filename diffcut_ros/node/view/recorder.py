@@ -1,17 +1,23 @@
 """Messages into a recording, from wherever they come."""
 
 import sys
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
 
 from diffcut_ros.media import rerun_scene as scene
-from diffcut_ros.node.view.contents import CONTENTS, IN_SPACE
+from diffcut_ros.node.view.contents import CONTENTS, IN_SPACE, Contents
+
+# Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
+_MOST_WAITING = 3
 
 
 class Recorder:
     """Logs messages at the times of their stamps.
+
+    Segments say what labels are called and how they are coloured. A label image is logged after those of its stamp, or
+    it would wear the colours of the image before; one that waits in vain is logged without names.
 
     Args:
         recording: a `rerun.RecordingStream` whose sink is set.
@@ -25,6 +31,9 @@ class Recorder:
         self._recording = recording
         self._in_space = False
         self._complaints: set[str] = set()
+        # Stamp and contents of label images without segments, and stamps of segments without a label image.
+        self._waiting: deque[tuple[int, Contents]] = deque()
+        self._named: deque[int] = deque(maxlen=_MOST_WAITING)
         # The stamp is the only time: that of arrival says nothing about what is seen.
         recording.set_log_time_enabled(False)
         recording.set_log_tick_enabled(False)
@@ -47,8 +56,34 @@ class Recorder:
         if role in IN_SPACE and not self._in_space:
             self._in_space = True
             self._recording.send_blueprint(scene.blueprint(in_space=True))
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if role == 'labels' and stamp_ns not in self._named:
+            self._waiting.append((stamp_ns, contents))
+            if len(self._waiting) > _MOST_WAITING:
+                self._log_unnamed()
+            return
+        self._log(role, stamp_ns, contents)
+        if role == 'labels':
+            self._named.remove(stamp_ns)
+        elif role == 'segments':
+            for waiting in self._waiting:
+                if waiting[0] == stamp_ns:
+                    self._waiting.remove(waiting)
+                    self._log('labels', *waiting)
+                    return
+            self._named.append(stamp_ns)
+
+    def close(self) -> None:
+        """Log what still waits."""
+        while self._waiting:
+            self._log_unnamed()
+
+    def _log_unnamed(self) -> None:
+        stamp_ns, contents = self._waiting.popleft()
+        none = np.zeros(0, np.int64)
+        self._log('labels', stamp_ns, [(scene.LABELS, scene.label_names(none, none)), *contents])
+
+    def _log(self, role: str, stamp_ns: int, contents: Contents) -> None:
         self._recording.set_time(scene.TIMELINE, timestamp=np.datetime64(stamp_ns, 'ns'))
         for entity, thing in contents:
             self._recording.log(entity, thing)
