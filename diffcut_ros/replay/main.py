@@ -1,8 +1,11 @@
 """The command `diffcut_analyze`: segments of recordings, without ROS running."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -80,9 +83,23 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parsed(sys.argv[1:] if arguments is None else arguments)
-    status, text = _guarded(_many if len(args.bags) > 1 else _one, args)
+    with _sigterm_interrupts():
+        status, text = _guarded(_many if len(args.bags) > 1 else _one, args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
     return status
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """End by SIGTERM as by Ctrl-C, so that what has been started ends, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:

@@ -103,6 +103,17 @@ def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
     }
 
 
+def test_sigterm_ends_all_that_was_started(films, start_group, tmp_path):
+    process = start_group(*all_of(films), '-o', tmp_path, *options(films), '--jobs', 2)
+    wait((tmp_path / 'long/.unfinished/part-000000').exists, process)
+    worker = int((tmp_path / 'long/.lock').read_text())
+    process.send_signal(signal.SIGTERM)
+    assert 'interrupted; what is done is kept' in process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
 def test_what_is_complete_is_skipped(films, tmp_path, rows):
     out = tmp_path / 'out'
     main([str(films / 'short'), '-o', str(out / 'short'), *map(str, options(films))])
