@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster._spectral import cluster_qr
+from sklearn.cluster._spectral import cluster_qr  # public only within SpectralClustering, on vectors of its own
 
 from diffcut_ros.core import affinity_matrix
 from diffcut_ros.core.parameters import parameter, validate

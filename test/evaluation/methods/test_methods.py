@@ -35,9 +35,11 @@ def agreement(labels: np.ndarray, found: np.ndarray) -> float:
 def test_finds_four_quadrants(name):
     image, labels = quadrants(64, 128)
     if name == 'slic_ncut':
-        image = 100 + image // 12  # colours this close to each other keep its graph of superpixels in one piece
+        image = 100 + image // 7  # colours this close to each other keep its graph of superpixels in one piece
     method = METHODS[name]
-    found = method.run(color_sample(image, count=4), method.config())
+    # Felzenszwalb's smoothing would make the borders a segment of their own.
+    config = method.config(sigma=0.0) if name == 'felzenszwalb' else method.config()
+    found = method.run(color_sample(image, count=4), config)
     assert found.dtype == np.int64
     assert np.unique(found).tolist() == [0, 1, 2, 3]
     assert agreement(labels, found) > 0.95
