@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         action='append',
         default=[],
         metavar='NAME=VALUE',
-        help='option of the method, see below, or of the backend: color.cells=40, diffusion.timestep=100, for diffseg attention.timestep=100',
+        help='option of the method, see below, or of the backend: color.cells=40, diffusion.timestep=100; of attention '
+        'maps, for diffseg: attention.timestep=100',
     )
     how.add_argument('--refine', default='none', help=f'borders by the protocol: {", ".join(REFINEMENTS)}')
     how.add_argument('--device', default='auto', help='auto, cpu, cuda, ...')

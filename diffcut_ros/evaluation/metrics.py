@@ -164,7 +164,6 @@ def boundary_counts(labels: np.ndarray, truths: Sequence[np.ndarray]) -> Boundar
         if not len(found) or not len(drawn):
             continue
         near = KDTree(drawn).sparse_distance_matrix(KDTree(found), reach_px, output_type='coo_matrix')
-        near.data[:] = 1  # a distance of 0 is a neighbour, too
         partner = maximum_bipartite_matching(near.tocsr(), perm_type='column')
         partner = partner[partner >= 0]
         matched[partner] = True

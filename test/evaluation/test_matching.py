@@ -56,6 +56,13 @@ def test_segments_too_many():
     assert count(table, background=False).mean_iou() == pytest.approx(3 / 5)
 
 
+def test_a_segment_that_shares_nothing_with_a_class_is_not_its_own():
+    # Class 1 lies in the segment of class 0; what is left of class 0 is given to it as published, and not plainly.
+    table = np.array([[5, 2], [1, 0]])
+    assert as_lists(count_as_published(table)) == [[5, 0], [1, 2], [2, 1]]
+    assert as_lists(count(table, background=False)) == [[5, 0], [1, 0], [2, 1]]
+
+
 def test_merge_background_by_hand():
     # Foreground 0 and 1; 2 and below is background. 0 takes segment 1 (2 pixels), 1 takes segment 3.
     truth = np.array([[0, 0, 0, 1, 1, 2, 2, 2]])

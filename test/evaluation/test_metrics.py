@@ -88,6 +88,7 @@ def halves(column: int, size_hw: tuple[int, int] = (30, 40)) -> np.ndarray:
 def test_boundaries_match_within_the_tolerance():
     # Diagonal 500 px, tolerance 3.75 px: a border of 300 px matches 3 columns away, but not 4.
     size_hw = (300, 400)
+    assert boundary_counts(halves(200, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 300, 300, 300)
     assert boundary_counts(halves(203, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 300, 300, 300)
     assert boundary_counts(halves(204, size_hw), [halves(200, size_hw)]) == BoundaryCounts(300, 0, 300, 0)
 

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 
 from diffcut_ros.evaluation.datasets import DATASETS, IGNORED, Dataset, Example
+from diffcut_ros.evaluation.matching import count_as_published, overlap
 from diffcut_ros.evaluation.protocols import PROTOCOLS
-from diffcut_ros.evaluation.protocols.paper import crop, resize_labels
+from diffcut_ros.evaluation.protocols.pamr import refined_masks
+from diffcut_ros.evaluation.protocols.paper import crop, resize_labels, resized
 from support.scenes import quadrants
 
 PAPER, PLAIN = PROTOCOLS['paper'], PROTOCOLS['plain']
@@ -42,6 +45,13 @@ def test_labels_are_the_nearest_at_1024_of_which_every_eighth():
     assert small.shape == (128, 128)
     assert np.bincount(small[0]).tolist() == [43, 43, 42]
     assert small.dtype == np.int64
+
+
+def test_labels_are_taken_at_the_centres_of_pixels():
+    numbered = np.broadcast_to(np.arange(95), (95, 95))
+    expected = np.floor((8 * np.arange(128) + 0.5) * 95 / 1024).astype(int)
+    assert (expected != np.floor(8 * np.arange(128) * 95 / 1024)).any()
+    np.testing.assert_array_equal(resize_labels(numbered)[64], expected)
 
 
 def test_paper_view():
@@ -93,6 +103,18 @@ def test_refinement_moves_borders_to_edges(protocol):
     after = protocol.score(moved, shown, FOUR, True).classes.mean_iou()
     assert before < 0.97
     assert after > before + 0.015
+
+
+def test_paper_refines_by_pamr_and_a_median():
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (129, 129, 3), np.uint8)
+    shown = PAPER.view(Example(image, (quadrants(129, 129)[1],)), FOUR)
+    labels = generator.integers(0, 4, (128, 128))
+    masks = refined_masks(resized(shown.image_rgb, 128), labels).argmax(0).numpy()
+    by_hand = count_as_published(overlap(shown.truths[0], median_filter(masks, 3), 4))
+    assert PAPER.score(labels, shown, FOUR, True).classes.iou().tolist() == by_hand.iou().tolist()
+    without_median = count_as_published(overlap(shown.truths[0], masks, 4))
+    assert by_hand.iou().tolist() != without_median.iou().tolist()
 
 
 def test_plain_scores_the_whole_image_at_its_size():
