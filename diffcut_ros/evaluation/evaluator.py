@@ -65,7 +65,13 @@ class Evaluator:
         self._dataset, self._protocol, self._method = settings.parts()
         self._device = torch.device(settings.device)
         self._fingerprint = ''
-        if self._method.needs == 'features':
+        if hasattr(settings.backend_options, 'layers'):
+            # Only here: importing diffusers takes seconds.
+            from diffcut_ros.features.diffusion.layers import LayersExtractor
+
+            self._extractor = LayersExtractor(settings.backend, settings.backend_options, self._device)
+            self._cache = FeatureCache(cache.folder, 0, '')  # not stored: they have no fingerprint
+        elif self._method.needs == 'features':
             self._extractor = create_extractor(
                 settings.backend, device=settings.device, **vars(settings.backend_options)
             )
