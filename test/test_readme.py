@@ -10,7 +10,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.replay.tables import TABLES
+from diffcut_ros.replay.tables import SWEEP, TABLES
 from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
@@ -36,11 +36,12 @@ def test_parameter_table(prefix, config):
         assert row in README
 
 
-def test_table_of_columns():
-    for table, columns in TABLES.items():
-        for column in columns:
-            row = f'| {table} | `{column.name}` | {column.type_name} | {column.unit} | {column.meaning} |'
-            assert row in README
+def test_tables_of_recordings():
+    text = (ROOT / 'docs/tables.md').read_text()
+    for table, columns in {**TABLES, 'sweep': SWEEP}.items():
+        section = text.partition(f'\n## {table}\n')[2].partition('\n## ')[0]
+        rows = [row for row in section.splitlines() if row.startswith('| `')]
+        assert rows == [f'| `{c.name}` | `{c.type_name}` | {c.unit} | {c.meaning} |' for c in columns]
 
 
 def test_where_do_i_change_names_files_that_exist():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.refinement import refine_assignment
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+
+Result = TypeVar('Result')
 
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
@@ -164,18 +167,30 @@ class Frame:
         Raises:
             MemoryError: when the device has too little memory.
         """
+        return self._within_memory(lambda: self._cut(config))
+
+    @torch.inference_mode()
+    def tree(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        return self._within_memory(lambda: self._tree_for(alpha, tau))
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
         cells = math.prod(self._feature_map.grid_hw)
         advice = f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
-        return within_memory(lambda: self._cut(config), self._feature_map.features.device, advice)
+        return within_memory(work, self._feature_map.features.device, advice)
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
         damped = config.damping > 0 and self._before is not None
         if damped and not config.target_segments:
             deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
-            self.cells = self.tree(config.alpha, deepest).cut_like(self._before, tau, config.damping)
+            self.cells = self._tree_for(config.alpha, deepest).cut_like(self._before, tau, config.damping)
         else:
-            self.cells = self.tree(config.alpha, tau).cut(tau)
+            self.cells = self._tree_for(config.alpha, tau).cut(tau)
         device = self._feature_map.features.device
         concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
         if config.refine == 'pamr':
@@ -191,17 +206,13 @@ class Frame:
         """Return the largest tau that gives at most so many segments."""
         # The hierarchy grows until it has more: its last part takes most of the time, and few need it.
         for deepest in _TARGET_TAUS:
-            tau = self.tree(alpha, deepest).tau_for(target_segments)
+            tau = self._tree_for(alpha, deepest).tau_for(target_segments)
             if tau < deepest:
                 break
         return tau
 
-    def tree(self, alpha: float, tau: float) -> SegmentTree:
-        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
-
-        Raises:
-            MemoryError: when the device has too little memory.
-        """
+    def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy at this alpha, down to at least this tau."""
         if self._alpha != alpha:
             self._affinity = affinity_matrix(self._feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha

@@ -148,21 +148,16 @@ class SegmentTree:
 
     def _labels(self, made: np.ndarray) -> np.ndarray:
         """Return the segmentation of the splits that are made, bool [T]; none is made without that of its parent."""
-        reached = np.ones_like(made)
-        reached[1:] = made[self._parent[1:]]
-        leaves = np.flatnonzero(reached & ~made)
-        by_position = leaves[np.argsort(self.start[leaves])]
-        lowest = np.minimum.reduceat(self.order, self.start[by_position])
-        labels = np.empty(self.n_nodes, np.int64)
-        labels[self.order] = np.repeat(np.argsort(np.argsort(lowest)), self.size[by_position])
-        return labels
+        reached = made.copy()
+        reached[1:] &= made[self._parent[1:]]
+        return cut_order(self.order, np.sort(self.start[self.children[reached, 1]]))
 
     def boundaries(self) -> tuple[np.ndarray, np.ndarray]:
         """Return all that cuts depend on beside `order`: where it is cut, and from which tau on.
 
         Returns:
-            Positions in `order` where a segment may begin, int64 [B], rising, and the tau of each, float64 [B]: a cut at
-            a larger one has a segment that begins there. The cuts of `order` at these are those of `cut`.
+            Positions in `order` where a segment may begin, int64 [B], rising, and the tau of each, float64 [B]: a cut
+            at a larger one has a segment that begins there. See `cut_order`.
         """
         split = np.flatnonzero(self._split_tau < self.tau)
         position = self.start[self.children[split, 1]]
@@ -194,6 +189,23 @@ class SegmentTree:
     def cut_to(self, n_segments: int) -> np.ndarray:
         """Return the cut at the largest tau that gives at most `n_segments` segments; see `cut` and `tau_for`."""
         return self.cut(self.tau_for(n_segments))
+
+
+def cut_order(order: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Return the segmentation whose segments are ranges of an order of the graph nodes.
+
+    Args:
+        order: int64 [N], a permutation of 0..N-1.
+        begins: int64 [B], rising, 1..N-1: where segments begin beside the first.
+
+    Returns:
+        int64 [N] labels 0..B, numbered by the lowest graph node of each segment.
+    """
+    begins = np.concatenate(([0], begins))
+    lowest = np.minimum.reduceat(order, begins)
+    labels = np.empty(len(order), np.int64)
+    labels[order] = np.repeat(np.argsort(np.argsort(lowest)), np.diff(begins, append=len(order)))
+    return labels
 
 
 class TreeBuilder:

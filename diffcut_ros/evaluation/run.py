@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,20 @@ def _each(make: Callable[[], _EvaluateAll], pairs: list[Pair], jobs: int) -> Ite
     # Not forked: a copy of a process that has initialised CUDA cannot use it.
     pool = ProcessPoolExecutor(min(jobs, len(pairs)), multiprocessing.get_context('spawn'), _begin, (make, jobs))
     try:
-        for future in as_completed([pool.submit(_evaluate, pair) for pair in pairs]):
+        for future in as_completed(_submit(pool, pairs)):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, pairs: list[Pair]) -> list[Future]:
+    """Hand images to a pool, whose processes start here, and are not reached by Ctrl-C: it is for this one alone."""
+    resource_tracker.ensure_running()  # which unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(_evaluate, pair) for pair in pairs]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _make: Callable[[], _EvaluateAll] | None = None
@@ -146,7 +157,6 @@ def _begin(make: Callable[[], _EvaluateAll], jobs: int) -> None:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and is for the first of them
 
     def end_with_parent() -> None:
         multiprocessing.parent_process().join()

@@ -4,8 +4,10 @@ import copy
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
@@ -191,9 +193,15 @@ class Camera:
         for kind, topic in self._inputs:
             # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
             overrides = QoSOverridingOptions(_OVERRIDABLE)
+            events = SubscriptionEventCallbacks(message_lost=partial(self._lose, self._node.resolve_topic_name(topic)))
             try:
                 subscriber = sync.Subscriber(
-                    self._node, kind, topic, qos_profile=copy.copy(_CAMERA_QOS), qos_overriding_options=overrides
+                    self._node,
+                    kind,
+                    topic,
+                    qos_profile=copy.copy(_CAMERA_QOS),
+                    qos_overriding_options=overrides,
+                    event_callbacks=events,
                 )
             except RuntimeError as error:
                 raise ValueError(f'qos_overrides: {error}') from error
@@ -216,14 +224,22 @@ class Camera:
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
         self._heard_s[topic] = time.monotonic()
 
-    def silent(self, seconds: float) -> list[tuple[str, bool]]:
-        """Return the topics that nothing came on for so long, and whether the node wants reliable delivery there."""
+    def _lose(self, topic: str, event: Any) -> None:
+        self.record.lost(topic, event.total_count_change)
+
+    def silent(self, seconds: float) -> list[str]:
+        """Return the topics that nothing came on for so long."""
         now_s = time.monotonic()
-        return [
-            (s.sub.topic_name, s.sub.qos_profile.reliability == ReliabilityPolicy.RELIABLE)
-            for s in self._subscribers
-            if now_s - self._heard_s[s.sub.topic_name] >= seconds
-        ]
+        topics = [subscriber.sub.topic_name for subscriber in self._subscribers]
+        return [topic for topic in topics if now_s - self._heard_s[topic] >= seconds]
+
+    def advice_on_losses(self, topic: str) -> str:
+        """Return what helps where messages of an input get lost on the way, if its publishers allow for it."""
+        wanted = [s.sub.qos_profile.reliability for s in self._subscribers if s.sub.topic_name == topic]
+        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)]
+        if ReliabilityPolicy.RELIABLE in wanted or ReliabilityPolicy.RELIABLE not in offered:
+            return ''
+        return f'large images may get lost: try -p qos_overrides.{topic}.subscription.reliability:=reliable'
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
@@ -233,12 +249,8 @@ class Camera:
     def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
         self.record.joined()
         inputs = Inputs(*messages)
-        if inputs.depth is not None and inputs.depth.header.frame_id != inputs.header.frame_id:
-            self._node.get_logger().warning(
-                f"{self.topic}: depth is in frame '{inputs.depth.header.frame_id}', the image in "
-                f"'{inputs.header.frame_id}': positions are right only if depth is registered to the image",
-                once=True,
-            )
+        if inputs.warning:
+            self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)
 
     def frame_before(self, stamp_ns: int) -> Frame | None:

@@ -18,7 +18,7 @@ from diffcut_ros.stream.config import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
 _WINDOW = 100
-_RATE_WINDOW_S = 5.0
+RATE_WINDOW_S = 5.0
 
 _MOST_ERRORS = 10
 
@@ -53,9 +53,9 @@ class ErrorThrottle:
 class CameraRecord:
     """What happened to the images of one camera; written by the node's threads, read by its diagnostics.
 
-    `counts` holds images by fate: 'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot
-    be decoded), 'skipped' (above the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed',
-    'timed out', 'published'.
+    `counts` holds images by fate: 'lost' (on the way, as the middleware tells; of depth and camera_info, too),
+    'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot be decoded), 'skipped' (above
+    the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published'.
     """
 
     def __init__(self) -> None:
@@ -66,6 +66,7 @@ class CameraRecord:
         self._rejected_s = -math.inf
         self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=1000)
+        self._lost: deque[tuple[float, str]] = deque(maxlen=1000)
         self._outputs: deque[float] = deque(maxlen=1000)
         self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
 
@@ -74,6 +75,17 @@ class CameraRecord:
         self.counts['received'] += 1
         self._alone_since_s = min(self._alone_since_s, time.monotonic())
         self._inputs.append(time.monotonic())
+
+    def lost(self, topic: str, count: int) -> None:
+        """Take note of messages that got lost on the way."""
+        self.counts['lost'] += count
+        self._lost.extend([(time.monotonic(), topic)] * count)
+
+    def lost_lately(self) -> Counter[str]:
+        """Return how many messages got lost on the way in the last seconds, by topic, where most did."""
+        now_s = time.monotonic()
+        lost = Counter(topic for moment, topic in list(self._lost) if now_s - moment <= RATE_WINDOW_S)
+        return Counter({topic: count for topic, count in lost.items() if count > len(_recent(self._inputs, now_s))})
 
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
@@ -123,7 +135,7 @@ class CameraRecord:
             if found := list(latencies):
                 values[f'{stage} mean [ms]'] = f'{1000 * statistics.mean(found):.1f}'
                 values[f'{stage} p95 [ms]'] = f'{1000 * np.percentile(found, 95):.1f}'
-        for fate in ('received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
+        for fate in ('lost', 'received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
         values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}', 'last error': self.last_error}
@@ -141,6 +153,8 @@ class CameraRecord:
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
         if self.alone_s() > config.stale_after_s:
             return DiagnosticStatus.WARN, 'images come, but no camera_info or depth with their stamps (sync_slop_s)'
+        for topic, count in self.lost_lately().items():
+            return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         ages = list(self._latencies['age'])
         if ages and statistics.mean(ages) > config.warn_age_s:
             return DiagnosticStatus.WARN, f'outputs are {statistics.mean(ages):.1f} s old'
@@ -169,5 +183,8 @@ def memory(device: torch.device) -> dict[str, str]:
 
 
 def _rate(times_s: deque[float], now_s: float) -> float:
-    recent = [moment for moment in list(times_s) if now_s - moment <= _RATE_WINDOW_S]
-    return len(recent) / _RATE_WINDOW_S
+    return len(_recent(times_s, now_s)) / RATE_WINDOW_S
+
+
+def _recent(times_s: deque[float], now_s: float) -> list[float]:
+    return [moment for moment in list(times_s) if now_s - moment <= RATE_WINDOW_S]

@@ -18,14 +18,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.diagnostics import RATE_WINDOW_S, ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
@@ -266,6 +265,9 @@ class DiffcutNode(LifecycleNode):
             camera.tracker.config = self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
+        target = self._segmenter_config.target_segments
+        if target and any(change.name == 'tau' for change in changes):
+            self.get_logger().warning(f'tau is not used while target_segments is {target}; 0 lets tau decide again')
         if self._recutter is not None and before != self._shown_by:
             self._recutter.request()
 
@@ -313,17 +315,19 @@ class DiffcutNode(LifecycleNode):
     def _warn_no_image(self) -> None:
         for camera in self._cameras.values():
             silent = camera.silent(_NO_IMAGE_S)
-            for topic, reliable in silent:
+            for topic in silent:
                 what = 'image' if topic == camera.topic else 'message'
-                publishers = self.get_publishers_info_by_topic(topic)
-                count = f'{len(publishers)} publisher{"s" * (len(publishers) != 1)}'
+                publishers = self.count_publishers(topic)
+                count = f'{publishers} publisher{"s" * (publishers != 1)}'
                 advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw; depth, too'
                 if publishers:
-                    advice = 'does the camera still run?'
-                if not reliable and any(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers):
-                    option = f'qos_overrides.{topic}.subscription.reliability:=reliable'
-                    advice = f'large images may get lost: try -p {option}'
+                    advice = camera.advice_on_losses(topic) or 'does the camera still run?'
                 self._warn(f'no {what} in {_NO_IMAGE_S:.0f} s on {topic} ({count}); {advice}')
+            for topic, lost in camera.record.lost_lately().items():
+                advice = (
+                    camera.advice_on_losses(topic) or 'let the camera offer reliable delivery, or compressed images'
+                )
+                self._warn(f'{topic}: {lost} messages lost on the way in {RATE_WINDOW_S:g} s; {advice}')
             if not silent and camera.record.alone_s() > _NO_IMAGE_S:
                 others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
                 slop = self._config.sync_slop_s

@@ -12,7 +12,7 @@ from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from diffcut_ros.replay.message_types import STORE
-from diffcut_ros.replay.truncated_mcap import TolerantMcapReader
+from diffcut_ros.replay.tolerant_mcap import TolerantMcapReader
 
 
 class BagError(ValueError):
@@ -66,6 +66,7 @@ class Bag:
                 cdr = STORE.ros1_to_cdr(raw, connection.msgtype) if self._is_ros1 else raw
                 count += 1
                 yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(cdr))
+            self.lost = '; '.join(_lost(self._reader))
         except Exception as error:
             # A boundary: damage to a file shows as any exception of the reader, the database or a decompressor.
             expected = sum(self.topics[topic].count for topic in topics)

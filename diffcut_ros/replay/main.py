@@ -12,6 +12,7 @@ from diffcut_ros.replay.many import Outcome, analyze_many, failures
 from diffcut_ros.replay.run import OutputOptions, Summary, analyze_to_folder
 from diffcut_ros.replay.run import Progress as Done
 from diffcut_ros.replay.settings import AnalysisOptions
+from diffcut_ros.replay.sweep import parse_sweep
 
 # Exit statuses beside 0: something failed, wrong input (as of argparse), part of the input could not be read.
 _FAILED, _BAD_INPUT, _INCOMPLETE, _INTERRUPTED = 1, 2, 3, 130
@@ -50,6 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
+    what.add_argument(
+        '--sweep',
+        metavar='tau=FIRST:LAST:STEP',
+        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
+        'analysis that is complete, with --resume',
+    )
+    what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
+    what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
     what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
     what.add_argument('--jobs', type=int, default=1, metavar='N', help='of several recordings, so many at a time')
@@ -95,7 +104,8 @@ def _one(args: argparse.Namespace) -> int:
         rate_hz=args.rate,
         every=args.every,
     )
-    output = OutputOptions(args.with_source, args.raw_labels, args.csv)
+    sweep = parse_sweep(args.sweep) if args.sweep else ()
+    output = OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
     bag = args.bags[0]
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
@@ -120,6 +130,8 @@ def _text(bag: Path, out: Path, summary: Summary) -> str:
         parts.append(f'{summary.problems} images or messages left out, see the table problems')
     if summary.lost:
         parts.append(f'could not read {summary.lost}')
+    if summary.warning:
+        parts.append(f'warning: {summary.warning}')
     return '; '.join(parts)
 
 

@@ -8,21 +8,27 @@ and bags cannot be written on after a kill, or need repair: hence parts, and one
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.hierarchies import read_hierarchies
+from diffcut_ros.replay.lock import LOCK
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
-from diffcut_ros.replay.tables import TABLES, Row, join_tables, write_table
+from diffcut_ros.replay.report.page import REPORT, replace_sweep
+from diffcut_ros.replay.sweep import sweep_rows
+from diffcut_ros.replay.tables import SWEEP, TABLES, Row, join_tables, write_table
 
 _UNFINISHED, _FINISHED = '.unfinished', '.finished'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
-_BAG = 'segments.mcap'
+_BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
 _ENDINGS = ('.parquet', '.csv')
 _NEVER = QosTime(0, 0)
 # Who joins late gets the last one, as from the node.
@@ -78,7 +84,7 @@ class _BagWriter:
 
 
 class Part:
-    """A part that is being written: messages and rows of tables."""
+    """A part that is being written: messages, rows of tables, a piece of the video, and other files in its folder."""
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
         self._path, self._ending = path, ending
@@ -87,6 +93,12 @@ class Part:
         shutil.rmtree(self._writing, ignore_errors=True)
         self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+        self._video: VideoWriter | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the part is until it is complete."""
+        return self._writing
 
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message."""
@@ -96,13 +108,23 @@ class Part:
         """Add rows to the table of that name."""
         self._rows[table] += rows
 
+    def add_picture(self, image_rgb: np.ndarray, playback: Playback) -> None:
+        """Add a frame to the video."""
+        if self._video is None:
+            self._video = VideoWriter(self._writing / _VIDEO, playback.size_hw)
+        self._video.write(image_rgb, playback.time_ns)
+
     def give_up(self) -> None:
         """Close the files; the part stays incomplete, and is written anew when the analysis goes on."""
         self._bag.abort()
+        if self._video is not None:
+            self._video.give_up()
 
     def finish(self, state: bytes) -> None:
         """Complete the part with what the next frames depend on; it appears under its name."""
         self._bag.__exit__(None, None, None)
+        if self._video is not None:
+            self._video.close()
         for name, rows in self._rows.items():
             write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
         (self._writing / _STATE).write_bytes(state)
@@ -154,8 +176,20 @@ class AnalysisFolder:
         path = self._unfinished / f'part-{len(self._parts()):06d}'
         return Part(path, self._topics, self._ending)
 
-    def finish(self, run: dict[str, Any]) -> None:
-        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last."""
+    def finish(
+        self,
+        run: dict[str, Any],
+        sweep: Sequence[float],
+        more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
+    ) -> None:
+        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
+
+        Args:
+            run: what run.json says.
+            sweep: values of tau for the table `sweep`; none: no such table.
+            more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
+                outputs before it, and the folders of all parts.
+        """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
@@ -166,8 +200,17 @@ class AnalysisFolder:
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
             join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        if sweep:
+            outputs.append(final / f'sweep{self._ending}')
+            _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)
+        if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
+            outputs.append(final / _VIDEO)
+            join_videos(pieces, outputs[-1])
+        for name, write in more.items():
+            outputs.append(final / name)
+            write(outputs[-1], parts)
         outputs.append(final / _RUN)
-        outputs[-1].write_text(json.dumps(run, indent=2) + '\n')
+        _write_run(outputs[-1], run)
         for output in outputs:
             os.replace(output, self.path / output.name)
         # First away under one name: killed while files are deleted, it shall not look like something to resume.
@@ -183,7 +226,7 @@ class AnalysisFolder:
 
 
 def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Check that an analysis may write into a folder, and empty it of an earlier one's outputs with `overwrite`.
+    """Check that an analysis may write into a locked folder; with `overwrite` empty it of an earlier one's outputs.
 
     Returns:
         What run.json says, when `resume` finds the analysis complete; else None.
@@ -191,19 +234,49 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     Raises:
         ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f'{path}: expected a folder, received a file')
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        for name in (_RUN, _BAG, *(f'{table}{ending}' for table in TABLES for ending in _ENDINGS)):
+        tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
+        for name in (_RUN, _BAG, _VIDEO, REPORT, *tables):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
         if (path / _RUN).exists() and not (path / _UNFINISHED).exists():
             return json.loads((path / _RUN).read_text())
-    elif path.exists() and any(path.iterdir()):
+    elif {one.name for one in path.iterdir()} - {LOCK}:
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
+
+
+def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[float]) -> None:
+    """Make the table `sweep` of a complete analysis anew, from its hierarchies; change report and run.json by it.
+
+    Args:
+        path: folder of the analysis.
+        ending: of its tables.
+        run: what its run.json says.
+        sweep: values of tau.
+
+    Raises:
+        ValueError: for a tau beyond its hierarchies.
+    """
+    run = run | {'output': run['output'] | {'sweep': list(sweep)}}
+    outputs = {f'sweep{ending}': lambda file: _write_sweep(path / f'hierarchies{ending}', file, sweep)}
+    if (path / REPORT).exists():
+        outputs[REPORT] = lambda file: replace_sweep(path / REPORT, file, ending)
+    outputs[_RUN] = lambda file: _write_run(file, run)
+    for name, write in outputs.items():
+        new = path / f'.new-{name}'
+        write(new)
+        os.replace(new, path / name)
+
+
+def _write_sweep(hierarchies: Path, path: Path, sweep: Sequence[float]) -> None:
+    write_table(path, SWEEP, sweep_rows((hierarchy for _, hierarchy in read_hierarchies(hierarchies)), sweep))
+
+
+def _write_run(path: Path, run: dict[str, Any]) -> None:
+    path.write_text(json.dumps(run, indent=2) + '\n')
 
 
 def _copy_messages(path: Path, writer: _BagWriter) -> None:

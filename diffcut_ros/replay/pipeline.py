@@ -10,6 +10,8 @@ import torch
 
 from diffcut_ros.core import FeatureMap, Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
 from diffcut_ros.features import create_extractor
+from diffcut_ros.replay.finest_cut import FinestCut, finest_cut
+from diffcut_ros.replay.hierarchies import Hierarchy
 from diffcut_ros.replay.settings import Settings
 from diffcut_ros.stream.inputs import Scene
 
@@ -23,18 +25,22 @@ class FrameResult:
         header: of the image, std_msgs/Header.
         image_rgb: uint8 [H, W, 3].
         segmentation: its segments, with `track_id`.
+        hierarchy: of its cells: other cuts need no features.
         geometries: where each segment is, in their order; None for those that could not be located, and without depth.
         depth_share: share of the depth image's pixels with depth, 0 to 1; None without depth.
         latency_ms: time that features, segments, tracks and places took.
+        finest_cut: of its hierarchy, where that was asked for.
     """
 
     stamp_ns: int
     header: Any
     image_rgb: np.ndarray = field(repr=False)
     segmentation: Segmentation
+    hierarchy: Hierarchy = field(repr=False)
     geometries: tuple[SegmentGeometry | None, ...]
     depth_share: float | None
     latency_ms: float
+    finest_cut: FinestCut | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -56,13 +62,17 @@ class _Before:
 class Pipeline:
     """Segments the images of one camera, one after the other.
 
+    Args:
+        settings: parameters.
+        hierarchy_tau: down to where hierarchies go at least.
+
     Raises:
         ValueError: for a backend that cannot be built.
         MemoryError: when the device has too little memory.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, hierarchy_tau: float = 0.0) -> None:
+        self._settings, self._hierarchy_tau = settings, hierarchy_tau
         self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
         self._extractor.prepare(1)
         self._tracker = Tracker(settings.tracker)
@@ -73,8 +83,12 @@ class Pipeline:
         """Model, settings and device, for people."""
         return f'{self._extractor.description} on {self._extractor.device}'
 
-    def process(self, scene: Scene) -> FrameResult:
+    def process(self, scene: Scene, with_finest_cut: bool = False) -> FrameResult:
         """Return the segments of the next image.
+
+        Args:
+            scene: the image, with depth where there is some.
+            with_finest_cut: whether the finest cut is wanted, too.
 
         Raises:
             ValueError: when its depth or camera_info has another aspect.
@@ -92,14 +106,20 @@ class Pipeline:
             geometries = locate_segments(segmentation.labels, scene.depth_m, scene.camera, count)
             depth_share = float(np.mean(~np.isnan(scene.depth_m)))
         latency_ms = (time.perf_counter() - start_s) * 1000
+        alpha = self._settings.segmenter.alpha
+        deepest = max(segmentation.tau, self._hierarchy_tau)
+        hierarchy = Hierarchy.of(frame.tree(alpha, deepest), feature_map.grid_hw)
+        finest = finest_cut(frame, feature_map, alpha, segmentation.tau) if with_finest_cut else None
         return FrameResult(
             scene.stamp_ns,
             scene.header,
             scene.image_rgb,
             segmentation,
+            hierarchy,
             tuple(geometries),
             depth_share,
             latency_ms,
+            finest,
         )
 
     def save(self) -> bytes:

@@ -51,6 +51,7 @@ class Moments:
     Attributes:
         images: images read so far.
         joined: sets of image, camera_info and depth among them, within the time that is analysed.
+        warning: what may be wrong with all of them, for people; empty: nothing known.
 
     Args:
         bag: open.
@@ -63,6 +64,7 @@ class Moments:
 
     def __init__(self, bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, after: int = 0) -> None:
         self.images = self.joined = 0
+        self.warning = ''
         # Stamps and numbers of the last images: of more than the joining keeps.
         self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
@@ -126,6 +128,7 @@ class Moments:
         if not self._within(inputs.stamp_ns):
             return
         self.joined += 1
+        self.warning = self.warning or inputs.warning
         if (self.joined - 1) % self._options.every:
             return
         try:

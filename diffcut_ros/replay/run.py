@@ -5,26 +5,33 @@ import importlib.metadata
 import json
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
+from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.messages import Output, outputs, serialize
-from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moment, Moments
+from diffcut_ros.replay.report.gallery import Slots, read_frames, shown_frame, write_frame
+from diffcut_ros.replay.report.page import REPORT, check_report, write_report
 from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
-from diffcut_ros.replay.tables import check_parquet, frame_row, segment_rows
+from diffcut_ros.replay.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.threads import ReadAhead, WriteBehind
 from diffcut_ros.replay.topics import Topics, find_topics
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 _FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 # Packages whose versions may change results.
-_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags')
+_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'av')
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,17 @@ class OutputOptions:
         with_source: copies of the input messages, too.
         raw_labels: label images as they are, not as PNG.
         csv: tables as CSV, not as Parquet.
+        video: images with their segments as a video.
+        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
+        report: report.html, too.
     """
 
     with_source: bool = False
     raw_labels: bool = False
     csv: bool = False
+    video: bool = True
+    sweep: tuple[float, ...] = ()
+    report: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,14 @@ class Summary:
         images: images read.
         problems: images and messages that had to be left out.
         lost: what of the recording could not be read, for people; empty: nothing.
+        warning: what may be wrong with positions in space, for people; empty: nothing known.
     """
 
     frames: int
     images: int
     problems: int
     lost: str
+    warning: str
 
     @property
     def complete(self) -> bool:
@@ -80,6 +95,8 @@ class _Done:
     image_number: int = 0
     frames: int = 0
     problems: int = 0
+    playback: Playback = field(default_factory=Playback)
+    shown: Slots = field(default_factory=Slots)
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,7 @@ class _Record:
     result: FrameResult | None
     problem: str
     images_left_out: int
+    playback: Playback
     state: bytes | None
 
 
@@ -121,6 +139,8 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                 if result is not None:
                     frames += 1
                     yield result
+        if moments.warning:
+            warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: could not read {opened.lost}', stacklevel=2)
         if not frames and not problems:
@@ -136,14 +156,14 @@ def analyze_to_folder(
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
-    """Analyse a recording and leave segments.mcap, tables and run.json in a folder.
+    """Analyse a recording and leave segments.mcap, tables, report.html, overlay.mp4 and run.json in a folder.
 
     Args:
         bag: the recording, as for `analyze`.
         out: the folder; outputs appear in it once all are complete.
         options: which images, and how.
         output: what is written.
-        resume: go on with an analysis that was interrupted; one that is complete is left as it is.
+        resume: go on with an analysis that was interrupted; one that is complete is left as it is, but for the sweep.
         overwrite: remove the outputs of an earlier analysis first.
         on_progress: called now and then.
 
@@ -155,15 +175,24 @@ def analyze_to_folder(
     ending = '.csv' if output.csv else '.parquet'
     if not output.csv:
         check_parquet()
-    with _opened(bag, options) as (opened, topics, settings):
+    if output.report:
+        check_report()
+    if output.video:
+        try:
+            check_video()
+        except ValueError as error:
+            raise ValueError(f'{error}, or take --no-video') from error
+    with _opened(bag, options) as (opened, topics, settings), locked(out):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
+            if output.sweep and list(output.sweep) != complete['output']['sweep']:
+                sweep_again(out, ending, complete, output.sweep)
             return Summary(**{field.name: complete[field.name] for field in dataclasses.fields(Summary)})
         made = outputs(output.raw_labels, topics.depth is not None)
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        pipeline, done = Pipeline(settings), _Done()
+        pipeline, done = Pipeline(settings, max(output.sweep, default=0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = _about(opened, topics, options, settings, output)
         saved = folder.begin(about)
@@ -171,17 +200,26 @@ def analyze_to_folder(
             done, state = pickle.loads(saved)
             pipeline.load(state)
         moments = Moments(opened, topics, options, settings, after=done.position)
-        with _Writing(folder, made, settings.node.labels == 'track', output.with_source) as write:
+
+        def shown(moment: Moment) -> bool:
+            return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
+
+        with _Writing(folder, made, settings, output) as write:
             with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
-                for record in _records(ahead, pipeline, settings, done):
+                for record in _records(ahead, pipeline, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
             write.close(pickle.dumps((done, pipeline.save())))
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, opened.lost)
-        folder.finish(dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about)
+        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about
+
+        def report(path: Path, parts: Sequence[Path]) -> None:
+            write_report(path, run, path.parent, ending, read_frames(parts))
+
+        folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
     return summary
 
 
@@ -207,9 +245,12 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
 
 
 def _results(
-    moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    shown: Callable[[Moment], bool] = lambda _: False,
 ) -> Iterator[tuple[Moment, FrameResult | None, str]]:
-    """Yield each moment with its result, or what is wrong.
+    """Yield each moment with its result, or what is wrong; asks of each scene whether the report shows it.
 
     Raises:
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
@@ -219,7 +260,7 @@ def _results(
         result, problem = None, moment.problem
         if moment.scene is not None:
             try:
-                result = pipeline.process(moment.scene)
+                result = pipeline.process(moment.scene, shown(moment))
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -230,10 +271,16 @@ def _results(
         yield moment, result, problem
 
 
-def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings, done: _Done) -> Iterator[_Record]:
+def _records(
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    done: _Done,
+    shown: Callable[[Moment], bool],
+) -> Iterator[_Record]:
     """Yield what is to be written of each moment, and keep `done` up to date."""
     begun = dataclasses.replace(done)
-    for moment, result, problem in _results(moments, pipeline, settings):
+    for moment, result, problem in _results(moments, pipeline, settings, shown):
         left_out = 0
         done.position = moment.position
         done.problems += bool(problem)
@@ -241,18 +288,20 @@ def _records(moments: ReadAhead[Moment], pipeline: Pipeline, settings: Settings,
             done.frames += 1
             left_out = max(0, moment.image_number - done.image_number - 1)
             done.image_number = moment.image_number
+            done.playback = done.playback.then(result.image_rgb.shape[:2], result.stamp_ns)
         state = None
         if done.frames - begun.frames >= _FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
             state = pickle.dumps((done, pipeline.save()))
-        yield _Record(moment, result, problem, left_out, state)
+        yield _Record(moment, result, problem, left_out, done.playback, state)
 
 
 class _Writing:
     """Writes records into parts; a context manager that gives up the part that is open when an exception leaves it."""
 
-    def __init__(self, folder: AnalysisFolder, made: list[Output], by_track: bool, with_source: bool) -> None:
-        self._folder, self._made, self._by_track, self._with_source = folder, made, by_track, with_source
+    def __init__(self, folder: AnalysisFolder, made: list[Output], settings: Settings, output: OutputOptions) -> None:
+        self._folder, self._made, self._settings, self._output = folder, made, settings, output
+        self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
 
     def __enter__(self) -> '_Writing':
@@ -266,7 +315,7 @@ class _Writing:
         if self._part is None:
             self._part = self._folder.next_part()
         moment, result = record.moment, record.result
-        if self._with_source and moment.message is not None:
+        if self._output.with_source and moment.message is not None:
             self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
         if record.problem:
             self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
@@ -275,8 +324,17 @@ class _Writing:
                 self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
+            self._part.add_rows('hierarchies', [hierarchy_row(result)])
+            if self._output.video:
+                self._part.add_picture(self._overlay(result), record.playback)
+            if result.finest_cut is not None:
+                write_frame(self._part.folder, moment.position, shown_frame(result))
         if record.state is not None:
             self.close(record.state)
+
+    def _overlay(self, result: FrameResult) -> np.ndarray:
+        labels, colors = result.segmentation.labels, track_colors(result.segmentation.segments)
+        return draw_overlay(result.image_rgb, labels, colors, self._settings.node.overlay_opacity)
 
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""

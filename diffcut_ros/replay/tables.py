@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,11 @@ from typing import Any
 from diffcut_ros.replay.pipeline import FrameResult
 
 Row = tuple[Any, ...]
+
+# What a value of a column is in Python, by its type in Arrow.
+_PYTHON_TYPES = {'int64': int, 'float64': float, 'string': str}
+# Of Parquet that are read at a time.
+_BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,37 @@ PROBLEMS = (
     Column('problem', 'string', '', 'What was expected and received'),
 )
 
-# By the name of the file, without its ending.
-TABLES = {'frames': FRAMES, 'segments': SEGMENTS, 'problems': PROBLEMS}
+HIERARCHIES = (
+    _STAMP,
+    Column('grid_rows', 'int64', 'cells', 'Rows of the grid of cells that were cut'),
+    Column('grid_columns', 'int64', 'cells', 'Columns of it'),
+    Column('tau', 'float64', '', 'NCut threshold down to which the hierarchy goes'),
+    Column(
+        'order', 'list<int32>', '', 'All cells, numbered row by row from 0, so that each segment is a range of them'
+    ),
+    Column('begins', 'list<int32>', '', 'Positions in `order` where a segment begins, beside the first'),
+    Column('begins_tau', 'list<float64>', '', 'It does at each tau above this'),
+)
+
+SWEEP = (
+    Column('tau', 'float64', '', 'NCut threshold'),
+    Column('segments_mean', 'float64', '', 'Segments of cells per image: mean'),
+    Column('segments_p05', 'float64', '', '5th percentile'),
+    Column('segments_median', 'float64', '', 'Median'),
+    Column('segments_p95', 'float64', '', '95th percentile'),
+    Column(
+        'stability_in_time',
+        'float64',
+        '',
+        'Adjusted Rand index of the cells with those of the image before, mean, motion included; missing for one image',
+    ),
+    Column(
+        'stability_in_tau', 'float64', '', 'Likewise, with the same image at the tau before; missing for the first tau'
+    ),
+)
+
+# What grows with each image, by the name of the file, without its ending.
+TABLES = {'frames': FRAMES, 'segments': SEGMENTS, 'hierarchies': HIERARCHIES, 'problems': PROBLEMS}
 
 
 def frame_row(result: FrameResult, images_left_out: int) -> Row:
@@ -102,6 +136,13 @@ def segment_rows(result: FrameResult) -> list[Row]:
         )
         for segment, place in zip(result.segmentation.segments, result.geometries, strict=True)
     ]
+
+
+def hierarchy_row(result: FrameResult) -> Row:
+    """Return the values of `HIERARCHIES`."""
+    hierarchy = result.hierarchy
+    lists = (values.tolist() for values in (hierarchy.order, hierarchy.begins, hierarchy.begins_tau))
+    return (result.stamp_ns, *hierarchy.grid_hw, hierarchy.tau, *lists)
 
 
 def check_parquet() -> None:
@@ -147,11 +188,45 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
             writer.write_table(pyarrow.parquet.read_table(part, schema=_schema(columns)))
 
 
+def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a table, a few at a time in memory.
+
+    Args:
+        path: .csv or .parquet.
+        columns: of the table.
+        names: of the columns that are read, none of lists, in the order of the values of a row; missing values are
+            None.
+    """
+    if path.suffix == '.csv':
+        type_of = {column.name: column.type_name for column in columns}
+        with path.open(newline='') as file:
+            rows = csv.reader(file)
+            header = next(rows)
+            chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
+            for row in rows:
+                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+
+
+def _arrow_type(name: str) -> Any:
+    import pyarrow
+
+    inner = name.removeprefix('list<').removesuffix('>')
+    return pyarrow.type_for_alias(name) if inner == name else pyarrow.list_(pyarrow.type_for_alias(inner))
+
+
 def _schema(columns: Sequence[Column]) -> Any:
     import pyarrow
 
     fields = [
-        pyarrow.field(column.name, column.type_name, metadata={'unit': column.unit, 'meaning': column.meaning})
+        pyarrow.field(
+            column.name, _arrow_type(column.type_name), metadata={'unit': column.unit, 'meaning': column.meaning}
+        )
         for column in columns
     ]
     return pyarrow.schema(fields)

@@ -72,6 +72,16 @@ class Inputs:
         """
         return stamp_ns(self.image) or self.arrival_ns
 
+    @property
+    def warning(self) -> str:
+        """What may be wrong with positions in space, for people; empty: nothing known."""
+        if self.depth is None or self.depth.header.frame_id == self.header.frame_id:
+            return ''
+        return (
+            f"depth is in frame '{self.depth.header.frame_id}', the image in '{self.header.frame_id}': positions are "
+            'right only if depth is registered to the image'
+        )
+
     def check(self, max_pixels: int) -> None:
         """Check all messages without touching pixels, so far as that tells.
 

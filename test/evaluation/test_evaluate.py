@@ -187,6 +187,38 @@ def test_interrupted_and_resumed_is_as_in_one_go(data, tmp_path, capsys, number,
     assert same_but_for_times(out, whole)
 
 
+def test_interrupted_while_processes_start(data, tmp_path):
+    root, _ = data
+    out = tmp_path / 'out'
+    process = start('camvid', root, '-o', out, '--jobs', 2, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while group_size(process.pid) < 4:  # the first one, that which cleans up, and two of the pool
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        if group_lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, errors) == (
+        130,
+        'diffcut_evaluate: interrupted; what is done is kept: go on with --resume\n',
+    )
+
+
+def group_size(pid: int) -> int:
+    count = 0
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            group = path.read_text().rpartition(')')[2].split()[2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        count += group == str(pid)
+    return count
+
+
 def group_lives(pid: int) -> bool:
     try:
         os.killpg(pid, 0)

@@ -4,6 +4,7 @@ import pytest
 
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.evaluation.datasets import DATASETS
+from diffcut_ros.evaluation.methods import METHODS
 from diffcut_ros.evaluation.settings import resolve
 
 ROOT = Path('data')
@@ -35,7 +36,7 @@ def test_a_method_of_images_has_no_backend():
     settings = resolve('camvid', ROOT, method='felzenszwalb', options={'scale': '300'})
     assert settings.options.scale == 300.0
     assert settings.backend is settings.backend_options is None
-    assert settings.describe()['options'] == {'scale': 300.0, 'sigma': 0.8, 'min_size': 500}
+    assert settings.describe()['options'] == vars(METHODS['felzenszwalb'].config(scale=300.0))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,26 @@ def test_warns_when_outputs_are_old(running):
     assert peer.diagnostics(level=OK)
 
 
+def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
+    # Best effort over Fast DDS as it comes: of images of many UDP packets hardly any arrives.
+    domain = free_domain()
+    option = 'qos_overrides./image.subscription.reliability:=best_effort'
+    with start_node(domain, '-p', option) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        large = encode_image(np.zeros((1080, 1920, 3), np.uint8), 'rgb8', peer.now())
+
+        def told() -> bool:
+            peer.publish(large)
+            return 'messages lost on the way' in node.log
+
+        assert peer.spin_until(told, 60)
+        assert 'try -p qos_overrides./image.subscription.reliability:=reliable' in node.log
+        level, message, values = peer.diagnostics()
+        assert level in (WARN, STALE)
+        assert 'lost on the way' in message or 'no image' in message
+        assert int(values['lost']) > 5
+
+
 def test_warns_when_few_images_come_out(running):
     _, peer, _ = running
     for _ in range(3):

@@ -100,7 +100,7 @@ def test_tau_cuts_the_last_image_again(running):
 
 
 def test_min_segment_area_and_target_segments_act_at_once(running):
-    _, peer, _ = running
+    node, peer, _ = running
     header, outputs = peer.segment(data.chelsea())
     areas = np.bincount(array(outputs['labels'][0]).ravel())[1:]
     assert peer.set(min_segment_area=int(areas.max())).successful
@@ -113,4 +113,6 @@ def test_min_segment_area_and_target_segments_act_at_once(running):
     assert peer.set(min_segment_area=0).successful
     assert peer.set(target_segments=7).successful
     assert peer.spin_until(lambda: 4 <= len(peer.outputs(header)['segments'][-1].detections) <= 7)
+    assert peer.set(tau=0.5).successful
+    node.wait_for_log('tau is not used while target_segments is 7; 0 lets tau decide again')
     assert peer.set(target_segments=0).successful

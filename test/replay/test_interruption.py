@@ -1,6 +1,7 @@
 """Analyses that are killed and resumed, that need the same memory for ten times the frames, several at a time."""
 
 import filecmp
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,14 @@ def messages(path) -> list:
 
 def without_latency(rows) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != 'latency_ms'} for row in rows]
+
+
+def report_without_latency(path) -> str:
+    """Return a report without what differs from run to run."""
+    latency = r'<div class="latency">.*?</div>|\{[^{}]*"name": "Latency"[^{}]*\}'
+    text, count = re.subn(latency, '', path.read_text(), flags=re.DOTALL)
+    assert count == 2
+    return text
 
 
 @pytest.fixture(scope='module')
@@ -67,12 +76,15 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     assert not (out / 'frames.csv').exists()
     resume(film, out.name)
     assert {path.name for path in out.iterdir()} == {path.name for path in (film / 'whole').iterdir()}
-    for table in ('segments', 'problems'):
-        assert filecmp.cmp(out / f'{table}.csv', film / f'whole/{table}.csv', shallow=False)
+    for name in ('segments.csv', 'problems.csv', 'overlay.mp4'):
+        assert filecmp.cmp(out / name, film / 'whole' / name, shallow=False)
     frames = [rows(folder / 'frames.csv') for folder in (out, film / 'whole')]
     assert without_latency(frames[0]) == without_latency(frames[1])
     assert len(frames[0]) == 75
     assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
+    reports = [report_without_latency(folder / 'report.html') for folder in (out, film / 'whole')]
+    assert reports[0] == reports[1]
+    assert reports[0].count('class="tile"') == 12
 
 
 def test_interrupted_from_the_keyboard(film, start):
@@ -84,6 +96,21 @@ def test_interrupted_from_the_keyboard(film, start):
     assert errors == 'diffcut_analyze: interrupted; what is done is kept: go on with --resume\n'
     resume(film, 'interrupted')
     assert messages(film / 'interrupted/segments.mcap') == messages(film / 'whole/segments.mcap')
+
+
+def test_two_at_a_time_in_one_folder(film, start, capsys):
+    out = film / 'both'
+    process = start(*arguments(film, 'both'))
+    try:
+        wait_for(out / '.unfinished/part-000000', process)
+        assert main([str(argument) for argument in arguments(film, 'both', '--resume')]) == 2
+        assert 'no other analysis writes into, received one that a running one does; wait' in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    # Killed, it holds the folder no longer.
+    resume(film, 'both')
+    assert messages(out / 'segments.mcap') == messages(film / 'whole/segments.mcap')
 
 
 def test_failed_while_outputs_appear(film, capsys):

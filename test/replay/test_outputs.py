@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from diffcut_ros.core import SegmenterConfig, Tracker
 from diffcut_ros.core.segmenter import Segmenter
 from diffcut_ros.features import create_extractor
+from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.main import main
 from diffcut_ros.replay.message_types import STORE
@@ -23,6 +25,7 @@ from support.recordings import (
     STEP_NS,
     Recorder,
     depth_mm,
+    image_message,
     moving_scene,
     record,
 )
@@ -68,7 +71,8 @@ def analysed(run, tmp_path_factory):
 
 def test_only_outputs_are_left(analysed):
     assert {path.name for path in (analysed / 'out').iterdir()} == {
-        *('segments.mcap', 'frames.csv', 'segments.csv', 'problems.csv', 'run.json')
+        *('segments.mcap', 'frames.csv', 'segments.csv', 'hierarchies.csv', 'problems.csv'),
+        *('overlay.mp4', 'report.html', 'run.json'),
     }
 
 
@@ -221,12 +225,53 @@ def test_images_left_out_are_counted(tmp_path, rows):
     assert [row['images_left_out'] for row in frames] == ['0', '0', '2', '0']
 
 
-def test_without_pyarrow(tmp_path):
+@pytest.mark.parametrize(
+    ('package', 'advice', 'option'),
+    [
+        ('pyarrow', 'pip install pyarrow, or take --csv', '--csv'),
+        ('av', 'pip install av, or take --no-video', '--no-video'),
+    ],
+)
+def test_without_an_optional_package(tmp_path, package, advice, option):
     film = record(tmp_path / 'film', 2)
-    program = "import sys; sys.modules['pyarrow'] = None; from diffcut_ros.replay.main import main; sys.exit(main())"
+    program = f"import sys; sys.modules['{package}'] = None; from diffcut_ros.replay.main import main; sys.exit(main())"
     command = [sys.executable, '-c', program, str(film), '-o', str(tmp_path / 'out')]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
-    assert 'found none: pip install pyarrow, or take --csv' in done.stderr
+    assert done.stderr.endswith(f'found none: {advice}\n')
     assert not (tmp_path / 'out').exists()
-    assert subprocess.run([*command, '--csv'], timeout=100).returncode == 0
+    assert subprocess.run([*command, option], timeout=100).returncode == 0
+
+
+def read_video(path) -> list[tuple[int, np.ndarray]]:
+    """Return time in ms and picture of each frame."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ('h264', 'yuv420p')
+        return [(round(1000 * frame.time), frame.to_ndarray(format='rgb24')) for frame in container.decode(stream)]
+
+
+def test_video_shows_the_overlays_of_the_node_when_their_stamps_say(analysed):
+    frames = read_video(analysed / 'out/overlay.mp4')
+    assert [time for time, _ in frames] == [(stamp - STAMPS[0]) // 10**6 for stamp in STAMPS]
+    for index, ((_, picture), expected) in enumerate(zip(frames, expected_segmentations(), strict=True)):
+        overlay = draw_overlay(moving_scene(index), expected.labels, track_colors(expected.segments))
+        # Colours have half the resolution: near borders they mix.
+        inside = cv2.erode(cv2.inRange(cv2.Laplacian(overlay, cv2.CV_32F).max(2), 0, 0), np.ones((5, 5)))
+        assert inside.mean() > 50
+        assert np.abs(picture.astype(int) - overlay)[inside > 0].mean() < 4
+
+
+def test_video_of_a_camera_that_changes_its_mode(tmp_path):
+    with Recorder(tmp_path / 'film') as recorder:
+        for index, scale in enumerate((1, 1, 2, 2)):
+            image = moving_scene(index).repeat(scale, 0).repeat(scale, 1)[:, : 32 * scale]
+            recorder.write(IMAGE, image_message(image, 'rgb8', STAMPS[index]))
+        recorder.write(IMAGE, image_message(moving_scene(4)[:24], 'rgb8', STAMPS[4]))
+    analyse(tmp_path / 'film', '-o', tmp_path / 'out', '--csv')
+    frames = read_video(tmp_path / 'out/overlay.mp4')
+    assert [picture.shape for _, picture in frames] == [(48, 32, 3)] * 5
+    # The same scene at twice the size fills the picture, one that is wider has black bars above and below.
+    assert all(picture[:4].mean() > 40 for _, picture in frames[:4])
+    assert frames[4][1][:16].max() < 20
+    assert frames[4][1][20:28].mean() > 40

@@ -1,5 +1,6 @@
 """Which images of a recording are taken, of every format and encoding, and what becomes of damaged ones."""
 
+import json
 import shutil
 import struct
 import subprocess
@@ -23,6 +24,8 @@ from support.recordings import (
     START_NS,
     STEP_NS,
     Recorder,
+    depth_mm,
+    header,
     image_message,
     info_message,
     moving_scene,
@@ -129,6 +132,24 @@ def test_joined_by_stamp(tmp_path, fast):
     (tmp_path / 'exact.yaml').write_text('/**:\n  ros__parameters: {sync_slop_s: 0.0}\n')
     with pytest.raises(BagError, match=r'5 images of /camera/image_raw, none .* take a larger sync_slop_s'):
         list(analyze(tmp_path / 'film', params=tmp_path / 'exact.yaml'))
+
+
+def test_depth_in_another_frame_is_said_once(tmp_path, fast, capsys):
+    with Recorder(tmp_path / 'film') as recorder:
+        for index in range(3):
+            stamp_ns = START_NS + index * STEP_NS
+            recorder.write_frame(index, depth=False)
+            recorder.write(INFO, info_message(48, 64, stamp_ns))
+            depth = image_message(depth_mm(index), '16UC1', stamp_ns)
+            depth.header = header(stamp_ns, frame_id='camera_depth')
+            recorder.write(DEPTH, depth)
+    words = "depth is in frame 'camera_depth', the image in 'camera_optical': positions are right only if"
+    with pytest.warns(UserWarning, match=words) as caught:
+        assert stamps(analyze(tmp_path / 'film', fast)) == [0, 1, 2]
+    assert len(caught) == 1
+    line = told(capsys, tmp_path / 'film', '-o', tmp_path / 'out', '--csv', '--no-video', status=0)
+    assert f'3 of 3 images segmented, outputs in {tmp_path}/out; warning: {words}' in line
+    assert words in json.loads((tmp_path / 'out/run.json').read_text())['warning']
 
 
 def test_images_without_stamps_are_ordered_by_when_they_were_recorded(tmp_path, fast):
@@ -246,6 +267,31 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     (film / 'film.mcap').write_bytes(cut.read_bytes())
     line = told(capsys, film, '-o', tmp_path / 'folder', '--csv', '--every', 100, status=3)
     assert f'of {len(frames)} images segmented' in line
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'zstd'])
+def test_a_damaged_chunk_is_left_out(tmp_path, capsys, rows, storage):
+    """The second of several chunks, each of 1 MB of images."""
+    with Recorder(tmp_path / 'film', storage) as recorder:
+        for index in range(60):
+            image = np.random.default_rng(index).integers(0, 256, (96, 128, 3), np.uint8)
+            recorder.write(IMAGE, image_message(image, 'rgb8', START_NS + index * STEP_NS))
+    film = tmp_path / 'film'
+    path = film / 'film.mcap'
+    data = bytearray(path.read_bytes())
+    with open_bag(film) as bag:
+        chunks = bag._reader.storage.storages[0].chunks
+        at, length = chunks[1].chunk_start_offset, chunks[1].chunk_length
+        counts = [sum(chunk.channel_count.values()) for chunk in chunks]
+    middle = at + length // 2
+    data[middle : middle + length // 10] = bytes(255 - value for value in data[middle : middle + length // 10])
+    path.write_bytes(data)
+    (tmp_path / 'fast.yaml').write_text(FAST)
+    arguments = '--csv', '--no-video', '--every', 5, '--params', tmp_path / 'fast.yaml'
+    line = told(capsys, film, '-o', tmp_path / 'out', *arguments, status=3)
+    assert f'film.mcap is damaged: a chunk of {length} bytes at byte {at}, {counts[1]} messages: ' in line
+    expected = [*range(counts[0]), *range(counts[0] + counts[1], 60)]
+    assert stamps_of(rows(tmp_path / 'out/frames.csv')) == expected[::5]
 
 
 def stamps_of(frames) -> list[int]:

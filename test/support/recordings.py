@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 START_NS = 1_700_000_000_000_000_000
@@ -36,11 +36,11 @@ def depth_mm(index: int, height: int = 48, width: int = 64) -> np.ndarray:
     return depth
 
 
-def header(stamp_ns: int, store=_STORE):
+def header(stamp_ns: int, store=_STORE, frame_id: str = FRAME_ID):
     """Return a header of this stamp."""
     time = store.types['builtin_interfaces/msg/Time'](stamp_ns // 10**9, stamp_ns % 10**9)
     own = (0,) if store is _ROS1_STORE else ()
-    return store.types['std_msgs/msg/Header'](*own, stamp=time, frame_id=FRAME_ID)
+    return store.types['std_msgs/msg/Header'](*own, stamp=time, frame_id=frame_id)
 
 
 def image_message(values: np.ndarray, encoding: str, stamp_ns: int, store=_STORE):
@@ -70,14 +70,16 @@ def info_message(height: int, width: int, stamp_ns: int, store=_STORE):
 
 
 class Recorder:
-    """Writes a recording, ROS 1 where the path ends in .bag; a context manager."""
+    """Writes a recording, ROS 1 for a path with .bag, else 'mcap', 'zstd' (MCAP) or 'sqlite3'; a context manager."""
 
     def __init__(self, path: Path, storage: str = 'mcap') -> None:
         self.path = path
         self._ros1 = path.suffix == '.bag'
         self.store = _ROS1_STORE if self._ros1 else _STORE
-        plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
+        plugin = StoragePlugin.SQLITE3 if storage == 'sqlite3' else StoragePlugin.MCAP
         self._writer = Ros1Writer(path) if self._ros1 else Writer(path, version=9, storage_plugin=plugin)
+        if storage == 'zstd':
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections = {}
 
     def __enter__(self) -> 'Recorder':

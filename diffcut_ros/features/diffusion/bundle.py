@@ -12,8 +12,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from diffcut_ros.features.diffusion.checkpoint import read_json, read_tensors
+from diffcut_ros.features.diffusion.checkpoint import read_tensors
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.features.diffusion.files import read_json
 
 INDEX = 'bundle.json'
 _FORMAT = 'diffcut_ros encoder bundle, version 1'

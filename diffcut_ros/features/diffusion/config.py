@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -26,6 +27,13 @@ def check_model(name: str) -> None:
             f'expected {", ".join(MODELS)}, an existing folder (a bundle of diffcut_export, or a checkpoint) or a '
             f'model id OWNER/NAME of the Hugging Face Hub, received {name!r}'
         )
+
+
+def require_packages() -> None:
+    """Raise ImportError for a missing package of the diffusion backends, without importing any."""
+    for name in ('diffusers', 'safetensors', 'huggingface_hub'):
+        if find_spec(name) is None:
+            raise ImportError(name=name)
 
 
 def missing_package(error: ImportError) -> str:

@@ -11,7 +11,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from diffcut_ros.features.diffusion.checkpoint import NETWORKS, check_complete, read_json, select_weights, weight_files
+from diffcut_ros.features.diffusion.config import MODELS, check_model
+from diffcut_ros.features.diffusion.files import NETWORKS, check_complete, read_json, select_weights, weight_files
 
 # Tiny image encoders by the pipeline of the checkpoint whose latents they make.
 TINY_VAES = {'StableDiffusionXLPipeline': 'madebyollin/taesdxl', 'StableDiffusionPipeline': 'madebyollin/taesd'}
@@ -19,6 +20,23 @@ TINY_VAES = {'StableDiffusionXLPipeline': 'madebyollin/taesdxl', 'StableDiffusio
 _SHA256 = re.compile('[0-9a-f]{64}')
 _INDICES = ['model_index.json', 'config.json']
 _TEXTS = ('scheduler', 'tokenizer', 'tokenizer_2')
+
+
+def locate(name: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint: `name` itself where it is one, else as `checkpoint_folder`.
+
+    Args:
+        name: folder, known name or model id.
+        allow_download, exported, revision: see `checkpoint_folder`.
+
+    Raises:
+        ValueError: as `checkpoint_folder`, and for a name that stands for nothing.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    check_model(name)
+    return checkpoint_folder(MODELS.get(name, name), allow_download, exported, revision)
 
 
 def checkpoint_folder(model_id: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:

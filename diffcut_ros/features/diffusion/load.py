@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 
 from diffcut_ros.features.diffusion.bundle import INDEX, read_bundle
-from diffcut_ros.features.diffusion.checkpoint import read_checkpoint, read_json
-from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model
+from diffcut_ros.features.diffusion.checkpoint import read_checkpoint
+from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-from diffcut_ros.features.diffusion.hub import TINY_VAES, checkpoint_folder, licence_of, revision_of
+from diffcut_ros.features.diffusion.files import read_json
+from diffcut_ros.features.diffusion.hub import TINY_VAES, licence_of, locate, revision_of
 
 
 def load_extractor(name: str, config: DiffusionConfig, device: torch.device) -> DiffusionExtractor:
@@ -53,7 +54,7 @@ def load_checkpoint(
     Raises:
         ValueError: saying what was found, what was expected and what to do.
     """
-    folder = find_folder(name, allow_download, name, revision)
+    folder = locate(name, allow_download, name, revision)
     if not (folder / 'model_index.json').is_file():
         found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
         raise ValueError(
@@ -64,19 +65,10 @@ def load_checkpoint(
     if tiny_vae is not None:
         pipeline = read_json(folder / 'model_index.json').get('_class_name')
         tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
-        tiny_folder = find_folder(tiny_vae, allow_download, name) if tiny_vae else None
+        tiny_folder = locate(tiny_vae, allow_download, name) if tiny_vae else None
     encoder = read_checkpoint(folder, layer, tiny_folder)
     source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
     if tiny_folder is not None:
         source |= {'tiny_vae': tiny_vae, 'tiny_vae_licence': licence_of(tiny_folder)}
     encoder.source.update(source)
     return encoder
-
-
-def find_folder(name: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:
-    """Return the folder of a checkpoint; see `load_checkpoint` and `checkpoint_folder`."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    check_model(name)
-    return checkpoint_folder(MODELS.get(name, name), allow_download, exported, revision)

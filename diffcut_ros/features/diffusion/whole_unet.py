@@ -12,7 +12,8 @@ from diffcut_ros.features.diffusion.bundle import INDEX
 from diffcut_ros.features.diffusion.checkpoint import read_unet
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-from diffcut_ros.features.diffusion.load import find_folder, load_checkpoint
+from diffcut_ros.features.diffusion.hub import locate
+from diffcut_ros.features.diffusion.load import load_checkpoint
 
 
 class WholeUnet:
@@ -36,7 +37,7 @@ class WholeUnet:
     """
 
     def __init__(self, name: str, config: DiffusionConfig, device: torch.device, noise: bool = True) -> None:
-        folder = find_folder(name, config.allow_download, name)
+        folder = locate(name, config.allow_download, name)
         if (folder / INDEX).is_file():
             raise ValueError(
                 f'{folder}: expected a whole checkpoint, for layers of its decoder, found a bundle, which holds the '

@@ -17,6 +17,7 @@ from ament_index_python import get_package_share_directory
 from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 
+from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Monitor
 from diffcut_ros.node.demo.recorder import Recorder
 
@@ -46,6 +47,10 @@ def main() -> int:
     # The demo is nobody else's business: no other machine on the network sees its topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     try:
+        try:
+            check_video()
+        except ValueError as error:
+            raise DemoError(str(error)) from error
         args.output.mkdir(parents=True, exist_ok=True)
         run(console, args.seconds, args.output, args.depth)
     except (DemoError, OSError) as error:

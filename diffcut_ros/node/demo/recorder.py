@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from diffcut_ros.media.scene_picture import draw_scene
+from diffcut_ros.media.video import Playback, VideoWriter
 from diffcut_ros.node.demo.monitor import Shot
 
 _TITLE_PX = 32
-_VIDEO_HZ = 10.0
 _SECONDS_PER_PICTURE = 4.0
 
 
@@ -27,9 +27,8 @@ class Recorder:
         self._folder = folder
         for earlier in (*folder.glob('segments_*s.png'), *folder.glob('tau_change.png')):
             earlier.unlink()
-        self._video: cv2.VideoWriter | None = None
-        self._video_frames = 0
-        self._first_ns = 0
+        self._video: VideoWriter | None = None
+        self._playback = Playback()
         self._next_picture_s = self._next_scene_s = _SECONDS_PER_PICTURE / 2
         self._previous: Shot | None = None
 
@@ -38,7 +37,7 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         if self._video is not None:
-            self._video.release()
+            self._video.close()
 
     def add(self, shot: Shot) -> None:
         """Take a shot into the video, and as a picture where one is due.
@@ -47,14 +46,12 @@ class Recorder:
             OSError: when a file cannot be written.
         """
         picture = np.concatenate([_titled(shot.image_rgb, 'camera'), _segments(shot)], axis=1)
+        self._playback = self._playback.then(picture.shape[:2], shot.stamp_ns)
         if self._video is None:
-            self._first_ns = shot.stamp_ns
-            self._video = self._open_video(picture)
-        time_s = (shot.stamp_ns - self._first_ns) / 1e9
-        # The node's rate varies: frames are repeated so that the video runs at the speed of the camera.
-        while self._video_frames <= time_s * _VIDEO_HZ:
-            self._video.write(picture[:, :, ::-1])
-            self._video_frames += 1
+            self._video = VideoWriter(self._folder / 'segments.mp4', self._playback.size_hw)
+            self.names.append('segments.mp4')
+        self._video.write(picture, self._playback.time_ns)
+        time_s = self._playback.time_ns / 1e9
         before = self._previous
         if before is not None and before.tau != shot.tau:
             row = [_titled(shot.image_rgb, 'camera'), _segments(before), _segments(shot)]
@@ -67,15 +64,6 @@ class Recorder:
             self._next_scene_s += _SECONDS_PER_PICTURE
             self._write(f'segments_3d_{time_s:02.0f}s.png', draw_scene(shot.image_rgb, **vars(shot.space)))
         self._previous = shot
-
-    def _open_video(self, picture: np.ndarray) -> cv2.VideoWriter:
-        path = self._folder / 'segments.mp4'
-        size = (picture.shape[1], picture.shape[0])
-        video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), _VIDEO_HZ, size)
-        if not video.isOpened():
-            raise OSError(f'could not write {path}: is the folder writable, and has OpenCV an MPEG-4 encoder?')
-        self.names.append(path.name)
-        return video
 
     def _write(self, name: str, image_rgb: np.ndarray) -> None:
         path = self._folder / name

@@ -58,8 +58,9 @@ def _check_free(port: int) -> None:
         try:
             probe.bind((_HOST, port))
         except (OSError, OverflowError) as error:
+            reason = getattr(error, 'strerror', None) or error
             raise OSError(
-                f'--port: expected one of which this machine has it and the next one free, received {port}: {error}'
+                f'--port: expected it and the next one free, received {port}: {reason}; choose another'
             ) from error
 
 

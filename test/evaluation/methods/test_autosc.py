@@ -70,7 +70,7 @@ def mixed_groups(seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('slip', [False, True])
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(5))
 def test_a_literal_reading_gives_the_same_clusters(seed, slip):
     flat = mixed_groups(seed)
     expected, _, count = literal_autosc(flat.double().numpy(), slip)
