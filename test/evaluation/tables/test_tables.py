@@ -196,6 +196,12 @@ def test_over_tau_is_as_one_evaluation_each(tmp_path):
         assert results(folder)['settings']['options']['tau'] == cell.x
         assert results(folder)['segments_per_image'] == results(own)['segments_per_image']
     assert len({cell.measured for cell in found}) > 1
+    # Interrupted between two values of one image: those that are there stay as they are.
+    lost, kept = (tmp_path / f'out/alpha_8/voc/tau_{tau}/images.jsonl' for tau in taus[:2])
+    before = kept.read_bytes()
+    lost.write_bytes(b'')
+    assert over_tau(request(tmp_path / 'root', tmp_path / 'out'), row, 'voc') == found
+    assert kept.read_bytes() == before
 
 
 def test_tau_is_chosen_on_training_images(tmp_path):
@@ -229,7 +235,7 @@ def test_same_class(root, tmp_path):
 def test_speed(root, tmp_path):
     out = tmp_path / 'out'
     speed = dataclasses.replace(TABLES['speed'], rows=TABLES['speed'].rows[:2])
-    assert run_table(speed, request(root, out))
+    assert run_table(speed, request(root, out, limit=2))  # the fixture's images are the same
     summary = results(out / 'diffcut/voc')
     assert summary['features_stored'] == 0
     found = cells(out)
