@@ -5,18 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.feature_cache import default_folder
 from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.progress import Bar
 from diffcut_ros.evaluation.protocols import PROTOCOLS
 from diffcut_ros.evaluation.run import evaluate
 from diffcut_ros.evaluation.settings import REFINEMENTS, Settings, resolve
-from diffcut_ros.evaluation.totals import Totals
+from diffcut_ros.evaluation.tables import TABLES, Request, run_table
 
 # Exit statuses beside 0: something failed, wrong input (as of argparse), Ctrl-C.
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
@@ -30,8 +28,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('dataset', metavar='DATASET', help=f'one of {", ".join(DATASETS)}')
-    parser.add_argument('root', type=Path, metavar='ROOT', help='its folder, laid out as it is distributed')
+    parser.add_argument(
+        'dataset',
+        metavar='DATASET',
+        help=f'one of {", ".join(DATASETS)}; or a table or curve of the paper: {", ".join(TABLES)}',
+    )
+    parser.add_argument(
+        'root',
+        type=Path,
+        metavar='ROOT',
+        help='its folder, laid out as it is distributed; for a table, a folder with such folders, named as above',
+    )
     parser.add_argument('-o', '--out', type=Path, required=True, metavar='RESULTS', help='folder of the results')
     what = parser.add_argument_group('what')
     what.add_argument('--split', help='part of the data set; default: its validation images')
@@ -43,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group('how')
     how.add_argument('--method', default='diffcut', help=f'one of {", ".join(METHODS)}; default: diffcut')
-    how.add_argument('--backend', default='color', help='feature extractor, as of the node; default: color')
+    how.add_argument(
+        '--backend', help="feature extractor, as of the node; default: color, for a table the paper's models"
+    )
     how.add_argument('--tau', metavar='TAU', help='short for --set tau=TAU')
     how.add_argument('--alpha', metavar='ALPHA', help='short for --set alpha=ALPHA')
     how.add_argument(
@@ -61,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument('--resume', action='store_true', help='go on with an evaluation that was interrupted')
     run.add_argument('--cache', type=Path, metavar='FOLDER', help=f'of features; default: {default_folder()}')
     run.add_argument('--cache-gb', type=float, default=20.0, metavar='GB', help='its size; 0: none; default: 20')
+    run.add_argument(
+        '--tune', type=int, default=200, metavar='N', help='training images that table10 chooses tau on; default: 200'
+    )
     return parser
 
 
@@ -78,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parser().parse_args(arguments)
     try:
-        settings = _settings(args)
-        return _run(settings, args)
+        return _run_table(args) if args.dataset in TABLES else _run(_settings(args), args)
     except (ValueError, MemoryError) as error:
         print(f'diffcut_evaluate: {error}', file=sys.stderr)
         return _BAD_INPUT
@@ -92,17 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    if args.jobs < 1:
-        raise ValueError(f'--jobs: expected at least 1, received {args.jobs}')
-    if not 0 <= args.cache_gb < float('inf'):
-        raise ValueError(f'--cache-gb: expected 0 or more, received {args.cache_gb}')
-    options = {}
-    for text in args.set:
-        name, equals, value = text.partition('=')
-        if not equals:
-            raise ValueError(f'--set: expected NAME=VALUE, received {text!r}')
-        options[name] = value
-    options |= {name: value for name in ('tau', 'alpha') if (value := getattr(args, name)) is not None}
+    options = _options(args) | {name: value for name in ('tau', 'alpha') if (value := getattr(args, name)) is not None}
     return resolve(
         args.dataset,
         args.root,
@@ -112,43 +113,51 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.refine,
         args.method,
         options,
-        args.backend,
+        args.backend or 'color',
         args.device,
     )
 
 
+def _options(args: argparse.Namespace) -> dict[str, str]:
+    """Return what --set gives."""
+    options = {}
+    for text in args.set:
+        name, equals, value = text.partition('=')
+        if not equals:
+            raise ValueError(f'--set: expected NAME=VALUE, received {text!r}')
+        options[name] = value
+    return options
+
+
+def _cache(args: argparse.Namespace) -> Cache:
+    if args.jobs < 1:
+        raise ValueError(f'--jobs: expected at least 1, received {args.jobs}')
+    if not 0 <= args.cache_gb < float('inf'):
+        raise ValueError(f'--cache-gb: expected 0 or more, received {args.cache_gb}')
+    return Cache(args.cache or default_folder(), int(args.cache_gb * _BYTES_PER_GB))
+
+
 def _run(settings: Settings, args: argparse.Namespace) -> int:
-    cache = Cache(args.cache or default_folder(), int(args.cache_gb * _BYTES_PER_GB))
-    with _progress() as progress:
-        task = progress.add_task(settings.dataset, total=None, figure='', rate='')
-        begun: list[tuple[int, float]] = []
-        last = ''
-
-        def show(done: int, images: int, totals: Totals) -> None:
-            nonlocal last
-            begun.append((done, progress.get_time())) if not begun else None
-            first, first_s = begun[0]
-            rate_hz = (done - first) / max(1e-3, progress.get_time() - first_s)
-            last = totals.headline()
-            progress.update(task, total=images, completed=done, figure=last, rate=f'{rate_hz:.2f} images/s')
-
-        summary = evaluate(settings, args.out, cache, args.jobs, args.resume, show)
-    print(f'{settings.dataset}, {settings.method}: {last}, {summary["images"]} images; results in {args.out}')
+    with Bar(settings.dataset) as bar:
+        summary = evaluate(settings, args.out, _cache(args), args.jobs, args.resume, bar.show)
+    print(f'{settings.dataset}, {settings.method}: {bar.headline}, {summary["images"]} images; results in {args.out}')
     return 0
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[rate]}'),
-        TextColumn('{task.fields[figure]}'),
-        TimeRemainingColumn(),
+def _run_table(args: argparse.Namespace) -> int:
+    parser = _parser()
+    for name in ('split', 'protocol', 'method', 'tau', 'alpha', 'refine'):
+        if getattr(args, name) != parser.get_default(name):
+            raise ValueError(f'--{name}: expected none, since {args.dataset} says it for each row')
+    out = args.out / args.dataset
+    request = Request(
+        args.root, out, _cache(args), args.limit, args.jobs, args.backend, _options(args), args.device, args.tune
     )
-    # In a file or a pipe, bars are noise.
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    measured = run_table(TABLES[args.dataset], request)
+    print(f'{args.dataset}: results in {out}')
+    if not measured:
+        print('diffcut_evaluate: nothing could be measured, the notes say why', file=sys.stderr)
+    return 0 if measured else _BAD_INPUT
 
 
 if __name__ == '__main__':

@@ -1,7 +1,9 @@
 """Evaluates one image: reads it, takes its features, has it segmented, scores the segments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +65,13 @@ class Evaluator:
         self._dataset, self._protocol, self._method = settings.parts()
         self._device = torch.device(settings.device)
         self._fingerprint = ''
-        if self._method.needs == 'features':
+        if hasattr(settings.backend_options, 'layers'):
+            # Only here: importing diffusers takes seconds.
+            from diffcut_ros.features.diffusion.layers import LayersExtractor
+
+            self._extractor = LayersExtractor(settings.backend, settings.backend_options, self._device)
+            self._cache = FeatureCache(cache.folder, 0, '')  # not stored: they have no fingerprint
+        elif self._method.needs == 'features':
             self._extractor = create_extractor(
                 settings.backend, device=settings.device, **vars(settings.backend_options)
             )
@@ -75,9 +83,15 @@ class Evaluator:
 
             self._attention = load_attention_extractor(settings.backend, settings.backend_options, self._device)
 
-    @torch.inference_mode()
     def __call__(self, pair: Pair) -> ImageResult:
-        """Evaluate one image.
+        """Evaluate one image; see `all`."""
+        return self.all(pair, [self._settings.options])[0]
+
+    @torch.inference_mode()
+    def all(self, pair: Pair, options: Sequence[Any]) -> list[ImageResult]:
+        """Evaluate one image with several options of the method.
+
+        Features are computed once, and so is a hierarchy, if options of one alpha follow each other by falling tau.
 
         Raises:
             ValueError: naming the image, when it or its labels cannot be used, or its segments not be found.
@@ -85,13 +99,17 @@ class Evaluator:
             OSError: when its features cannot be stored.
         """
         view = self._protocol.view(load(self._dataset, pair), self._dataset)
+        results = []
         try:
             sample, features_s, stored = self._sample(view)
-            method_s, labels = timed(lambda: self._method.run(sample, self._settings.options), self._device)
+            for option in options:
+                method_s, labels = timed(lambda option=option: self._method.run(sample, option), self._device)
+                score = self._protocol.score(labels, view, self._dataset, self._settings.refine == 'pamr')
+                segments = int(labels.max()) + 1
+                results.append(ImageResult(pair.name, segments, score, features_s, method_s, stored, self._fingerprint))
         except ValueError as error:
             raise ValueError(f'{pair.name}: {error}') from error
-        score = self._protocol.score(labels, view, self._dataset, self._settings.refine == 'pamr')
-        return ImageResult(pair.name, int(labels.max()) + 1, score, features_s, method_s, stored, self._fingerprint)
+        return results
 
     def _sample(self, view: View) -> tuple[Sample, float, bool]:
         """Return what the method works on, how long its features took, and whether they were stored."""

@@ -54,7 +54,7 @@ class ResultsFolder:
             if self.done:
                 _check_same(path, self._about, resume)
             else:
-                _write(path / SETTINGS, json.dumps(self._about, indent=2) + '\n')
+                write(path / SETTINGS, json.dumps(self._about, indent=2) + '\n')
         except BlockingIOError as error:
             self._file.close()
             raise ValueError(f'{path}: another evaluation is writing into this folder; take another one') from error
@@ -93,8 +93,8 @@ class ResultsFolder:
         table = csv.DictWriter(text, max(rows, key=len))
         table.writeheader()
         table.writerows(rows)
-        _write(self.path / TABLE, text.getvalue())
-        _write(self.path / RESULTS, json.dumps(summary | self._about, indent=2) + '\n')
+        write(self.path / TABLE, text.getvalue())
+        write(self.path / RESULTS, json.dumps(summary | self._about, indent=2) + '\n')
 
     def _read(self) -> dict[str, ImageResult]:
         """Return the results that are there; a last line that was not written to its end is cut off."""
@@ -172,7 +172,7 @@ def _as_list(value: np.ndarray) -> list:
     return value.tolist()
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     beginning = path.with_name(f'.{path.name}.writing')
     with beginning.open('w', newline='') as file:

@@ -1,11 +1,13 @@
 """Evaluates the images of a data set, several at a time, into a folder of results."""
 
+import contextlib
+import functools
 import importlib.metadata
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -55,38 +57,77 @@ def evaluate(
         MemoryError: when the device has too little memory.
         OSError: when results or features cannot be written; the evaluation can be resumed.
     """
-    dataset, _, _ = settings.parts()
-    pairs = dataset.pairs(settings.root, settings.split)[: settings.limit]
-    about = {
-        'settings': settings.describe() | {'images': len(pairs)},
+    return evaluate_all([(settings, out)], cache, jobs, resume, on_image)[0]
+
+
+def evaluate_all(
+    variants: Sequence[tuple[Settings, Path]],
+    cache: Cache,
+    jobs: int = 1,
+    resume: bool = False,
+    on_image: Callable[[int, int, Totals], None] = lambda done, images, totals: None,
+) -> list[dict[str, Any]]:
+    """Evaluate several options of one method at once, each into a folder of its own; otherwise as `evaluate`.
+
+    What they have in common is computed once per image; see `Evaluator.all`. The totals that `on_image` is called with
+    are those of the first.
+
+    Args:
+        variants: settings that differ in the method's options alone, and their folders.
+        cache, jobs, resume, on_image: see `evaluate`.
+    """
+    first = variants[0][0]
+    dataset, _, _ = first.parts()
+    pairs = dataset.pairs(first.root, first.split)[: first.limit]
+    totals = [Totals(dataset.classes) for _ in variants]
+    with contextlib.ExitStack() as stack:
+        folders = [
+            stack.enter_context(ResultsFolder(out, _about(settings, len(pairs)), resume)) for settings, out in variants
+        ]
+        for folder, total in zip(folders, totals, strict=True):
+            for result in folder.done.values():
+                total.add(result)
+        left = [pair for pair in pairs if any(pair.name not in folder.done for folder in folders)]
+        on_image(len(pairs) - len(left), len(pairs), totals[0])
+        make = functools.partial(_evaluator_of, first, cache, [settings.options for settings, _ in variants])
+        for done, results in enumerate(_each(make, left, jobs), len(pairs) - len(left) + 1):
+            for folder, total, result in zip(folders, totals, results, strict=True):
+                if result.image not in folder.done:
+                    folder.add(result)
+                    total.add(result)
+            on_image(done, len(pairs), totals[0])
+        on = {'machine': machine(torch.device(first.device))}
+        summaries = [total.summary() | on for total in totals]
+        for folder, summary in zip(folders, summaries, strict=True):
+            folder.finish(summary, [pair.name for pair in pairs])
+    return summaries
+
+
+def _about(settings: Settings, images: int) -> dict[str, Any]:
+    return {
+        'settings': settings.describe() | {'images': images},
         'versions': {name: version for name in _PACKAGES if (version := _version(name))},
     }
-    totals = Totals(dataset.classes)
-    with ResultsFolder(out, about, resume) as folder:
-        for result in folder.done.values():
-            totals.add(result)
-        on_image(len(folder.done), len(pairs), totals)
-        left = [pair for pair in pairs if pair.name not in folder.done]
-        for result in _results(settings, cache, left, jobs):
-            folder.add(result)
-            totals.add(result)
-            on_image(len(folder.done), len(pairs), totals)
-        summary = totals.summary() | {'machine': machine(torch.device(settings.device))}
-        folder.finish(summary, [pair.name for pair in pairs])
-    return summary
 
 
-def _results(settings: Settings, cache: Cache, pairs: list[Pair], jobs: int) -> Iterator[ImageResult]:
-    """Yield results as they are done; with several jobs in any order."""
+# From an image to its results, one for each of the options.
+_EvaluateAll = Callable[[Pair], list[ImageResult]]
+
+
+def _evaluator_of(settings: Settings, cache: Cache, options: list[Any]) -> _EvaluateAll:
+    evaluator = Evaluator(settings, cache)
+    return lambda pair: evaluator.all(pair, options)
+
+
+def _each(make: Callable[[], _EvaluateAll], pairs: list[Pair], jobs: int) -> Iterator[list[ImageResult]]:
+    """Yield the results of images as they are done; with several jobs in any order."""
     if not pairs:
         return
     if jobs == 1:
-        yield from map(Evaluator(settings, cache), pairs)
+        yield from map(make(), pairs)
         return
     # Not forked: a copy of a process that has initialised CUDA cannot use it.
-    pool = ProcessPoolExecutor(
-        min(jobs, len(pairs)), multiprocessing.get_context('spawn'), _begin, (settings, cache, jobs)
-    )
+    pool = ProcessPoolExecutor(min(jobs, len(pairs)), multiprocessing.get_context('spawn'), _begin, (make, jobs))
     try:
         for future in as_completed(_submit(pool, pairs)):
             yield future.result()
@@ -104,14 +145,14 @@ def _submit(pool: ProcessPoolExecutor, pairs: list[Pair]) -> list[Future]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_settings: tuple[Settings, Cache] | None = None
-_evaluator: Evaluator | None = None
+_make: Callable[[], _EvaluateAll] | None = None
+_evaluate_image: _EvaluateAll | None = None
 
 
-def _begin(settings: Settings, cache: Cache, jobs: int) -> None:
+def _begin(make: Callable[[], _EvaluateAll], jobs: int) -> None:
     """Prepare a process of the pool."""
-    global _settings
-    _settings = settings, cache
+    global _make
+    _make = make
     # Images are spread over the cores; more threads within an image would only get in their way.
     threads = max(1, (os.cpu_count() or 1) // jobs)
     torch.set_num_threads(threads)
@@ -124,12 +165,12 @@ def _begin(settings: Settings, cache: Cache, jobs: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _evaluate(pair: Pair) -> ImageResult:
+def _evaluate(pair: Pair) -> list[ImageResult]:
     """Evaluate an image in a process of the pool."""
-    global _evaluator
-    if _evaluator is None:  # not in `_begin`, whose errors the pool does not pass on
-        _evaluator = Evaluator(*_settings)
-    return _evaluator(pair)
+    global _evaluate_image
+    if _evaluate_image is None:  # not in `_begin`, whose errors the pool does not pass on
+        _evaluate_image = _make()
+    return _evaluate_image(pair)
 
 
 def _version(package: str) -> str:

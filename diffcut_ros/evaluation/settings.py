@@ -1,7 +1,7 @@
 """What is evaluated and how, resolved: every default filled in, every name and value checked."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from diffcut_ros.features.diffusion.config import missing_package
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 REFINEMENTS = ('none', 'pamr')
-# What the options of attention maps are named by, as those of backends by their kinds.
-_ATTENTION = 'attention'
+# What the options of attention maps and of several layers are named by, as those of backends by their kinds.
+_ATTENTION, _LAYERS = 'attention', 'layers'
+KINDS = (*CONFIGS, _ATTENTION, _LAYERS)
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def resolve(
         protocol: None: paper, or plain for a data set without classes.
         refine: see `Settings`.
         method: likewise.
-        options: name -> text of the method's options and, as color.NAME, diffusion.NAME and attention.NAME, the
-            backend's.
+        options: name -> text of the method's options and, as color.NAME, diffusion.NAME, attention.NAME
+            and layers.NAME, the backend's.
         backend: see `create_extractor`.
         device: likewise.
 
@@ -113,15 +114,14 @@ def resolve(
     ):
         if name not in known:
             raise ValueError(f'{what}: expected one of {", ".join(known)}, received {name!r}')
-    kinds = (*CONFIGS, _ATTENTION)
-    of_backend = {name: text for name, text in (options or {}).items() if name.partition('.')[0] in kinds}
+    of_backend = {name: text for name, text in (options or {}).items() if name.partition('.')[0] in KINDS}
     of_method = {name: text for name, text in (options or {}).items() if name not in of_backend}
     uses_backend = METHODS[method].needs != 'image'
     if of_backend and not uses_backend:
         raise ValueError(f'{", ".join(of_backend)}: expected no option of a backend, since {method} uses none')
     backend_options = None
     if uses_backend:
-        kind, config = _backend_config(METHODS[method].needs, backend)
+        kind, config = _backend_config(METHODS[method].needs, backend, of_backend)
         backend_options = read_options(config, of_backend, f'{kind}.')
     return Settings(
         dataset=dataset,
@@ -138,19 +138,22 @@ def resolve(
     )
 
 
-def _backend_config(needs: str, backend: str) -> tuple[str, type]:
+def _backend_config(needs: str, backend: str, options: Iterable[str]) -> tuple[str, type]:
     """Return the kind of a backend, which its options are named by, and their dataclass."""
     kind = kind_of(backend)
-    if needs != 'attention':
+    layers = any(name.startswith(f'{_LAYERS}.') for name in options)
+    if needs != 'attention' and not layers:
         return kind, CONFIGS[kind]
     if kind != 'diffusion':
-        raise ValueError(f'backend: expected a Stable Diffusion checkpoint, for attention maps, received {backend!r}')
+        what = 'several layers' if layers else 'attention maps'
+        raise ValueError(f'backend: expected a Stable Diffusion checkpoint, for {what}, received {backend!r}')
     # Only here: importing diffusers takes seconds.
     try:
         from diffcut_ros.features.diffusion.attention import AttentionConfig
+        from diffcut_ros.features.diffusion.layers import LayersConfig
     except ImportError as error:
         raise ValueError(f'backend {backend}: {missing_package(error)}') from error
-    return _ATTENTION, AttentionConfig
+    return (_ATTENTION, AttentionConfig) if needs == 'attention' else (_LAYERS, LayersConfig)
 
 
 def read_options(config: type, texts: Mapping[str, str], prefix: str = '') -> Any:

@@ -19,8 +19,11 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
-def save_sdxl(folder: Path) -> Path:
-    """Save a checkpoint laid out like SSD-1B: three levels, two transformers' depths, no middle block."""
+def save_sdxl(folder: Path, encoder: int = 3, decoder: int = 4) -> Path:
+    """Save a checkpoint laid out like SSD-1B: three levels, two transformers' depths, no middle block.
+
+    SSD-1B has 4 blocks in the encoder's last transformers and 10 in the decoder's last one at that grid.
+    """
     torch.manual_seed(1)
     unet = UNet2DConditionModel(
         sample_size=16,
@@ -29,8 +32,8 @@ def save_sdxl(folder: Path) -> Path:
         down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
         up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'),
         layers_per_block=2,
-        transformer_layers_per_block=[1, [2, 2], [3, 3]],
-        reverse_transformer_layers_per_block=[[3, 3, 4], [2, 1, 1], 1],
+        transformer_layers_per_block=[1, [2, 2], [encoder, encoder]],
+        reverse_transformer_layers_per_block=[[encoder, encoder, decoder], [2, 1, 1], 1],
         mid_block_type=None,
         attention_head_dim=[2, 4, 8],
         cross_attention_dim=48,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from diffcut_ros.core import Frame, SegmenterConfig
+from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameter
 from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
@@ -35,7 +35,7 @@ def segment(sample: Sample, config: DiffcutConfig) -> np.ndarray:
     feature_map = features_of(sample)
     if config.upsampling == 'nearest' and config.refine != 'none':
         raise ValueError(f'refine: expected none with upsampling nearest, received {config.refine!r}')
-    frame = Frame(sample.image_rgb, feature_map)
+    frame = sample.frame
     segmentation = frame.cut(config)
     if config.upsampling == 'nearest':
         return numbered(labels_of_pixels(feature_map, frame.cells, 'nearest'))

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from diffcut_ros.core import FeatureMap
+from diffcut_ros.core import FeatureMap, Frame
 
 NEEDS = ('features', 'attention', 'image')
 
@@ -52,6 +53,15 @@ class Sample:
                 )
         if self.count is not None and self.count < 1:
             raise ValueError(f'count: expected at least 1 segment, received {self.count}')
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The image with its features and what is computed from them, so that another tau computes no hierarchy anew.
+
+        Raises:
+            ValueError: for a sample without features.
+        """
+        return Frame(self.image_rgb, features_of(self))
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,14 @@ def test_refinement_of_nearest_cells_is_refused():
     sample = Sample(image, create_extractor('color', device='cpu')(image))
     with pytest.raises(ValueError, match="refine: expected none with upsampling nearest, received 'pamr'"):
         METHOD.run(sample, METHOD.config(upsampling='nearest', refine='pamr'))
+
+
+def test_another_tau_of_the_same_sample_computes_no_hierarchy():
+    image = noisy_quadrants()
+    sample = Sample(image, create_extractor('color', device='cpu')(image))
+    METHOD.run(sample, METHOD.config(tau=0.7))
+    assert sample.frame.cells is not None
+    tree = sample.frame.tree(METHOD.config.alpha, 0.7)
+    found = METHOD.run(sample, METHOD.config(tau=0.3))
+    assert sample.frame.tree(METHOD.config.alpha, 0.3) is tree
+    assert np.array_equal(found, METHOD.run(Sample(image, sample.feature_map), METHOD.config(tau=0.3)))

@@ -1,0 +1,50 @@
+"""A bar for people who wait for an evaluation: images done, rate, time left, the figure so far."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diffcut_ros.evaluation.totals import Totals
+
+
+class Bar:
+    """A bar on the terminal; nothing in a file or a pipe, where bars are noise. A context manager.
+
+    Args:
+        title: of what is evaluated.
+
+    Attributes:
+        headline: the figure so far, see `Totals.headline`.
+    """
+
+    def __init__(self, title: str) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[rate]}'),
+            TextColumn('{task.fields[figure]}'),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task(title, total=None, figure='', rate='')
+        self._begun: tuple[int, float] | None = None
+        self.headline = ''
+
+    def __enter__(self) -> 'Bar':
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, done: int, images: int, totals: Totals) -> None:
+        """Show that so many images of all are done; see `evaluate`."""
+        now = self._progress.get_time()
+        # Not those of the evaluation that is resumed.
+        self._begun = self._begun or (done, now)
+        rate_hz = (done - self._begun[0]) / max(1e-3, now - self._begun[1])
+        self.headline = totals.headline()
+        self._progress.update(
+            self._task, total=images, completed=done, figure=self.headline, rate=f'{rate_hz:.2f} images/s'
+        )

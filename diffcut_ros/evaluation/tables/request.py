@@ -1,0 +1,129 @@
+"""What someone wants a table of: where data sets and results are, how many images, on what."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcut_ros.evaluation.datasets import DATASETS
+from diffcut_ros.evaluation.evaluator import Cache
+from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.progress import Bar
+from diffcut_ros.evaluation.run import evaluate_all
+from diffcut_ros.evaluation.settings import KINDS, Settings, resolve
+from diffcut_ros.evaluation.tables.rows import Row
+from diffcut_ros.features.registry import kind_of, resolve_device
+
+# Stands for the first data set that is there, where the figure hardly depends on it.
+ANY = 'any'
+# The same files, read otherwise.
+_FOLDERS = {'ade20k_as_published': 'ade20k'}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted.
+
+    Attributes:
+        root: folder of the data sets, each in a folder named as in `DATASETS`.
+        out: folder of the table's results.
+        cache: of features.
+        limit: only the first so many images of each data set; None: all.
+        jobs: processes, see `evaluate`.
+        backend: in place of the paper's models; None: those.
+        options: of backends, as of `--set`; each for the rows whose backend is of its kind.
+        device: see `create_extractor`.
+        tune: number of training images that settings are chosen on.
+
+    Raises:
+        ValueError: for a value out of range, an unknown backend or option, or a device that is not there.
+    """
+
+    root: Path
+    out: Path
+    cache: Cache
+    limit: int | None
+    jobs: int
+    backend: str | None
+    options: Mapping[str, str]
+    device: str
+    tune: int
+
+    def __post_init__(self) -> None:
+        if not self.root.is_dir():
+            raise ValueError(f'{self.root}: expected a folder with {", ".join(DATASETS)} in it, or some of them')
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f'--limit: expected at least 1 image, received {self.limit}')
+        if self.tune < 1:
+            raise ValueError(f'--tune: expected at least 1 image, received {self.tune}')
+        for name in self.options:
+            if name.partition('.')[0] not in KINDS:
+                kinds = ', '.join(f'{kind}.NAME' for kind in KINDS)
+                raise ValueError(f'--set: expected options of backends alone, {kinds}, for a table, received {name!r}')
+        resolve_device(self.device)
+        if self.backend is not None:
+            kind_of(self.backend)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the figures depend on, as for JSON."""
+        return {
+            'root': str(self.root.resolve()),
+            'limit': self.limit,
+            'backend': self.backend or "the paper's models",
+            'options': dict(self.options),
+            'device': str(resolve_device(self.device)),
+            'tune': self.tune,
+        }
+
+    def dataset(self, name: str) -> tuple[str, Path]:
+        """Return the key and the folder of a data set.
+
+        Raises:
+            ValueError: when it is not there.
+        """
+        names = DATASETS if name == ANY else (name,)
+        for found in names:
+            folder = self.root / _FOLDERS.get(found, found)
+            if folder.is_dir():
+                return found, folder
+        raise ValueError(f'no data set: {self.root}/{"any of " + ", ".join(names) if name == ANY else folder.name}')
+
+    def settings(self, row: Row, dataset: str, options: Mapping[str, str], training: bool = False) -> Settings:
+        """Return the settings of an evaluation.
+
+        Args:
+            row: what is evaluated.
+            dataset: see `dataset`.
+            options: beside those of the row.
+            training: on the first training images of the data set.
+
+        Raises:
+            ValueError: for a data set that is not there, or options that do not suit the backend.
+        """
+        name, folder = self.dataset(dataset)
+        backend = self.backend or row.backend
+        kind = 'attention' if METHODS[row.method].needs == 'attention' else kind_of(backend)
+        if any(option.startswith('layers.') for option in row.options):
+            kind = 'layers'
+        own = {option: text for option, text in self.options.items() if option.startswith(f'{kind}.')}
+        return resolve(
+            name,
+            folder,
+            split=DATASETS[name].splits[1] if training else None,
+            limit=self.tune if training else self.limit,
+            refine=row.refine,
+            method=row.method,
+            options={**row.options, **own, **options},
+            backend=backend,
+            device=self.device,
+        )
+
+    def folder(self, row: Row, dataset: str) -> Path:
+        """Return the folder of a row's results on a data set."""
+        return self.out / re.sub(r'[^\w.]+', '_', row.title.lower()).strip('_') / dataset
+
+    def evaluate(self, title: str, variants: list[tuple[Settings, Path]], cache: Cache | None = None) -> list[dict]:
+        """Return the figures of evaluations, see `evaluate_all`; they go on where they were interrupted."""
+        with Bar(title) as bar:
+            return evaluate_all(variants, cache or self.cache, self.jobs, resume=True, on_image=bar.show)

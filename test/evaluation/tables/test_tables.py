@@ -1,0 +1,323 @@
+"""Tables of the paper on small data sets in the layouts of the real ones, with the color backend or random weights."""
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffcut_ros.evaluation.datasets import DATASETS
+from diffcut_ros.evaluation.evaluate import main
+from diffcut_ros.evaluation.evaluator import Cache
+from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.tables import TABLES, Cell, Request, Row, Table, run_table
+from diffcut_ros.evaluation.tables.measure import over_tau, over_timestep, tuned
+from diffcut_ros.evaluation.tables.request import ANY
+from support.checkpoints import save_sdxl
+from support.datasets import paths, write_dataset
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Features of a test are its own, and no model is on the machine."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path / 'hub'))
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """A folder in which VOC is there, and the others are not."""
+    folder = tmp_path_factory.mktemp('root')
+    write_dataset('voc', folder / 'voc', count=2)
+    return folder
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in (*arguments, '--device', 'cpu')])
+
+
+def cells(out: Path) -> dict[tuple[str, str], dict]:
+    found = json.loads((out / 'table.json').read_text())['cells']
+    return {(cell['row'], cell['dataset']): cell for cell in found}
+
+
+def results(out: Path) -> dict:
+    return json.loads((out / 'results.json').read_text())
+
+
+def request(root: Path, out: Path, **changes) -> Request:
+    """Return what is asked for from Python: as on the command line, with the color backend."""
+    values = {'limit': 1, 'jobs': 1, 'backend': 'color', 'options': {}, 'device': 'cpu', 'tune': 1} | changes
+    return Request(root, out, Cache(out.parent / 'features', 10**9), **values)
+
+
+def test_published_figures():
+    """Some of the paper's, by hand."""
+
+    def published(table: str) -> dict:
+        return {row.title: row.published for row in TABLES[table].rows}
+
+    assert published('table1')['DiffCut + PAMR'] == {
+        'voc': 65.2, 'context': 56.5, 'coco_object': 34.1, 'coco_stuff': 49.1, 'cityscapes': 30.6,
+        'ade20k_as_published': 44.3,
+    }  # fmt: skip
+    assert published('table1')['ReCo']['ade20k_as_published'] == 11.2
+    assert published('table1')['DiffSeg, as published'] == {'coco_stuff': 43.6, 'cityscapes': 21.2}
+    assert published('table2')['AutoSC']['coco_object'] == 29.8
+    assert published('table3') == {
+        '32x32': {'voc': 62.0},
+        '32x32 + 64x64': {'voc': 61.6},
+        'encoder + decoder': {'voc': 60.9},
+    }
+    assert published('table6')['MaskCut k=3'] == {'voc': 53.7}
+    assert published('table7')['SSD-Vega + PAMR']['cityscapes'] == 30.1
+    assert published('table8')['nearest'] == {'voc': 61.2}
+    assert published('fig3')['SSD-1B'] == {'voc': 0.83}
+    assert published('speed')['DiffSeg, SD 1.4'] == {ANY: 2.75}
+    assert [row.refine for row in TABLES['table5'].rows] == ['none', 'pamr']
+
+
+@pytest.mark.parametrize('name', list(TABLES))
+def test_rows_are_what_methods_and_data_sets_know(name):
+    names = [(row.title, dataset) for row in TABLES[name].rows for dataset in row.published]
+    assert len(names) == len(set(names))
+    for row in TABLES[name].rows:
+        assert set(row.published) <= {*DATASETS, ANY}
+        assert row.method is None or row.method in METHODS
+
+
+def test_difference():
+    assert Cell('DiffCut', 'voc', 62.0, 63.5).difference == pytest.approx(1.5)
+    assert Cell('DiffCut', 'voc', 62.0, None).difference is None
+    assert Cell('DiffCut', 'voc', None, 63.5).difference is None
+
+
+def test_one_data_set_is_there(root, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert run('table5', root, '-o', out, '--backend', 'color', '--limit', 1) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == ''
+    assert 'backend color in place of the paper' in ' '.join(printed.split())
+    assert f'no data set: {root}/ade20k\n' in printed
+    assert run('voc', root / 'voc', '-o', tmp_path / 'own', '--refine', 'pamr', '--limit', 1) == 0
+    own = 100 * results(tmp_path / 'own')['mean_iou']
+    found = cells(out / 'table5')
+    assert len(found) == 12
+    assert found['DiffCut + PAMR', 'voc']['measured'] == pytest.approx(own)
+    assert found['DiffCut + PAMR', 'voc']['difference'] == pytest.approx(own - 65.2)
+    assert f'{own:.1f}' in printed
+    assert f'{own - 65.2:+.1f}' in printed
+    assert results(out / 'table5/diffcut_pamr/voc')['settings']['refine'] == 'pamr'
+    for (row, dataset), cell in found.items():
+        assert (cell['measured'] is not None, cell['images']) == ((True, 1) if dataset == 'voc' else (False, 0)), row
+    with (out / 'table5/table.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['row'], row['dataset']) for row in rows] == list(found)
+    assert float(rows[0]['measured']) == found['DiffCut', 'voc']['measured']
+    assert (rows[1]['published'], rows[1]['measured'], rows[1]['note']) == ('54.1', '', f'no data set: {root}/context')
+
+
+def test_published_rows_weights_and_data_that_are_not_there(root, tmp_path, capsys):
+    """Nothing can be measured: still the published figures, and why."""
+    out = tmp_path / 'out'
+    assert run('table7', root, '-o', out) == 2
+    printed, errors = capsys.readouterr()
+    assert errors == 'diffcut_evaluate: nothing could be measured, the notes say why\n'
+    assert 'segmind/Segmind-Vega is not on this machine, and downloads are not allowed' in printed
+    assert 'in place of' not in printed
+    assert cells(out / 'table7')['SD 1.4 + PAMR', 'cityscapes']['published'] == 24.5
+    reco = Table('', TABLES['table1'].measure, TABLES['table1'].rows[:1])
+    assert not run_table(reco, request(root, out / 'reco'))
+    assert {cell['note'] for cell in cells(out / 'reco').values()} == {'published figure only'}
+
+
+def test_a_damaged_image_is_a_note(root, tmp_path):
+    damaged = tmp_path / 'root'
+    shutil.copytree(root, damaged)
+    paths('voc', damaged / 'voc', 'b_2')[0].write_bytes(b'not an image')
+    assert run('table8', damaged, '-o', tmp_path / 'out', '--backend', 'color') == 2
+    note = cells(tmp_path / 'out/table8')['nearest', 'voc']['note']
+    assert note.startswith('b_2: cannot read')
+
+
+def test_goes_on_where_it_was_interrupted(root, tmp_path, capsys):
+    arguments = ('table8', root, '-o', tmp_path / 'out', '--backend', 'color')
+    assert run(*arguments) == 0
+    table, evaluation = tmp_path / 'out/table8', tmp_path / 'out/table8/nearest/voc'
+    whole, lines = (table / 'table.csv').read_bytes(), (evaluation / 'images.jsonl').read_bytes()
+    # As after the first of two images of the last row.
+    first = lines[: lines.index(b'\n') + 1]
+    (evaluation / 'images.jsonl').write_bytes(first)
+    (evaluation / 'results.json').unlink()
+    done = tmp_path / 'out/table8/concept_assignment/voc/images.jsonl'
+    before = done.read_bytes()
+    assert run(*arguments) == 0
+    assert (table / 'table.csv').read_bytes() == whole
+    assert (evaluation / 'images.jsonl').read_bytes().startswith(first)
+    assert done.read_bytes() == before
+    capsys.readouterr()
+    assert run(*arguments, '--limit', 1) == 2
+    assert 'holds a table with other settings, take another -o: limit None there, 1 here' in capsys.readouterr().err
+    assert (table / 'table.csv').read_bytes() == whole
+
+
+def noisy(root: Path, name: str, split: str, seed: int) -> None:
+    """Write one image of noise over four colours, so that tau matters."""
+    write_dataset(name, root, count=1)
+    image_path, labels_path = paths(name, root, 'a_1')
+    image = np.array(Image.open(image_path)).astype(int)
+    image += np.random.default_rng(seed).integers(-60, 61, (*image.shape[:2], 1))
+    Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(image_path)
+    if split != 'val':
+        for path in (image_path, labels_path):
+            other = Path(str(path).replace('/val/', f'/{split}/'))
+            other.parent.mkdir(parents=True)
+            path.rename(other)
+
+
+def test_over_tau_is_as_one_evaluation_each(tmp_path):
+    noisy(tmp_path / 'root/voc', 'voc', 'val', 0)
+    taus = (0.05, 0.5, 0.8)
+    row = Row('alpha 8', {'voc': None}, options={'alpha': '8'}, values=taus)
+    found = over_tau(request(tmp_path / 'root', tmp_path / 'out'), row, 'voc')
+    assert [cell.x for cell in found] == list(taus)
+    for cell in found:
+        own = tmp_path / f'own_{cell.x}'
+        assert run('voc', tmp_path / 'root/voc', '-o', own, '--tau', cell.x, '--alpha', 8) == 0
+        assert cell.measured == pytest.approx(100 * results(own)['mean_iou'])
+        folder = tmp_path / f'out/alpha_8/voc/tau_{cell.x}'
+        assert results(folder)['settings']['options']['tau'] == cell.x
+        assert results(folder)['segments_per_image'] == results(own)['segments_per_image']
+    assert len({cell.measured for cell in found}) > 1
+    # Interrupted between two values of one image: those that are there stay as they are.
+    lost, kept = (tmp_path / f'out/alpha_8/voc/tau_{tau}/images.jsonl' for tau in taus[:2])
+    before = kept.read_bytes()
+    lost.write_bytes(b'')
+    assert over_tau(request(tmp_path / 'root', tmp_path / 'out'), row, 'voc') == found
+    assert kept.read_bytes() == before
+
+
+def test_tau_is_chosen_on_training_images(tmp_path):
+    root = tmp_path / 'root'
+    noisy(root / 'cityscapes', 'cityscapes', 'train', 1)
+    noisy(root / 'cityscapes', 'cityscapes', 'val', 2)
+    row = Row('DiffCut', {'cityscapes': 29.8}, values=(0.05, 0.5, 0.8), note='published: 0.4')
+    (cell,) = tuned(request(root, tmp_path / 'out'), row, 'cityscapes')
+    folder = tmp_path / 'out/diffcut/cityscapes'
+    trained = {tau: results(folder / f'train_tau_{tau}')['mean_iou'] for tau in row.values}
+    assert len(set(trained.values())) > 1
+    assert trained[cell.x] == max(trained.values())
+    assert results(folder / 'train_tau_0.5')['settings']['split'] == 'train'
+    assert results(folder / 'val')['settings']['split'] == 'val'
+    assert results(folder / 'val')['settings']['options']['tau'] == cell.x
+    assert cell.measured == pytest.approx(100 * results(folder / 'val')['mean_iou'])
+    assert cell.note == f'tau {cell.x} from the first 1 training images; published: 0.4'
+
+
+def test_same_class(root, tmp_path):
+    """Four flat colours, of which two are classes: cells of one class are equal, the background does not count."""
+    assert run('fig3', root, '-o', tmp_path / 'out', '--backend', 'color') == 0
+    cell = cells(tmp_path / 'out/fig3')['SSD-1B', 'voc']
+    assert cell['measured'] > 0.95
+    assert cell['difference'] == pytest.approx(cell['measured'] - 0.83)
+    assert (cell['curve'][0], cell['curve'][-1]) == ([0.0, 0.0], [1.0, 1.0])
+    # Two quadrants of 16 x 16 cells, two images.
+    assert cell['note'] == f'{1024 * 1023 // 2} pairs of cells; cells of the background left out'
+
+
+def test_speed(root, tmp_path):
+    out = tmp_path / 'out'
+    speed = dataclasses.replace(TABLES['speed'], rows=TABLES['speed'].rows[:2])
+    assert run_table(speed, request(root, out, limit=2))  # the fixture's images are the same
+    summary = results(out / 'diffcut/voc')
+    assert summary['features_stored'] == 0
+    found = cells(out)
+    cell = found['DiffCut', 'voc']
+    assert 1 / cell['measured'] == pytest.approx(summary['features_s']['median'] + summary['method_s']['median'])
+    assert f'on {summary["machine"]}' == cell['note']
+    assert 'expected a Stable Diffusion checkpoint' in found['DiffSeg, SD 1.4', ANY]['note']
+    assert not run_table(speed, request(root, tmp_path / 'two', jobs=2))
+    assert '--jobs: expected 1' in cells(tmp_path / 'two')['DiffCut', ANY]['note']
+
+
+def test_features_of_other_layers_and_timesteps(root, tmp_path):
+    """With random weights in the layout of SSD-1B, so that its layers are found."""
+    checkpoint = save_sdxl(tmp_path / 'sdxl', 4, 10)
+    asked = request(
+        root,
+        tmp_path / 'out',
+        backend=str(checkpoint),
+        options={'diffusion.input_size': '128', 'layers.input_size': '128'},
+    )
+    assert run_table(TABLES['table3'], asked)
+    assert all(cell['measured'] is not None for cell in cells(asked.out).values())
+    layers = [results(asked.out / f'{row}/voc') for row in ('32x32', '32x32_64x64', 'encoder_decoder')]
+    assert len({summary['mean_iou'] for summary in layers}) > 1
+    assert len(layers[1]['settings']['backend_options']['layers']) == 2
+    found = over_timestep(asked, dataclasses.replace(TABLES['fig7'].rows[0], values=(0, 100)), 'voc')
+    assert [cell.x for cell in found] == [0, 100]
+    assert results(asked.out / 'ssd_1b/voc/timestep_100')['settings']['backend_options']['timestep'] == 100
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--tau', '0.4'], '--tau: expected none, since table5 says it for each row'),
+        (['--method', 'kmeans'], '--method: expected none'),
+        (['--set', 'tau=0.4'], '--set: expected options of backends alone, color.NAME, diffusion.NAME'),
+        (['--limit', '0'], '--limit: expected at least 1 image, received 0'),
+        (['--tune', '0'], '--tune: expected at least 1 image, received 0'),
+        (['--jobs', '0'], '--jobs: expected at least 1, received 0'),
+        (['--backend', 'resnet'], 'backend: expected color, or ssd-1b'),
+    ],
+)
+def test_wrong_input_is_one_line(root, tmp_path, capsys, arguments, expected):
+    assert run('table5', root, '-o', tmp_path / 'out', *arguments) == 2
+    errors = capsys.readouterr().err
+    assert expected in errors
+    assert errors.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_no_root_and_a_damaged_table(root, tmp_path, capsys):
+    assert run('table5', tmp_path / 'nowhere', '-o', tmp_path / 'out') == 2
+    assert f'{tmp_path}/nowhere: expected a folder with voc, ' in capsys.readouterr().err
+    (tmp_path / 'out/table5').mkdir(parents=True)
+    (tmp_path / 'out/table5/table.json').write_text('{"title"')
+    assert run('table5', root, '-o', tmp_path / 'out', '--backend', 'color') == 2
+    assert 'table.json: expected a table, it is damaged' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None or importlib.util.find_spec('playwright') is None, reason='needs playwright and a Chromium'
+)
+def test_plots_in_a_browser(root, tmp_path):
+    """Bars and lines, without a network."""
+    from playwright.sync_api import sync_playwright
+
+    bars = dataclasses.replace(TABLES['table5'], title='Bars')
+    lines = Table('Lines', over_tau, (Row('DiffCut', {'voc': None}, values=(0.3, 0.7)),), x='tau')
+    for table in (bars, lines):
+        run_table(table, request(root, tmp_path / table.title))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        try:
+            context = browser.new_context(offline=True)
+            for table, shown in ((bars, '.bars .point'), (lines, '.scatterlayer .point')):
+                page, errors = context.new_page(), []
+                page.on('pageerror', lambda error, errors=errors: errors.append(error))
+                page.goto((tmp_path / table.title / 'table.html').as_uri())
+                page.wait_for_selector(shown, state='attached')
+                assert table.title in page.locator('.gtitle').text_content()
+                # Published ones of twelve, measured ones of two.
+                assert page.locator(shown).count() == (24 if table is bars else 2)
+                assert errors == []
+        finally:
+            browser.close()
