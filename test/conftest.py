@@ -1,6 +1,14 @@
 """What tests of several folders use."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """Have processes that tests start obey SIGINT, also where a shell has put the tests into the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')
