@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +16,7 @@ from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
 from diffcut_ros.replay.parts import check_merged
 from diffcut_ros.replay.ray_tasks import RayTasks
-from diffcut_ros.replay.run import OutputOptions, Status, analyze_to_folder
+from diffcut_ros.replay.run import OutputOptions, Status, analyze_to_folder, check_same
 from diffcut_ros.replay.run import Progress as Done
 from diffcut_ros.replay.settings import AnalysisOptions, read_settings
 from diffcut_ros.replay.sweep import parse_sweep
@@ -175,8 +176,8 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
 
 
 def _many(args: argparse.Namespace) -> tuple[int, str]:
-    settings = read_settings(_options(args))  # wrong for one, wrong for all
-    _output(args)
+    options, output = _options(args), _output(args)
+    settings = read_settings(options)  # wrong for one, wrong for all
     if not args.csv:
         check_parquet()
     folder_names(args.bags)
@@ -190,13 +191,23 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
         check_merged(args.out, args.resume or args.overwrite)
         task = progress.add_task('recordings', total=len(args.bags))
 
+        def check_complete(run: dict[str, Any], folder: Path, bag: Path) -> None:
+            check_same(run, folder, bag, options, settings, output)
+
         def show(outcome: Outcome) -> None:
             progress.advance(task)
             progress.console.print(outcome.text, markup=False, highlight=False, soft_wrap=True)
 
         with engine:
             outcomes = analyze_many(
-                args.bags, args.out, _arguments_of_each(args), engine, at_a_time, args.retries, show
+                args.bags,
+                args.out,
+                _arguments_of_each(args),
+                engine,
+                at_a_time,
+                args.retries,
+                check_complete,
+                show,
             )
         merge(outcomes, args.out, '.csv' if args.csv else '.parquet')
     failed = [f'{one.bag}: {one.text} (exit status {one.status})' for one in outcomes if one.status]

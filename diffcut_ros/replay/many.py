@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from diffcut_ros.replay.parts import begun, merge_outputs, read_run
 from diffcut_ros.replay.run import Status, Summary
@@ -97,6 +97,7 @@ def analyze_many(
     engine: Engine,
     at_a_time: int,
     retries: int,
+    check_complete: Callable[[dict[str, Any], Path, Path], None],
     on_done: Callable[[Outcome], None],
 ) -> list[Outcome]:
     """Run `diffcut_analyze` on each recording, each with a folder in `out` of its name.
@@ -108,6 +109,8 @@ def analyze_many(
         engine: what runs them.
         at_a_time: how many may be under way at a time.
         retries: how often one that failed is tried again; it goes on where it was. Wrong input stays wrong.
+        check_complete: called with what run.json of a complete analysis says, its folder and the recording; raises
+            ValueError if it is not the one that is asked for.
         on_done: called with each outcome when it is there.
 
     Returns:
@@ -121,6 +124,10 @@ def analyze_many(
 
     def analyze(bag: Path, folder: Path) -> Outcome:
         if skips_complete and (run := read_run(folder)) is not None:
+            try:
+                check_complete(run, folder, bag)
+            except ValueError as error:
+                return Outcome(bag, folder, Status.BAD_INPUT, f'diffcut_analyze: {error}')
             summary = Summary.of(run)
             return Outcome(bag, folder, summary.status, summary.text(bag, folder))
         before, own = begun(folder), list(arguments)

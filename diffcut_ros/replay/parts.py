@@ -159,7 +159,7 @@ class AnalysisFolder:
         written = self._unfinished / _MANIFEST
         if written.exists():
             before = json.loads(written.read_text())
-            differing = _differences(before, manifest)
+            differing = differences(before, manifest)
             if differing:
                 raise ValueError(
                     f'{self.path}: expected the same analysis as before to resume it, received another '
@@ -345,10 +345,10 @@ def _copy_messages(path: Path, writer: _BagWriter) -> None:
             raise OSError(f'{path}: a part of the analysis is damaged ({bag.lost}); take --overwrite to begin anew')
 
 
-def _differences(before: Any, now: Any, name: str = '') -> list[str]:
+def differences(before: Any, now: Any, name: str = '') -> list[str]:
     """Return the names of values that differ in two nested dicts."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return [] if before == now else [name]
     keys = sorted({*before, *now})
-    found = [_differences(before.get(key), now.get(key), f'{name}.{key}'.lstrip('.')) for key in keys]
+    found = [differences(before.get(key), now.get(key), f'{name}.{key}'.lstrip('.')) for key in keys]
     return [one for some in found for one in some]

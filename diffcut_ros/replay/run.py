@@ -19,7 +19,7 @@ from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
 from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.messages import Output, outputs, serialize
-from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, differences, sweep_again
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moment, Moments
 from diffcut_ros.replay.report.gallery import Slots, read_frames, shown_frame, write_frame
@@ -216,6 +216,7 @@ def analyze_to_folder(
     with _opened(bag, options) as (opened, topics, settings), locked(out):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
+            check_same(complete, out, bag, options, settings, output)
             if output.sweep and list(output.sweep) != complete['output']['sweep']:
                 sweep_again(out, ending, complete, output.sweep)
             return Summary.of(complete)
@@ -386,6 +387,36 @@ def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
         f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
         'other topics, or --no-depth'
     )
+
+
+def check_same(
+    run: dict[str, Any], out: Path, bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions
+) -> None:
+    """Check that a complete analysis is the one that is asked for, whatever versions made it; its sweep may differ.
+
+    Args:
+        run: what its run.json says.
+        out: its folder.
+        bag, options, settings, output: what is asked for.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    asked = {
+        'recording': str(bag.resolve()),
+        # Of a parameter file, what it says counts.
+        'options': dataclasses.asdict(options) | {'params': None},
+        'settings': dataclasses.asdict(settings),
+        'output': dataclasses.asdict(output) | {'sweep': []},
+    }
+    made = {name: run[name] for name in asked}
+    made |= {'options': made['options'] | {'params': None}, 'output': made['output'] | {'sweep': []}}
+    differing = differences(made, json.loads(json.dumps(asked, default=str)))
+    if differing:
+        raise ValueError(
+            f'{out}: holds a complete analysis with another {", ".join(differing)}; take another folder, or '
+            '--overwrite to begin anew'
+        )
 
 
 def _about(

@@ -201,3 +201,17 @@ def test_memory_does_not_grow_with_the_recording(start, tmp_path):
         options = '--csv', '--with-source', '--raw-labels', '--params', tmp_path / 'quick.yaml'
         peaks.append(peak_mb(start(recording, '-o', tmp_path / f'out_{frames}', *options)))
     assert peaks[1] - peaks[0] < 20, peaks
+
+
+def test_a_complete_analysis_is_not_taken_for_another(tmp_path, capsys):
+    film, other, out = record(tmp_path / 'film', 2), record(tmp_path / 'other', 3), tmp_path / 'out'
+    plain = ['-o', str(out), '--no-video', '--no-report']
+    assert main([str(film), *plain]) == 0
+    assert main([str(film), *plain, '--resume']) == 0
+    for bag, more, what in (
+        (film, ['--tau', '0.7'], 'options.tau'),
+        (film, ['--csv'], 'output.csv'),
+        (other, [], 'recording'),
+    ):
+        assert main([str(bag), *plain, *more, '--resume']) == 2
+        assert f'holds a complete analysis with another {what}' in capsys.readouterr().err

@@ -155,8 +155,8 @@ def test_tables_of_two_kinds_are_not_mixed(films, tmp_path, capsys):
     record(tmp_path / 'other', 2, depth=False)
     own = ['--no-video', '--no-report', '--params', str(films / 'parameters.yaml')]
     assert main([str(films / 'short'), '-o', str(tmp_path / 'out/short'), '--csv', *own]) == 0
-    assert main([str(films / 'short'), str(tmp_path / 'other'), '-o', str(tmp_path / 'out'), '--resume', *own]) == 2
-    assert 'short: expected frames.parquet, since all recordings are to have tables of one' in capsys.readouterr().err
+    assert main([str(films / 'short'), str(tmp_path / 'other'), '-o', str(tmp_path / 'out'), '--resume', *own]) == 1
+    assert 'out/short: holds a complete analysis with another output.csv; take another' in capsys.readouterr().err
     assert json.loads((tmp_path / 'out/other/run.json').read_text())['frames'] == 2
 
 

@@ -123,7 +123,7 @@ def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, st
     if not summary.bins:
         return
     length_s = (summary.bins[-1][1] - summary.bins[0][0]) / 1e9
-    yield f'{length_s:,.1f} s', 'Time', f'{run["frames"] / length_s:.1f} frames per s' if length_s > 0 else ''
+    yield f'{length_s:,.1f} s', 'Time', f'{(run["frames"] - 1) / length_s:.1f} frames per s' if length_s > 0 else ''
     low, high = _range(summary.segments)
     yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
     yield f'{summary.track_count:,}', 'Tracks', 'identities given'
