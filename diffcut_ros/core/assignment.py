@@ -40,7 +40,7 @@ def assign_concepts(
         concepts: float32 [K, C], one per segment; see `concept_features`.
         favoured: int64 [H, W], for each pixel a segment 0..K-1 that it gets unless the most similar one is so by its
             `lead`, or -1; None = no such pixel.
-        lead: float32 [K], by how much a segment has to be more similar than the favoured one.
+        lead: float32 [K], by how much a segment has to be more similar than the favoured one; needed with `favoured`.
 
     Returns:
         int64 [H, W], 0..K-1, on the features' device. A segment may be left without pixels.

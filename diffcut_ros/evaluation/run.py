@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -22,6 +21,7 @@ from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.evaluation.results import ResultsFolder
 from diffcut_ros.evaluation.settings import Settings
 from diffcut_ros.evaluation.totals import Totals
+from diffcut_ros.features.fingerprint import package_versions
 
 # Packages whose versions may change results.
 _PACKAGES = (
@@ -106,7 +106,7 @@ def evaluate_all(
 def _about(settings: Settings, images: int) -> dict[str, Any]:
     return {
         'settings': settings.describe() | {'images': images},
-        'versions': {name: version for name in _PACKAGES if (version := _version(name))},
+        'versions': package_versions(_PACKAGES),
     }
 
 
@@ -171,10 +171,3 @@ def _evaluate(pair: Pair) -> list[ImageResult]:
     if _evaluate_image is None:  # not in `_begin`, whose errors the pool does not pass on
         _evaluate_image = _make()
     return _evaluate_image(pair)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ''

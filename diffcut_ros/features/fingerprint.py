@@ -1,8 +1,10 @@
-"""A digest of what shapes features beside the image, so that stored features are told apart."""
+"""What shapes features and results beside the image, so that stored ones are told apart: a digest, and versions."""
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -25,3 +27,12 @@ def fingerprint(settings: dict, tensors: Iterable[torch.Tensor] = ()) -> str:
         digest.update(f'{tensor.dtype} {tuple(tensor.shape)}'.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the packages, named as in the registry, that are installed."""
+    versions = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -19,6 +19,7 @@ from diffcut_ros.stream.config import DiagnosticsConfig
 # Latencies of so many images are kept, and rates are taken over this time.
 _WINDOW = 100
 RATE_WINDOW_S = 5.0
+_MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
 
@@ -65,9 +66,9 @@ class CameraRecord:
         self.failures_in_a_row = 0
         self._rejected_s = -math.inf
         self._alone_since_s = math.inf
-        self._inputs: deque[float] = deque(maxlen=1000)
-        self._lost: deque[tuple[float, str]] = deque(maxlen=1000)
-        self._outputs: deque[float] = deque(maxlen=1000)
+        self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
+        self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
+        self._outputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
 
     def received(self) -> None:
@@ -79,7 +80,7 @@ class CameraRecord:
     def lost(self, topic: str, count: int) -> None:
         """Take note of messages that got lost on the way."""
         self.counts['lost'] += count
-        self._lost.extend([(time.monotonic(), topic)] * count)
+        self._lost.extend([(time.monotonic(), topic)] * min(count, _MOST_TIMES))
 
     def lost_lately(self) -> Counter[str]:
         """Return how many messages got lost on the way in the last seconds, by topic, where most did."""

@@ -35,8 +35,8 @@ from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moments
 from diffcut_ros.replay.report.gallery import shown_frame
 from diffcut_ros.replay.report.page import REPORT, write_report
-from diffcut_ros.replay.run import FRAMES_PER_PART, OutputOptions, analyze_to_folder
-from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
+from diffcut_ros.replay.run import FRAMES_PER_PART, analyze_to_folder
+from diffcut_ros.replay.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.replay.tables import frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.topics import find_topics
 from diffcut_ros.stream.inputs import Scene

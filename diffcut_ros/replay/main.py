@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffcut_ros.replay.lock import locked
+from diffcut_ros.replay.manifest import check_same
 from diffcut_ros.replay.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
 from diffcut_ros.replay.parts import check_merged
 from diffcut_ros.replay.ray_tasks import RayTasks
-from diffcut_ros.replay.run import OutputOptions, Status, analyze_to_folder, check_same
 from diffcut_ros.replay.run import Progress as Done
-from diffcut_ros.replay.settings import AnalysisOptions, read_settings
+from diffcut_ros.replay.run import Status, analyze_to_folder
+from diffcut_ros.replay.settings import AnalysisOptions, OutputOptions, read_settings
 from diffcut_ros.replay.sweep import parse_sweep
 from diffcut_ros.replay.tables import check_parquet
 
@@ -213,9 +214,14 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     failed = [f'{one.bag}: {one.text} (exit status {one.status})' for one in outcomes if one.status]
     if not failed:
         return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}'
-    statuses = {outcome.status for outcome in outcomes} - {0}
-    status = Status.INCOMPLETE if statuses == {Status.INCOMPLETE} else Status.FAILED
-    return status, '\n  '.join([f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings:', *failed])
+    statuses = {outcome.status for outcome in outcomes}
+    # Wrong input for some is a failure of those; for all, it is a wrong command.
+    status = Status.BAD_INPUT if statuses == {Status.BAD_INPUT} else Status.FAILED
+    if statuses - {0} == {Status.INCOMPLETE}:
+        status = Status.INCOMPLETE
+    return status, '\n  '.join(
+        [f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings failed or are incomplete:', *failed]
+    )
 
 
 def _arguments_of_each(args: argparse.Namespace) -> list[str]:

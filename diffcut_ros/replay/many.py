@@ -86,7 +86,10 @@ def folder_names(bags: Sequence[Path]) -> list[str]:
     names = [bag.resolve().stem if bag.is_file() else bag.resolve().name for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f'recordings: expected different names, since folders are named after them, received {twice}')
+        raise ValueError(
+            f'recordings: expected different names, since folders are named after them, received {", ".join(twice)} '
+            'twice; analyse them in calls of their own, with another folder'
+        )
     return names
 
 

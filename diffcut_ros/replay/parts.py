@@ -22,6 +22,7 @@ from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.replay.bag import open_bag
 from diffcut_ros.replay.hierarchies import read_hierarchies
 from diffcut_ros.replay.lock import LOCK
+from diffcut_ros.replay.manifest import differences
 from diffcut_ros.replay.message_types import LABEL_INFO, STORE
 from diffcut_ros.replay.report.page import REPORT, replace_sweep
 from diffcut_ros.replay.sweep import sweep_rows
@@ -155,7 +156,6 @@ class AnalysisFolder:
         Raises:
             ValueError: when the one that is there has another manifest.
         """
-        manifest = json.loads(json.dumps(manifest))
         written = self._unfinished / _MANIFEST
         if written.exists():
             before = json.loads(written.read_text())
@@ -343,12 +343,3 @@ def _copy_messages(path: Path, writer: _BagWriter) -> None:
             writer.write(message.topic, message.time_ns, message.cdr)
         if bag.lost:
             raise OSError(f'{path}: a part of the analysis is damaged ({bag.lost}); take --overwrite to begin anew')
-
-
-def differences(before: Any, now: Any, name: str = '') -> list[str]:
-    """Return the names of values that differ in two nested dicts."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [] if before == now else [name]
-    keys = sorted({*before, *now})
-    found = [differences(before.get(key), now.get(key), f'{name}.{key}'.lstrip('.')) for key in keys]
-    return [one for some in found for one in some]

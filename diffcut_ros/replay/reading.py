@@ -63,7 +63,7 @@ class Moments:
     """
 
     def __init__(self, bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, after: int = 0) -> None:
-        self.images = self.joined = 0
+        self.images = self.within = self.joined = 0
         self.warning = ''
         # Stamps and numbers of the last images: of more than the joining keeps.
         self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
@@ -100,6 +100,7 @@ class Moments:
             if is_image and not self._start(own_ns):
                 return
             if is_image:
+                self.within += self._within(own_ns)
                 self._numbered.appendleft((own_ns, self.images))
             self._inputs[message.topic].signalMessage(decoded)
             moment = Moment(

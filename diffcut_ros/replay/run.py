@@ -1,8 +1,6 @@
 """Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
 
 import dataclasses
-import importlib.metadata
-import json
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,42 +16,20 @@ from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.replay.bag import Bag, BagError, open_bag
 from diffcut_ros.replay.lock import locked
+from diffcut_ros.replay.manifest import check_same, describe
 from diffcut_ros.replay.messages import Output, outputs, serialize
-from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, differences, sweep_again
+from diffcut_ros.replay.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
 from diffcut_ros.replay.pipeline import FrameResult, Pipeline
 from diffcut_ros.replay.reading import Moment, Moments
 from diffcut_ros.replay.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.replay.report.page import REPORT, check_report, write_report
-from diffcut_ros.replay.settings import AnalysisOptions, Settings, read_settings
+from diffcut_ros.replay.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.replay.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.replay.threads import ReadAhead, WriteBehind
 from diffcut_ros.replay.topics import Topics, find_topics
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
-# Packages whose versions may change results.
-_PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'av')
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """What is written.
-
-    Attributes:
-        with_source: copies of the input messages, too.
-        raw_labels: label images as they are, not as PNG.
-        csv: tables as CSV, not as Parquet.
-        video: images with their segments as a video.
-        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
-        report: report.html, too.
-    """
-
-    with_source: bool = False
-    raw_labels: bool = False
-    csv: bool = False
-    video: bool = True
-    sweep: tuple[float, ...] = ()
-    report: bool = True
 
 
 class Status(IntEnum):
@@ -99,7 +75,7 @@ class Summary:
         if self.problems:
             parts.append(f'{self.problems} images or messages left out, see the table problems')
         if self.lost:
-            parts.append(f'could not read {self.lost}')
+            parts.append(f'not all could be read: {self.lost}')
         if self.warning:
             parts.append(f'warning: {self.warning}')
         return '; '.join(parts)
@@ -173,7 +149,7 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         if moments.warning:
             warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
-            warnings.warn(f'{bag}: could not read {opened.lost}', stacklevel=2)
+            warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
         if not frames and not problems:
             raise _no_frames(opened, topics, moments)
 
@@ -226,7 +202,7 @@ def analyze_to_folder(
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
         pipeline, done = Pipeline(settings, max(output.sweep, default=0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
-        about = _about(opened, topics, options, settings, output)
+        about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)
         if saved is not None:
             done, state = pickle.loads(saved)
@@ -380,64 +356,10 @@ def _share(bag: Bag, moment: Moment) -> float:
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
-    if moments.joined or len(topics.names()) == 1:
+    if moments.joined or not moments.within or len(topics.names()) == 1:
         return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
     return BagError(
-        f'{bag.path}: {moments.images} images of {topics.image}, none within the time that is asked for has '
+        f'{bag.path}: {moments.within} images of {topics.image} within the time that is asked for, none has '
         f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
         'other topics, or --no-depth'
     )
-
-
-def check_same(
-    run: dict[str, Any], out: Path, bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions
-) -> None:
-    """Check that a complete analysis is the one that is asked for, whatever versions made it; its sweep may differ.
-
-    Args:
-        run: what its run.json says.
-        out: its folder.
-        bag, options, settings, output: what is asked for.
-
-    Raises:
-        ValueError: naming what differs.
-    """
-    asked = {
-        'recording': str(bag.resolve()),
-        # Of a parameter file, what it says counts.
-        'options': dataclasses.asdict(options) | {'params': None},
-        'settings': dataclasses.asdict(settings),
-        'output': dataclasses.asdict(output) | {'sweep': []},
-    }
-    made = {name: run[name] for name in asked}
-    made |= {'options': made['options'] | {'params': None}, 'output': made['output'] | {'sweep': []}}
-    differing = differences(made, json.loads(json.dumps(asked, default=str)))
-    if differing:
-        raise ValueError(
-            f'{out}: holds a complete analysis with another {", ".join(differing)}; take another folder, or '
-            '--overwrite to begin anew'
-        )
-
-
-def _about(
-    bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, output: OutputOptions
-) -> dict[str, Any]:
-    """Return all that the outputs depend on, as for JSON."""
-    files = [path for path in sorted(bag.path.rglob('*')) if path.is_file()] if bag.path.is_dir() else [bag.path]
-    about = {
-        'recording': str(bag.path.resolve()),
-        'recording_bytes': sum(path.stat().st_size for path in files),
-        'topics': dataclasses.asdict(topics),
-        'options': dataclasses.asdict(options),
-        'settings': dataclasses.asdict(settings),
-        'output': dataclasses.asdict(output),
-        'versions': {name: version for name in _PACKAGES if (version := _version(name))},
-    }
-    return json.loads(json.dumps(about, default=str))
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ''

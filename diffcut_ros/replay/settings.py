@@ -68,6 +68,27 @@ class AnalysisOptions:
 
 
 @dataclass(frozen=True)
+class OutputOptions:
+    """What is written.
+
+    Attributes:
+        with_source: copies of the input messages, too.
+        raw_labels: label images as they are, not as PNG.
+        csv: tables as CSV, not as Parquet.
+        video: images with their segments as a video.
+        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
+        report: report.html, too.
+    """
+
+    with_source: bool = False
+    raw_labels: bool = False
+    csv: bool = False
+    video: bool = True
+    sweep: tuple[float, ...] = ()
+    report: bool = True
+
+
+@dataclass(frozen=True)
 class Settings:
     """Parameters that hold for an analysis.
 

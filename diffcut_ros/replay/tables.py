@@ -91,7 +91,7 @@ HIERARCHIES = (
         'order', 'list<int32>', '', 'All cells, numbered row by row from 0, so that each segment is a range of them'
     ),
     Column('begins', 'list<int32>', '', 'Positions in `order` where a segment begins, beside the first'),
-    Column('begins_tau', 'list<float64>', '', 'It does at each tau above this'),
+    Column('begins_tau', 'list<float64>', '', 'For each of these, the tau above which one begins there'),
 )
 
 SWEEP = (

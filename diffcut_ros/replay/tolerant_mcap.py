@@ -62,7 +62,7 @@ class TolerantMcapReader(McapReader):
                 message_count=self.statistics.message_count,
             )
         self._index_lost = (
-            f'the index of {self.path.name}, read without it: {damage}'
+            f'the index of {self.path.name} is damaged, and was done without: {damage}'
             if damage
             else f'{self.path.name} has no end: its last {size - end} of {size} bytes, and what was to follow'
         )

@@ -83,7 +83,7 @@ def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
     assert not printed or engine == 'ray'
     # One line when it is done, and again at the end with what failed.
     assert len([line for line in errors.splitlines() if 'bad.mcap: expected a recording' in line]) == 2
-    assert 'diffcut_analyze: 1 of 3 recordings:\n' in errors
+    assert 'diffcut_analyze: 1 of 3 recordings failed or are incomplete:\n' in errors
     assert f'{LONG} of {LONG} images segmented, outputs in {out}/long (tried 2 times)\n' in errors
     # It went on where it was.
     expected, merged = rows(films / 'whole/segments.csv'), rows(out / 'segments.csv')
@@ -174,4 +174,12 @@ def test_what_ray_cannot_do(films, run, tmp_path, monkeypatch):
 def test_recordings_of_one_name_are_refused(tmp_path, capsys):
     films = [str(record(tmp_path / folder / 'film', 2)) for folder in 'ab']
     assert main([*films, '-o', str(tmp_path / 'out'), '--csv']) == 2
-    assert "received ['film']" in capsys.readouterr().err
+    assert 'received film twice; analyse them in calls of their own' in capsys.readouterr().err
+
+
+def test_wrong_input_for_all_is_a_wrong_command(tmp_path, capsys):
+    films = [tmp_path / name for name in ('a.mcap', 'b.mcap')]
+    for film in films:
+        film.write_bytes(b'nothing')
+    assert main([*map(str, films), '-o', str(tmp_path / 'out'), '--jobs', '2']) == 2
+    assert '2 of 2 recordings failed or are incomplete' in capsys.readouterr().err

@@ -130,8 +130,10 @@ def test_joined_by_stamp(tmp_path, fast):
         assert depths_m == {1 + (result.stamp_ns - START_NS) // STEP_NS / 1000}
     assert stamps(analyze(tmp_path / 'film', fast, depth=False)) == [0, 1, 2, 3, 4]
     (tmp_path / 'exact.yaml').write_text('/**:\n  ros__parameters: {sync_slop_s: 0.0}\n')
-    with pytest.raises(BagError, match=r'5 images of /camera/image_raw, none .* take a larger sync_slop_s'):
+    with pytest.raises(BagError, match=r'5 images of /camera/image_raw within .*, none .* take a larger sync_slop_s'):
         list(analyze(tmp_path / 'film', params=tmp_path / 'exact.yaml'))
+    with pytest.raises(BagError, match='no image of /camera/image_raw within the time and rate that are asked for'):
+        list(analyze(tmp_path / 'film', fast, start_s=100.0))
 
 
 def test_depth_in_another_frame_is_said_once(tmp_path, fast, capsys):
@@ -263,7 +265,7 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     # A chunk of 1 MB, which holds about 110 images, cannot be read without its end.
     assert 250 * 0.7 - 115 < len(frames) < 250 * 0.7
     assert stamps_of(frames) == list(range(len(frames)))
-    assert 'could not read cut.mcap has no end: its last ' in line
+    assert 'not all could be read: cut.mcap has no end: its last ' in line
     (film / 'film.mcap').write_bytes(cut.read_bytes())
     line = told(capsys, film, '-o', tmp_path / 'folder', '--csv', '--every', 100, status=3)
     assert f'of {len(frames)} images segmented' in line
@@ -303,7 +305,7 @@ def test_a_damaged_index_is_done_without(tmp_path, capsys):
     path.write_bytes(data)
     line = told(capsys, path, '-o', tmp_path / 'out', '--csv', '--no-video', '--no-report', status=3)
     assert '3 of 3 images segmented' in line
-    assert 'could not read the index of film.mcap, read without it: ' in line
+    assert 'not all could be read: the index of film.mcap is damaged, and was done without: ' in line
 
 
 def stamps_of(frames) -> list[int]:

@@ -20,7 +20,7 @@ from sklearn.cluster._spectral import cluster_qr  # public only within SpectralC
 
 from diffcut_ros.core import affinity_matrix
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
+from diffcut_ros.evaluation.methods.cells import labels_of_pixels, upsampling
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 
 ALPHAS = (1, 5, 10, 15)
@@ -37,11 +37,7 @@ class AutoscConfig:
         "authors' program does by a slip)",
         choices=('best', 'last'),
     )
-    upsampling: str = parameter(
-        'concepts',
-        'How cells become pixels: concepts (by the most similar mean feature) or nearest (as their cell)',
-        choices=UPSAMPLINGS,
-    )
+    upsampling: str = upsampling()
 
     def __post_init__(self) -> None:
         validate(self)

@@ -1,13 +1,25 @@
 """From the labels of cells to those of pixels, for methods that group cells."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core import FeatureMap, assign_concepts
 from diffcut_ros.core.assignment import concept_features
+from diffcut_ros.core.parameters import parameter
 
 UPSAMPLINGS = ('concepts', 'nearest')
+
+
+def upsampling(default: str = 'concepts') -> Any:
+    """Return the field `upsampling` of a method's configuration; see `labels_of_pixels`."""
+    return parameter(
+        default,
+        'How cells become pixels: concepts (by the most similar mean feature) or nearest (as their cell)',
+        choices=UPSAMPLINGS,
+    )
 
 
 def labels_of_pixels(feature_map: FeatureMap, cells: np.ndarray, upsampling: str) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from diffcut_ros.core import SegmenterConfig
-from diffcut_ros.core.parameters import parameter
-from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
+from diffcut_ros.evaluation.methods.cells import labels_of_pixels, upsampling
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 
 
@@ -15,11 +14,7 @@ from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 class DiffcutConfig(SegmenterConfig):
     """Settings of the mask stage, and how labels of cells become those of pixels."""
 
-    upsampling: str = parameter(
-        'concepts',
-        'How cells become pixels: concepts (by the most similar mean feature) or nearest (as their cell, unrefined)',
-        choices=UPSAMPLINGS,
-    )
+    upsampling: str = upsampling()
 
 
 @torch.inference_mode()

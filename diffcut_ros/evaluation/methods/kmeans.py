@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
+from diffcut_ros.evaluation.methods.cells import labels_of_pixels, upsampling
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 
 
@@ -20,11 +20,7 @@ class KMeansConfig:
 
     restarts: int = parameter(10, 'Runs from other starts, of which the tightest is taken', minimum=1, maximum=1000)
     seed: int = parameter(0, 'Of the starts', minimum=0, maximum=2**32 - 1)
-    upsampling: str = parameter(
-        'concepts',
-        'How cells become pixels: concepts (by the most similar mean feature) or nearest (as their cell)',
-        choices=UPSAMPLINGS,
-    )
+    upsampling: str = upsampling()
 
     def __post_init__(self) -> None:
         validate(self)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.evaluation.methods.cells import UPSAMPLINGS, labels_of_pixels
+from diffcut_ros.evaluation.methods.cells import labels_of_pixels, upsampling
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 
 _WEAK = 1e-5
@@ -40,12 +40,7 @@ class MaskcutConfig:
     tau: float = parameter(
         0.15, 'Cells of a higher cosine similarity than this are connected', minimum=0.0, maximum=1.0
     )
-    upsampling: str = parameter(
-        'nearest',
-        "How cells become pixels: nearest (as their cell, as MaskCut's authors do) or concepts (by the most similar "
-        'mean feature)',
-        choices=UPSAMPLINGS,
-    )
+    upsampling: str = upsampling('nearest')  # as MaskCut's authors do
 
     def __post_init__(self) -> None:
         validate(self)

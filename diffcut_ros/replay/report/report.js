@@ -222,7 +222,7 @@
       { x: frame.distinct, y: frame.distinct.map(() => 0.5), yaxis: 'y2', type: 'scatter', mode: 'markers', hoverinfo: 'skip',
         marker: { symbol: 'line-ns-open', size: 7, color: color('muted'), line: { width: 1, color: color('muted') } } },
       { x: [tau, tau], y: [1, below(frame.levels, tau) + 1], type: 'scatter', mode: 'lines+markers', hoverinfo: 'skip',
-        line: { width: 1.5, color: accent }, marker: { size: [0, 9], color: accent, opacity: 1 } },
+        line: { width: 1.5, color: accent }, marker: { size: [0, 9], color: accent, opacity: 1 }, cliponaxis: false },
     ];
     const most = frame.levels.length + 1;
     const none = { showgrid: false, showticklabels: false };
