@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffcut_ros.core.parameters import parameters, range_text
+from diffcut_ros.evaluation.comparison import compare, show
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.feature_cache import default_folder
@@ -19,6 +20,8 @@ from diffcut_ros.evaluation.tables import TABLES, Request, run_table
 # Exit statuses beside 0: something failed, wrong input (as of argparse), Ctrl-C.
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _BYTES_PER_GB = 10**9
+# Compares methods, in place of a data set.
+_METHODS = 'methods'
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'dataset',
         metavar='DATASET',
-        help=f'one of {", ".join(DATASETS)}; or a table or curve of the paper: {", ".join(TABLES)}',
+        help=f'one of {", ".join(DATASETS)}; or a table or curve of the paper: {", ".join(TABLES)}; or {_METHODS}: all '
+        'methods over their settings, on the data sets in ROOT',
     )
     parser.add_argument(
         'root',
@@ -90,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parser().parse_args(arguments)
     try:
-        return _run_table(args) if args.dataset in TABLES else _run(_settings(args), args)
+        return _run_table(args) if args.dataset in (*TABLES, _METHODS) else _run(_settings(args), args)
     except (ValueError, MemoryError) as error:
         print(f'diffcut_evaluate: {error}', file=sys.stderr)
         return _BAD_INPUT
@@ -153,7 +157,12 @@ def _run_table(args: argparse.Namespace) -> int:
     request = Request(
         args.root, out, _cache(args), args.limit, args.jobs, args.backend, _options(args), args.device, args.tune
     )
-    measured = run_table(TABLES[args.dataset], request)
+    if args.dataset == _METHODS:
+        lines = compare(request)
+        show(lines)
+        measured = any(line.settings for line in lines)
+    else:
+        measured = run_table(TABLES[args.dataset], request)
     print(f'{args.dataset}: results in {out}')
     if not measured:
         print('diffcut_evaluate: nothing could be measured, the notes say why', file=sys.stderr)

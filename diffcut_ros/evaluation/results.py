@@ -172,6 +172,12 @@ def _as_list(value: np.ndarray) -> list:
     return value.tolist()
 
 
+def column(folder: Path, name: str) -> list[float]:
+    """Return a column of a complete evaluation, in the order of its images."""
+    with (folder / TABLE).open(newline='') as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
 def write(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     beginning = path.with_name(f'.{path.name}.writing')
