@@ -140,7 +140,7 @@ def _line(request: Request, dataset: str, method: str) -> Line:
     names = [_text(options) for options in tried]
     try:
         variants = [
-            (_settings(request, dataset, method, options), request.out / dataset / method / (_text(options) or 'fixed'))
+            (_settings(request, dataset, method, options), request.out / dataset / method / _folder(options))
             for options in tried
         ]
     except ValueError as error:
@@ -241,5 +241,8 @@ def _plot(lines: list[Line]) -> str:
 
 
 def _text(options: Mapping[str, str]) -> str:
-    """Return options for people; names their folder of results, too."""
     return ', '.join(f'{name} {value}' for name, value in options.items())
+
+
+def _folder(options: Mapping[str, str]) -> str:
+    return '_'.join(f'{name}_{value}' for name, value in options.items()) or 'fixed'
