@@ -7,7 +7,6 @@ from importlib import import_module
 # name -> module with `add_arguments(parser)`, `run(args)` and a docstring. Imported when asked for: that of the node
 # needs ROS, and most take a second or more.
 _COMMANDS = {
-    'bsds': 'diffcut_ros.evaluation.bsds',
     'load': 'diffcut_ros.node.benchmark_load',
     'depth': 'diffcut_ros.evaluation.geometry',
     'ncut': 'diffcut_ros.evaluation.ncut',
