@@ -6,6 +6,7 @@ ADE20K is read as the code of its authors does, which published figures come fro
 import dataclasses
 
 from diffcut_ros.evaluation.tables.measure import mean_iou, over_tau, over_timestep, rate, same_class, tuned
+from diffcut_ros.evaluation.tables.pictures import similarity
 from diffcut_ros.evaluation.tables.request import ANY
 from diffcut_ros.evaluation.tables.rows import Row
 from diffcut_ros.evaluation.tables.table import Table
@@ -154,6 +155,13 @@ TABLES = {
         'area under the curve',
         2,
         'false positive rate',
+    ),
+    'fig4': Table(
+        'Figure 4: similarity to one cell',
+        similarity,
+        (Row('SSD-1B', {ANY: None}),),
+        'area under the curve of "same class"',
+        2,
     ),
     'fig5': Table(
         'Figure 5: alpha and tau on Cityscapes',

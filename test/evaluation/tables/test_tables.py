@@ -245,6 +245,42 @@ def test_same_class(root, tmp_path):
     assert cell['note'] == f'{1024 * 1023 // 2} pairs of cells; cells of the background left out'
 
 
+def test_pictures_of_similarities(root, tmp_path):
+    """Two of four flat colours are classes, each the upper right or lower left quarter; both images are the same."""
+    out = tmp_path / 'out/fig4'
+    assert run('fig4', root, '-o', tmp_path / 'out', '--backend', 'color') == 0
+    found = cells(out)
+    assert list(found) == [('SSD-1B, aeroplane', 'voc'), ('SSD-1B, tvmonitor', 'voc')]
+    for name, corner, cell in (('aeroplane', (0, 1), '7, column 24'), ('tvmonitor', (1, 0), '24, column 7')):
+        assert found[f'SSD-1B, {name}', 'voc']['measured'] > 0.95
+        assert found[f'SSD-1B, {name}', 'voc']['note'].startswith(f'voc_{name}.png: row {cell} of a_1, to b_2')
+        picture = np.array(Image.open(out / f'voc_{name}.png')).astype(int)
+        assert np.array_equal(picture[:, 320:326], np.full((646, 6, 3), 255))
+        # Only the reference has the cross, in the middle of its corner; the rest is the same.
+        (above, reference), (target_above, target) = (
+            (half[:320], half[-320:]) for half in np.split(np.delete(picture, slice(320, 326), 1), 2, 1)
+        )
+        row, column = (80 + 160 * place for place in corner)
+        for marked, plain in ((above, target_above), (reference, target)):
+            crossed = np.argwhere((marked != plain).any(2))
+            assert len(crossed)
+            assert np.abs(crossed - (row, column)).max() < 20
+        similar = reference.reshape(2, 160, 2, 160, 3).mean((1, 3, 4))
+        assert np.unravel_index(similar.argmax(), (2, 2)) == corner
+
+
+def test_pictures_that_cannot_be_made(root, tmp_path):
+    table = TABLES['fig4']
+    assert not run_table(table, request(root, tmp_path / 'one', limit=1))
+    assert 'expected a class that at least two images show' in cells(tmp_path / 'one')['SSD-1B', ANY]['note']
+    write_dataset('bsds500', tmp_path / 'root/bsds500')
+    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'bsds'))
+    assert 'expected one with classes, received bsds500' in cells(tmp_path / 'bsds')['SSD-1B', ANY]['note']
+    (tmp_path / 'root/bsds500').rename(tmp_path / 'root/other')
+    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'none'))
+    assert 'no folder voc or context or' in cells(tmp_path / 'none')['SSD-1B', ANY]['note']
+
+
 def test_speed(root, tmp_path):
     out = tmp_path / 'out'
     speed = dataclasses.replace(TABLES['speed'], rows=TABLES['speed'].rows[:2])
