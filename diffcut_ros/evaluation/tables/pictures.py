@@ -107,7 +107,7 @@ def _picture(views: list[View], maps: list[np.ndarray], cell: tuple[int, int], k
         height, width = view.image_rgb.shape[:2]
         small = cv2.resize(view.image_rgb, (width * _SIDE_PX // height, _SIDE_PX), interpolation=cv2.INTER_AREA)
         marked = None if i else cell
-        drawn = draw_heat_map(small, found, marked, limits=limits)
+        drawn = draw_heat_map(small, found, marked, 0.8, limits)
         inside = cv2.resize(
             (view.truths[0] == kind).astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST
         )
