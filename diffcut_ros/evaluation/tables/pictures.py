@@ -47,11 +47,9 @@ def similarity(request: Request, row: Row, dataset: str) -> list[Cell]:
     """
     settings = request.settings(row, dataset, {})
     of, protocol, _ = settings.parts()
-    shown = _most_shown(settings)
     features_of = stored_features(request, settings)
-    request.out.mkdir(parents=True, exist_ok=True)
     cells = []
-    for kind, images in shown:
+    for kind, images in _most_shown(settings):
         reference = max(images, key=lambda image: image.radius)
         others = [image for image in images if image is not reference]
         chosen = [reference, *(others[i] for i in _spread(len(others), _TARGETS))]
