@@ -7,15 +7,21 @@ _MARKER_RGB = (255, 0, 0)
 
 
 def draw_heat_map(
-    image_rgb: np.ndarray, values: np.ndarray, marked: tuple[int, int] | None = None, opacity: float = 0.6
+    image_rgb: np.ndarray,
+    values: np.ndarray,
+    marked: tuple[int, int] | None = None,
+    opacity: float = 0.6,
+    limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Draw values over an image, from dark for the least to bright for the largest of them.
+    """Draw values over an image, from dark for small to bright for large ones.
 
     Args:
         image_rgb: uint8 [H, W, 3].
         values: float [h, w], finite, of a grid of cells that covers the image.
         marked: row and column of a cell to mark by a cross.
         opacity: of the colours, 0 to 1.
+        limits: values that get the darkest and the brightest colour, as those beyond them; None: the least and the
+            largest one.
 
     Returns:
         uint8 [H, W, 3] RGB, a new array.
@@ -26,8 +32,9 @@ def draw_heat_map(
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f'values: expected a finite array [h, w], received {values.dtype} {values.shape}')
     (h, w), (height, width) = values.shape, image_rgb.shape[:2]
-    spread = max(float(np.ptp(values)), np.finfo(np.float32).tiny)
-    share = ((values - values.min()) / spread * 255).astype(np.float32)
+    low, high = limits or (values.min(), values.max())
+    spread = max(float(high - low), np.finfo(np.float32).tiny)
+    share = (np.clip((values - low) / spread, 0, 1) * 255).astype(np.float32)
     shown = np.round(cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(shown, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     drawn = cv2.addWeighted(image_rgb, 1 - opacity, colors, opacity, 0)

@@ -13,6 +13,7 @@ SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 # name -> number of classes, whether the last one is background, and a class by its place
 FACTS = {
     'voc': (21, True, {14: 'person', 20: 'background'}),
+    'voc_without_background': (20, False, {14: 'person', 19: 'tvmonitor'}),
     'context': (60, True, {36: 'person', 59: 'background'}),
     'coco_object': (81, True, {0: 'person', 11: 'stop sign', 79: 'toothbrush', 80: 'background'}),
     'coco_stuff': (27, False, {9: 'person things', 23: 'sky stuff', 26: 'water stuff'}),
@@ -93,6 +94,7 @@ def test_real_images(name, folder):
     ('name', 'expected'),
     [
         ('voc', r'expected the list ImageSets/Segmentation/val\.txt in it, one name per line'),
+        ('voc_without_background', r'expected the list ImageSets/Segmentation/val\.txt in it'),
         ('context', r'expected the list ImageSets/Main/val\.txt'),
         ('coco_object', r'expected the list curated/val2017/Coco164kFull_Stuff_Coarse_7\.txt'),
         ('coco_stuff', r'expected the list curated/val2017/Coco164kFull_Stuff_Coarse_7\.txt'),
@@ -116,7 +118,7 @@ def test_missing_files_are_named(name, missing, tmp_path):
     path = image if missing == 'image' else labels
     path.unlink()
     # Where there is no list of names, labels without an image are the trace of a missing image.
-    named = path if name in ('voc', 'context', 'coco_object', 'coco_stuff') or missing == 'labels' else labels
+    named = path if name.startswith(('voc', 'context', 'coco')) or missing == 'labels' else labels
     with pytest.raises(ValueError, match=rf'{named}.* more'):
         first(name, root)
 

@@ -14,6 +14,17 @@ def test_brightness_follows_the_values():
     assert (image == 100).all()
 
 
+def test_limits_are_those_of_several_maps():
+    """The same value has the same colour; what is beyond the limits has theirs."""
+    image = np.full((30, 40, 3), 100, np.uint8)
+    drawn = [
+        draw_heat_map(image, np.array([values]), limits=(0.0, 1.0))[0, [2, -2]]
+        for values in ((0.0, 0.5), (0.5, 1.0), (-3.0, 3.0))
+    ]
+    assert np.array_equal(drawn[0][1], drawn[1][0])
+    assert np.array_equal(drawn[2], [drawn[0][0], drawn[1][1]])
+
+
 def test_the_image_shows_through():
     image = np.zeros((20, 20, 3), np.uint8)
     image[:10] = 200

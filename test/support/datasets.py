@@ -11,6 +11,7 @@ from support.scenes import quadrants
 # Label values of the four quadrants in each data set, and the classes that they stand for (None: ignored).
 QUADRANTS = {
     'voc': ((0, 1, 20, 255), ('background', 'aeroplane', 'tvmonitor', None)),
+    'voc_without_background': ((0, 1, 20, 255), (None, 'aeroplane', 'tvmonitor', None)),
     'context': ((2, 458, 1, 459), ('aeroplane', 'wood', 'background', 'background')),
     'coco_object': ((0, 89, 91, 255), ('person', 'toothbrush', 'background', 'background')),
     'coco_stuff': ((0, 105, 154, 255), ('person things', 'sky stuff', 'water stuff', None)),
@@ -37,12 +38,13 @@ def _png_labels(name, root, stems, image, labels):
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(image_path, quality=95)
         png = Image.fromarray(labels.astype(np.uint8))
-        if name == 'voc':  # the real ones are palette images
+        if name.startswith('voc'):  # the real ones are palette images
             png = png.convert('P')
             png.putpalette(list(np.random.default_rng(0).integers(0, 256, 768)))
         png.save(labels_path)
     lists = {
         'voc': 'ImageSets/Segmentation/val.txt',
+        'voc_without_background': 'ImageSets/Segmentation/val.txt',
         'coco_object': 'curated/val2017/Coco164kFull_Stuff_Coarse_7.txt',
         'coco_stuff': 'curated/val2017/Coco164kFull_Stuff_Coarse_7.txt',
     }
@@ -76,6 +78,7 @@ def paths(name: str, root: Path, stem: str) -> tuple[Path, Path]:
     """Return where an image and its labels lie."""
     image, labels = {
         'voc': (f'JPEGImages/{stem}.jpg', f'SegmentationClass/{stem}.png'),
+        'voc_without_background': (f'JPEGImages/{stem}.jpg', f'SegmentationClass/{stem}.png'),
         'context': (f'JPEGImages/{stem}.jpg', f'trainval/{stem}.mat'),
         'coco_object': (f'images/val2017/{stem}.jpg', f'annotations/val2017/{stem}.png'),
         'coco_stuff': (f'images/val2017/{stem}.jpg', f'annotations/val2017/{stem}.png'),

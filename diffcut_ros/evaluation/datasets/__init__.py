@@ -8,12 +8,13 @@ from diffcut_ros.evaluation.datasets.coco_object import COCO_OBJECT
 from diffcut_ros.evaluation.datasets.coco_stuff import COCO_STUFF
 from diffcut_ros.evaluation.datasets.context import CONTEXT
 from diffcut_ros.evaluation.datasets.dataset import IGNORED, Dataset, Example, Pair, load
-from diffcut_ros.evaluation.datasets.voc import VOC
+from diffcut_ros.evaluation.datasets.voc import VOC, VOC_WITHOUT_BACKGROUND
 
 __all__ = ['DATASETS', 'IGNORED', 'Dataset', 'Example', 'Pair', 'load']
 
 DATASETS = {
     'voc': VOC,
+    'voc_without_background': VOC_WITHOUT_BACKGROUND,
     'context': CONTEXT,
     'coco_object': COCO_OBJECT,
     'coco_stuff': COCO_STUFF,

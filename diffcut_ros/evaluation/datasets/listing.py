@@ -21,6 +21,8 @@ def listed(root: Path, names: str, image: str, labels: str) -> list[Pair]:
     path = root / names
     try:
         found = path.read_text().split()
+    except FileNotFoundError as error:
+        raise ValueError(f'{root}: expected the list {names} in it, one name per line, which is not there') from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{root}: expected the list {names} in it, one name per line: {error}') from error
     if not found:

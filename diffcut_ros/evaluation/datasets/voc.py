@@ -1,8 +1,10 @@
 """PASCAL VOC 2012: 20 classes and background. The folder VOCdevkit/VOC2012 of VOCtrainval_11-May-2012.tar.
 
-Labels are palette images: 0 is background, 255 the border around objects, which is ignored.
+Labels are palette images: 0 is background, 255 the border around objects, which is ignored. The paper's k-means (table
+9) is scored without the background: `VOC_WITHOUT_BACKGROUND`.
 """
 
+import dataclasses
 from pathlib import Path
 
 from diffcut_ros.evaluation.datasets.dataset import IGNORED, Dataset, Pair, names
@@ -24,4 +26,11 @@ VOC = Dataset(
     classes=_CLASSES,
     values={0: 20, **{value: value - 1 for value in range(1, 21)}, 255: IGNORED},
     background=True,
+)
+VOC_WITHOUT_BACKGROUND = dataclasses.replace(
+    VOC,
+    title='PASCAL VOC 2012 without the background',
+    classes=_CLASSES[:-1],
+    values={**VOC.values, 0: IGNORED},
+    background=False,
 )

@@ -1,10 +1,12 @@
 """The ways that figures of the paper are measured, each from a request, a row and a data set to cells."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from diffcut_ros.core import FeatureMap
 from diffcut_ros.evaluation.coherence import cell_classes, same_class_roc
 from diffcut_ros.evaluation.datasets import load
 from diffcut_ros.evaluation.evaluator import Cache
@@ -43,7 +45,9 @@ def over_timestep(request: Request, row: Row, dataset: str) -> list[Cell]:
 
 
 def tuned(request: Request, row: Row, dataset: str) -> list[Cell]:
-    """Choose the tau with the largest mean IoU on training images, and measure mean IoU at it."""
+    """Choose the tau of the row with the largest mean IoU on training images, if it has any, and measure at it."""
+    if not row.values:
+        return mean_iou(request, row, dataset)
     summaries = _at_each_tau(request, row, dataset, training=True)
     tau = max(summaries, key=lambda tau: summaries[tau]['mean_iou'] or 0)
     settings = request.settings(row, dataset, {'tau': str(tau)})
@@ -71,25 +75,31 @@ def same_class(request: Request, row: Row, dataset: str) -> list[Cell]:
     settings = request.settings(row, dataset, {})
     of, protocol, _ = settings.parts()
     pairs = of.pairs(settings.root, settings.split)[: settings.limit]
-    extractor = create_extractor(settings.backend, device=settings.device, **vars(settings.backend_options))
-    cache = FeatureCache(request.cache.folder, request.cache.limit_bytes, extractor.fingerprint())
+    features_of = stored_features(request, settings)
     rng = np.random.default_rng(0)
     features, classes = [], []
     for pair in pairs:
         view = protocol.view(load(of, pair), of)
-        found = cache.features(extractor, view.image_rgb)[0].features.cpu()
-        labels = cell_classes(view.truths[0], found.shape[:2]).ravel()
+        found = features_of(view.image_rgb)
+        labels = cell_classes(view.truths[0], found.grid_hw).ravel()
         if of.background:
             labels = np.where(labels == len(of.classes) - 1, -1, labels)
         kept = np.flatnonzero(labels >= 0)
         kept = rng.permutation(kept)[: max(1, _ROC_CELLS // len(pairs))]
-        features.append(found.flatten(0, 1)[kept])
+        features.append(found.flat().cpu()[kept])
         classes.append(labels[kept])
     roc = same_class_roc(torch.cat(features), np.concatenate(classes))
     shown = np.unique(np.linspace(0, len(roc.false_positive_rate) - 1, _CURVE_POINTS).astype(int))
     curve = tuple((float(roc.false_positive_rate[i]), float(roc.true_positive_rate[i])) for i in shown)
     note = '; '.join(part for part in (f'{roc.pairs} pairs of cells', row.note) if part)
     return [Cell(row.title, dataset, row.published[dataset], roc.area, len(pairs), note=note, curve=curve)]
+
+
+def stored_features(request: Request, settings: Settings) -> Callable[[np.ndarray], FeatureMap]:
+    """Return the backend's features as a function of an image, uint8 [H, W, 3]; computed where they are not stored."""
+    extractor = create_extractor(settings.backend, device=settings.device, **vars(settings.backend_options))
+    cache = FeatureCache(request.cache.folder, request.cache.limit_bytes, extractor.fingerprint())
+    return lambda image_rgb: cache.features(extractor, image_rgb)[0]
 
 
 def _one(

@@ -6,12 +6,14 @@ ADE20K is read as the code of its authors does, which published figures come fro
 import dataclasses
 
 from diffcut_ros.evaluation.tables.measure import mean_iou, over_tau, over_timestep, rate, same_class, tuned
+from diffcut_ros.evaluation.tables.pictures import similarity
 from diffcut_ros.evaluation.tables.request import ANY
 from diffcut_ros.evaluation.tables.rows import Row
 from diffcut_ros.evaluation.tables.table import Table
 
 _SIX = ('voc', 'context', 'coco_object', 'coco_stuff', 'cityscapes', 'ade20k_as_published')
-_UNPUBLISHED = dict.fromkeys(_SIX)
+# From 0.3 to 0.97; at alpha 1, all NCut values are close to 1.
+_TAUS = tuple(percent / 100 for percent in (*range(30, 91, 5), *range(91, 98)))
 
 
 def _six(*figures: float) -> dict[str, float | None]:
@@ -21,7 +23,8 @@ def _six(*figures: float) -> dict[str, float | None]:
 _LAYERS = {
     '32': 'down_blocks.2.attentions.1.transformer_blocks.3.attn1',
     '64': 'down_blocks.1.attentions.1.transformer_blocks.1.attn1',
-    'decoder': 'up_blocks.0.attentions.2.transformer_blocks.9.attn1',
+    'decoder 32': 'up_blocks.0.attentions.2.transformer_blocks.9.attn1',
+    'decoder 64': 'up_blocks.1.attentions.2.transformer_blocks.0.attn1',
 }
 _OWN_FEATURES = "features of the backend, where MaskCut's authors take DINO's"
 
@@ -35,7 +38,15 @@ _DIFFSEG_PAMR = Row(
     'sd1.4',
     'pamr',
 )
-_MASKCUT = Row('MaskCut k=5', _six(53.8, 43.4, 30.1, 41.7, 18.7, 35.7), 'maskcut', {'objects': '5'}, note=_OWN_FEATURES)
+_MASKCUT = {
+    k: Row(f'MaskCut k={k}', published, 'maskcut', {'objects': str(k)}, note=_OWN_FEATURES)
+    for k, published in {
+        3: _six(53.7, 42.3, 30.9, 41.8, 18.0, 33.7),
+        5: _six(53.8, 43.4, 30.1, 41.7, 18.7, 35.7),
+        20: _six(53.8, 43.5, 30.0, 41.5, 18.0, 35.6),
+    }.items()
+}
+_DIFFSEG_SSD = Row('DiffSeg on SSD-1B', _six(48.2, 41.2, 31.7, 35.4, 22.3, 39.9), 'diffseg', {'threshold': '0.5'})
 
 
 def _on_voc(row: Row, title: str = '', published: float | None = None, **changes: object) -> Row:
@@ -43,17 +54,18 @@ def _on_voc(row: Row, title: str = '', published: float | None = None, **changes
     return dataclasses.replace(row, title=title or row.title, published={'voc': figure}, **changes)
 
 
-def _over_tau(alpha: int, datasets: tuple[str, ...]) -> Row:
-    # At alpha 1, all NCut values are close to 1.
-    taus = (0.8, 0.85, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97) if alpha < 5 else _grid(30, 80)
-    published = {1: '0.91 to 0.96', 10: 'a broad range'}.get(alpha)
-    note = f'published: {published} of tau works' if published else ''
-    return Row(f'alpha {alpha}', dict.fromkeys(datasets), options={'alpha': str(alpha)}, values=taus, note=note)
-
-
-def _grid(first: int, last: int) -> tuple[float, ...]:
-    """Return taus in steps of 0.05, from and to so many hundredths."""
-    return tuple(percent / 100 for percent in range(first, last + 1, 5))
+def _over_tau(dataset: str, published: dict[int, str]) -> tuple[Row, ...]:
+    """Return a row for each alpha, with what the paper says of some."""
+    return tuple(
+        Row(
+            f'alpha {alpha}',
+            {dataset: None},
+            options={'alpha': str(alpha)},
+            values=_TAUS,
+            note=f'published: {published[alpha]}' if alpha in published else '',
+        )
+        for alpha in (1, 5, 10, 15)
+    )
 
 
 TABLES = {
@@ -63,7 +75,7 @@ TABLES = {
         (
             Row('ReCo', _six(25.1, 19.9, 15.7, 26.3, 19.3, 11.2), None),
             Row('MaskCLIP', _six(38.8, 23.6, 20.6, 19.6, 10.0, 9.8), None),
-            _MASKCUT,
+            _MASKCUT[5],
             Row('DiffSeg, as published', {'coco_stuff': 43.6, 'cityscapes': 21.2}, None),
             _DIFFSEG_PAMR,
             _DIFFCUT_PAMR,
@@ -73,7 +85,7 @@ TABLES = {
         'Table 2: methods on the same backbone',
         mean_iou,
         (
-            Row('DiffSeg on SSD-1B', _six(48.2, 41.2, 31.7, 35.4, 22.3, 39.9), 'diffseg'),
+            _DIFFSEG_SSD,
             Row('AutoSC', _six(61.5, 53.3, 29.8, 46.9, 25.3, 38.9), 'autosc'),
             _DIFFCUT,
         ),
@@ -84,20 +96,11 @@ TABLES = {
         (
             _on_voc(_DIFFCUT, '32x32'),
             _on_voc(_DIFFCUT, '32x32 + 64x64', 61.6, options={'layers.layers': f'{_LAYERS["32"]},{_LAYERS["64"]}'}),
-            _on_voc(
-                _DIFFCUT, 'encoder + decoder', 60.9, options={'layers.layers': f'{_LAYERS["32"]},{_LAYERS["decoder"]}'}
-            ),
+            _on_voc(_DIFFCUT, 'encoder + decoder', 60.9, options={'layers.layers': ','.join(_LAYERS.values())}),
         ),
     ),
     'table5': Table('Table 5: with and without PAMR', mean_iou, (_DIFFCUT, _DIFFCUT_PAMR)),
-    'table6': Table(
-        'Table 6: rounds of MaskCut',
-        mean_iou,
-        tuple(
-            _on_voc(_MASKCUT, f'MaskCut k={k}', published, options={'objects': str(k)})
-            for k, published in ((3, 53.7), (5, 53.8), (20, 53.8))
-        ),
-    ),
+    'table6': Table('Table 6: rounds of MaskCut', mean_iou, (_DIFFCUT, *_MASKCUT.values())),
     'table7': Table(
         'Table 7: backbones',
         mean_iou,
@@ -115,6 +118,7 @@ TABLES = {
                 backend='ssd-vega',
             ),
             dataclasses.replace(_DIFFCUT_PAMR, title='SSD-1B + PAMR'),
+            _DIFFSEG_PAMR,
         ),
     ),
     'table8': Table(
@@ -126,20 +130,22 @@ TABLES = {
         ),
     ),
     'table9': Table(
-        'Table 9: k-means that is told the number of segments',
+        'Table 9: k-means',
         mean_iou,
         (
-            Row('k-means', _UNPUBLISHED, 'kmeans', note='the published figure is not recorded here'),
-            _DIFFCUT,
+            Row('K of the labels', {'voc_without_background': 79.5, 'coco_stuff': 36.4, 'cityscapes': 21.4}, 'kmeans'),
+            Row('K=3', {'voc_without_background': 70.8}, 'kmeans', {'clusters': '3'}),
+            Row('K=6', {'coco_stuff': 37.8, 'cityscapes': 21.0}, 'kmeans', {'clusters': '6'}),
         ),
     ),
     'table10': Table(
         'Table 10: tau chosen on training images',
         tuned,
         (
-            Row('DiffCut', {'coco_object': 38.7}, values=_grid(25, 85), note='published: 0.75'),
-            Row('DiffCut', {'coco_stuff': 48.6}, values=_grid(25, 85), note='published: 0.35'),
-            Row('DiffCut', {'cityscapes': 29.8}, values=_grid(25, 85)),
+            Row('tau 0.5', {'coco_object': 32.0, 'coco_stuff': 46.1, 'cityscapes': 28.4}),
+            Row('tau chosen', {'coco_object': 38.7}, values=(0.35, 0.55, 0.75), note='published: 0.75'),
+            Row('tau chosen', {'coco_stuff': 48.6}, values=(0.35, 0.55, 0.75), note='published: 0.35'),
+            Row('tau chosen', {'cityscapes': 29.8}, values=(0.35, 0.55, 0.75)),
         ),
     ),
     'fig3': Table(
@@ -150,7 +156,22 @@ TABLES = {
         2,
         'false positive rate',
     ),
-    'fig5': Table('Figure 5: tau', over_tau, tuple(_over_tau(alpha, _SIX) for alpha in (10, 1)), x='tau'),
+    'fig4': Table(
+        'Figure 4: similarity to one cell',
+        similarity,
+        (Row('SSD-1B', {ANY: None}),),
+        'area under the curve of "same class"',
+        2,
+    ),
+    'fig5': Table(
+        'Figure 5: alpha and tau on Cityscapes',
+        over_tau,
+        _over_tau(
+            'cityscapes',
+            {1: 'above AutoSC, 25.3, for tau 0.92 to 0.96', 10: 'above AutoSC, 25.3, for tau 0.35 to 0.67'},
+        ),
+        x='tau',
+    ),
     'fig7': Table(
         'Figure 7: timestep',
         over_timestep,
@@ -165,17 +186,21 @@ TABLES = {
         x='timestep',
     ),
     'fig8': Table(
-        'Figure 8: alpha and tau', over_tau, tuple(_over_tau(alpha, ('voc',)) for alpha in (1, 5, 10, 15)), x='tau'
+        'Figure 8: alpha and tau on VOC',
+        over_tau,
+        _over_tau('voc', {1: 'above 60 for tau 0.91 to 0.94', 10: 'above 60 over a wide range of tau'}),
+        x='tau',
     ),
     'speed': Table(
-        'Speed, published on a TITAN RTX at 1024x1024',
+        'Table 11: speed, published on a TITAN RTX at 1024x1024',
         rate,
         tuple(
             dataclasses.replace(row, title=title, published={ANY: published}, refine='none')
             for row, title, published in (
                 (_DIFFCUT, 'DiffCut', 1.11),
                 (_DIFFSEG_PAMR, 'DiffSeg, SD 1.4', 2.75),
-                (_MASKCUT, 'MaskCut k=5', 0.84),
+                (_DIFFSEG_SSD, 'DiffSeg, SSD-1B', 1.25),
+                (_MASKCUT[5], 'MaskCut k=5', 0.84),
             )
         ),
         'images/s',

@@ -67,15 +67,15 @@ def show(table: Table, settings: dict[str, Any], cells: list[Cell]) -> None:
     notes = list(dict.fromkeys(cell.note for cell in cells if cell.note))
     over_x = table.x and any(cell.x is not None for cell in cells)
     printed = Printed(title=headline(table, settings), title_justify='left')
-    for column in ('row', 'data set', *([table.x] if over_x else [])):
+    for column in ('row', 'data set'):
         printed.add_column(column)
-    for column in ('published', 'measured', 'difference', 'images', 'note'):
+    for column in (*([table.x] if over_x else []), 'published', 'measured', 'difference', 'images', 'note'):
         printed.add_column(column, justify='right')
     for cell in cells:
         measured = [_number(value, table.decimals) for value in (cell.published, cell.measured)]
         difference = _number(cell.difference, table.decimals, '+')
         note = f'[{notes.index(cell.note) + 1}]' if cell.note else ''
-        over = [_number(cell.x, 2)] if over_x else []
+        over = ['' if cell.x is None else f'{cell.x:g}'] if over_x else []
         printed.add_row(cell.row, cell.dataset, *over, *measured, difference, str(cell.images or ''), note)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:

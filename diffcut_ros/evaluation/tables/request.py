@@ -18,7 +18,7 @@ from diffcut_ros.features.registry import kind_of, resolve_device
 # Stands for the first data set that is there, where the figure hardly depends on it.
 ANY = 'any'
 # The same files, read otherwise.
-_FOLDERS = {'ade20k_as_published': 'ade20k'}
+_FOLDERS = {'ade20k_as_published': 'ade20k', 'voc_without_background': 'voc'}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Request:
             folder = self.root / _FOLDERS.get(found, found)
             if folder.is_dir():
                 return found, folder
-        raise ValueError(f'no data set: {self.root}/{"any of " + ", ".join(names) if name == ANY else folder.name}')
+        folders = ' or '.join(dict.fromkeys(_FOLDERS.get(found, found) for found in names))
+        raise ValueError(f'no data set: {self.root} has no folder {folders}')
 
     def settings(self, row: Row, dataset: str, options: Mapping[str, str], training: bool = False) -> Settings:
         """Return the settings of an evaluation.
@@ -121,9 +122,14 @@ class Request:
 
     def folder(self, row: Row, dataset: str) -> Path:
         """Return the folder of a row's results on a data set."""
-        return self.out / re.sub(r'[^\w.]+', '_', row.title.lower()).strip('_') / dataset
+        return self.out / file_name(row.title) / dataset
 
     def evaluate(self, title: str, variants: list[tuple[Settings, Path]], cache: Cache | None = None) -> list[dict]:
         """Return the figures of evaluations, see `evaluate_all`; they go on where they were interrupted."""
         with Bar(title) as bar:
             return evaluate_all(variants, cache or self.cache, self.jobs, resume=True, on_image=bar.show)
+
+
+def file_name(title: str) -> str:
+    """Return a title as the name of a file or folder."""
+    return re.sub(r'[^\w.]+', '_', title.lower()).strip('_')

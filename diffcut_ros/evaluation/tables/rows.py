@@ -34,7 +34,7 @@ class Cell:
     """One figure.
 
     Attributes:
-        row: title of its row.
+        row: title of its row, with what it is of where a row has several on one data set.
         dataset: what it was measured on.
         published: in the paper; None where it is not there.
         measured: here; None where something is missing, which `note` says.

@@ -52,9 +52,10 @@ class LayersExtractor:
         self._unet, self._layers, self.device = WholeUnet(name, config, device), config.layers, device
         modules = dict(self._unet.network.named_modules())
         known = [path for path in modules if path.endswith('.attn1')]
-        if not config.layers or set(config.layers) - set(known):
+        missing = [path for path in config.layers if path not in known]
+        if missing or not config.layers:
             raise ValueError(
-                f'layers: expected some of {", ".join(known)}, received {", ".join(config.layers) or "none"}'
+                f'layers: received {", ".join(missing) or "none"}; expected some that {name} has: {", ".join(known)}'
             )
         # layer -> output, [1, C, h, w]
         self._outputs: dict[str, torch.Tensor] = {}

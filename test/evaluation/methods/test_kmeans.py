@@ -28,6 +28,12 @@ def test_finds_blobs_by_direction_not_by_length():
     assert same_partition(METHOD.run(sample_of(features, 4), METHOD.config()), axis)
 
 
+def test_a_number_of_clusters_of_its_own():
+    """It goes before the count of the labels."""
+    features, _ = blobs(0.6)
+    assert METHOD.run(sample_of(features, 5), METHOD.config(clusters=3, upsampling='nearest')).max() == 2
+
+
 def test_no_cell_is_nearer_to_another_mean():
     """Lloyd's condition, on the cells."""
     features, _ = blobs(0.6)

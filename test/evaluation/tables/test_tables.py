@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluate import main
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.settings import read_options
 from diffcut_ros.evaluation.tables import TABLES, Cell, Request, Row, Table, run_table
 from diffcut_ros.evaluation.tables.measure import over_tau, over_timestep, tuned
 from diffcut_ros.evaluation.tables.request import ANY
-from support.checkpoints import save_sdxl
+from support.checkpoints import save_sd1, save_sdxl
 from support.datasets import paths, write_dataset
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -76,9 +78,11 @@ def test_published_figures():
         '32x32 + 64x64': {'voc': 61.6},
         'encoder + decoder': {'voc': 60.9},
     }
-    assert published('table6')['MaskCut k=3'] == {'voc': 53.7}
+    assert published('table6')['MaskCut k=20']['context'] == 43.5
     assert published('table7')['SSD-Vega + PAMR']['cityscapes'] == 30.1
     assert published('table8')['nearest'] == {'voc': 61.2}
+    assert published('table9')['K=6'] == {'coco_stuff': 37.8, 'cityscapes': 21.0}
+    assert published('table10')['tau 0.5']['coco_object'] == 32.0
     assert published('fig3')['SSD-1B'] == {'voc': 0.83}
     assert published('speed')['DiffSeg, SD 1.4'] == {ANY: 2.75}
     assert [row.refine for row in TABLES['table5'].rows] == ['none', 'pamr']
@@ -90,7 +94,9 @@ def test_rows_are_what_methods_and_data_sets_know(name):
     assert len(names) == len(set(names))
     for row in TABLES[name].rows:
         assert set(row.published) <= {*DATASETS, ANY}
-        assert row.method is None or row.method in METHODS
+        if row.method is not None:
+            options = {name: text for name, text in row.options.items() if not name.startswith('layers.')}
+            assert read_options(METHODS[row.method].config, options)
 
 
 def test_difference():
@@ -105,7 +111,7 @@ def test_one_data_set_is_there(root, tmp_path, capsys):
     printed, errors = capsys.readouterr()
     assert errors == ''
     assert 'backend color in place of the paper' in ' '.join(printed.split())
-    assert f'no data set: {root}/ade20k\n' in printed
+    assert f'no data set: {root} has no folder ade20k\n' in printed
     assert run('voc', root / 'voc', '-o', tmp_path / 'own', '--refine', 'pamr', '--limit', 1) == 0
     own = 100 * results(tmp_path / 'own')['mean_iou']
     found = cells(out / 'table5')
@@ -121,7 +127,11 @@ def test_one_data_set_is_there(root, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [(row['row'], row['dataset']) for row in rows] == list(found)
     assert float(rows[0]['measured']) == found['DiffCut', 'voc']['measured']
-    assert (rows[1]['published'], rows[1]['measured'], rows[1]['note']) == ('54.1', '', f'no data set: {root}/context')
+    assert (rows[1]['published'], rows[1]['measured'], rows[1]['note']) == (
+        '54.1',
+        '',
+        f'no data set: {root} has no folder context',
+    )
 
 
 def test_published_rows_weights_and_data_that_are_not_there(root, tmp_path, capsys):
@@ -219,6 +229,9 @@ def test_tau_is_chosen_on_training_images(tmp_path):
     assert results(folder / 'val')['settings']['options']['tau'] == cell.x
     assert cell.measured == pytest.approx(100 * results(folder / 'val')['mean_iou'])
     assert cell.note == f'tau {cell.x} from the first 1 training images; published: 0.4'
+    (fixed,) = tuned(request(root, tmp_path / 'out'), Row('tau 0.5', {'cityscapes': 28.4}), 'cityscapes')
+    assert (fixed.published, fixed.note) == (28.4, '')
+    assert results(tmp_path / 'out/tau_0.5/cityscapes')['settings']['split'] == 'val'
 
 
 def test_same_class(root, tmp_path):
@@ -230,6 +243,42 @@ def test_same_class(root, tmp_path):
     assert (cell['curve'][0], cell['curve'][-1]) == ([0.0, 0.0], [1.0, 1.0])
     # Two quadrants of 16 x 16 cells, two images.
     assert cell['note'] == f'{1024 * 1023 // 2} pairs of cells; cells of the background left out'
+
+
+def test_pictures_of_similarities(root, tmp_path):
+    """Two of four flat colours are classes, each the upper right or lower left quarter; both images are the same."""
+    out = tmp_path / 'out/fig4'
+    assert run('fig4', root, '-o', tmp_path / 'out', '--backend', 'color') == 0
+    found = cells(out)
+    assert list(found) == [('SSD-1B, aeroplane', 'voc'), ('SSD-1B, tvmonitor', 'voc')]
+    for name, corner, cell in (('aeroplane', (0, 1), '7, column 24'), ('tvmonitor', (1, 0), '24, column 7')):
+        assert found[f'SSD-1B, {name}', 'voc']['measured'] > 0.95
+        assert found[f'SSD-1B, {name}', 'voc']['note'].startswith(f'voc_{name}.png: row {cell} of a_1, to b_2')
+        picture = np.array(Image.open(out / f'voc_{name}.png')).astype(int)
+        assert np.array_equal(picture[:, 320:326], np.full((646, 6, 3), 255))
+        # Only the reference has the cross, in the middle of its corner; the rest is the same.
+        (above, reference), (target_above, target) = (
+            (half[:320], half[-320:]) for half in np.split(np.delete(picture, slice(320, 326), 1), 2, 1)
+        )
+        row, column = (80 + 160 * place for place in corner)
+        for marked, plain in ((above, target_above), (reference, target)):
+            crossed = np.argwhere((marked != plain).any(2))
+            assert len(crossed)
+            assert np.abs(crossed - (row, column)).max() < 20
+        similar = reference.reshape(2, 160, 2, 160, 3).mean((1, 3, 4))
+        assert np.unravel_index(similar.argmax(), (2, 2)) == corner
+
+
+def test_pictures_that_cannot_be_made(root, tmp_path):
+    table = TABLES['fig4']
+    assert not run_table(table, request(root, tmp_path / 'one', limit=1))
+    assert 'expected a class that at least two images show' in cells(tmp_path / 'one')['SSD-1B', ANY]['note']
+    write_dataset('bsds500', tmp_path / 'root/bsds500')
+    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'bsds'))
+    assert 'expected one with classes, received bsds500' in cells(tmp_path / 'bsds')['SSD-1B', ANY]['note']
+    (tmp_path / 'root/bsds500').rename(tmp_path / 'root/other')
+    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'none'))
+    assert 'no folder voc or context or' in cells(tmp_path / 'none')['SSD-1B', ANY]['note']
 
 
 def test_speed(root, tmp_path):
@@ -260,10 +309,35 @@ def test_features_of_other_layers_and_timesteps(root, tmp_path):
     assert all(cell['measured'] is not None for cell in cells(asked.out).values())
     layers = [results(asked.out / f'{row}/voc') for row in ('32x32', '32x32_64x64', 'encoder_decoder')]
     assert len({summary['mean_iou'] for summary in layers}) > 1
-    assert len(layers[1]['settings']['backend_options']['layers']) == 2
+    assert [len(summary['settings']['backend_options'].get('layers', ())) for summary in layers] == [0, 2, 4]
     found = over_timestep(asked, dataclasses.replace(TABLES['fig7'].rows[0], values=(0, 100)), 'voc')
     assert [cell.x for cell in found] == [0, 100]
     assert results(asked.out / 'ssd_1b/voc/timestep_100')['settings']['backend_options']['timestep'] == 100
+
+
+def test_diffseg_of_a_checkpoint(root, tmp_path):
+    """With random weights in the layout of SD 1.4; larger queries, so that self-attention is not even everywhere."""
+    checkpoint = save_sd1(tmp_path / 'sd1')
+    unet = checkpoint / 'unet/diffusion_pytorch_model.safetensors'
+    weights = load_file(unet)
+    save_file({name: 30 * w if name.endswith('attn1.to_q.weight') else w for name, w in weights.items()}, unet)
+    row = next(row for row in TABLES['table1'].rows if row.method == 'diffseg')
+    row = dataclasses.replace(row, published={'voc': row.published['voc']})
+    finer = dataclasses.replace(row, title='finer', options={'threshold': '0.1'})
+    table = dataclasses.replace(TABLES['table1'], rows=(row, finer))
+    asked = request(root, tmp_path / 'out', backend=str(checkpoint), options={'attention.input_size': '128'})
+    assert run_table(table, asked)
+    coarse, fine = (results(asked.out / name / 'voc') for name in ('diffseg_threshold_1_pamr', 'finer'))
+    assert coarse['segments_per_image'] < fine['segments_per_image']
+    for cell, summary in zip(cells(asked.out).values(), (coarse, fine), strict=True):
+        assert cell['measured'] == pytest.approx(100 * summary['mean_iou'])
+        assert cell['difference'] == pytest.approx(cell['measured'] - 49.8)
+    settings = coarse['settings']
+    assert (settings['options']['threshold'], settings['refine']) == (1.0, 'pamr')
+    assert (settings['backend_options']['timestep'], settings['backend_options']['noise']) == (300, False)
+    # The paper's model is another one, and not there.
+    assert not run_table(table, request(root, tmp_path / 'paper', backend=None))
+    assert 'CompVis/stable-diffusion-v1-4 is not on this machine' in cells(tmp_path / 'paper')[row.title, 'voc']['note']
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_layer_of_the_decoder_depends_on_all_before(checkpoints, kind):
 
 
 def test_unknown_layers_are_listed(checkpoints):
-    with pytest.raises(ValueError, match=r'layers: expected some of .*up_blocks.*attn1, received attn9'):
+    with pytest.raises(ValueError, match=r'layers: received attn9; expected some that .*sd1 has: .*up_blocks.*attn1'):
         extractor_of(checkpoints['sd1'], 'attn9')
     with pytest.raises(ValueError, match='received none'):
         extractor_of(checkpoints['sd1'])
