@@ -157,6 +157,8 @@ def _even_size(image_hw: tuple[int, int]) -> tuple[int, int]:
 def _fitted(image_rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return an image of a size with another one in it, whole, as large as fits, between black bars."""
     height, width = image_rgb.shape[:2]
+    if (height, width) == size_hw:
+        return image_rgb
     if 0 <= size_hw[0] - height <= 1 and 0 <= size_hw[1] - width <= 1:  # as it is
         scaled = image_rgb
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.manifest import check_same
@@ -23,6 +23,8 @@ from diffcut_ros.replay.settings import AnalysisOptions, OutputOptions, read_set
 from diffcut_ros.replay.sweep import parse_sweep
 from diffcut_ros.replay.tables import check_parquet
 
+# In a file or a pipe, progress is a line so often.
+_LINE_S = 30
 # Options that each of several recordings is analysed without.
 _OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 
@@ -163,6 +165,7 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
     with _progress('{task.fields[rate]}') as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
         begun: list[tuple[int, float]] = []
+        said_s = [progress.get_time()]
 
         def show(done: Done) -> None:
             now_s = progress.get_time()
@@ -170,6 +173,10 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
             first, first_s = begun[0]
             rate_hz = (done.frames - first) / max(1e-3, now_s - first_s)
             progress.update(task, completed=done.share, rate=f'{done.frames} images, {rate_hz:.1f} per s')
+            if progress.disable and now_s - said_s[-1] >= _LINE_S:
+                said_s.append(now_s)
+                columns = [column(progress.tasks[0]) for column in progress.columns]
+                progress.console.print(*columns, 'left', highlight=False, soft_wrap=True)
 
         summary = analyze_to_folder(bag, args.out, _options(args), output, args.resume, args.overwrite, show)
         progress.update(task, completed=1.0)
@@ -238,8 +245,8 @@ def _arguments_of_each(args: argparse.Namespace) -> list[str]:
 
 def _progress(text: str) -> Progress:
     console = Console(stderr=True)
-    columns = TextColumn('{task.description}'), BarColumn(), TextColumn(text), TimeRemainingColumn()
-    # In a file or a pipe, bars are noise.
+    share = BarColumn() if console.is_terminal else TaskProgressColumn()  # in a file or a pipe, bars are noise
+    columns = TextColumn('{task.description}', markup=False), share, TextColumn(text), TimeRemainingColumn()
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 

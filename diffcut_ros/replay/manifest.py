@@ -16,7 +16,9 @@ _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless',
 def describe(
     bag: Path, topics: Topics, options: AnalysisOptions, settings: Settings, output: OutputOptions
 ) -> dict[str, Any]:
-    """Return what the outputs depend on, with values as JSON has them."""
+    """Return what the outputs depend on, with values as JSON has them; the parameter `depth` says what was done."""
+    with_depth = topics.depth is not None
+    settings = dataclasses.replace(settings, node=dataclasses.replace(settings.node, depth=with_depth))
     return _asked(bag, options, settings, output) | {
         'topics': dataclasses.asdict(topics),
         'versions': package_versions(_PACKAGES),
@@ -58,8 +60,13 @@ def _asked(bag: Path, options: AnalysisOptions, settings: Settings, output: Outp
 
 
 def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
-    # Of a parameter file, what it says counts, and that is in the settings.
-    return asked | {'options': asked['options'] | {'params': None}, 'output': asked['output'] | {'sweep': None}}
+    # Of a parameter file, what it says counts, and that is in the settings. Whether there is depth, the recording says.
+    node = asked['settings']['node'] | {'depth': None}
+    return asked | {
+        'options': asked['options'] | {'params': None},
+        'settings': asked['settings'] | {'node': node},
+        'output': asked['output'] | {'sweep': None},
+    }
 
 
 def differences(before: Any, now: Any, name: str = '') -> list[str]:

@@ -197,7 +197,8 @@ class AnalysisFolder:
         final.mkdir()
         with _BagWriter(final / 'segments', self._topics) as writer:
             for part in parts:
-                _copy_messages(part / _MESSAGES, writer)
+                # The file itself: to read metadata.yaml takes many times as long.
+                _copy_messages(part / _MESSAGES / f'{_MESSAGES}.mcap', writer)
         outputs = [final / 'segments' / _BAG]
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')

@@ -198,7 +198,8 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
 
     with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
         for part in parts:
-            writer.write_table(pyarrow.parquet.read_table(part, schema=_schema(columns)))
+            with pyarrow.parquet.ParquetFile(part) as file:
+                writer.write_table(file.read())
 
 
 def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:

@@ -1,6 +1,7 @@
 """What an analysis leaves, read back field by field and compared with the recording and the library."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -153,6 +154,7 @@ def test_run_says_what_was_analysed(analysed):
     about = json.loads((analysed / 'out/run.json').read_text())
     assert (about['frames'], about['images'], about['problems'], about['lost']) == (FRAMES, FRAMES, 0, '')
     assert about['topics'] == {'image': IMAGE, 'camera_info': INFO, 'depth': DEPTH}
+    assert about['settings']['node']['depth'] is True  # unlike the node, it takes depth without being told to
     assert about['settings']['segmenter']['tau'] == 0.5
     assert about['versions']['numpy'] == np.__version__
 
@@ -223,6 +225,22 @@ def test_images_left_out_are_counted(tmp_path, rows):
     frames = rows(tmp_path / 'out/frames.csv')
     assert [int(row['stamp_ns']) for row in frames] == [STAMPS[index] for index in (0, 1, 4, 5)]
     assert [row['images_left_out'] for row in frames] == ['0', '0', '2', '0']
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys, monkeypatch):
+    film = record(tmp_path / 'film', 3, depth=False)
+    arguments = film, '-o', tmp_path / 'out', '--csv', '--no-video', '--no-report', '--overwrite'
+    monkeypatch.setattr('diffcut_ros.replay.main._LINE_S', 1000)
+    analyse(*arguments)
+    assert capsys.readouterr().err == ''
+    monkeypatch.setattr('diffcut_ros.replay.main._LINE_S', 0)
+    analyse(*arguments)
+    lines = capsys.readouterr().err.splitlines()
+    patterns = [
+        rf'film +{share}% {count} images, [\d.]+ per s [-:\d]+ left' for count, share in ((1, 0), (2, 50), (3, 100))
+    ]
+    assert len(lines) == len(patterns)
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(patterns, lines, strict=True)), lines
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def shown_frame(result: FrameResult) -> ShownFrame:
         labels_png=cv2.imencode('.png', labels.astype(np.uint16))[1].tobytes(),
         track_ids=tuple(segment.track_id for segment in segments),
         areas_px=tuple(segment.area_px for segment in segments),
-        parts=zlib.compress(cut.parts.astype('<u2').tobytes(), 9),
+        parts=zlib.compress(cut.parts.astype('<u2').tobytes()),
         part_taus=cut.taus,
         part_colors=_part_colors(cut.parts, len(cut.taus) + 1, labels, segments),
         deepest_tau=cut.tau,
