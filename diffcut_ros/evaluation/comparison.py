@@ -24,7 +24,7 @@ from diffcut_ros.evaluation.results import column, write
 from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import Request
 from diffcut_ros.evaluation.tables.plot import check_plotly
-from diffcut_ros.features.registry import kind_of
+from diffcut_ros.evaluation.tables.request import file_name
 
 # Options of each method -> what is tried, in all combinations. DiffCut's taus fall, so that one hierarchy serves all;
 # about as many settings for the best of the others. Without options: the method is as its authors fixed it.
@@ -121,15 +121,13 @@ def compare(request: Request) -> list[Line]:
 
 def _settings(request: Request, dataset: str, method: str, options: Mapping[str, str]) -> Settings:
     backend = request.backend or 'color'
-    kind = 'attention' if METHODS[method].needs == 'attention' else kind_of(backend)
-    own = {name: text for name, text in request.options.items() if name.startswith(f'{kind}.')}
     return resolve(
         dataset,
         request.root / dataset,
         limit=request.limit,
         protocol='plain',
         method=method,
-        options={**options, **(own if METHODS[method].needs != 'image' else {})},
+        options={**request.own_options(method, backend, {}), **options},
         backend=backend,
         device=request.device,
     )
@@ -140,7 +138,10 @@ def _line(request: Request, dataset: str, method: str) -> Line:
     names = [_text(options) for options in tried]
     try:
         variants = [
-            (_settings(request, dataset, method, options), request.out / dataset / method / _folder(options))
+            (
+                _settings(request, dataset, method, options),
+                request.out / dataset / method / (file_name(_text(options)) or 'fixed'),
+            )
             for options in tried
         ]
     except ValueError as error:
@@ -242,7 +243,3 @@ def _plot(lines: list[Line]) -> str:
 
 def _text(options: Mapping[str, str]) -> str:
     return ', '.join(f'{name} {value}' for name, value in options.items())
-
-
-def _folder(options: Mapping[str, str]) -> str:
-    return '_'.join(f'{name}_{value}' for name, value in options.items()) or 'fixed'

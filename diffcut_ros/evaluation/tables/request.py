@@ -104,10 +104,6 @@ class Request:
         """
         name, folder = self.dataset(dataset)
         backend = self.backend or row.backend
-        kind = 'attention' if METHODS[row.method].needs == 'attention' else kind_of(backend)
-        if any(option.startswith('layers.') for option in row.options):
-            kind = 'layers'
-        own = {option: text for option, text in self.options.items() if option.startswith(f'{kind}.')}
         return resolve(
             name,
             folder,
@@ -115,10 +111,24 @@ class Request:
             limit=self.tune if training else self.limit,
             refine=row.refine,
             method=row.method,
-            options={**row.options, **own, **options},
+            options={**row.options, **self.own_options(row.method, backend, row.options), **options},
             backend=backend,
             device=self.device,
         )
+
+    def own_options(self, method: str, backend: str, options: Mapping[str, str]) -> dict[str, str]:
+        """Return the options of backends that are for what a method takes from this one.
+
+        Args:
+            method: key of `METHODS`.
+            backend: its backend.
+            options: of both, which say whether features of several layers are asked for.
+        """
+        needs = METHODS[method].needs
+        kind = needs if needs != 'features' else kind_of(backend)
+        if any(option.startswith('layers.') for option in options):
+            kind = 'layers'
+        return {option: text for option, text in self.options.items() if option.startswith(f'{kind}.')}
 
     def folder(self, row: Row, dataset: str) -> Path:
         """Return the folder of a row's results on a data set."""
