@@ -19,7 +19,7 @@ from support.datasets import QUADRANTS, paths, write_dataset
 from support.waiting import PATIENCE_S, wait_for
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
-IMAGES = 40
+IMAGES = 16
 
 
 @pytest.fixture(autouse=True)
