@@ -15,6 +15,8 @@ unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_P
 unexport COLCON_CURRENT_PREFIX PKG_CONFIG_PATH ROS_PACKAGE_PATH ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION
 # Set inside a ROS wheel's interpreter: inherited, it would keep ours from finding its libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# .venv is made without bytecode; forbidden to write it, each process would translate again whatever it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -26,7 +28,7 @@ demo: setup  ## the real node on real photographs
 	@.venv/bin/diffcut_demo
 
 test: setup  ## all tests, three at a time: most wait for nodes to start and messages to come
-	@.venv/bin/python -m pytest -n 3 --dist loadfile
+	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## style check; .venv/bin/ruff format puts most of it right
 	@.venv/bin/ruff check .

@@ -11,6 +11,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first the folders whose files take minutes: begun last, they would run alone at the end."""
+    long = ('node', 'replay', 'evaluation')
+    items.sort(key=lambda item: (*long, item.nodeid.split('/')[1]).index(item.nodeid.split('/')[1]))
+
+
 @pytest.fixture(scope='session')
 def checkpoints(tmp_path_factory):
     """Folders of small checkpoints with random weights: 'sdxl', 'sd1' and 'tiny' (a tiny VAE)."""

@@ -119,7 +119,9 @@ class CameraRecord:
         else:
             self.failures_in_a_row += 1
 
-    def status(self, name: str, hardware: str, config: DiagnosticsConfig, wanted: bool) -> DiagnosticStatus:
+    def status(
+        self, name: str, hardware: str, config: DiagnosticsConfig, wanted: bool, subscribers: int
+    ) -> DiagnosticStatus:
         """Return the state of the camera: its level, a line, and all figures.
 
         Args:
@@ -127,6 +129,7 @@ class CameraRecord:
             hardware: the device.
             config: the thresholds.
             wanted: whether the node subscribes to the camera now.
+            subscribers: of the camera's outputs.
         """
         now_s = time.monotonic()
         level, text = self._judge(now_s, config, wanted)
@@ -139,7 +142,12 @@ class CameraRecord:
         for fate in ('lost', 'received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
-        values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}', 'last error': self.last_error}
+        values |= {
+            'subscribers': str(subscribers),
+            'segments': str(self.segments),
+            'tau': f'{self.tau:g}',
+            'last error': self.last_error,
+        }
         return status(level, name, text, hardware, values)
 
     def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool) -> tuple[bytes, str]:

@@ -223,7 +223,7 @@ class DiffcutNode(LifecycleNode):
         return round(self._config.max_image_megapixels * 1e6)
 
     def _segment(self, camera: Camera, scene: Scene, frame: Frame, seconds: dict[str, float]) -> None:
-        start_s = time.monotonic()
+        start_s, shown_by = time.monotonic(), self._shown_by
         segmentation = frame.cut(self._segmenter_config)
         seconds['segments'] = time.monotonic() - start_s
         start_s = time.monotonic()
@@ -233,6 +233,9 @@ class DiffcutNode(LifecycleNode):
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(segmentation, seconds)
+        # What has changed meanwhile was shown on the image before, which was the last one then.
+        if shown_by != self._shown_by and (recutter := self._recutter) is not None:
+            recutter.request()
 
     def _recut(self) -> None:
         """Publish the last image of each camera again, cut with the settings of now; runs in a thread of its own."""
@@ -354,7 +357,9 @@ class DiffcutNode(LifecycleNode):
             title = f'{name}: {camera.name or "camera"}'
             for fate in ('skipped', 'replaced'):
                 camera.record.counts[fate] = camera.source.counts[fate]
-            message.status.append(camera.record.status(title, hardware, self._diagnostics_config, camera.subscribed))
+            message.status.append(
+                camera.record.status(title, hardware, self._diagnostics_config, camera.subscribed, camera.listeners())
+            )
         self._diagnostics.publish(message)
 
 

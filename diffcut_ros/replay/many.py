@@ -43,6 +43,7 @@ class Processes:
         # Heard by PyTorch and by the linear algebra of NumPy and SciPy; who has set it is obeyed.
         self._environment = {'OMP_NUM_THREADS': str(share), **os.environ}
         self._running: set[subprocess.Popen] = set()
+        self._starting, self._stopped = threading.Lock(), False
 
     def __enter__(self) -> 'Processes':
         return self
@@ -53,18 +54,23 @@ class Processes:
     def run(self, arguments: Sequence[str]) -> tuple[int, str]:
         """Run `diffcut_analyze` with arguments for one recording; return its exit status and its last line."""
         command = [sys.executable, '-m', 'diffcut_ros.replay.main', *arguments]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
-        )
-        self._running.add(process)
+        with self._starting:  # none begins once all are ended
+            if self._stopped:
+                return Status.FAILED, 'not begun'
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+            )
+            self._running.add(process)
         lines = process.communicate()[0].strip().splitlines()
         self._running.discard(process)
         return process.returncode, lines[-1] if lines else f'ended with status {process.returncode}'
 
     def stop(self) -> None:
         """End all that run."""
-        for process in list(self._running):
-            process.terminate()
+        with self._starting:
+            self._stopped = True
+            for process in list(self._running):
+                process.terminate()
 
 
 @dataclass(frozen=True)

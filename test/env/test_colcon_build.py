@@ -36,7 +36,7 @@ def build(workspace, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count('Starting >>>') == 1  # one package, none below it

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(Path(sys.prefix) != ROOT / '.venv', reason='not 
 
 def run_in_empty_environment(code, **environment):
     """What the code prints in a new interpreter whose whole environment is given."""
-    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from support.domain import free_domain
+from support.waiting import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.skipif(
@@ -52,14 +55,14 @@ def node():
     from rclpy.context import Context
 
     context = Context()
-    rclpy.init(context=context, domain_id=87)
+    rclpy.init(context=context, domain_id=free_domain())
     node = rclpy.create_node('vision_msgs_test', context=context)
     yield node
     node.destroy_node()
     context.shutdown()
 
 
-def spin_until(node, condition, patience_s=10.0):
+def spin_until(node, condition):
     """Spins the node until the condition holds; whether it did."""
     import time
 
@@ -67,7 +70,7 @@ def spin_until(node, condition, patience_s=10.0):
 
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    end_s = time.monotonic() + patience_s
+    end_s = time.monotonic() + PATIENCE_S
     while not condition() and time.monotonic() < end_s:
         executor.spin_once(timeout_sec=0.05)
     executor.shutdown()

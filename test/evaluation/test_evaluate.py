@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,10 @@ from PIL import Image
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluate import main
 from support.datasets import QUADRANTS, paths, write_dataset
+from support.waiting import PATIENCE_S, wait_for
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
+IMAGES = 16
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +48,6 @@ def start(*arguments, **options) -> subprocess.Popen:
 
 def lines(path: Path) -> int:
     return path.read_bytes().count(b'\n') if path.exists() else 0
-
-
-def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while lines(path) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 @pytest.mark.parametrize('name', list(DATASETS))
@@ -139,8 +132,8 @@ def many(root: Path, count: int) -> Path:
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """A data set of 12 images, and its results in one go."""
-    root = many(tmp_path_factory.mktemp('data'), 12)
+    """A data set, and its results in one go: enough images that a signal comes before the last one."""
+    root = many(tmp_path_factory.mktemp('data'), IMAGES)
     out = tmp_path_factory.mktemp('whole') / 'out'
     assert run('camvid', root, '-o', out, '--cache-gb', 0) == 0
     return root, out
@@ -162,23 +155,20 @@ def test_interrupted_and_resumed_is_as_in_one_go(data, tmp_path, capsys, number,
     out = tmp_path / 'out'
     process = start('camvid', root, '-o', out, '--jobs', jobs, '--cache-gb', 0, start_new_session=True)
     try:
-        wait_for_lines(out / 'images.jsonl', 3, process)
+        wait_for(lambda: lines(out / 'images.jsonl') >= 3, process)
         # As from the keyboard, to all processes; a kill is for the first one alone, and the others end with it.
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
         if number == signal.SIGINT:
             assert errors == 'diffcut_evaluate: interrupted; what is done is kept: go on with --resume\n'
-        deadline = time.monotonic() + 20
-        while group_lives(process.pid):
-            assert time.monotonic() < deadline, 'a process of the pool is left'
-            time.sleep(0.02)
+        wait_for(lambda: not group_lives(process.pid))  # no process of the pool is left
     finally:
         if group_lives(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
     assert not (out / 'results.json').exists()
     done = lines(out / 'images.jsonl')
-    assert 3 <= done < 12
+    assert 3 <= done < IMAGES
     before = (out / 'images.jsonl').read_bytes()
     assert run('camvid', root, '-o', out, '--cache-gb', 0) == 2  # not without being asked to
     assert 'unfinished; go on with --resume' in capsys.readouterr().err
@@ -192,13 +182,10 @@ def test_interrupted_while_processes_start(data, tmp_path):
     out = tmp_path / 'out'
     process = start('camvid', root, '-o', out, '--jobs', 2, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
-        while group_size(process.pid) < 4:  # the first one, that which cleans up, and two of the pool
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        # The first one, that which cleans up, and two of the pool.
+        wait_for(lambda: group_size(process.pid) >= 4, process)
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     finally:
         if group_lives(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
@@ -232,7 +219,7 @@ def test_jobs_give_the_same_results(data, tmp_path):
     out = tmp_path / 'out'
     process = start('camvid', root, '-o', out, '--jobs', 2)
     try:
-        text, errors = process.communicate(timeout=120)
+        text, errors = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert (process.returncode, errors) == (0, ''), errors
@@ -305,13 +292,13 @@ def test_a_bar_on_a_terminal(data, tmp_path):
         os.close(theirs)
         try:
             shown = read_all(ours)
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
             process.communicate()
     finally:
         os.close(ours)
-    assert '12/12' in shown
+    assert f'{IMAGES}/{IMAGES}' in shown
     assert 'images/s' in shown
     assert f'mIoU {results(tmp_path / "out")["mean_iou"]:.3f}' in shown
 

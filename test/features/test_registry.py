@@ -22,7 +22,7 @@ sys.modules['diffusers'] = None
 from diffcut_ros.features import create_extractor
 create_extractor('ssd-1b')
 """
-    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
     assert 'ValueError: backend ssd-1b: the diffusion backends need the packages diffusers, ' in result.stderr
     assert 'install them: pip install diffusers' in result.stderr
 

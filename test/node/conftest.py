@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rclpy.context import Context
 
 from support.domain import free_domain
 from support.peer import Peer
+from support.waiting import PATIENCE_S, wait_for
 
 # Best effort, as for a camera, loses most large images on a small machine.
 _RELIABLE = 'qos_overrides./image.subscription.reliability:=reliable'
@@ -30,13 +30,13 @@ class NodeProcess:
         """All output so far, stdout and stderr."""
         return self._log_path.read_text()
 
-    def wait_for_log(self, text: str, timeout_s: float = 20.0) -> None:
+    def wait_for_log(self, text: str) -> None:
         """Wait until the log holds a text, or fail."""
-        deadline = time.monotonic() + timeout_s
-        while text not in self.log:
-            assert time.monotonic() < deadline, f'{text!r} not logged within {timeout_s} s:\n{self.log}'
-            assert self.process.poll() is None, f'ended with {self.process.returncode}:\n{self.log}'
-            time.sleep(0.05)
+        wait_for(lambda: text in self.log, self.process, lambda: f'{text!r} is not in the log:\n{self.log}')
+
+    def wait(self) -> int:
+        """Return the exit code of the process once it has ended."""
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope='session')
@@ -55,7 +55,7 @@ def start_node(tmp_path_factory):
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

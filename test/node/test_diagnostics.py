@@ -1,8 +1,12 @@
 """What /diagnostics says, and when it turns from OK."""
 
+import time
+
 import numpy as np
+import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
 
 from diffcut_ros.node.diagnostics import ErrorThrottle
 from diffcut_ros.node.images import encode_image
@@ -13,22 +17,27 @@ IMAGE = quadrants(64, 128)[0]
 OK, WARN, ERROR, STALE = (getattr(DiagnosticStatus, name) for name in ('OK', 'WARN', 'ERROR', 'STALE'))
 
 
-def flow(peer, seconds, header=None):
-    """Publish images at 20 Hz for a while."""
-    for _ in range(round(seconds * 20)):
-        peer.publish(encode_image(IMAGE, 'rgb8', header() if header else peer.now()))
+@pytest.fixture
+def flow(running):
+    """Function that publishes an image and waits for a twentieth of a second."""
+    _, peer, _ = running
+
+    def step() -> None:
+        peer.publish(encode_image(IMAGE, 'rgb8', peer.now()))
         peer.spin_until(lambda: False, 0.05)
 
+    return step
 
-def test_it_tells_rates_latencies_and_counts(running):
+
+def test_it_tells_rates_latencies_and_counts(running, flow):
     _, peer, _ = running
     assert peer.set(tau=0.5).successful
-    flow(peer, 3)
-    level, message, values = peer.diagnostics()
-    assert level == OK
+    _, message, values = peer.diagnostics(
+        level=OK, told=lambda _, values: float(values['input rate [Hz]']) > 5, meanwhile=flow
+    )
     assert 'images/s, 4 segments' in message
-    assert (values['segments'], values['tau']) == ('4', '0.5')
-    assert 5 < float(values['input rate [Hz]']) < 30
+    assert (values['segments'], values['tau'], values['subscribers']) == ('4', '0.5', '4')
+    assert float(values['input rate [Hz]']) < 30
     assert 0 < float(values['output rate [Hz]']) <= float(values['input rate [Hz]']) + 1
     for stage in ('decode', 'features', 'segments', 'publish', 'age'):
         assert float(values[f'{stage} mean [ms]']) >= 0
@@ -40,18 +49,19 @@ def test_it_tells_rates_latencies_and_counts(running):
     assert (level, message, values['tau'], values['backend']) == (OK, 'active', '0.5', 'color')
     assert 'cells along the shorter side' in values['model']
     assert 50 < float(values['process memory [MB]']) < 5000
+    # Every second; one may be late, or left out, where the machine is busy.
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in peer.received['diagnostics']]
-    assert 0.9 < np.median(np.diff(stamps)) < 1.1
+    periods = np.round(np.diff(stamps))
+    assert np.median(periods) == 1
+    assert abs(stamps[-1] - stamps[0] - periods.sum()) < 0.5
 
 
-def test_warns_when_outputs_are_old(running):
+def test_warns_when_outputs_are_old(running, flow):
     _, peer, _ = running
     assert peer.set(**{'diagnostics.warn_age_s': 0.0}).successful
-    flow(peer, 1)
-    assert 's old' in peer.diagnostics(level=WARN)[1]
+    peer.diagnostics(level=WARN, told=lambda message, _: 's old' in message, meanwhile=flow)
     assert peer.set(**{'diagnostics.warn_age_s': 100.0}).successful
-    flow(peer, 1)
-    assert peer.diagnostics(level=OK)
+    peer.diagnostics(level=OK, meanwhile=flow)
 
 
 def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
@@ -66,7 +76,7 @@ def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
             peer.publish(large)
             return 'messages lost on the way' in node.log
 
-        assert peer.spin_until(told, 60)
+        assert peer.spin_until(told)
         assert 'try -p qos_overrides./image.subscription.reliability:=reliable' in node.log
         level, message, values = peer.diagnostics()
         assert level in (WARN, STALE)
@@ -74,19 +84,22 @@ def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
         assert int(values['lost']) > 5
 
 
-def test_warns_when_few_images_come_out(running):
+def test_warns_when_few_images_come_out(running, flow):
     _, peer, _ = running
-    for _ in range(3):
+    for count in (1, 2, 3):
         bad = encode_image(IMAGE, 'rgb8', peer.header())
         bad.data = b''
         peer.publish(bad)
-        peer.spin_until(lambda: False, 0.2)
-    assert peer.diagnostics(level=WARN)[1].startswith('3 images rejected: /image: image ignored: rgb8 image of')
+        peer.diagnostics(
+            level=WARN,
+            told=lambda message, _, count=count: message.startswith(
+                f'{count} images rejected: /image: image ignored: rgb8 image of'
+            ),
+        )
     peer.segment(IMAGE)
-    assert peer.diagnostics(level=OK)
+    peer.diagnostics(level=OK)
     assert peer.set(**{'diagnostics.warn_output_share': 1.0}).successful
-    flow(peer, 0.5)
-    assert 'came out' in peer.diagnostics(level=WARN)[1]
+    peer.diagnostics(level=WARN, told=lambda message, _: 'came out' in message, meanwhile=flow)
     assert peer.set(**{'diagnostics.warn_output_share': 0.0}).successful
 
 
@@ -94,33 +107,43 @@ def test_is_stale_when_the_camera_stops(running):
     _, peer, _ = running
     peer.segment(IMAGE)
     assert peer.set(**{'diagnostics.stale_after_s': 1.0}).successful
-    assert peer.diagnostics(level=STALE)[1].startswith('no image for')
+    peer.diagnostics(level=STALE, told=lambda message, _: message.startswith('no image for'))
     assert peer.set(**{'diagnostics.stale_after_s': 5.0}).successful
     peer.segment(IMAGE)
-    assert peer.diagnostics(level=OK)
+    peer.diagnostics(level=OK)
 
 
 def test_says_that_images_lack_their_depth(start_node, connect):
     domain = free_domain()
     options = ['-p', 'depth:=true', '-p', 'diagnostics.stale_after_s:=1.0']
     with start_node(domain, *options) as node, connect(domain) as peer:
-        assert peer.spin_until(lambda: peer.camera_is_subscribed)
-        for _ in range(20):
+        node.wait_for_log('waiting for images')
+
+        def publish() -> None:
             header = peer.now()
             peer.camera_info.publish(CameraInfo(header=header, width=128, height=64))
             peer.publish(encode_image(IMAGE, 'rgb8', header))
             peer.spin_until(lambda: False, 0.1)
-        _, message, values = peer.diagnostics(level=WARN)
-        assert 'no camera_info or depth with their stamps' in message
-        assert int(values['without depth or camera_info']) > 10
+
+        peer.diagnostics(
+            level=WARN,
+            told=lambda message, values: (
+                'no camera_info or depth with their stamps' in message
+                and int(values['without depth or camera_info']) > 10
+            ),
+            meanwhile=publish,
+        )
         assert not peer.received['labels']
+
         # Without a stamp nothing can be joined.
-        for _ in range(5):
-            peer.depth.publish(encode_image(np.zeros((64, 128), np.uint16), 'mono16', type(header)()))
+        def publish_without_stamp() -> None:
+            peer.depth.publish(encode_image(np.zeros((64, 128), np.uint16), 'mono16', Header()))
             peer.spin_until(lambda: False, 0.1)
-        assert peer.spin_until(lambda: '/depth: expected a stamp, to join it by, received 0' in node.log)
-        assert node.log.count('/depth: expected a stamp') == 1
-        assert int(peer.diagnostics()[2]['rejected']) >= 1
+
+        start_s = time.monotonic()
+        peer.diagnostics(told=lambda _, values: int(values['rejected']) > 3, meanwhile=publish_without_stamp)
+        told = node.log.count('/depth: expected a stamp, to join it by, received 0')
+        assert 1 <= told <= 1 + (time.monotonic() - start_s) // 5  # one in five seconds
 
 
 def test_errors_do_not_flood_the_log():

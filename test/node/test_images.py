@@ -385,7 +385,7 @@ def test_a_cv_bridge_for_another_numpy_is_told_at_the_start(tmp_path):
         "        raise ImportError('numpy.core.multiarray failed to import')\n"
     )
     program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); import diffcut_ros.node.images'
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f'ImportError: cv_bridge: expected one that is built for NumPy {np.__version__}')

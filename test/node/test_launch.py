@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rcl_interfaces.srv import GetParameters
 
 from support.domain import free_domain
 from support.scenes import quadrants
+from support.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -109,19 +109,12 @@ def start_launch(prefix, tmp_path):
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
     return start
-
-
-def wait_for(condition, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @with_launch
@@ -134,7 +127,7 @@ def test_the_node_segments_and_ends_cleanly(start_launch, connect):
         _, outputs = peer.segment(IMAGE)
         assert len(outputs['segments'][0].detections) == 4
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert 'process has finished cleanly' in log.read_text()
         assert 'Traceback' not in log.read_text()
 
@@ -181,7 +174,7 @@ def test_several_cameras(start_launch, connect):
 )
 def test_arguments_that_do_not_go_together(start_launch, argument, problem):
     with start_launch(free_domain(), 'diffcut.launch.py', *argument) as (process, log):
-        assert process.wait(20) != 0
+        assert process.wait(PATIENCE_S) != 0
         assert problem in log.read_text()
 
 
@@ -208,7 +201,7 @@ def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix):
     """What plays is `ros2 bag`; here its arguments are written down."""
     arguments = ['bag:=run1.mcap', 'image:=/cam/image', 'backend:=color', 'rviz:=false', 'rate:=0.5', 'loop:=true']
     with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, log):
-        assert process.wait(40) == 0  # with the end of the bag
+        assert process.wait(PATIENCE_S) == 0  # with the end of the bag
         assert (prefix / 'ros2.txt').read_text() == 'bag play run1.mcap --clock 100 --rate 0.5 --loop\n'
         lines = log.read_text().splitlines()
         ready = next(i for i, line in enumerate(lines) if 'waiting for images on /cam/image' in line)

@@ -1,15 +1,16 @@
 """The node as a managed node, alone and under a manager."""
 
+import resource
 import signal
-import time
 
 import numpy as np
 import pytest
 import torch
 
 from support.domain import free_domain
-from support.process import catches, memory_and_threads
+from support.process import cpu_s, has_loaded, memory_and_threads
 from support.scenes import quadrants
+from support.waiting import wait_for
 
 IMAGE = quadrants(64, 128)[0]
 
@@ -53,8 +54,9 @@ def test_a_configuration_that_fails_leaves_it_unconfigured_and_can_be_mended(sta
         assert not peer.transition('configure')
         assert peer.state() == 'unconfigured'
         assert "device: expected auto or one of cpu, received 'tpu9'" in node.log
-        level, message, _ = peer.diagnostics('diffcut')
-        assert (level, message[:24]) == (b'\x02', 'device: expected auto or')
+        peer.diagnostics(
+            'diffcut', level=b'\x02', told=lambda message, _: message.startswith('device: expected auto or')
+        )
         result = peer.set(cameras=['front', 'front'])
         assert (result.successful, result.reason[:39]) == (False, 'cameras: expected at least one name, an')
         assert peer.set(device='cpu', cameras=['two words']).successful
@@ -84,35 +86,30 @@ def test_fifty_rounds_leak_nothing(start_node, connect, small_bundle):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_within_two_seconds_in_the_middle_of_an_inference(start_node, connect, slow_bundle, number):
+def test_a_signal_ends_it_in_the_middle_of_an_inference(start_node, connect, slow_bundle, number):
+    """An inference takes 8 s of a core, and more images wait: what is computed afterwards tells whether it ended."""
     domain = free_domain()
-    with start_node(domain, *slow_bundle(1536), '-p', 'timeout_s:=100.0') as node, connect(domain) as peer:
-        node.wait_for_log('waiting for images', 60)
-        assert peer.spin_until(lambda: peer.camera_is_subscribed)
-        for _ in range(20):
-            peer.publish(image_message(peer))
-            peer.spin_until(lambda: False, 0.05)
-        time.sleep(0.5)
-        assert not peer.received['labels']  # still at it
-        start_s = time.monotonic()
+    with start_node(domain, *slow_bundle(1536), '-p', 'timeout_s:=1000.0') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.diagnostics(
+            told=lambda _, values: int(values['received']) > 1,
+            meanwhile=lambda: peer.publish(image_message(peer)),
+        )
+        before_s = cpu_s(node.process.pid) + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         node.process.send_signal(number)
-        assert node.process.wait(10) == 0
-        assert time.monotonic() - start_s < 2
+        assert node.wait() == 0
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before_s < 4
         assert 'Traceback' not in node.log
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_while_it_loads_a_model(start_node, small_bundle, number):
     with start_node(free_domain(), '-p', f'backend:={small_bundle}') as node:
-        deadline_s = time.monotonic() + 60
-        while not catches(node.process.pid, signal.SIGTERM):  # until then it imports what it needs to begin
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
-        time.sleep(2)  # importing what diffusion needs takes longer
-        start_s = time.monotonic()
+        # A library that only models need is there: the others, and the model, are still to come.
+        wait_for(lambda: has_loaded(node.process.pid, 'safetensors'), node.process, lambda: node.log)
         node.process.send_signal(number)
-        assert node.process.wait(10) == 0
-        assert time.monotonic() - start_s < 2
+        assert node.wait() == 0
+        assert 'waiting for images' not in node.log
 
 
 def image_message(peer):
@@ -126,16 +123,18 @@ def test_after_too_many_failures_it_gives_up_and_can_be_started_again(start_node
     options = ('-p', f'backend:={broken_bundle}', '-p', 'diffusion.input_size:=128')
     options += ('-p', 'max_consecutive_failures:=3', '-p', 'rate_hz:=0.0')
     with start_node(domain, *options) as node, connect(domain) as peer:
-        node.wait_for_log('waiting for images', 60)
+        node.wait_for_log('waiting for images')
         peer.publish(image_message(peer))
         _, message, values = peer.diagnostics(level=b'\x02')
         assert 'features: expected finite values, received NaN' in message
         assert int(values['failed']) >= 1
-        for _ in range(40):
-            if not peer.camera_is_subscribed:
-                break
-            peer.publish(image_message(peer))
-            peer.spin_until(lambda: False, 0.2)
+
+        def given_up() -> bool:
+            peer.send(image_message(peer))
+            peer.spin_until(lambda: False, 0.1)
+            return not peer.camera_is_subscribed
+
+        assert peer.spin_until(given_up)
         assert peer.spin_until(lambda: peer.state() == 'unconfigured')
         assert 'giving up, unconfigured from now on' in node.log
         assert node.process.poll() is None
@@ -148,11 +147,10 @@ def test_after_too_many_failures_it_gives_up_and_can_be_started_again(start_node
 def test_an_image_that_takes_too_long_is_an_error(start_node, connect, slow_bundle):
     domain = free_domain()
     with start_node(domain, *slow_bundle(1024), '-p', 'timeout_s:=0.2') as node, connect(domain) as peer:
-        node.wait_for_log('waiting for images', 60)
+        node.wait_for_log('waiting for images')
         peer.publish(image_message(peer))
         node.wait_for_log('the pipeline has been busy for over 0.2 s (timeout_s)')
-        # The first may have been sent before.
-        assert any(int(peer.diagnostics()[2]['timed out']) >= 1 for _ in range(5))
+        peer.diagnostics(told=lambda _, values: int(values['timed out']) >= 1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
@@ -165,5 +163,5 @@ def test_cleanup_returns_the_memory_of_the_gpu(start_node, connect, small_bundle
         assert float(values['device memory allocated [MB]']) > 0
         assert peer.transition('deactivate')
         assert peer.transition('cleanup')
-        _, message, values = peer.diagnostics('diffcut')
-        assert (message, 'model' in values) == ('not active', False)
+        _, _, values = peer.diagnostics('diffcut', told=lambda message, _: message == 'not active')
+        assert 'model' not in values

@@ -66,7 +66,9 @@ def test_rate_hz(running):
     _, peer, _ = running
     peer.segment(IMAGE)
     assert peer.set(rate_hz=0.001).successful  # a thousand seconds; the stamps are a second apart
-    peer.segment(IMAGE)  # the first since the change
+    first = peer.header()  # since the change
+    peer.publish(encode_image(IMAGE, 'rgb8', first))
+    assert peer.spin_until(lambda: all(peer.outputs(first).values()))
     skipped = [peer.header() for _ in range(3)]
     for header in skipped:
         peer.publish(encode_image(IMAGE, 'rgb8', header))
@@ -78,10 +80,9 @@ def test_rate_hz(running):
 
 def test_timeout_s(start_node, connect, slow_bundle):
     domain = free_domain()
-    with start_node(domain, *slow_bundle(768)) as node, connect(domain) as peer:
-        node.wait_for_log('waiting for images', 60)
-        peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
-        assert peer.spin_until(lambda: peer.received['labels'], 60)
+    with start_node(domain, *slow_bundle(768), '-p', 'timeout_s:=1000.0') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.segment(IMAGE)
         assert 'timeout_s' not in node.log
         assert peer.set(timeout_s=0.1).successful
         peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
@@ -93,11 +94,13 @@ def test_max_consecutive_failures(start_node, connect, broken_bundle):
     options = ('-p', f'backend:={broken_bundle}', '-p', 'diffusion.input_size:=128')
     options += ('-p', 'max_consecutive_failures:=0', '-p', 'rate_hz:=0.0')
     with start_node(domain, *options) as node, connect(domain) as peer:
-        node.wait_for_log('waiting for images', 60)
-        for _ in range(15):
+        node.wait_for_log('waiting for images')
+
+        def publish() -> None:
             peer.publish(encode_image(np.zeros((64, 128, 3), np.uint8), 'rgb8', peer.header()))
-            peer.spin_until(lambda: False, 0.2)
-        assert int(peer.diagnostics()[2]['failed']) > 3
+            peer.spin_until(lambda: False, 0.1)
+
+        peer.diagnostics(told=lambda _, values: int(values['failed']) > 3, meanwhile=publish)
         assert peer.state() == 'active'
         assert peer.set(max_consecutive_failures=3).successful
         assert peer.spin_until(lambda: peer.state() == 'unconfigured')

@@ -69,7 +69,7 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
 )
 def test_bad_parameters_end_the_start_with_one_line(start_node, arguments, message):
     with start_node(free_domain(), *arguments) as node:
-        assert node.process.wait(30) == 2
+        assert node.wait() == 2
         assert 'Traceback' not in node.log
         (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
         assert message in line

@@ -55,7 +55,7 @@ def test_outputs_can_be_overridden(start_node, connect):
 def test_a_bad_override_of_an_output_ends_the_start(start_node):
     option = 'qos_overrides./diffcut/labels.publisher.durability:=transient'
     with start_node(free_domain(), '-p', option) as node:
-        assert node.process.wait(30) == 2
+        assert node.wait() == 2
         assert 'qos_overrides: Unexpected QoS override' in node.log
         assert 'Traceback' not in node.log
 

@@ -72,7 +72,7 @@ def test_same_messages(film, start_node, connect, tmp_path, labels):
     domain, topics = free_domain(), tuple(TOPICS)
     with start_node(domain, '--params-file', str(parameters)) as node, connect(domain, topics=topics) as peer:
         node.wait_for_log('waiting for images on /image')
-        assert peer.spin_until(lambda: peer.camera_is_subscribed)
+        peer.wait_until_met()
         for count, (image, camera_info, depth) in enumerate(sets(film), 1):
             peer.camera_info.publish(camera_info)
             peer.depth.publish(depth)

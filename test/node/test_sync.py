@@ -2,6 +2,7 @@
 
 import gc
 import random
+import time
 
 import pytest
 import rclpy
@@ -16,6 +17,7 @@ from std_msgs.msg import Header
 from diffcut_ros.node import message_sync, sync
 from diffcut_ros.stream.message_sync import stamp_ns
 from support.domain import free_domain
+from support.waiting import PATIENCE_S
 
 IMAGE, INFO, DEPTH = range(3)
 KINDS = [Image, CameraInfo, Image]
@@ -314,11 +316,10 @@ def test_over_the_middleware(monkeypatch):
         sync.synchronize(subscribers, lambda *messages: received.append(messages), lambda _: None, slop_s=0.01)
 
         def spin_until(condition):
-            for _ in range(1000):
-                if condition():
-                    return
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not condition():
+                assert time.monotonic() < deadline_s, f'{len(received)} sets, {len(images)} images'
                 executor.spin_once(timeout_sec=0.02)
-            raise AssertionError(f'not within 20 s: {len(received)} sets, {len(images)} images')
 
         spin_until(lambda: all(p.get_subscription_count() for p in publishers))
         for i in range(20):

@@ -23,6 +23,7 @@ from diffcut_ros.node.view.recorder import Recorder
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
 from support.scenes import quadrants
+from support.waiting import PATIENCE_S
 
 pytest.importorskip('rerun', reason='rerun-sdk is optional: pip install rerun-sdk')
 
@@ -40,7 +41,7 @@ class Viewer:
     def log(self) -> str:
         return self._log_path.read_text()
 
-    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while text not in self.log:
             assert time.monotonic() < deadline, f'{text!r} not printed within {timeout_s} s:\n{self.log}'
@@ -49,7 +50,7 @@ class Viewer:
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def view(tmp_path):
 
 
 def run(*args) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def read(path) -> dict[tuple[str, str], list]:
@@ -194,7 +195,7 @@ def publish(peer, sent: list, viewer: Viewer, best_effort: tuple[str, ...] = ())
 def wait_until_recorded(path, expected: dict) -> None:
     """Wait until a file that is still being written holds as many rows as expected."""
     missing, unreadable = expected, None
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while missing:
         assert time.monotonic() < deadline, f'not recorded: {list(missing)} ({unreadable})'
         time.sleep(0.1)
@@ -409,7 +410,7 @@ def test_without_the_package(tmp_path, module, package):
         f"sys.argv = ['diffcut_view', '--bag', '{tmp_path}']\n"
         'sys.exit(main())'
     )
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.endswith(f'Install it: pip install {package}\n')

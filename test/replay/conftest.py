@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from support.waiting import PATIENCE_S
+
 COMMAND = [sys.executable, '-m', 'diffcut_ros.replay.main']
 
 
@@ -26,7 +28,7 @@ def run(start):
 
     def command(*arguments, status: int = 0) -> tuple[str, str]:
         with start(*arguments) as process:
-            out, err = process.communicate(timeout=100)
+            out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == status, out + err
         return out, err
 

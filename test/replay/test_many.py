@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from diffcut_ros.replay.main import main
 from support.recordings import record
+from support.waiting import PATIENCE_S, wait_for
 
 # Few cells, to be quick; with damping, segments depend on the frame before.
 PARAMETERS = '/**:\n  ros__parameters: {damping: 0.3, color: {cells: 10}}\n'
@@ -37,16 +37,6 @@ def all_of(folder) -> list:
     return [folder / name for name in ('long', 'bad.mcap', 'short')]
 
 
-def wait(condition, process, timeout_s: float = 90.0):
-    """Return what a condition gives once it gives something, while a process runs."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return found
-
-
 @pytest.fixture
 def start_group(start):
     """Function as `start`; all that the process has started ends with the test."""
@@ -71,13 +61,13 @@ def start_group(start):
 def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
     out = films / f'out_{engine}'
     process = start_group(*all_of(films), '-o', out, *options(films), '--jobs', 2, '--engine', engine)
-    wait((out / 'long/.unfinished/part-000000').exists, process)
+    wait_for((out / 'long/.unfinished/part-000000').exists, process)
     worker = int((out / 'long/.lock').read_text())
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     if engine == 'processes':
         assert f'OMP_NUM_THREADS={threads}\0' in Path(f'/proc/{worker}/environ').read_text()
     os.kill(worker, signal.SIGKILL)
-    printed, errors = process.communicate(timeout=120)
+    printed, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, errors
     # Ray tells by itself of a worker that died.
     assert not printed or engine == 'ray'
@@ -105,10 +95,10 @@ def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
 
 def test_sigterm_ends_all_that_was_started(films, start_group, tmp_path):
     process = start_group(*all_of(films), '-o', tmp_path, *options(films), '--jobs', 2)
-    wait((tmp_path / 'long/.unfinished/part-000000').exists, process)
+    wait_for((tmp_path / 'long/.unfinished/part-000000').exists, process)
     worker = int((tmp_path / 'long/.lock').read_text())
     process.send_signal(signal.SIGTERM)
-    assert 'interrupted; what is done is kept' in process.communicate(timeout=30)[1]
+    assert 'interrupted; what is done is kept' in process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)

@@ -254,11 +254,11 @@ def test_without_an_optional_package(tmp_path, package, advice, option):
     film = record(tmp_path / 'film', 2)
     program = f"import sys; sys.modules['{package}'] = None; from diffcut_ros.replay.main import main; sys.exit(main())"
     command = [sys.executable, '-c', program, str(film), '-o', str(tmp_path / 'out')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stderr.endswith(f'found none: {advice}\n')
     assert not (tmp_path / 'out').exists()
-    assert subprocess.run([*command, option], timeout=100).returncode == 0
+    assert subprocess.run([*command, option], timeout=300).returncode == 0
 
 
 def read_video(path) -> list[tuple[int, np.ndarray]]:

@@ -381,7 +381,7 @@ def test_real_cameras_of_ros_1(fast):
 def test_a_real_walk(tmp_path, rows, arguments):
     film = tmp_path / 'walk'
     tool = [sys.executable, str(REAL.parent / 'tools/make_rgbd_bag.py'), str(REAL / 'rgbd_kitchen'), str(film)]
-    subprocess.run([*tool, '--max-frames', '12', *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run([*tool, '--max-frames', '12', *arguments], check=True, capture_output=True, timeout=300)
     assert main([str(film), '-o', str(tmp_path / 'out'), '--csv', '--rate', '10']) == 0
     frames, segments = rows(tmp_path / 'out/frames.csv'), rows(tmp_path / 'out/segments.csv')
     # 30 Hz: every third.

@@ -31,6 +31,7 @@ from support.recordings import (
     info_message,
     record,
 )
+from support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -84,7 +85,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'], timeout=1000 * PATIENCE_S)
         yield browser
         browser.close()
 
@@ -97,11 +98,12 @@ def open_page(browser):
     def opened(path: Path, window=WIDE, **more):
         contexts.append(browser.new_context(viewport=window, offline=True, **more))
         page = contexts[-1].new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.on('console', lambda message: said.append(message.text))
         page.on('pageerror', lambda error: said.append(str(error)))
         page.on('request', lambda request: fetched.append(request.url))
         page.goto(path.as_uri())
-        page.wait_for_function("document.documentElement.dataset.ready === 'true'", timeout=30_000)
+        page.wait_for_function("document.documentElement.dataset.ready === 'true'")
         return page
 
     yield opened
@@ -319,17 +321,17 @@ def test_without_plotly(tmp_path):
     film = record(tmp_path / 'film', 2)
     program = "import sys; sys.modules['plotly'] = None; from diffcut_ros.replay.main import main; sys.exit(main())"
     command = [sys.executable, '-c', program, str(film), '-o', str(tmp_path / 'out')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert 'found no plotly: pip install plotly jinja2, or take --no-report' in done.stderr
     assert not (tmp_path / 'out').exists()
-    assert subprocess.run([*command, '--no-report'], timeout=100).returncode == 0
+    assert subprocess.run([*command, '--no-report'], timeout=300).returncode == 0
     assert not (tmp_path / 'out/report.html').exists()
 
 
 def test_what_it_is_made_of_is_installed(tmp_path):
     options = 'egg_info', '--egg-base', tmp_path, 'build_py', '--build-lib', tmp_path / 'lib'
-    subprocess.run([sys.executable, 'setup.py', '-q', *options], cwd=ROOT, check=True, timeout=100)
+    subprocess.run([sys.executable, 'setup.py', '-q', *options], cwd=ROOT, check=True, timeout=300)
     folder = 'diffcut_ros/replay/report'
     names = {path.name for path in (tmp_path / 'lib' / folder).iterdir()}
     assert names == {path.name for path in (ROOT / folder).iterdir() if path.is_file()}

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,6 +22,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.node.images import encode_image
+from support.waiting import PATIENCE_S
 
 OUTPUTS = {
     'labels': (Image, QoSProfile(depth=10)),
@@ -119,7 +121,7 @@ class Peer:
         self._executor.shutdown()
         self._node.destroy_node()
 
-    def spin_until(self, condition, timeout_s: float = 20.0) -> bool:
+    def spin_until(self, condition, timeout_s: float = PATIENCE_S) -> bool:
         """Handle messages until a condition holds; say whether it did in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -132,7 +134,11 @@ class Peer:
         """Publish an image once the node listens."""
         publisher = self._publishers[type(message)]
         assert self.spin_until(lambda: publisher.get_subscription_count() > 0), 'nobody subscribes to image'
-        publisher.publish(message)
+        self.send(message)
+
+    def send(self, message: Image | CompressedImage) -> None:
+        """Publish an image, whether anyone listens or not."""
+        self._publishers[type(message)].publish(message)
 
     def header(self) -> Header:
         """Return a header whose stamp no other has."""
@@ -152,35 +158,51 @@ class Peer:
 
         return {topic: [m for m in self.received[topic] if has_it(m)] for topic in self._outputs}
 
+    def wait_until_met(self) -> None:
+        """Wait until this and a node with depth have found each other: from now on reliable messages arrive.
+
+        A publisher that sees a subscriber may not be seen by it yet, and outputs go to those alone that the node sees.
+        """
+        for publisher in (self._camera, self.camera_info, self.depth):
+            assert self.spin_until(lambda publisher=publisher: publisher.get_subscription_count() > 0)
+        self.diagnostics(told=lambda _, values: values['subscribers'] == str(len(self._outputs)))
+
     def segment(self, image_rgb: np.ndarray) -> tuple[Header, dict[str, list]]:
         """Publish an image until every output of it has arrived; return its header and the outputs by topic."""
         return self.exchange(encode_image(image_rgb, 'rgb8', self.header()))
 
-    def exchange_depth(
-        self, image_rgb: np.ndarray, depth: Image, camera_info: CameraInfo, header: Header | None = None
-    ):
+    def exchange_depth(self, image_rgb: np.ndarray, depth: Image, camera_info: CameraInfo):
         """Publish an image with depth until every output of it has arrived; return header and outputs by topic."""
-        header = depth.header = camera_info.header = self.header()
-        for _ in range(20):
+
+        def publish(header: Header) -> None:
+            depth.header = camera_info.header = header
             self.camera_info.publish(camera_info)
             self.depth.publish(depth)
             self.publish(encode_image(image_rgb, 'rgb8', header))
-            if self.spin_until(lambda: all(self.outputs(header).values()), 1.0):
-                return header, self.outputs(header)
-        missing = [topic for topic, found in self.outputs(header).items() if not found]
-        raise AssertionError(f'no {", ".join(missing)} for the image')
 
-    def exchange(self, message: Image) -> tuple[Header, dict[str, list]]:
+        return self._exchange(publish, self.header())
+
+    def exchange(self, message: Image | CompressedImage) -> tuple[Header, dict[str, list]]:
         """Publish a message until every output of it has arrived; return its header and the outputs by topic."""
 
-        def complete() -> bool:
-            return all(self.outputs(message.header).values())
-
-        for _ in range(20):  # best effort: an image may be lost
+        def publish(header: Header) -> None:
+            message.header = header
             self.publish(message)
-            if self.spin_until(complete, 1.0):
-                return message.header, self.outputs(message.header)
-        missing = [topic for topic, found in self.outputs(message.header).items() if not found]
+
+        return self._exchange(publish, message.header)
+
+    def _exchange(self, publish: Callable[[Header], None], header: Header) -> tuple[Header, dict[str, list]]:
+        """Publish with one header after the other, until every output of one has arrived.
+
+        The first image for a node may get lost, and so may its outputs while not all ends have found each other. Each
+        further try has a header of its own: what comes late of an earlier one is not taken for an output of this one.
+        """
+        for patience_s in (1.0, 2.0, 4.0, 8.0, PATIENCE_S):
+            publish(header)
+            if self.spin_until(lambda header=header: all(self.outputs(header).values()), patience_s):
+                return header, self.outputs(header)
+            missing = [topic for topic, found in self.outputs(header).items() if not found]
+            header = self.header()
         raise AssertionError(f'no {", ".join(missing)} for the image')
 
     def set(self, **values):
@@ -206,7 +228,7 @@ class Peer:
         # Not repeated like other requests: a transition may take its time, and cannot be made twice.
         self.state()
         future = self._change_state.call_async(ChangeState.Request(transition=Transition(label=name)))
-        assert self.spin_until(future.done, 60.0)
+        assert self.spin_until(future.done)
         return future.result().success
 
     def state(self) -> str:
@@ -214,25 +236,41 @@ class Peer:
         assert self.spin_until(self._get_state.service_is_ready)
         return self._answer(lambda: self._get_state.call_async(GetState.Request())).current_state.label
 
-    def diagnostics(self, name: str = 'diffcut: camera', level: bytes | None = None, timeout_s: float = 20.0):
-        """Return the next diagnostic status of that name (and level): level, message and a dict of values."""
-        seen = len(self.received['diagnostics'])
+    def diagnostics(
+        self,
+        name: str = 'diffcut: camera',
+        level: bytes | None = None,
+        told: Callable[[str, dict[str, str]], bool] = lambda message, values: True,
+        meanwhile: Callable[[], None] = lambda: None,
+    ):
+        """Return the next diagnostic status that is asked for: level, message and a dict of values.
 
-        def fitting():
-            new = [status for message in self.received['diagnostics'][seen:] for status in message.status]
-            return [s for s in new if s.name == name and level in (None, s.level)]
+        Args:
+            name: of the status.
+            level: that it has; None: any.
+            told: whether message and values are what is waited for.
+            meanwhile: called again and again until it is there.
+        """
+        seen, found = len(self.received['diagnostics']), []
 
-        assert self.spin_until(fitting, timeout_s), [m.status for m in self.received['diagnostics'][-1:]]
-        found = fitting()[-1]
-        return found.level, found.message, {pair.key: pair.value for pair in found.values}
+        def fits() -> bool:
+            meanwhile()
+            for status in (status for message in self.received['diagnostics'][seen:] for status in message.status):
+                values = {pair.key: pair.value for pair in status.values}
+                if status.name == name and level in (None, status.level) and told(status.message, values):
+                    found.append((status.level, status.message, values))
+            return bool(found)
+
+        assert self.spin_until(fits), [message.status for message in self.received['diagnostics'][-1:]]
+        return found[-1]
 
     def _answer(self, request):
         """Return the answer of a service of the node; `request` sends the request and returns its future.
 
         A client may see a server that does not see the client's end for answers yet: over DDS that answer is lost.
         """
-        for _ in range(5):
+        for patience_s in (2.0, 4.0, 8.0, PATIENCE_S):
             future = request()
-            if self.spin_until(future.done, 5.0):
+            if self.spin_until(future.done, patience_s):
                 return future.result()
         raise AssertionError('no answer from the node')

@@ -10,14 +10,15 @@ def memory_and_threads(pid: int) -> tuple[float, int, int]:
     return int(status['VmRSS'].split()[0]) / 1000, int(status['Threads']), len(os.listdir(f'/proc/{pid}/fd'))
 
 
-def peak_memory(pid: int) -> float:
-    """Return the most megabytes of memory that a process has used so far."""
-    return int(_status(pid)['VmHWM'].split()[0]) / 1000
+def cpu_s(pid: int) -> float:
+    """Return for how many seconds a process has computed so far, of its own, on all cores."""
+    ticks = int(Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[11])
+    return ticks / os.sysconf('SC_CLK_TCK')
 
 
-def catches(pid: int, number: int) -> bool:
-    """Say whether a process handles a signal by itself."""
-    return bool(int(_status(pid)['SigCgt'], 16) >> (number - 1) & 1)
+def has_loaded(pid: int, library: str) -> bool:
+    """Say whether a process has loaded a shared library with this in its path."""
+    return any(library in line for line in Path(f'/proc/{pid}/maps').read_text().splitlines() if '.so' in line)
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -64,7 +64,7 @@ from diffcut_ros.features import create_extractor
 extractor = create_extractor({str(bundle)!r}, device='cpu', input_size=128)
 print(tuple(extractor(np.zeros((50, 60, 3), np.uint8)).features.shape))
 """
-    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
     assert result.stdout == '(4, 4, 64)\n', result.stderr
 
 
