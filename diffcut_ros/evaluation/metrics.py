@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_flow
 from scipy.spatial import KDTree
 from scipy.stats import entropy
 
@@ -164,11 +165,25 @@ def boundary_counts(labels: np.ndarray, truths: Sequence[np.ndarray]) -> Boundar
         if not len(found) or not len(drawn):
             continue
         near = KDTree(drawn).sparse_distance_matrix(KDTree(found), reach_px, output_type='coo_matrix')
-        partner = maximum_bipartite_matching(near.tocsr(), perm_type='column')
-        partner = partner[partner >= 0]
-        matched[partner] = True
-        drawn_matched += len(partner)
+        partners = _matched(near.row, near.col, near.shape)
+        matched[partners] = True
+        drawn_matched += len(partners)
     return BoundaryCounts(len(found), int(matched.sum()), drawn_count, drawn_matched)
+
+
+def _matched(first: np.ndarray, second: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return which of the second kind are in a matching of as many pairs as possible, of those that may match.
+
+    It is a flow, of 1 through each element: SciPy's `maximum_bipartite_matching` takes a minute and more for some images,
+    whose borders run side by side, the flow 10 ms.
+    """
+    source, firsts, seconds = 0, 1 + np.arange(shape[0]), 1 + shape[0] + np.arange(shape[1])
+    sink = 1 + sum(shape)
+    begin = np.concatenate([np.full(shape[0], source), 1 + first, seconds])
+    end = np.concatenate([firsts, 1 + shape[0] + second, np.full(shape[1], sink)])
+    graph = csr_array((np.ones(len(begin), np.int32), (begin, end)), (sink + 1, sink + 1))
+    into_sink = maximum_flow(graph, source, sink).flow.tocsc()[:, [sink]].toarray().ravel()
+    return np.flatnonzero(into_sink) - 1 - shape[0]
 
 
 def boundaries(labels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 import skimage.metrics
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from diffcut_ros.evaluation.metrics import (
+    BOUNDARY_TOLERANCE,
     BoundaryCounts,
     agreement,
     boundaries,
@@ -103,6 +106,19 @@ def test_boundaries_match_one_to_one():
     both = boundary_counts(doubled, people)
     assert (both.found, both.drawn, both.drawn_matched) == (600, 600, 600)
     assert 300 <= both.found_matched <= 600
+
+
+def test_as_many_boundaries_match_as_another_algorithm_finds():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels, truth = (np.kron(rng.integers(0, 3, (6, 8)), np.ones((16, 20), int)) for _ in range(2))
+        truth = np.roll(truth, rng.integers(-2, 3, 2), (0, 1))
+        found, drawn = (np.argwhere(boundaries(image)) for image in (labels, truth))
+        reach_px = BOUNDARY_TOLERANCE * np.hypot(*labels.shape)
+        near = csr_array(np.linalg.norm(drawn[:, None] - found, axis=2) <= reach_px)
+        expected = np.count_nonzero(maximum_bipartite_matching(near) >= 0)
+        counts = boundary_counts(labels, [truth])
+        assert counts == BoundaryCounts(len(found), expected, len(drawn), expected)
 
 
 def test_boundary_scores_by_hand():
