@@ -174,7 +174,7 @@ def boundary_counts(labels: np.ndarray, truths: Sequence[np.ndarray]) -> Boundar
 def _matched(first: np.ndarray, second: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return which of the second kind are in a matching of as many pairs as possible, of those that may match.
 
-    It is a flow, of 1 through each element: SciPy's `maximum_bipartite_matching` takes a minute and more for some images,
+    It is a flow, of 1 through each element: SciPy's `maximum_bipartite_matching` takes minutes for some images,
     whose borders run side by side, the flow 10 ms.
     """
     source, firsts, seconds = 0, 1 + np.arange(shape[0]), 1 + shape[0] + np.arange(shape[1])
