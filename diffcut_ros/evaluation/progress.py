@@ -1,13 +1,13 @@
 """A bar for people who wait for an evaluation: images done, rate, time left, the figure so far."""
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from diffcut_ros.evaluation.totals import Totals
+from diffcut_ros.media.progress import BarOrLines
 
 
 class Bar:
-    """A bar on the terminal; nothing in a file or a pipe, where bars are noise. A context manager.
+    """A bar on the terminal, a line now and then in a file or a pipe. A context manager.
 
     Args:
         title: of what is evaluated.
@@ -17,16 +17,11 @@ class Bar:
     """
 
     def __init__(self, title: str) -> None:
-        console = Console(stderr=True)
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
+        self._progress = BarOrLines(
             MofNCompleteColumn(),
             TextColumn('{task.fields[rate]}'),
             TextColumn('{task.fields[figure]}'),
-            TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task(title, total=None, figure='', rate='')
         self._begun: tuple[int, float] | None = None
         self.headline = ''

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TaskProgressColumn, TextColumn
 
+from diffcut_ros.media.progress import BarOrLines
 from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.manifest import check_same
 from diffcut_ros.replay.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
@@ -23,8 +23,6 @@ from diffcut_ros.replay.settings import AnalysisOptions, OutputOptions, read_set
 from diffcut_ros.replay.sweep import parse_sweep
 from diffcut_ros.replay.tables import check_parquet
 
-# In a file or a pipe, progress is a line so often.
-_LINE_S = 30
 # Options that each of several recordings is analysed without.
 _OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 
@@ -162,10 +160,9 @@ def _output(args: argparse.Namespace) -> OutputOptions:
 def _one(args: argparse.Namespace) -> tuple[int, str]:
     output = _output(args)
     bag = args.bags[0]
-    with _progress('{task.fields[rate]}') as progress:
+    with BarOrLines(TaskProgressColumn(), TextColumn('{task.fields[rate]}')) as progress:
         task = progress.add_task(bag.name, total=1.0, rate='')
         begun: list[tuple[int, float]] = []
-        said_s = [progress.get_time()]
 
         def show(done: Done) -> None:
             now_s = progress.get_time()
@@ -173,10 +170,6 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
             first, first_s = begun[0]
             rate_hz = (done.frames - first) / max(1e-3, now_s - first_s)
             progress.update(task, completed=done.share, rate=f'{done.frames} images, {rate_hz:.1f} per s')
-            if progress.disable and now_s - said_s[-1] >= _LINE_S:
-                said_s.append(now_s)
-                columns = [column(progress.tasks[0]) for column in progress.columns]
-                progress.console.print(*columns, 'left', highlight=False, soft_wrap=True)
 
         summary = analyze_to_folder(bag, args.out, _options(args), output, args.resume, args.overwrite, show)
         progress.update(task, completed=1.0)
@@ -195,7 +188,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     else:
         at_a_time = min(args.jobs or 1, len(args.bags))
         engine = Processes(at_a_time)
-    with locked(args.out), _progress('{task.completed} of {task.total}') as progress:
+    with locked(args.out), BarOrLines(MofNCompleteColumn()) as progress:
         check_merged(args.out, args.resume or args.overwrite)
         task = progress.add_task('recordings', total=len(args.bags))
 
@@ -241,13 +234,6 @@ def _arguments_of_each(args: argparse.Namespace) -> list[str]:
         if value is not True:
             arguments[-1] += f'={value.resolve() if isinstance(value, Path) else value}'
     return arguments
-
-
-def _progress(text: str) -> Progress:
-    console = Console(stderr=True)
-    share = BarColumn() if console.is_terminal else TaskProgressColumn()  # in a file or a pipe, bars are noise
-    columns = TextColumn('{task.description}', markup=False), share, TextColumn(text), TimeRemainingColumn()
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 if __name__ == '__main__':

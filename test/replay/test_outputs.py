@@ -230,14 +230,15 @@ def test_images_left_out_are_counted(tmp_path, rows):
 def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys, monkeypatch):
     film = record(tmp_path / 'film', 3, depth=False)
     arguments = film, '-o', tmp_path / 'out', '--csv', '--no-video', '--no-report', '--overwrite'
-    monkeypatch.setattr('diffcut_ros.replay.main._LINE_S', 1000)
+    monkeypatch.setattr('diffcut_ros.media.progress.LINE_S', 1000)
     analyse(*arguments)
     assert capsys.readouterr().err == ''
-    monkeypatch.setattr('diffcut_ros.replay.main._LINE_S', 0)
+    monkeypatch.setattr('diffcut_ros.media.progress.LINE_S', 0)
     analyse(*arguments)
     lines = capsys.readouterr().err.splitlines()
     patterns = [
-        rf'film +{share}% {count} images, [\d.]+ per s [-:\d]+ left' for count, share in ((1, 0), (2, 50), (3, 100))
+        rf'film +{share}% {count} images, [\d.]+ per s [-:\d]+ left'
+        for count, share in ((1, 0), (2, 50), (3, 100), (3, 100))
     ]
     assert len(lines) == len(patterns)
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(patterns, lines, strict=True)), lines
