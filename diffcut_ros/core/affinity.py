@@ -1,5 +1,7 @@
 """The graph: how alike two cells are."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -24,15 +26,17 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
         raise ValueError(f'features: expected a tensor [N, C] with N >= 1, received shape {tuple(features.shape)}')
     if not alpha > 0:
         raise ValueError(f'alpha: expected a number above 0, received {alpha}')
-    if not torch.isfinite(features).all():
-        raise ValueError('features: expected finite values, received NaN or infinity; check the feature extractor')
     unit = F.normalize(features.float(), dim=1)
     similarity = unit @ unit.T
     # Matrix products round (i, j) and (j, i) differently on some devices; the eigensolver relies on symmetry.
     similarity = (similarity + similarity.T) / 2
     low, high = similarity.aminmax()
     spread = high - low
+    # All that the host asks the device: a NaN or an infinity among the features makes a row NaN, and so the spread.
+    known = float(spread)
+    if math.isnan(known):
+        raise ValueError('features: expected finite values, received NaN or infinity; check the feature extractor')
     # A spread within rounding is no structure: stretching it would turn noise into segments.
-    if spread <= 1e-5:
+    if known <= 1e-5:
         return torch.ones_like(similarity)
     return ((similarity - low) / spread).pow_(alpha)

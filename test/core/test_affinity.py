@@ -38,3 +38,12 @@ def test_equal_features_are_all_alike(count):
 def test_bad_input(features, alpha, message):
     with pytest.raises(ValueError, match=message):
         affinity_matrix(features, alpha)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), float('-inf')])
+@pytest.mark.parametrize('place', [(0, 0), (33, 7), (69, 39)])
+def test_one_value_that_is_not_finite_is_found(value, place):
+    features = torch.rand(70, 40, generator=torch.Generator().manual_seed(0))
+    features[place] = value
+    with pytest.raises(ValueError, match='expected finite values, received NaN or infinity'):
+        affinity_matrix(features)
