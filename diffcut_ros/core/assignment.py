@@ -55,9 +55,7 @@ def assign_concepts(
     scores = (concepts @ unit.T).reshape(-1, h, w)
     labels = best_upsampled(scores, feature_map.image_size_hw)
     if favoured is not None:
-        y, x = torch.nonzero(favoured != labels, as_tuple=True)
-        known = favoured[y, x] >= 0
-        y, x = y[known], x[known]
+        y, x = torch.nonzero((favoured != labels) & (favoured >= 0), as_tuple=True)
         best, other = labels[y, x], favoured[y, x]
         similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)
         labels[y, x] = torch.where(similarity[0] - similarity[1] < lead[best], other, best)
