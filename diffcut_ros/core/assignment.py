@@ -19,8 +19,9 @@ def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Ten
     """
     unit = F.normalize(feature_map.flat(), dim=1)
     count = torch.bincount(labels)
-    total = unit.new_zeros(len(count), unit.shape[1]).index_add_(0, labels, unit)
-    return total / count[:, None]
+    # The cells of one segment after the other, as bags: each is summed in this order. `index_add_` sums as it happens
+    # on a GPU, and the same image would not give the same features twice.
+    return F.embedding_bag(labels.argsort(stable=True), unit, count.cumsum(0) - count, mode='mean')
 
 
 def assign_concepts(
