@@ -76,7 +76,7 @@ class DiffusionExtractor:
             f'{name}, {config.vae} VAE in {_name(vae_precision)}, UNet in {_name(self.precision)}, '
             f'input {self.input_hw[1]}x{self.input_hw[0]}, {self.grid_hw()[0]}x{self.grid_hw()[1]} cells'
         )
-        self._graphs: dict[int, tuple[_Graph, _Graph]] = {}
+        self._graphs: dict[int, tuple[_Graph, _Graph] | None] = {}
         self._within_memory(lambda: self._load(encoder, vae_weights, vae_precision))
         self.prepare(1)
 
@@ -94,8 +94,11 @@ class DiffusionExtractor:
             try:
                 self._graphs[batch] = self._within_memory(lambda: self._capture(batch))
             except RuntimeError as error:
-                # Slower, and the same features: said in the description, which goes into the log.
-                self.description += f', without CUDA graphs ({str(error).splitlines()[0]})'
+                self._graphs[batch] = None  # not tried again
+                # Slower, and the same features: said in the description, which goes into the log. Where a capture is
+                # broken off, its end fails as well, for no reason of its own.
+                reason = str(error.__context__ or error).partition('\n')[0]
+                self.description += f', without CUDA graphs for batches of {batch} ({reason})'
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features of an image, uint8 [H, W, 3] RGB.
@@ -178,6 +181,7 @@ class DiffusionExtractor:
     def _capture(self, batch: int) -> tuple['_Graph', '_Graph']:
         # One stream for all: blocks of shared memory are only used again on the stream that they were made on.
         stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))  # where the weights are still being converted
         with torch.cuda.device(self.device), torch.cuda.stream(stream):
             images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
             vae = _Graph(self._encode, images.contiguous(memory_format=torch.channels_last), stream)

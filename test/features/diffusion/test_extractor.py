@@ -172,12 +172,34 @@ def test_on_a_gpu_graphs_give_what_the_cpu_gives(checkpoints):
     on_cpu = create_extractor(str(checkpoints['sdxl']), device='cpu', input_size=128)
     on_gpu = create_extractor(str(checkpoints['sdxl']), device='cuda', input_size=128, precision='float32')
     on_gpu.prepare(3)
+    assert 'without CUDA graphs' not in on_gpu.description
     first = on_gpu(images[0]).features
     kept = first.clone()
     for i, together in enumerate(on_gpu.batch(images)):
         expected = on_cpu(images[i]).features
         assert (together.features.cpu() - expected).norm() / expected.norm() < 1e-2
     assert torch.equal(first, kept)  # a later image must not overwrite an earlier one's features
+
+
+def test_without_graphs_features_are_the_same_and_the_reason_is_told_once(checkpoints, monkeypatch):
+    images = [photograph(120, 200)] * 2
+    extractor = create_extractor(str(checkpoints['sd1']), device='cpu', input_size=64)
+    expected = extractor.batch(images)[1].features
+
+    def capture(batch: int) -> None:
+        """Fail as `torch.cuda.graph` does, whose end fails as well."""
+        try:
+            raise RuntimeError('the reason\nand what to do')
+        finally:
+            raise RuntimeError('a previous error during capture')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extractor, 'device', torch.device('cuda'))
+        patch.setattr(extractor, '_capture', capture)
+        for _ in range(2):
+            extractor.prepare(2)
+    assert extractor.description.endswith(' cells, without CUDA graphs for batches of 2 (the reason)')
+    assert torch.equal(extractor.batch(images)[1].features, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
