@@ -43,12 +43,13 @@ def test_on_a_cpu(checkpoints):
 def test_on_a_gpu(checkpoints):
     extractor = create_extractor(str(checkpoints['sd1']), device='cuda', input_size=1024)
     images = [photograph(60, 80)] * 64
-    whole = torch.cuda.get_device_properties('cuda').total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2e8) / whole)
+    whole, before = torch.cuda.get_device_properties('cuda').total_memory, torch.cuda.memory_reserved()
+    torch.cuda.set_per_process_memory_fraction((before + 2e8) / whole)
     try:
         with pytest.raises(MemoryError, match=r'out of memory on cuda.*: the network at input 1024x1024'):
             extractor.batch(images)
-        assert torch.cuda.memory_reserved() < torch.cuda.memory_allocated() + 2e8
+        # Not compared with what is allocated: graphs reserve memory that is only theirs.
+        assert torch.cuda.memory_reserved() < before + 5e7
         assert extractor(images[0]).features.shape == (32, 32, 32)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
