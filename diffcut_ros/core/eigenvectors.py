@@ -68,10 +68,9 @@ class Graph:
         both = torch.cat([self.block, self._image], 1).double()
         return both.T @ both
 
-    def combine(self, weights: np.ndarray) -> None:
-        """Replace Y by Y @ weights, float64 [BLOCK, r], and fresh vectors where r < BLOCK."""
-        on_device = torch.from_numpy(weights.astype(np.float32)).to(self.block.device)
-        self.block, self._image = self.block @ on_device, self._image @ on_device
+    def combine(self, weights: torch.Tensor) -> None:
+        """Replace Y by Y @ weights, float32 [BLOCK, r], and fresh vectors where r < BLOCK."""
+        self.block, self._image = self.block @ weights, self._image @ weights
         missing = BLOCK - weights.shape[1]
         if missing:
             self.block = torch.cat([self.block, fresh_vectors(len(self.degree), missing).to(self.block)], 1)
@@ -189,10 +188,14 @@ def solve(graphs: list[Graph], tau: float) -> list[torch.Tensor | None]:
     active = list(range(len(graphs)))
     for round_ in range(_ROUNDS):
         grams = torch.stack([graphs[i].gram_matrix() for i in active]).cpu().numpy()
+        found_pairs = [RitzPairs.of(gram) for gram in grams]
+        # In one piece: to copy weights to a device waits for all that it was asked before, here for nothing.
+        weights = np.concatenate([pairs.weights for pairs in found_pairs], 1, dtype=np.float32)
+        ranks = [len(pairs.values) for pairs in found_pairs]
+        weights = torch.from_numpy(weights).to(graphs[0].block.device).split(ranks, 1)
         unfinished = []
-        for i, gram in zip(active, grams, strict=True):
-            pairs = RitzPairs.of(gram)
-            graphs[i].combine(pairs.weights)
+        for i, pairs, own in zip(active, found_pairs, weights, strict=True):
+            graphs[i].combine(own)
             if len(pairs.values) < BLOCK:
                 unfinished.append(i)  # the fresh vectors have not been looked at yet
                 continue
