@@ -25,9 +25,10 @@ from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
 THRESHOLDS = ('exact', 'linspace100')
-# Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. Found by
-# whole hierarchies of 1024 nodes: a line at 48, 96 or 192 makes no difference above the noise of 15 %.
-_SMALL = 96
+# Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. By whole
+# hierarchies of 1024 nodes, a line at 48, 64 or 96 makes no difference on an idle machine. At 96, LAPACK hands work to
+# other threads, which spin while they wait: beside one busy core of 2, hierarchies took twice as long.
+_SMALL = 48
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
