@@ -11,9 +11,6 @@ The threshold on x with the lowest NCut splits V, if that value is below tau; bo
 subsets are split level by level on the graph's device, then the small ones that are left, level by level on the host.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -21,6 +18,7 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.eigenvectors import BLOCK, FRESH, Graph, dense_second_eigenvectors, fresh_vectors, solve
+from diffcut_ros.core.threads import threads_for
 from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
@@ -35,10 +33,6 @@ _PADDED = (3, 8, 24, _SMALL)
 _ROWS = 256
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
-# Up to this many nodes, products are too short to be handed out to several CPU threads. With 2 threads, graphs of 1024
-# nodes took 0.9 to 1.8 times as long, by what idle threads do; with 2304 nodes 2 threads gain 20 to 30 %.
-_SINGLE_THREAD = 1600
-_thread_number = threading.RLock()
 
 
 def recursive_ncut(
@@ -68,7 +62,7 @@ def recursive_ncut(
         raise ValueError(f'tau: expected 0 to 2, received {tau}')
     if thresholds not in THRESHOLDS:
         raise ValueError(f'thresholds: expected one of {", ".join(THRESHOLDS)}, received {thresholds!r}')
-    with torch.inference_mode(), _threads_for(len(affinity) if affinity.ndim else 0):
+    with torch.inference_mode(), threads_for(len(affinity) if affinity.ndim else 0):
         affinity = _checked(affinity.float())
         n = len(affinity)
         fresh = fresh_vectors(n, BLOCK).to(affinity)
@@ -83,7 +77,7 @@ def recursive_ncut(
         small = [subset for subset in waiting if len(subset.nodes) <= _SMALL]
         large = [_with_affinity(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
         small += _split_large(large, builder, thresholds, fresh)
-        with _threads_for(_SMALL):
+        with threads_for(_SMALL):
             _split_small(small, affinity, builder, thresholds)
     return builder.build()
 
@@ -174,7 +168,7 @@ def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fres
     small = []
     while waiting:
         largest = max(len(subset.nodes) for subset in waiting)
-        with _threads_for(largest):
+        with threads_for(largest):
             waiting = _split_level(waiting, tree, thresholds, fresh, following)
         present, following = following, present
         small += [_Subset(subset.index, subset.nodes) for subset in waiting if len(subset.nodes) <= _SMALL]
@@ -320,25 +314,6 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thre
             result.append(part._replace(index=indices[0], rows=own[:k]))
             result.append(part._replace(index=indices[1], rows=own[k:size]))
     return result
-
-
-@contextmanager
-def _threads_for(n: int) -> Iterator[None]:
-    """Let PyTorch compute on a single CPU thread for graphs of few nodes.
-
-    Short operations lose more by waking others than they gain.
-    """
-    if n > _SINGLE_THREAD:
-        yield
-        return
-    # The number is the process's: two that change it at once would leave it changed.
-    with _thread_number:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _memory(n: int, device: torch.device) -> torch.Tensor:
