@@ -112,10 +112,13 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    found = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+    reason = '' if torch.backends.cuda.is_built() else '; this PyTorch is built without CUDA'
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        if name in (*found, 'cuda'):  # PyTorch knows many more kinds, for which nothing is made here
+            device = torch.device(name)
+            torch.empty(0, device=device)
+            return device
     except (RuntimeError, AssertionError) as error:
-        found = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
-        raise ValueError(f'device: expected auto or one of {", ".join(found)}, received {name!r} ({error})') from error
-    return device
+        reason = f' ({str(error).splitlines()[0]})'
+    raise ValueError(f'device: expected auto or one of {", ".join(found)}, received {name!r}{reason}')

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
-from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.features.diffusion.unet import UNetEncoder
@@ -98,11 +98,7 @@ class DiffusionExtractor:
                 self.description += f', without CUDA graphs ({str(error).splitlines()[0]})'
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
-        """Return the features of an image, uint8 [H, W, 3] RGB.
-
-        Raises:
-            MemoryError: when the device has too little memory; the image is given up.
-        """
+        """Return the features of an image, uint8 [H, W, 3] RGB; see `batch`."""
         return self.batch([image_rgb])[0]
 
     @torch.inference_mode()
@@ -110,8 +106,11 @@ class DiffusionExtractor:
         """Return the features of several images, each uint8 [H, W, 3] RGB of any size, from one pass.
 
         Raises:
+            ValueError: for an image of another shape or dtype.
             MemoryError: when the device has too little memory; the images are given up.
         """
+        for image in images_rgb:
+            check_image(image)
         features = self._within_memory(lambda: self.features(self.latents(self.upload(images_rgb))))
         sizes = [image.shape[:2] for image in images_rgb]
         return [FeatureMap(features[i], size) for i, size in enumerate(sizes)]
