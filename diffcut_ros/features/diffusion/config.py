@@ -109,7 +109,7 @@ class DiffusionConfig:
             ValueError: when `input_size` is not a multiple of the stride.
         """
         if self.input_size % stride:
-            below = self.input_size // stride * stride
+            below = max(1, self.input_size // stride) * stride
             raise ValueError(
                 f'input_size: expected a multiple of {stride}, the stride of the layer, received {self.input_size}; '
                 f'next to it are {below} and {below + stride}'

@@ -11,7 +11,7 @@ from torch import nn
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.features.fingerprint import fingerprint
@@ -26,7 +26,7 @@ class DiffusionExtractor:
     On a GPU the networks run as CUDA graphs, captured here for one image at a time; see `prepare` for more.
 
     Args:
-        encoder: weights and settings.
+        encoder: weights and settings; it has the VAE that `config` names.
         config: what the user chose.
         device: where everything runs.
 
@@ -43,11 +43,6 @@ class DiffusionExtractor:
 
     def __init__(self, encoder: DiffusionEncoder, config: DiffusionConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        if config.vae not in encoder.vaes:
-            raise ValueError(
-                f'vae: expected one of {", ".join(encoder.vaes)}, which are in this encoder, received {config.vae!r}; '
-                'export it again with a tiny VAE: diffcut_export MODEL OUT --tiny-vae FOLDER_OR_ID'
-            )
         vae_config, vae_weights = encoder.vaes[config.vae]
         self._networks = {'vae': vae_config, 'unet': encoder.unet_config, 'layer': encoder.layer}
         self._vae, self._unet = ImageEncoder(vae_config), UNetEncoder(encoder.unet_config, encoder.layer)
@@ -229,10 +224,8 @@ class _Graph:
 def _load_weights(
     network: nn.Module, weights: Weights, device: torch.device, precision: torch.dtype, name: str
 ) -> None:
-    try:
-        network.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f'{name}: weights do not fit the configuration: {error}') from error
+    check_weights(name, weights, network.state_dict())
+    network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
     network.to(device, precision, memory_format=torch.channels_last)
 
