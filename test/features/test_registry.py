@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -16,16 +17,34 @@ def test_unknown_backend():
         create_extractor('magic')
 
 
-def test_a_diffusion_backend_without_its_packages():
-    program = """
+MISSING = """
 import sys
 sys.modules['diffusers'] = None
-from diffcut_ros.features import create_extractor
-create_extractor('ssd-1b')
 """
+# As after an upgrade of a package that another one is too old for.
+BROKEN = """
+import importlib.util, sys
+sys.modules['transformers'] = importlib.util.module_from_spec(importlib.util.find_spec('transformers'))  # not executed
+"""
+
+
+@pytest.mark.parametrize(
+    ('before', 'problem'),
+    [
+        (MISSING, r'diffusers is not there; install them: pip install diffusers'),
+        (
+            BROKEN,
+            r"importing them failed \(cannot import name 'PreTrainedModel' .*\); .*: pip install --upgrade diffusers",
+        ),
+    ],
+)
+def test_a_diffusion_backend_without_its_packages(checkpoints, before, problem):
+    program = (
+        f'{before}\nfrom diffcut_ros.features import create_extractor\ncreate_extractor({str(checkpoints["sd1"])!r})'
+    )
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
-    assert 'ValueError: backend ssd-1b: the diffusion backends need the packages diffusers, ' in result.stderr
-    assert 'install them: pip install diffusers' in result.stderr
+    message = r'^ValueError: the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and '
+    assert re.search(message + problem, result.stderr, re.MULTILINE)
 
 
 def test_every_backend_describes_itself():

@@ -173,7 +173,8 @@ def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch
     except ImportError as error:
         raise ValueError(
             f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
-            'installed. Install it, or use a bundle, which needs none: diffcut_export MODEL OUT'
+            'installed. Install it: pip install transformers; or use a bundle, which needs none, of a machine that has '
+            'it: diffcut_export MODEL NEW_FOLDER'
         ) from error
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
