@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from diffcut_ros.core.memory import within_memory
@@ -29,6 +30,7 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
 
     Raises:
         ValueError: when the folder holds something.
+        OSError: when there is no room for it.
     """
     check_target(folder)
     prompt = {'prompt': encoder.prompt, 'alphas_cumprod': encoder.alphas_cumprod}
@@ -40,7 +42,10 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
     try:
         for name, weights in contents.items():
             path = folder / f'{name}.safetensors'
-            save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+            try:
+                save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+            except SafetensorError as error:
+                raise OSError(f'{path} cannot be written: {error}') from error
             files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
         index = {
             'format': _FORMAT,

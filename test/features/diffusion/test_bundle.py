@@ -1,6 +1,7 @@
 """Bundles: written by the command, read offline, refused when damaged."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,17 @@ def test_nothing_is_overwritten_and_nothing_left_behind(checkpoints, tmp_path, c
     assert sorted(path.name for path in tmp_path.rglob('*')) == ['out', 'precious']
     assert export.main([str(checkpoints['sd1']), str(tmp_path / 'precious/out')]) == 2
     assert 'expected a folder to write to: Not a directory' in capsys.readouterr().err
+
+
+def test_no_room_for_it(checkpoints, tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        assert export.main([str(checkpoints['sdxl']), str(tmp_path / 'out'), '--tiny-vae', 'none']) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 'unet.safetensors cannot be written: ' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').iterdir())
 
 
 def test_an_interrupted_export_can_be_repeated(checkpoints, bundle, tmp_path):
