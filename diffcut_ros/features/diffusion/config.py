@@ -47,7 +47,7 @@ def packages() -> Iterator[None]:
     except ModuleNotFoundError as error:
         problem = f'{error.name} is not there; install them: pip install'
     except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers, of what it imports
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().rpartition('\n')[2]
         problem = f'importing them failed ({reason}); install versions that fit each other: pip install --upgrade'
     if problem is not None:
         raise ValueError(
