@@ -23,7 +23,7 @@ def within_memory(function: Callable[[], Result], device: torch.device, advice: 
         return function()
     except RuntimeError as error:
         # Only PyTorch's own allocator raises OutOfMemoryError; libraries and the CPU's allocator have other words.
-        words = ('out of memory', 'ALLOC_FAILED', 'DefaultCPUAllocator')
+        words = ('out of memory', 'ALLOC_FAILED', 'DefaultCPUAllocator', 'Cannot allocate memory')
         if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in words):
             raise
         found = str(error)

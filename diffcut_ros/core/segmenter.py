@@ -17,7 +17,7 @@ from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.refinement import refine_assignment
 from diffcut_ros.core.tree import SegmentTree
-from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+from diffcut_ros.core.types import FeatureMap, Segment, Segmentation, check_image
 
 Result = TypeVar('Result')
 
@@ -114,11 +114,7 @@ class Segmenter:
             ValueError: for another shape or dtype, or for damping without `carry`.
             MemoryError: when the device has too little memory; the last image stays the one to cut again.
         """
-        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
-            raise ValueError(
-                f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, '
-                f'received {image_rgb.dtype} {image_rgb.shape}'
-            )
+        check_image(image_rgb)
         config = self._checked_config()  # one image, one set of settings, whenever they are replaced
         last, before = self._last, None
         if last is not None and self._carry is not None:

@@ -9,6 +9,21 @@ import torch
 MAX_TRACK_ID = 65535
 
 
+def check_image(image_rgb: np.ndarray) -> None:
+    """Check that an image is a uint8 array [H, W, 3] with at least one pixel.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(image_rgb, np.ndarray):
+        received = type(image_rgb).__name__
+    elif image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
+        received = f'{image_rgb.dtype} {image_rgb.shape}'
+    else:
+        return
+    raise ValueError(f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, received {received}')
+
+
 @dataclass(frozen=True)
 class FeatureMap:
     """Features of an image on a regular grid of cells that covers the whole image.

@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
@@ -29,7 +29,7 @@ from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.evaluation.graphs import photographs
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.evaluation.plain_ncut import plain_affinity, plain_assignment, plain_ncut
-from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 STAGES = ('upload', 'VAE', 'UNet', 'affinity', 'hierarchy', 'assignment', 'download')
@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> None:
     if kind_of(args.backend) != 'diffusion':
         raise ValueError(f'--backend: expected a diffusion backend such as ssd-1b, received {args.backend!r}')
     device = resolve_device(args.device)
-    # Only here: importing diffusers takes seconds.
-    from diffcut_ros.evaluation.plain_pipeline import PlainPipeline
-    from diffcut_ros.evaluation.random_weights import random_encoder
-    from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-    from diffcut_ros.features.diffusion.load import load_encoder
+    with packages():
+        from diffcut_ros.evaluation.plain_pipeline import PlainPipeline
+        from diffcut_ros.evaluation.random_weights import random_encoder
+        from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
+        from diffcut_ros.features.diffusion.load import load_encoder
 
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -238,6 +238,7 @@ def operations(encoder: 'DiffusionEncoder', vae: str, input_hw: tuple[int, int])
     return counts
 
 
+@cache  # one figure for all that is compared with it
 def matrix_rate(precision: torch.dtype, device: torch.device) -> float:
     """Return the operations per second (multiply and add are two) of a large matrix product."""
     side = 8192 if device.type == 'cuda' else 1024

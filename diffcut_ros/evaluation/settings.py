@@ -11,7 +11,7 @@ from diffcut_ros.evaluation.datasets import DATASETS, Dataset
 from diffcut_ros.evaluation.methods import METHODS, Method
 from diffcut_ros.evaluation.protocols import PROTOCOLS, Protocol
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.features.diffusion.config import missing_package
+from diffcut_ros.features.diffusion.config import packages
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 REFINEMENTS = ('none', 'pamr')
@@ -147,12 +147,9 @@ def _backend_config(needs: str, backend: str, options: Iterable[str]) -> tuple[s
     if kind != 'diffusion':
         what = 'several layers' if layers else 'attention maps'
         raise ValueError(f'backend: expected a Stable Diffusion checkpoint, for {what}, received {backend!r}')
-    # Only here: importing diffusers takes seconds.
-    try:
+    with packages():
         from diffcut_ros.features.diffusion.attention import AttentionConfig
         from diffcut_ros.features.diffusion.layers import LayersConfig
-    except ImportError as error:
-        raise ValueError(f'backend {backend}: {missing_package(error)}') from error
     return (_ATTENTION, AttentionConfig) if needs == 'attention' else (_LAYERS, LayersConfig)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.fingerprint import fingerprint
 
 # Pixels per cell and side that statistics are taken from, whatever the image's size: bounds the time.
@@ -86,7 +86,12 @@ class ColorExtractor:
         self._frequencies = frequencies / np.float32(config.kernel_width)
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
-        """Return the features [h, w, 512] of an image, uint8 [H, W, 3] RGB."""
+        """Return the features [h, w, 512] of an image, uint8 [H, W, 3] RGB.
+
+        Raises:
+            ValueError: for an image of another shape or dtype.
+        """
+        check_image(image_rgb)
         config = self.config
         grid_hw = self.grid_hw(image_rgb.shape[:2])
         appearance = cell_appearance(image_rgb, grid_hw, config.texture_weight)

@@ -8,13 +8,7 @@ import torch
 
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.features.color import ColorConfig, ColorExtractor
-from diffcut_ros.features.diffusion.config import (
-    MODELS,
-    DiffusionConfig,
-    check_model,
-    missing_package,
-    require_packages,
-)
+from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model, packages
 
 # Backends that have a name; folders and model ids are backends, too.
 BACKENDS = ('color', *MODELS)
@@ -92,15 +86,11 @@ def create_extractor(name: str, device: str = 'auto', **options: object) -> Extr
     config, where = CONFIGS[kind](**options), resolve_device(device)
     if kind == 'color':
         return ColorExtractor(config, where)
-    # Only here: importing diffusers takes seconds. Whether there is anything to load is told before.
-    try:
-        require_packages()
+    with packages():
         from diffcut_ros.features.diffusion.hub import locate
-
-        locate(name, config.allow_download, name)
+    locate(name, config.allow_download, name)  # whether there is anything to load is told before the seconds
+    with packages():
         from diffcut_ros.features.diffusion.load import load_extractor
-    except ImportError as error:
-        raise ValueError(f'backend {name}: {missing_package(error)}') from error
     return load_extractor(name, config, where)
 
 
@@ -112,10 +102,13 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    found = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+    reason = '' if torch.backends.cuda.is_built() else '; this PyTorch is built without CUDA'
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        if name in (*found, 'cuda'):  # PyTorch knows many more kinds, for which nothing is made here
+            device = torch.device(name)
+            torch.empty(0, device=device)
+            return device
     except (RuntimeError, AssertionError) as error:
-        found = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
-        raise ValueError(f'device: expected auto or one of {", ".join(found)}, received {name!r} ({error})') from error
-    return device
+        reason = f' ({str(error).splitlines()[0]})'
+    raise ValueError(f'device: expected auto or one of {", ".join(found)}, received {name!r}{reason}')

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.registry import resolve_device
 
 
 def test_unknown_backend():
@@ -15,16 +17,34 @@ def test_unknown_backend():
         create_extractor('magic')
 
 
-def test_a_diffusion_backend_without_its_packages():
-    program = """
+MISSING = """
 import sys
 sys.modules['diffusers'] = None
-from diffcut_ros.features import create_extractor
-create_extractor('ssd-1b')
 """
+# As after an upgrade of a package that another one is too old for.
+BROKEN = """
+import importlib.util, sys
+sys.modules['transformers'] = importlib.util.module_from_spec(importlib.util.find_spec('transformers'))  # not executed
+"""
+
+
+@pytest.mark.parametrize(
+    ('before', 'problem'),
+    [
+        (MISSING, r'diffusers is not there; install them: pip install diffusers'),
+        (
+            BROKEN,
+            r"importing them failed \(cannot import name 'PreTrainedModel' .*\); .*: pip install --upgrade diffusers",
+        ),
+    ],
+)
+def test_a_diffusion_backend_without_its_packages(checkpoints, before, problem):
+    program = (
+        f'{before}\nfrom diffcut_ros.features import create_extractor\ncreate_extractor({str(checkpoints["sd1"])!r})'
+    )
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
-    assert 'ValueError: backend ssd-1b: the diffusion backends need the packages diffusers, ' in result.stderr
-    assert 'install them: pip install diffusers' in result.stderr
+    message = r'^ValueError: the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and '
+    assert re.search(message + problem, result.stderr, re.MULTILINE)
 
 
 def test_every_backend_describes_itself():
@@ -35,9 +55,27 @@ def test_every_backend_describes_itself():
     assert [found.grid_hw for found in extractor.batch(images)] == [(10, 12), (12, 10)]
 
 
-def test_a_device_that_is_not_there():
-    with pytest.raises(ValueError, match=r"device: expected auto or one of cpu.*, received 'cuda:99'"):
-        create_extractor('color', device='cuda:99')
+@pytest.mark.parametrize('name', ['', 'gpu', 'mps', 'meta', 'cpu:7', 'cuda:99'])
+def test_a_device_of_another_kind_is_one_line(name):
+    with pytest.raises(ValueError, match=rf"^device: expected auto or one of cpu.*, received '{name}'.{{0,100}}$"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize(
+    ('image', 'received'),
+    [
+        (np.zeros((4, 5), np.uint8), r'uint8 \(4, 5\)'),
+        (np.zeros((4, 5, 4), np.uint8), r'uint8 \(4, 5, 4\)'),
+        (np.zeros((4, 5, 3), np.float32), r'float32 \(4, 5, 3\)'),
+        (np.zeros((0, 5, 3), np.uint8), r'uint8 \(0, 5, 3\)'),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), 'Tensor'),
+    ],
+)
+@pytest.mark.parametrize('backend', ['color', 'sd1'])
+def test_what_is_no_image_is_refused(checkpoints, backend, image, received):
+    extractor = create_extractor(str(checkpoints.get(backend, backend)), device='cpu')
+    with pytest.raises(ValueError, match=rf'image_rgb: expected a uint8 array \[H, W, 3\] .*, received {received}'):
+        extractor(image)
 
 
 def test_auto_takes_cuda_where_present():

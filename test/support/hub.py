@@ -18,6 +18,7 @@ class Hub:
         models: model id -> folder.
         sent: (path, first byte, bytes) of each file sent, also in part.
         fails_at: bytes of a file after which the server breaks down, until this is set to None.
+        stalls: instead of breaking down it waits until this is set.
         refuses: names of files that it does not give.
     """
 
@@ -25,6 +26,7 @@ class Hub:
         self.models = models
         self.sent: list[tuple[str, int, int]] = []
         self.fails_at: int | None = None
+        self.stalls: threading.Event | None = None
         self.refuses: set[str] = set()
         self.url = ''
 
@@ -116,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.sent.append((name, first, len(part)))
         self.wfile.write(part)
         if broken:
+            if self.hub.stalls:
+                self.hub.stalls.wait(300)
             self.close_connection = True
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from diffcut_ros.core import FeatureMap, Frame
+from diffcut_ros.core.types import check_image
 
 NEEDS = ('features', 'attention', 'image')
 
@@ -35,11 +36,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         image = self.image_rgb
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(
-                f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, received {image.dtype} '
-                f'{image.shape}'
-            )
+        check_image(image)
         if self.feature_map is not None and tuple(self.feature_map.image_size_hw) != image.shape[:2]:
             raise ValueError(
                 f'feature_map: expected one of an image of {image.shape[:2]} pixels, received one of '

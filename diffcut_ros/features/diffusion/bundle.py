@@ -1,6 +1,6 @@
 """An encoder as a folder: what a robot carries. Loads without network and without `transformers`.
 
-bundle.json      source and licence, layer, configurations, size and SHA-256 of every other file
+bundle.json      source and licence, layer, configurations, size and SHA-256 of every other file, SHA-256 of all that
 unet.safetensors, vae_full.safetensors, vae_tiny.safetensors    weights
 prompt.safetensors                                              embedding of the empty prompt, noise schedule
 """
@@ -10,8 +10,11 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.checkpoint import read_tensors
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.features.diffusion.files import read_json
@@ -27,6 +30,7 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
 
     Raises:
         ValueError: when the folder holds something.
+        OSError: when there is no room for it.
     """
     check_target(folder)
     prompt = {'prompt': encoder.prompt, 'alphas_cumprod': encoder.alphas_cumprod}
@@ -38,7 +42,10 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
     try:
         for name, weights in contents.items():
             path = folder / f'{name}.safetensors'
-            save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+            try:
+                save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
+            except SafetensorError as error:
+                raise OSError(f'{path} cannot be written: {error}') from error
             files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
         index = {
             'format': _FORMAT,
@@ -48,6 +55,7 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
             'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
             'files': files,
         }
+        index['sha256'] = _digest(index)
         part = folder / f'{INDEX}.part'
         part.write_text(json.dumps(index, indent=2) + '\n')
         for name in files:  # safetensors writes for the owner alone
@@ -79,21 +87,23 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
 
     Raises:
         ValueError: when a file is missing, damaged or of another format, with the command that writes it anew.
+        MemoryError: when this machine has too little memory.
     """
-    index = read_json(folder / INDEX)
+    again = 'write it anew: diffcut_export {} NEW_FOLDER'
+    path = folder / INDEX
+    index = read_json(path, again.format('MODEL'))
     if index.get('format') != _FORMAT:
-        raise ValueError(f'{folder / INDEX}: expected format {_FORMAT!r}, found {index.get("format")!r}')
-    try:
-        return _read(folder, index)
-    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path}: expected format {_FORMAT!r}, found {index.get("format")!r}; {again.format("MODEL")}')
+    if index.get('sha256') != _digest(index):
         raise ValueError(
-            f'{folder / INDEX}: expected all entries of a bundle, found {error!r} wrong; export it again'
-        ) from error
+            f'{path}: expected the content that its SHA-256 tells, found another: it was changed or is damaged; '
+            f'{again.format("MODEL")}'
+        )
+    again = again.format(index['source']['model'])
+    return within_memory(lambda: _read(folder, index, again), torch.device('cpu'), f'reading {folder} needs more')
 
 
-def _read(folder: Path, index: dict) -> DiffusionEncoder:
-    source = index['source']
-    again = f'write it anew: diffcut_export {source.get("model", "MODEL")} NEW_FOLDER'
+def _read(folder: Path, index: dict, again: str) -> DiffusionEncoder:
     for name, expected in index['files'].items():
         path = folder / name
         if not path.is_file():
@@ -108,7 +118,7 @@ def _read(folder: Path, index: dict) -> DiffusionEncoder:
 
     prompt = weights('prompt')
     return DiffusionEncoder(
-        source=source,
+        source=index['source'],
         layer=index['layer'],
         unet_config=index['unet'],
         unet=weights('unet'),
@@ -122,6 +132,12 @@ def _read(folder: Path, index: dict) -> DiffusionEncoder:
 def _public(config: dict) -> dict:
     """Return a configuration without what tells where it was on the machine it was made on."""
     return {name: value for name, value in config.items() if name == '_class_name' or not name.startswith('_')}
+
+
+def _digest(index: dict) -> str:
+    """Return the SHA-256 of an index without the entry that holds it."""
+    rest = {name: value for name, value in index.items() if name != 'sha256'}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Reads what the encoder needs, and no more, from a checkpoint in the format of `diffusers`."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -9,8 +10,10 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.core.memory import within_memory
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
 from diffcut_ros.features.diffusion.files import check_complete, read_json, weight_files
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
@@ -29,6 +32,7 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
 
     Raises:
         ValueError: for anything that is not a text-to-image checkpoint with a UNet, or is incomplete or damaged.
+        MemoryError: when this machine has too little memory.
     """
     index = read_json(folder / 'model_index.json')
     kind = index.get('_class_name')
@@ -40,13 +44,14 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
         )
     check_complete(folder)
     try:
-        return _read_parts(folder, index, layer, tiny_vae)
-    except ValueError:
+        advice = f'reading {folder} needs more; write a bundle of it on a larger machine: diffcut_export MODEL FOLDER'
+        return within_memory(lambda: _read_parts(folder, index, layer, tiny_vae), torch.device('cpu'), advice)
+    except (ValueError, MemoryError):
         raise
     except Exception as error:  # whatever the loading libraries say to files that are not what their names promise
+        found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
         raise ValueError(
-            f'{folder}: expected a sound checkpoint; reading it failed with {type(error).__name__}: {error}. '
-            'Download it again'
+            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again'
         ) from error
 
 
@@ -89,14 +94,7 @@ def _read_weights(folder: Path, expected: Weights) -> Weights:
     weights: Weights = {}
     for path in weight_files(folder):
         weights |= read_tensors(path, expected)
-    missing = sorted(set(expected) - set(weights))
-    if missing:
-        raise ValueError(f'{folder}: expected {len(expected)} tensors, found {len(weights)}; {missing[0]} is missing')
-    for name, tensor in sorted(weights.items()):
-        if tensor.shape != expected[name].shape:
-            raise ValueError(
-                f'{folder}: {name}: expected {list(expected[name].shape)} by config.json, found {list(tensor.shape)}'
-            )
+    check_weights(str(folder), weights, expected)
     return weights
 
 
@@ -110,41 +108,35 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
         ValueError: when it is incomplete or damaged.
     """
     folder = folder / 'unet'
-    path, *_ = weight_files(folder)
-    read_tensors(path, ())  # its errors are clearer
     with _quiet_libraries():
-        unet, info = UNet2DConditionModel.from_pretrained(
-            folder,
-            variant=_variant(path),
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    _check_missing(folder, info['missing_keys'])
+        unet, missing = _load(UNet2DConditionModel, folder)
+    _check_missing(folder, missing)
     return unet
 
 
 def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
     """Return configuration and encoder weights; read by `diffusers`, which knows the names that weights once had."""
-    config = read_json(folder / 'config.json')
-    encoder = ImageEncoder(config)
-    (path,) = weight_files(folder)
-    read_tensors(path, ())  # its errors are clearer
-    vae, info = kind.from_pretrained(
-        folder,
-        variant=_variant(path),
-        use_safetensors=True,
-        low_cpu_mem_usage=False,
-        output_loading_info=True,
-    )
-    expected = encoder.state_dict()
-    _check_missing(folder, set(info['missing_keys']) & set(expected))
+    config = read_json(folder / 'config.json', f'expected that of an {kind.__name__}')
+    if config.get('_class_name') != kind.__name__:
+        raise ValueError(f'{folder}: expected an {kind.__name__}, found {config.get("_class_name")}')
+    expected = ImageEncoder(config).state_dict()
+    vae, missing = _load(kind, folder)
+    _check_missing(folder, missing & set(expected))
     weights = vae.state_dict()
     return config, {name: weights[name] for name in expected}
 
 
-def _variant(path: Path) -> str | None:
-    return 'fp16' if '.fp16' in path.name else None
+def _load(kind: type, folder: Path) -> tuple[nn.Module, set[str]]:
+    """Return a network of `diffusers` or `transformers` with its weights, and the names of those that it made up."""
+    path, *_ = weight_files(folder)
+    read_tensors(path, ())  # its errors are clearer
+    variant = 'fp16' if '.fp16' in path.name else None
+    # The same way with and without the package accelerate; transformers knows no such option.
+    options = {'low_cpu_mem_usage': False} if issubclass(kind, diffusers.ModelMixin) else {}
+    network, info = kind.from_pretrained(
+        folder, variant=variant, use_safetensors=True, output_loading_info=True, **options
+    )
+    return network, set(info['missing_keys'])
 
 
 def _check_missing(folder: Path, names: Iterable[str]) -> None:
@@ -181,7 +173,8 @@ def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch
     except ImportError as error:
         raise ValueError(
             f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
-            'installed. Install it, or use a bundle, which needs none: diffcut_export MODEL OUT'
+            'installed. Install it: pip install transformers; or use a bundle, which needs none, of a machine that has '
+            'it: diffcut_export MODEL NEW_FOLDER'
         ) from error
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
@@ -189,12 +182,8 @@ def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch
     parts = {name: None for name in _UNUSED if name in index}
     for name in ('text_encoder', 'text_encoder_2'):
         if name in index:
-            path, *_ = weight_files(folder / name)
-            read_tensors(path, ())  # its errors are clearer
-            parts[name], info = getattr(transformers, index[name][1]).from_pretrained(
-                folder / name, variant=_variant(path), use_safetensors=True, output_loading_info=True
-            )
-            _check_missing(folder / name, info['missing_keys'])
+            parts[name], missing = _load(getattr(transformers, index[name][1]), folder / name)
+            _check_missing(folder / name, missing)
             parts[name].to(torch.float32)
     pipeline = kinds[index['_class_name']].from_pretrained(folder, local_files_only=True, **parts)
     with torch.no_grad():

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,19 +31,29 @@ def check_model(name: str) -> None:
         )
 
 
-def require_packages() -> None:
-    """Raise ImportError for a missing package of the diffusion backends, without importing any."""
-    for name in ('diffusers', 'safetensors', 'huggingface_hub'):
-        if find_spec(name) is None:
-            raise ImportError(name=name)
+@contextmanager
+def packages() -> Iterator[None]:
+    """Import the packages of the diffusion backends, or what needs them, inside; it takes seconds.
 
-
-def missing_package(error: ImportError) -> str:
-    """Say what to install when a package of the diffusion backends is missing."""
-    return (
-        f'the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and {error.name} is not '
-        'there; install them: pip install diffusers transformers safetensors huggingface-hub'
-    )
+    Raises:
+        ValueError: saying what to install when one of them is missing, or cannot be imported.
+    """
+    problem = None
+    try:
+        for name in ('diffusers', 'safetensors', 'huggingface_hub'):
+            if find_spec(name) is None:  # before any is imported
+                raise ModuleNotFoundError(name=name)
+        yield
+    except ModuleNotFoundError as error:
+        problem = f'{error.name} is not there; install them: pip install'
+    except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers, of what it imports
+        reason = str(error).strip().rpartition('\n')[2]
+        problem = f'importing them failed ({reason}); install versions that fit each other: pip install --upgrade'
+    if problem is not None:
+        raise ValueError(
+            f'the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and {problem} '
+            'diffusers transformers safetensors huggingface-hub'
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class DiffusionConfig:
             ValueError: when `input_size` is not a multiple of the stride.
         """
         if self.input_size % stride:
-            below = self.input_size // stride * stride
+            below = max(1, self.input_size // stride) * stride
             raise ValueError(
                 f'input_size: expected a multiple of {stride}, the stride of the layer, received {self.input_size}; '
                 f'next to it are {below} and {below + stride}'

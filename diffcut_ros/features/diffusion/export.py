@@ -9,12 +9,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS, missing_package
+from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS, packages
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export the encoder that the command line names; return 2 when that fails."""
+    """Export the encoder that the command line names; return 2 when that fails, 130 when it is interrupted."""
     parser = argparse.ArgumentParser(prog='diffcut_export', description=__doc__)
     parser.add_argument('model', help=f'{", ".join(MODELS)}, a folder, or a model id OWNER/NAME')
     parser.add_argument('out', type=Path, help='folder to write, new or empty')
@@ -25,20 +25,22 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     out = args.out.expanduser().resolve()
     try:
-        # Only here: importing diffusers takes seconds.
-        from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
-        from diffcut_ros.features.diffusion.load import load_checkpoint
-
+        with packages():
+            from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
+            from diffcut_ros.features.diffusion.load import load_checkpoint
         check_target(out)
         tiny_vae = None if args.tiny_vae == 'none' else args.tiny_vae
         encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
         write_bundle(convert(encoder, args.precision), out)
-    except ImportError as error:
-        print(f'diffcut_export: {missing_package(error)}', file=sys.stderr)
-        return 2
     except (ValueError, MemoryError, OSError) as error:
         print(f'diffcut_export: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(
+            'diffcut_export: interrupted; what was fetched is kept, and the same command goes on from there',
+            file=sys.stderr,
+        )
+        return 130
     print(f'{out}: {encoder.source["model"]}, licence {encoder.source["licence"]}, up to {encoder.layer}')
     for path in sorted(out.glob('*.safetensors')):
         print(f'  {path.name:24}{path.stat().st_size / 1e6:10.1f} MB')

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
-from diffcut_ros.core.types import FeatureMap
+from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.features.fingerprint import fingerprint
@@ -26,7 +26,7 @@ class DiffusionExtractor:
     On a GPU the networks run as CUDA graphs, captured here for one image at a time; see `prepare` for more.
 
     Args:
-        encoder: weights and settings.
+        encoder: weights and settings; it has the VAE that `config` names.
         config: what the user chose.
         device: where everything runs.
 
@@ -43,11 +43,6 @@ class DiffusionExtractor:
 
     def __init__(self, encoder: DiffusionEncoder, config: DiffusionConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        if config.vae not in encoder.vaes:
-            raise ValueError(
-                f'vae: expected one of {", ".join(encoder.vaes)}, which are in this encoder, received {config.vae!r}; '
-                'export it again with a tiny VAE: diffcut_export MODEL OUT --tiny-vae FOLDER_OR_ID'
-            )
         vae_config, vae_weights = encoder.vaes[config.vae]
         self._networks = {'vae': vae_config, 'unet': encoder.unet_config, 'layer': encoder.layer}
         self._vae, self._unet = ImageEncoder(vae_config), UNetEncoder(encoder.unet_config, encoder.layer)
@@ -101,11 +96,7 @@ class DiffusionExtractor:
                 self.description += f', without CUDA graphs for batches of {batch} ({reason})'
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
-        """Return the features of an image, uint8 [H, W, 3] RGB.
-
-        Raises:
-            MemoryError: when the device has too little memory; the image is given up.
-        """
+        """Return the features of an image, uint8 [H, W, 3] RGB; see `batch`."""
         return self.batch([image_rgb])[0]
 
     @torch.inference_mode()
@@ -113,8 +104,11 @@ class DiffusionExtractor:
         """Return the features of several images, each uint8 [H, W, 3] RGB of any size, from one pass.
 
         Raises:
+            ValueError: for an image of another shape or dtype.
             MemoryError: when the device has too little memory; the images are given up.
         """
+        for image in images_rgb:
+            check_image(image)
         features = self._within_memory(lambda: self.features(self.latents(self.upload(images_rgb))))
         sizes = [image.shape[:2] for image in images_rgb]
         return [FeatureMap(features[i], size) for i, size in enumerate(sizes)]
@@ -234,10 +228,8 @@ class _Graph:
 def _load_weights(
     network: nn.Module, weights: Weights, device: torch.device, precision: torch.dtype, name: str
 ) -> None:
-    try:
-        network.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f'{name}: weights do not fit the configuration: {error}') from error
+    check_weights(name, weights, network.state_dict())
+    network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
     network.to(device, precision, memory_format=torch.channels_last)
 

@@ -35,23 +35,29 @@ def check_complete(folder: Path) -> None:
                     f'{folder / part}: expected tokenizer.json, or vocab.json and merges.txt, found {found}; download '
                     'the checkpoint again'
                 )
+            for name in names & {'tokenizer.json', 'vocab.json'} | {'tokenizer_config.json'}:
+                read_json(folder / part / name)
     read_json(folder / 'scheduler/scheduler_config.json')
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, remedy: str = 'download the checkpoint again') -> dict:
     """Return the content of a JSON file.
+
+    Args:
+        path: of the file.
+        remedy: what to do without it; for the error.
 
     Raises:
         ValueError: when it is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text('utf-8'))
     except OSError as error:
-        raise ValueError(f'{path}: expected a file of the checkpoint, found none ({error.strerror})') from error
+        raise ValueError(f'{path}: expected a file, found none ({error.strerror}); {remedy}') from error
     except ValueError as error:
-        raise ValueError(f'{path}: expected JSON, found something else ({error}); download it again') from error
+        raise ValueError(f'{path}: expected JSON, found something else ({error}); {remedy}') from error
     if not isinstance(content, dict):
-        raise ValueError(f'{path}: expected a JSON object, found {type(content).__name__}; download it again')
+        raise ValueError(f'{path}: expected a JSON object, found {type(content).__name__}; {remedy}')
     return content
 
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import textwrap
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants, get_hf_file_metadata, hf_hub_url, snapshot_download
@@ -112,14 +113,18 @@ def _download(model_id: str, revision: str | None) -> Path:
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         files = choose_files(list(sizes))
         total = sum(sizes[name] for name in files)
-        print(f'{model_id}: {len(files)} of {len(sizes)} files, {total / 1e9:.2f} GB with what is here already')
+        print(
+            f'{model_id}: {len(files)} of {len(sizes)} files, {total / 1e6:,.0f} MB in all; what is here already is '
+            'not fetched again'
+        )
         for name in files:
             if name.endswith('.safetensors'):
                 _fetch_weights(model_id, info.sha, name)
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=files))
     except Exception as error:  # of whichever HTTP library the Hub's client is built on
+        found = textwrap.shorten(str(error), 200).rstrip('.')
         raise ValueError(
-            f'model {model_id} cannot be fetched: {error}. What was fetched is kept; check name and network, and '
+            f'model {model_id} cannot be fetched: {found}. What was fetched is kept; check name and network, and '
             'for a model behind a licence log in with `hf auth login`, then run the same command again'
         ) from error
 

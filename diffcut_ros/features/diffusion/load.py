@@ -30,11 +30,22 @@ def load_encoder(name: str, config: DiffusionConfig) -> DiffusionEncoder:
         tiny = config.vae == 'tiny'
         return load_checkpoint(name, config.layer, config.tiny_vae if tiny else None, config.allow_download)
     encoder = read_bundle(folder)
+    again = f'diffcut_export {encoder.source["model"]} NEW_FOLDER'
     if config.layer not in ('', encoder.layer):
-        model = encoder.source.get('model', 'MODEL')
         raise ValueError(
             f'layer: expected {encoder.layer}, the one in the bundle {folder}, received {config.layer}; write a bundle '
-            f'for it: diffcut_export {model} NEW_FOLDER --layer {config.layer}'
+            f'for it: {again} --layer {config.layer}'
+        )
+    if config.vae not in encoder.vaes:
+        raise ValueError(
+            f'vae: expected {", ".join(encoder.vaes)}, the one in the bundle {folder}, received {config.vae}; write a '
+            f'bundle with both: {again}'
+        )
+    tiny_vae = encoder.source.get('tiny_vae', '')
+    if config.vae == 'tiny' and config.tiny_vae not in ('', tiny_vae):
+        raise ValueError(
+            f'tiny_vae: expected {tiny_vae}, the one in the bundle {folder}, received {config.tiny_vae}; write a '
+            f'bundle with it: {again} --tiny-vae {config.tiny_vae}'
         )
     return encoder
 
@@ -53,19 +64,28 @@ def load_checkpoint(
 
     Raises:
         ValueError: saying what was found, what was expected and what to do.
+        MemoryError: when this machine has too little memory.
     """
     folder = locate(name, allow_download, name, revision)
+    if (folder / INDEX).is_file():
+        raise ValueError(
+            f'{folder}: expected a whole checkpoint, found a bundle, which holds the encoder alone; give the folder or '
+            'model id that it was exported from'
+        )
     if not (folder / 'model_index.json').is_file():
         found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
         raise ValueError(
-            f'{folder}: expected {INDEX} (a bundle, written by diffcut_export) or model_index.json (a Stable Diffusion '
-            f'checkpoint in the format of diffusers), found {found}'
+            f'{folder}: expected {INDEX} (a bundle, written by: diffcut_export MODEL NEW_FOLDER) or model_index.json '
+            f'(a Stable Diffusion checkpoint in the format of diffusers), found {found}'
         )
     tiny_folder = None
     if tiny_vae is not None:
         pipeline = read_json(folder / 'model_index.json').get('_class_name')
         tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
-        tiny_folder = locate(tiny_vae, allow_download, name) if tiny_vae else None
+        try:
+            tiny_folder = locate(tiny_vae, allow_download, name) if tiny_vae else None
+        except ValueError as error:
+            raise ValueError(f'tiny_vae: {error}. Without one: vae: full, or diffcut_export --tiny-vae none') from error
     encoder = read_checkpoint(folder, layer, tiny_folder)
     source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
     if tiny_folder is not None:

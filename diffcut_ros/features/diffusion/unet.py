@@ -3,6 +3,8 @@
 The blocks are those of `diffusers`, under the names that they have in a checkpoint.
 """
 
+import textwrap
+
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
@@ -38,8 +40,12 @@ class UNetEncoder(nn.Module):
     def __init__(self, config: dict, layer: str = '') -> None:
         super().__init__()
         _check_supported(config)
-        with torch.device('meta'):
-            unet = UNet2DConditionModel.from_config(config)
+        try:
+            with torch.device('meta'):
+                unet = UNet2DConditionModel.from_config(config)
+        except Exception as error:  # of many kinds
+            found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
+            raise ValueError(f'UNet: expected a configuration that makes a network, found another ({found})') from error
         self.layer = _find_layer(unet, layer)
         block, attention, transformer = (int(part) for part in self.layer.split('.')[1:-1:2])
         _trim(unet, block, attention, transformer)
@@ -111,7 +117,7 @@ def _to_self_attention(transformer: nn.Module, hidden: torch.Tensor, prompt: tor
 
 
 def _check_supported(config: dict) -> None:
-    unknown = sorted(set(config['down_block_types']) - set(_BLOCKS))
+    unknown = sorted(set(config.get('down_block_types', ())) - set(_BLOCKS))
     if unknown:
         raise ValueError(f'UNet: expected down blocks among {", ".join(_BLOCKS)}, found {", ".join(unknown)}')
     for name, known in _CONDITIONING.items():

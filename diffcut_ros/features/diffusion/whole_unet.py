@@ -8,7 +8,6 @@ import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 from diffcut_ros.core.memory import Result, within_memory
-from diffcut_ros.features.diffusion.bundle import INDEX
 from diffcut_ros.features.diffusion.checkpoint import read_unet
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
@@ -38,11 +37,6 @@ class WholeUnet:
 
     def __init__(self, name: str, config: DiffusionConfig, device: torch.device, noise: bool = True) -> None:
         folder = locate(name, config.allow_download, name)
-        if (folder / INDEX).is_file():
-            raise ValueError(
-                f'{folder}: expected a whole checkpoint, for layers of its decoder, found a bundle, which holds the '
-                'encoder alone; give the folder or model id that it was exported from'
-            )
         tiny_vae = config.tiny_vae if config.vae == 'tiny' else None
         encoder = load_checkpoint(name, config.layer, tiny_vae, config.allow_download)
         if not noise:

@@ -1,6 +1,7 @@
 """Bundles: written by the command, read offline, refused when damaged."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import torch
 
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.diffusion import export
+from diffcut_ros.features.diffusion.bundle import read_bundle
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
 
 from .test_extractor import photograph
 
@@ -74,8 +78,19 @@ def test_precision_of_the_stored_weights(checkpoints, bundle, tmp_path):
     assert (out / 'unet.safetensors').stat().st_size < 0.6 * (bundle / 'unet.safetensors').stat().st_size
     found, expected = (extractor_of(folder)(photograph(120, 200)).features for folder in (out, bundle))
     assert (found - expected).norm() / expected.norm() < 2e-2
-    with pytest.raises(ValueError, match=r'vae: expected one of full, .* received .tiny.; export it again with'):
+    with pytest.raises(ValueError, match=r'vae: expected full, the one in the bundle .*half, received tiny'):
         extractor_of(out, vae='tiny')
+
+
+def test_a_bundle_holds_one_tiny_vae(bundle, checkpoints):
+    extractor_of(bundle, vae='tiny', tiny_vae=str(checkpoints['tiny']))
+    with pytest.raises(ValueError, match=r'tiny_vae: expected .*tiny, the one in .*, received a/b; .*vae a/b'):
+        extractor_of(bundle, vae='tiny', tiny_vae='a/b')
+
+
+def test_a_bundle_cannot_be_exported(bundle, tmp_path, capsys):
+    assert export.main([str(bundle), str(tmp_path / 'out')]) == 2
+    assert 'sdxl: expected a whole checkpoint, found a bundle' in capsys.readouterr().err
 
 
 def test_a_bundle_holds_one_layer(bundle):
@@ -108,12 +123,30 @@ def test_damage_is_found_and_the_remedy_named(copy, damage, problem):
         extractor_of(copy)
 
 
-def test_weights_of_another_shape(copy):
+def no_files(index):
+    index['files'] = {}
+
+
+def another_scale(index):
+    index['vaes']['full']['scaling_factor'] = 0.5
+
+
+@pytest.mark.parametrize('change', [no_files, another_scale])
+def test_a_changed_index_is_found(copy, change):
     index = json.loads((copy / 'bundle.json').read_text())
-    index['unet']['block_out_channels'] = [16, 32, 32]
+    change(index)
     (copy / 'bundle.json').write_text(json.dumps(index))
-    with pytest.raises(ValueError, match='UNet: weights do not fit the configuration'):
+    with pytest.raises(ValueError, match=r'bundle.json: expected the content that its SHA-256 tells.*; write it anew'):
         extractor_of(copy)
+
+
+def test_weights_of_another_shape(bundle):
+    """As from a `diffusers` that makes another network of the same configuration."""
+    encoder = read_bundle(bundle)
+    encoder.unet_config['block_out_channels'] = [16, 32, 32]
+    problem = r'^UNet: down_blocks\S+: expected \[32\] by the configuration, found \[64\]$'
+    with pytest.raises(ValueError, match=problem):
+        DiffusionExtractor(encoder, DiffusionConfig(input_size=128), torch.device('cpu'))
 
 
 @pytest.mark.parametrize(
@@ -122,12 +155,12 @@ def test_weights_of_another_shape(copy):
         ('{', 'bundle.json: expected JSON'),
         ('{}', 'bundle.json: expected format .*, found None'),
         ('[]', 'bundle.json: expected a JSON object, found list'),
-        ('{"format": "diffcut_ros encoder bundle, version 1"}', 'expected all entries of a bundle'),
+        ('{"format": "diffcut_ros encoder bundle, version 1"}', 'expected the content that its SHA-256 tells'),
     ],
 )
 def test_not_an_index(copy, text, problem):
     (copy / 'bundle.json').write_text(text)
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=rf'{problem}.*; write it anew: diffcut_export MODEL NEW_FOLDER$'):
         extractor_of(copy)
 
 
@@ -140,6 +173,17 @@ def test_nothing_is_overwritten_and_nothing_left_behind(checkpoints, tmp_path, c
     assert sorted(path.name for path in tmp_path.rglob('*')) == ['out', 'precious']
     assert export.main([str(checkpoints['sd1']), str(tmp_path / 'precious/out')]) == 2
     assert 'expected a folder to write to: Not a directory' in capsys.readouterr().err
+
+
+def test_no_room_for_it(checkpoints, tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        assert export.main([str(checkpoints['sdxl']), str(tmp_path / 'out'), '--tiny-vae', 'none']) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 'unet.safetensors cannot be written: ' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').iterdir())
 
 
 def test_an_interrupted_export_can_be_repeated(checkpoints, bundle, tmp_path):

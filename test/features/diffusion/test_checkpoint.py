@@ -149,6 +149,23 @@ def wider_in_the_configuration(folder):
     edit(folder / 'unet/config.json', cross_attention_dim=24)
 
 
+def truncated_tokenizer(folder):
+    path = folder / 'tokenizer/tokenizer.json'
+    path.write_text(path.read_text()[:40])
+
+
+def no_tokenizer_settings(folder):
+    (folder / 'tokenizer/tokenizer_config.json').unlink()
+
+
+def an_impossible_unet(folder):
+    edit(folder / 'unet/config.json', norm_num_groups=7)
+
+
+def more_channels_of_the_vae(folder):
+    edit(folder / 'vae/config.json', latent_channels=16)
+
+
 def no_text_encoder(folder):
     shutil.rmtree(folder / 'text_encoder')
 
@@ -171,18 +188,41 @@ def no_text_encoder(folder):
         (truncated, 'unet.*expected a safetensors file, found it damaged or incomplete'),
         (truncated_vae, 'vae.*expected a safetensors file, found it damaged or incomplete'),
         (pickled_weights, r'unet: expected weights as \.safetensors, found config\.json, diffusion_pytorch_model\.bin'),
-        (a_tensor_missing, r'unet: expected \d+ tensors, found \d+; conv_in\.bias is missing'),
-        (wider_in_the_configuration, r'attn2\.to_k\.weight: expected \[16, 24\] by config.json, found \[16, 16\]'),
-        (no_text_encoder, r'text_encoder/config\.json: expected a file of the checkpoint, found none'),
+        (a_tensor_missing, r'unet: conv_in\.bias: expected \[16\] by the configuration, found none'),
+        (
+            wider_in_the_configuration,
+            r'to_k\.weight: expected \[16, 24\] by the configuration, found \[16, 16\]',
+        ),
+        (no_text_encoder, r'text_encoder/config\.json: expected a file, found none .*; download the checkpoint again'),
         (a_tensor_of_the_vae_missing, r'vae: encoder\.conv_in\.bias is missing'),
         (a_tensor_of_the_text_encoder_missing, r'text_encoder: .*token_embedding\.weight is missing'),
         (no_vocabulary, r'tokenizer: expected tokenizer\.json, or vocab\.json and merges\.txt, found merges\.txt'),
         (a_list_for_an_index, r'model_index\.json: expected a JSON object, found list'),
         (an_unknown_schedule, r'expected a sound checkpoint; reading it failed with NotImplementedError: guess'),
+        (truncated_tokenizer, r'tokenizer/tokenizer\.json: expected JSON, .*; download the checkpoint again'),
+        (no_tokenizer_settings, r'tokenizer/tokenizer_config\.json: expected a file, found none'),
+        (an_impossible_unet, r'UNet: expected a configuration that makes a network, found another \(.* by num_groups'),
+        (more_channels_of_the_vae, r'expected a sound checkpoint; reading it failed .* size mismatch'),
         (truncated_text_encoder, 'text_encoder.*expected a safetensors file, found it damaged or incomplete'),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_one_clear_error(copy, damage, problem):
     damage(copy)
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=rf'{problem}.*$') as caught:
         features_of(copy)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('tiny_vae', 'problem'),
+    [
+        ('nowhere', "tiny_vae: expected .*, received 'nowhere'.* Without one: vae: full, or diffcut_export --tiny-vae"),
+        ('', 'config.json: expected a file, found none .*; expected that of an AutoencoderTiny'),
+        ('vae', 'vae: expected an AutoencoderTiny, found AutoencoderKL'),
+    ],
+)
+def test_what_is_no_tiny_vae(checkpoints, tiny_vae, problem):
+    if tiny_vae != 'nowhere':
+        tiny_vae = checkpoints['sd1'] / tiny_vae
+    with pytest.raises(ValueError, match=problem):
+        features_of(checkpoints['sd1'], vae='tiny', tiny_vae=str(tiny_vae))

@@ -154,6 +154,7 @@ def test_the_whole_pipeline(checkpoints):
     ('options', 'problem'),
     [
         ({'input_size': 100}, 'input_size: expected a multiple of 32, .* received 100; next to it are 96 and 128'),
+        ({'input_size': 16}, 'input_size: expected a multiple of 32, .* received 16; next to it are 32 and 64'),
         ({'aspect': 'wide'}, "aspect: expected WIDTH:HEIGHT .*, received 'wide'"),
         ({'aspect': '1:0'}, "aspect: expected WIDTH:HEIGHT .*, received '1:0'"),
         ({'precision': 'int8'}, 'precision: expected one of auto, float32, bfloat16, float16, received'),

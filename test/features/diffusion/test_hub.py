@@ -1,6 +1,12 @@
 """Downloads, from a server on this machine."""
 
 import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
@@ -11,6 +17,7 @@ from diffcut_ros.features import create_extractor
 from diffcut_ros.features.diffusion import export
 from diffcut_ros.features.diffusion.hub import choose_files
 from support.hub import COMMIT, serve
+from support.waiting import wait_for
 
 TAKEN = [
     'README.md',
@@ -70,7 +77,7 @@ def run_export(out) -> int:
 def test_export_downloads_once(hub, tmp_path, monkeypatch, capfd):
     assert run_export(tmp_path / 'one') == 0
     printed = capfd.readouterr()
-    assert 'small/sdxl: 18 of 18 files, 0.01 GB' in printed.out
+    assert 'small/sdxl: 18 of 18 files, 10 MB in all' in printed.out
     assert '100%' in printed.err
     assert COMMIT in (tmp_path / 'one/bundle.json').read_text()
     # Each file once; two repositories have a file of the same name.
@@ -132,4 +139,26 @@ def test_no_download_without_permission(hub):
 
 def test_a_model_that_does_not_exist(hub, tmp_path, capsys):
     assert export.main(['small/typo', str(tmp_path / 'out')]) == 2
-    assert 'model small/typo cannot be fetched: ' in capsys.readouterr().err
+    assert re.fullmatch(
+        r'diffcut_export: model small/typo cannot be fetched: .*Repository Not Found.* check name and network.*\n',
+        capsys.readouterr().err,
+    )
+
+
+def test_ctrl_c_is_told_in_one_line(hub, tmp_path):
+    hub.fails_at, hub.stalls = 500_000, threading.Event()
+    process = subprocess.Popen(
+        [sys.executable, '-m', export.__name__, 'small/sdxl', str(tmp_path / 'out'), '--tiny-vae', 'none'],
+        env=os.environ | {'HF_ENDPOINT': hub.url, 'HF_HOME': str(tmp_path / 'home')},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: hub.sent, process)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=120)[1]
+    hub.stalls.set()
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == (
+        'diffcut_export: interrupted; what was fetched is kept, and the same command goes on from there'
+    )
+    assert 'Traceback' not in printed
