@@ -1,9 +1,10 @@
 """`diffcut_benchmark pipeline`: time and memory of each stage from image to labels, beside the paper's procedure.
 
-The stages of a diffusion backend are timed one by one, each until the device is done, then the whole as a node runs it.
-The paper's procedure runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its
-weights are random, and its hierarchy cuts the graph of our features. A floor is the number of counted operations over
-the rate of a large matrix product on the same device: no program that computes these networks can be faster.
+The stages are timed one by one, each until the device is done, then the whole as a node runs it. The paper's procedure
+runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its weights are random, and
+its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor is the number of counted
+operations over the rate of a large matrix product on the same device: no program that computes these networks can be
+faster.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from diffcut_ros.evaluation.graphs import photographs
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.evaluation.plain_ncut import plain_affinity, plain_assignment, plain_ncut
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
-from diffcut_ros.features.registry import kind_of, resolve_device
+from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
 
-STAGES = ('upload', 'VAE', 'UNet', 'affinity', 'hierarchy', 'assignment', 'download')
+STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'download')
 WHOLE, PAPER = 'whole', "paper's procedure"
 
 Made = TypeVar('Made')
@@ -57,7 +58,7 @@ class _Measured:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     defaults = DiffusionConfig()
-    parser.add_argument('--backend', default='ssd-1b', help='a diffusion backend, see the parameter backend')
+    parser.add_argument('--backend', default='ssd-1b', help='see the parameter backend; color has no network')
     parser.add_argument(
         '--random-weights', action='store_true', help='ssd-1b or sd1.4 without a checkpoint: timings only'
     )
@@ -79,19 +80,42 @@ def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its tables.
 
     Raises:
-        ValueError: for a backend that is no diffusion backend, or settings that it does not allow.
+        ValueError: for settings that a backend does not allow.
     """
-    if kind_of(args.backend) != 'diffusion':
-        raise ValueError(f'--backend: expected a diffusion backend such as ssd-1b, received {args.backend!r}')
     device = resolve_device(args.device)
+    # A table in a file or a pipe needs no folding.
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
+    if kind_of(args.backend) == 'color':
+        _run_color(args, images, device, console)
+    else:
+        _run_diffusion(args, images, device, console)
+
+
+def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+    if args.random_weights:
+        raise ValueError('--random-weights: expected a diffusion backend such as ssd-1b, received color')
+    console.print(machine(device))
+    extractor = create_extractor('color', device=args.device)
+    console.print(extractor.description)
+
+    def measured(procedures: list[Procedure], repeats: int) -> _Measured:
+        return _measure(lambda: (None, procedures), images, repeats, device)[1]
+
+    ours = [partial(_color_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
+    columns = {'color': measured(ours, args.repeats)}
+    if not args.no_paper:
+        columns[PAPER] = measured([partial(_paper_color_stages, extractor, args.tau)], max(1, args.repeats // 5))
+    console.print(_table(columns, args))
+
+
+def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
     with packages():
         from diffcut_ros.evaluation.plain_pipeline import PlainPipeline
         from diffcut_ros.evaluation.random_weights import random_encoder
         from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
         from diffcut_ros.features.diffusion.load import load_encoder
 
-    # A table in a file or a pipe needs no folding.
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(machine(device))
     options = {name: getattr(args, name) for name in ('input_size', 'aspect', 'precision', 'tiny_vae')}
     configs = {vae: DiffusionConfig(vae=vae, **options) for vae in args.vae}
@@ -100,7 +124,6 @@ def run(args: argparse.Namespace) -> None:
         encoder = random_encoder(args.backend)
     else:
         encoder = load_encoder(args.backend, configs.get('tiny', configs[args.vae[0]]))
-    images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
     columns: dict[str, _Measured] = {}
     features: dict[str, torch.Tensor] = {}
     for vae, config in configs.items():
@@ -141,6 +164,17 @@ def _stages(extractor: 'DiffusionExtractor', tau: float, image_rgb: np.ndarray) 
     yield 'VAE'
     feature_map = FeatureMap(extractor.features(latents)[0], image_rgb.shape[:2])
     yield 'UNet'
+    yield from _mask_stages(feature_map, tau)
+
+
+def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """The same for features that no network makes."""
+    feature_map = extractor(image_rgb)
+    yield 'features'
+    yield from _mask_stages(feature_map, tau)
+
+
+def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
     affinity = affinity_matrix(feature_map.flat())
     yield 'affinity'
     tree = recursive_ncut(affinity, tau)
@@ -152,7 +186,7 @@ def _stages(extractor: 'DiffusionExtractor', tau: float, image_rgb: np.ndarray) 
     yield 'download'
 
 
-def _whole(extractor: 'DiffusionExtractor', tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+def _whole(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
     """All stages as a node runs them, without waiting in between."""
     Segmenter(extractor, SegmenterConfig(tau=tau)).segment(image_rgb)
     yield WHOLE
@@ -172,7 +206,17 @@ def _paper_stages(
     yield 'VAE'
     pipeline.features(latents)
     yield 'UNet'
-    features = graphs[id(image_rgb)]
+    yield from _paper_mask_stages(graphs[id(image_rgb)], grid_hw, tau)
+
+
+def _paper_color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """The paper's procedure for features that no network makes."""
+    feature_map = extractor(image_rgb)
+    yield 'features'
+    yield from _paper_mask_stages(feature_map.flat(), feature_map.grid_hw, tau)
+
+
+def _paper_mask_stages(features: torch.Tensor, grid_hw: tuple[int, int], tau: float) -> Iterator[str]:
     affinity = plain_affinity(features)
     yield 'affinity'
     cells = plain_ncut(affinity, tau)
@@ -254,6 +298,8 @@ def _table(columns: dict[str, _Measured], args: argparse.Namespace) -> Table:
     for name in columns:
         table.add_column(name, justify='right')
     for stage in (*STAGES, WHOLE):
+        if not any(stage in column.seconds for column in columns.values()):
+            continue
         if stage == WHOLE:
             table.add_section()
         table.add_row(stage, *(_milliseconds(column.seconds.get(stage)) for column in columns.values()))

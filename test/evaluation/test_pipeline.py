@@ -8,10 +8,17 @@ from diffcut_ros.core import affinity_matrix
 from diffcut_ros.evaluation import pipeline
 from diffcut_ros.evaluation.plain_ncut import plain_affinity, plain_assignment
 
+MASK_STAGES = ('affinity', 'hierarchy', 'assignment')
+
 
 def benchmark(*args: str) -> subprocess.CompletedProcess:
     command = [sys.executable, '-m', 'diffcut_ros.evaluation.benchmark', 'pipeline', *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def table_rows(lines: list[str], columns: int) -> dict[str, list[str]]:
+    """Return the cells of a table by their row's name."""
+    return {cells[0].strip(): cells[1:] for line in lines if len(cells := line.split('│')[1:-1]) == columns}
 
 
 def test_the_command_prints_its_tables(checkpoints):
@@ -21,18 +28,26 @@ def test_the_command_prints_its_tables(checkpoints):
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert 'PyTorch' in lines[0]
-    rows = {cells[0].strip(): cells[1:] for line in lines if len(cells := line.split('│')[1:-1]) == 4}
-    assert list(rows) == [*pipeline.STAGES, pipeline.WHOLE, 'times faster']
+    rows = table_rows(lines, 4)
+    assert list(rows) == ['upload', 'VAE', 'UNet', *MASK_STAGES, 'download', pipeline.WHOLE, 'times faster']
     assert all(cell.strip() for cell in rows['whole'])
     assert rows['times faster'][2].strip() == '1.0'
     assert sum(line.startswith('floor of the ') for line in lines) == 4
     assert any(line.startswith('tiny instead of full VAE: cosine similarity of the features ') for line in lines)
 
 
-def test_a_backend_that_is_no_diffusion_backend():
-    result = benchmark('--backend', 'color', '--device', 'cpu')
+def test_the_color_backend_without_a_network():
+    result = benchmark('--backend', 'color', '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120')
+    assert result.returncode == 0, result.stderr
+    rows = table_rows(result.stdout.splitlines(), 3)
+    assert list(rows) == ['features', *MASK_STAGES, 'download', pipeline.WHOLE, 'times faster']
+    assert [cell.strip() == '' for cell in rows['download']] == [False, True]  # the paper's has none
+
+
+def test_random_weights_of_the_color_backend():
+    result = benchmark('--backend', 'color', '--random-weights', '--device', 'cpu')
     assert result.returncode == 2
-    assert "--backend: expected a diffusion backend such as ssd-1b, received 'color'" in result.stderr
+    assert '--random-weights: expected a diffusion backend such as ssd-1b, received color' in result.stderr
 
 
 def test_random_weights_of_unknown_networks():
