@@ -1,5 +1,6 @@
 """From cells to pixels: which segment each pixel of the image belongs to."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -7,21 +8,25 @@ from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.core.upsampling import best_upsampled, upsampled_at
 
 
-def concept_features(feature_map: FeatureMap, labels: torch.Tensor) -> torch.Tensor:
+def concept_features(feature_map: FeatureMap, labels: np.ndarray) -> torch.Tensor:
     """Return the mean of the L2-normalised features of each segment's cells (DiffCut, section 3.3).
 
     Args:
         feature_map: features [h, w, C].
-        labels: int64 [h * w], 0..K-1, each at least once.
+        labels: int64 [h * w], 0..K-1, each at least once, as from `SegmentTree.cut`.
 
     Returns:
         float32 [K, C], not normalised: its length is the segment's cohesion (see `Segment.score`).
     """
     unit = F.normalize(feature_map.flat(), dim=1)
-    count = torch.bincount(labels)
+    count = np.bincount(labels)
     # The cells of one segment after the other, as bags: each is summed in this order. `index_add_` sums as it happens
     # on a GPU, and the same image would not give the same features twice.
-    return F.embedding_bag(labels.argsort(stable=True), unit, count.cumsum(0) - count, mode='mean')
+    cells, begins = (
+        torch.from_numpy(values).to(unit.device)
+        for values in (np.argsort(labels, kind='stable'), np.cumsum(count) - count)
+    )
+    return F.embedding_bag(cells, unit, begins, mode='mean')
 
 
 def assign_concepts(

@@ -217,7 +217,7 @@ class Frame:
             deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
             self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self._feature_map.features.device
-        concepts = concept_features(self._feature_map, torch.from_numpy(self.cells).to(device))
+        concepts = concept_features(self._feature_map, self.cells)
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self._feature_map, concepts)
         elif last is None:

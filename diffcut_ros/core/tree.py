@@ -253,8 +253,12 @@ class TreeBuilder:
 
     def build(self) -> SegmentTree:
         """Return the tree."""
+        tensors = [nodes for _, nodes in self._ends if isinstance(nodes, torch.Tensor)]
+        # In one piece: each copy from a device waits for it.
+        copied = iter(torch.cat(tensors).cpu().split([len(nodes) for nodes in tensors]) if tensors else ())
         for index, nodes in self._ends:
-            self._order[self._start[index] : self._stop[index]] = torch.as_tensor(nodes).cpu()
+            own = next(copied) if isinstance(nodes, torch.Tensor) else nodes
+            self._order[self._start[index] : self._stop[index]] = own
         return SegmentTree(
             self.tau,
             self._order,

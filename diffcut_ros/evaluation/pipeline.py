@@ -179,7 +179,7 @@ def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
     yield 'affinity'
     tree = recursive_ncut(affinity, tau)
     yield 'hierarchy'
-    concepts = concept_features(feature_map, torch.from_numpy(tree.cut(tau)).to(affinity.device))
+    concepts = concept_features(feature_map, tree.cut(tau))
     labels = assign_concepts(feature_map, concepts)
     yield 'assignment'
     describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), 0, tau)

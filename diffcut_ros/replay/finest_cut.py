@@ -54,6 +54,6 @@ def finest_cut(frame: Frame, feature_map: FeatureMap, alpha: float, tau: float) 
     positions, taus = positions[taus < deepest], taus[taus < deepest]
     cells = np.empty(tree.n_nodes, np.int64)
     cells[tree.order] = np.searchsorted(positions, np.arange(tree.n_nodes), side='right')
-    concepts = concept_features(feature_map, torch.from_numpy(cells).to(feature_map.features.device))
+    concepts = concept_features(feature_map, cells)
     small = FeatureMap(feature_map.features, reduced_size(feature_map.image_size_hw))
     return FinestCut(assign_concepts(small, concepts).cpu().numpy().astype(np.uint16), taus, deepest)

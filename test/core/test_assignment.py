@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from diffcut_ros.core.assignment import concept_features
 
 def test_concepts_are_means_of_normalised_features():
     features = torch.tensor([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 5.0], [0.0, 7.0]]])
-    concepts = concept_features(FeatureMap(features, (8, 8)), torch.tensor([0, 0, 1, 1]))
+    concepts = concept_features(FeatureMap(features, (8, 8)), np.array([0, 0, 1, 1]))
     torch.testing.assert_close(concepts, torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
 
 

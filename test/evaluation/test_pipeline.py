@@ -91,6 +91,6 @@ def test_the_plain_procedure_gives_what_core_gives():
     from diffcut_ros.core.assignment import concept_features
 
     feature_map = FeatureMap(features, (128, 128))
-    expected = assign_concepts(feature_map, concept_features(feature_map, cells.flatten()))
+    expected = assign_concepts(feature_map, concept_features(feature_map, cells.flatten().numpy()))
     found = plain_assignment(features.flatten(0, 1), (6, 8), cells.flatten().numpy())
     assert (torch.from_numpy(found) == expected).float().mean() > 0.999

@@ -151,7 +151,7 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
         frame = Frame(image, feature_map)
         with torch.inference_mode():
             tree = frame.tree(10.0, 0.9)
-            finest = torch.from_numpy(tree.cut(0.9))
+            finest = tree.cut(0.9)
             part = assign_concepts(feature_map, concept_features(feature_map, finest)).numpy()
         assert page.input_value('#tau') == '0.4'
         counts = []

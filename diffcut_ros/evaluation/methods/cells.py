@@ -40,5 +40,5 @@ def labels_of_pixels(feature_map: FeatureMap, cells: np.ndarray, upsampling: str
         grid = torch.from_numpy(cells).reshape(1, 1, *feature_map.grid_hw)
         # Labels up to the number of cells are exact in float64.
         return F.interpolate(grid.double(), feature_map.image_size_hw, mode='nearest-exact')[0, 0].long().numpy()
-    concepts = concept_features(feature_map, torch.from_numpy(cells).to(feature_map.features.device))
+    concepts = concept_features(feature_map, cells)
     return assign_concepts(feature_map, concepts).cpu().numpy()
