@@ -49,20 +49,20 @@ class Graph:
     """A subset of nodes with its block of approximate eigenvectors.
 
     Args:
-        affinity: float32 [n, n], every row sum above 0.
+        affinity: float32 [n, n].
+        degree: float32 [n], its row sums, above 0.
         block: float32 [n, BLOCK], a start for the iteration.
     """
 
-    def __init__(self, affinity: torch.Tensor, block: torch.Tensor) -> None:
-        self.affinity, self.block = affinity, block
-        self.degree = affinity.sum(1)
-        self._scale = self.degree.rsqrt()[:, None]
-        self._trivial = self.degree.sqrt()
+    def __init__(self, affinity: torch.Tensor, degree: torch.Tensor, block: torch.Tensor) -> None:
+        self.affinity, self.degree, self.block = affinity, degree, block
+        self._scale = degree.rsqrt()[:, None]
+        self._trivial = degree.sqrt()
         self._trivial = self._trivial / self._trivial.norm()
 
     def gram_matrix(self) -> torch.Tensor:
         """Return Z^T Z, float64 [2 BLOCK, 2 BLOCK], for Z = [Y, A Y]; Y is made orthogonal to t before."""
-        self.block = self.block - torch.outer(self._trivial, self._trivial @ self.block)
+        self.block = torch.addr(self.block, self._trivial, self._trivial @ self.block, alpha=-1)
         self._image = self._scale * (self.affinity @ (self._scale * self.block))
         # Differences of these products tell the residual: float64 keeps what they leave.
         both = torch.cat([self.block, self._image], 1).double()
@@ -86,9 +86,14 @@ class Graph:
         inverse = self._scale**2
         current = (self._scale * self._image).sub_(previous, alpha=middle).div_(half)
         factor = 2 / half * inverse
+        fused = _whole_step(self.affinity, factor, 2 * middle / half) if _launch_bound(self.affinity) else None
         share = (self.degree / self.degree.sum())[None]  # here t is a constant vector
         for _ in range(degree - 1):
-            following = (self.affinity @ current).mul_(factor).sub_(current, alpha=2 * middle / half).sub_(previous)
+            if fused is not None:
+                following = torch.addmm(previous, fused, current, beta=-1)
+            else:
+                following = (self.affinity @ current).mul_(factor)
+                following.sub_(current, alpha=2 * middle / half).sub_(previous)
             if deflate:
                 following -= share @ following
             previous, current = current, following
@@ -97,6 +102,18 @@ class Graph:
     def second_eigenvector(self) -> torch.Tensor:
         """Return x [n], the first vector of the block."""
         return self.block[:, 0] * self._scale[:, 0]
+
+
+def _launch_bound(matrix: torch.Tensor) -> bool:
+    """Return whether an operation on a block takes as long as one on the matrix, as it does on a GPU, by its launch."""
+    return matrix.device.type == 'cuda'
+
+
+def _whole_step(affinity: torch.Tensor, factor: torch.Tensor, shift: float) -> torch.Tensor:
+    """Return the matrix [n, n] by which a step of `Graph.amplify` is a single product."""
+    matrix = affinity * factor
+    matrix.diagonal().sub_(shift)
+    return matrix
 
 
 def fresh_vectors(n: int, count: int) -> torch.Tensor:

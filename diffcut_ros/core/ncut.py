@@ -24,12 +24,13 @@ from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
 THRESHOLDS = ('exact', 'linspace100')
 # Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. By whole
-# hierarchies of 1024 nodes, a line at 48, 64 or 96 makes no difference on an idle machine. At 96, LAPACK hands work to
-# other threads, which spin while they wait: beside one busy core of 2, hierarchies took twice as long.
-_SMALL = 48
+# hierarchies of 1024 nodes, a line at 48, 64, 80 or 96 makes no difference on an idle machine. From 88 nodes on, LAPACK
+# hands work to other threads, which spin while they wait: with 96, beside one busy core of 2, it took twice as long.
+_SMALL = 80
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
-# Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
+# Rows of a matrix that are reordered at a time: bounds the memory, and on a CPU what is summed next is still cached.
+# Twice as many elsewhere, where each piece costs its launches.
 _ROWS = 256
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
@@ -75,7 +76,7 @@ def recursive_ncut(
         builder = TreeBuilder(tree, tau)
         waiting = _unfinished(tree, builder, affinity.device)
         small = [subset for subset in waiting if len(subset.nodes) <= _SMALL]
-        large = [_with_affinity(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
+        large = [_with_graph(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
         small += _split_large(large, builder, thresholds, fresh)
         with threads_for(_SMALL):
             _split_small(small, affinity, builder, thresholds)
@@ -117,19 +118,11 @@ class _Subset(NamedTuple):
 
 
 class _Large(NamedTuple):
-    """A large subset that waits for its split.
-
-    Attributes:
-        index: in the tree.
-        nodes: int64 [n], graph nodes.
-        affinity: float32 [n, n].
-        block: float32 [n, BLOCK], start for the eigenvector.
-    """
+    """A large subset that waits for its split: index in the tree, graph nodes, int64 [n], and its part of the graph."""
 
     index: int
     nodes: torch.Tensor
-    affinity: torch.Tensor
-    block: torch.Tensor
+    graph: Graph
 
 
 def _unfinished(tree: SegmentTree, builder: TreeBuilder, device: torch.device) -> list[_Subset]:
@@ -145,18 +138,20 @@ def _unfinished(tree: SegmentTree, builder: TreeBuilder, device: torch.device) -
     return waiting
 
 
-def _with_affinity(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) -> _Large:
+def _with_graph(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) -> _Large:
     """Return a large subset with its part of the graph."""
-    nodes, inner = subset.nodes, affinity
-    if len(nodes) < len(affinity):
-        inner = _with_isolated(affinity.index_select(0, nodes).index_select(1, nodes))
-    return _Large(subset.index, nodes, inner, vectors[nodes])
+    nodes = subset.nodes
+    if len(nodes) == len(affinity):
+        return _Large(subset.index, nodes, Graph(affinity, affinity.sum(1), vectors))
+    return _Large(subset.index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes]))
 
 
-def _with_isolated(affinity: torch.Tensor) -> torch.Tensor:
-    """Give nodes without any affinity some to themselves, in place; see `_checked`."""
-    affinity.diagonal().add_(affinity.sum(1) == 0)
-    return affinity
+def _part(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
+    """Return a part of a graph; nodes without any affinity get some to themselves, in place, see `_checked`."""
+    degree = affinity.sum(1)
+    isolated = degree == 0
+    affinity.diagonal().add_(isolated)
+    return Graph(affinity, degree + isolated, block)
 
 
 def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor) -> list[_Subset]:
@@ -188,7 +183,7 @@ def _split_level(
         fresh: float32 [N, BLOCK], vectors to start from.
         memory: float32 [N, N], takes the matrices of the parts; no matrix of the level may lie in it.
     """
-    graphs = [Graph(subset.affinity, subset.block) for subset in subsets]
+    graphs = [subset.graph for subset in subsets]
     ordered = []
     offset = 0
     for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau), strict=True):
@@ -215,7 +210,7 @@ def _split_level(
             tree.keep(nodes, block)
             continue
         for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
-            parts.append(_Large(index, nodes[part], _with_isolated(affinity[part, part]), block[part]))
+            parts.append(_Large(index, nodes[part], _part(affinity[part, part], block[part])))
     return parts
 
 
@@ -232,8 +227,9 @@ def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[to
     """
     rank = torch.argsort(x, stable=True)
     before = torch.empty_like(x)
-    for a in range(0, len(rank), _ROWS):
-        b = min(a + _ROWS, len(rank))
+    step = _ROWS if x.device.type == 'cpu' else 2 * _ROWS
+    for a in range(0, len(rank), step):
+        b = min(a + step, len(rank))
         # Not with `out`: into a view with gaps PyTorch copies each number by itself, in 15 times the time.
         rows = graph.affinity.index_select(0, rank[a:b]).index_select(1, rank)
         affinity[a:b] = rows
