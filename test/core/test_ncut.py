@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffcut_ros.core import ncut, recursive_ncut
+from diffcut_ros.core import affinity_matrix, ncut, recursive_ncut
 from support import reference
 from support.graphs import photograph_graph
 from support.scenes import same_partition, two_cliques
@@ -300,9 +300,14 @@ def test_dtype_and_memory_layout():
 def test_the_caller_keeps_matrix_and_threads():
     affinity = photograph_graph(0, 12).clone().requires_grad_()
     before, threads = affinity.detach().clone(), torch.get_num_threads()
-    recursive_ncut(affinity, 0.7)
+    torch.set_num_threads(threads + 1)
+    try:
+        recursive_ncut(affinity, 0.7)
+        affinity_matrix(torch.randn(20, 4))
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
     assert torch.equal(affinity.detach(), before)
-    assert torch.get_num_threads() == threads
 
 
 def test_a_deep_tree_needs_no_deep_stack():
