@@ -60,7 +60,7 @@ def kind_of(name: str) -> str:
     return 'diffusion'
 
 
-def create_extractor(name: str, device: str = 'auto', **options: object) -> Extractor:
+def create_extractor(name: str, device: str | torch.device = 'auto', **options: object) -> Extractor:
     """Build the feature extractor of a backend.
 
     Args:
@@ -94,12 +94,13 @@ def create_extractor(name: str, device: str = 'auto', **options: object) -> Extr
     return load_extractor(name, config, where)
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; 'auto' takes CUDA where present.
+def resolve_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name, or that device; 'auto' takes CUDA where present.
 
     Raises:
         ValueError: for a device that is not there.
     """
+    name = str(name)
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     found = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]

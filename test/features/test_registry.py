@@ -61,6 +61,10 @@ def test_a_device_of_another_kind_is_one_line(name):
         resolve_device(name)
 
 
+def test_a_device_may_be_given_as_such():
+    assert resolve_device(torch.device('cpu')) == torch.device('cpu')
+
+
 @pytest.mark.parametrize(
     ('image', 'received'),
     [
