@@ -164,17 +164,16 @@ def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fres
     while waiting:
         largest = max(len(subset.nodes) for subset in waiting)
         with threads_for(largest):
-            waiting = _split_level(waiting, tree, thresholds, fresh, following)
+            waiting, rest = _split_level(waiting, tree, thresholds, fresh, following)
         present, following = following, present
-        small += [_Subset(subset.index, subset.nodes) for subset in waiting if len(subset.nodes) <= _SMALL]
-        waiting = [subset for subset in waiting if len(subset.nodes) > _SMALL]
+        small += rest
     return small
 
 
 def _split_level(
     subsets: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor, memory: torch.Tensor
-) -> list[_Large]:
-    """Split the subsets of one level; return the parts.
+) -> tuple[list[_Large], list[_Subset]]:
+    """Split the subsets of one level; return the parts, large and small.
 
     Args:
         subsets: of the level.
@@ -195,9 +194,9 @@ def _split_level(
             offset = place.stop
             ordered.append((subset, graph, *_in_order(graph, x, memory[place, place]), place))
     if not ordered:
-        return []
+        return [], []
     sums = torch.cat([sums for *_, sums, _ in ordered], 1).cpu().double().numpy()  # one transfer for the whole level
-    parts = []
+    large, small = [], []
     for subset, graph, rank, _, place in ordered:
         n = len(rank)
         affinity = memory[place, place]
@@ -210,8 +209,11 @@ def _split_level(
             tree.keep(nodes, block)
             continue
         for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
-            parts.append(_Large(index, nodes[part], _part(affinity[part, part], block[part])))
-    return parts
+            if len(nodes[part]) > _SMALL:
+                large.append(_Large(index, nodes[part], _part(affinity[part, part], block[part])))
+            else:
+                small.append(_Subset(index, nodes[part]))
+    return large, small
 
 
 def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
