@@ -3,6 +3,7 @@
 1. Statistics of each cell: mean CIELAB colour, and the strength of gradients in four directions.
 2. Edge-stopping diffusion (Perona & Malik 1990) over the cells. Colour, texture and position flow between neighbours
    unless they differ: a smooth region becomes uniform in all three, so that neither shading nor its mere size cuts it.
+   Colour and texture also stop at a contour of pixels between two cells, such as a kerb, which their means do not show.
 3. Fourier features of a Gaussian kernel (Rahimi & Recht 2007): their cosine similarity is exp(-d^2 / (2 width^2)) for
    two cells at distance d, up to a small error.
 """
@@ -23,6 +24,10 @@ _CELL_PX = 8
 _FREQUENCIES = 256
 _DIFFUSION_ROUNDS = 2
 _SWEEPS = 3
+# Pixels on each side of a contour whose means are compared: about as wide as a kerb.
+_SIDE_PX = 3
+# A contour's step is more than so many times the mean of the 5 x 5 cell borders around; that of texture is not.
+_OUTSTANDING = 1.5
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,13 @@ class ColorConfig:
         unit='CIELAB',
         minimum=0.1,
         maximum=100.0,
+    )
+    contour: float = parameter(
+        0.5,
+        'Step across a line of pixels between cells, beyond 1.5 times what is usual around, at which diffusion stops',
+        unit='CIELAB',
+        minimum=0.1,
+        maximum=1000.0,
     )
     diffusion: float = parameter(
         1000.0, 'Strength of the diffusion; 0 = none', unit='cells^2', minimum=0.0, maximum=10000.0
@@ -94,13 +106,15 @@ class ColorExtractor:
         check_image(image_rgb)
         config = self.config
         grid_hw = self.grid_hw(image_rgb.shape[:2])
-        appearance = cell_appearance(image_rgb, grid_hw, config.texture_weight)
+        lab = work_image(image_rgb, grid_hw)
+        appearance = cell_appearance(lab, config.texture_weight)
         if np.ptp(appearance, axis=(0, 1)).max() < config.noise:
             features = np.ones((*grid_hw, self.channels), np.float32)
         else:
             cells = np.concatenate([appearance, cell_position(grid_hw) * config.position_weight], 2)
+            flow = contour_flow(lab, config.contour)
             for _ in range(_DIFFUSION_ROUNDS):
-                cells = diffuse(cells, appearance.shape[2], config.edge, config.diffusion)
+                cells = diffuse(cells, appearance.shape[2], config.edge, config.diffusion, flow)
             phase = cells @ self._frequencies
             features = np.concatenate([np.cos(phase), np.sin(phase)], 2)
         return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
@@ -128,20 +142,27 @@ def grid_size(image_hw: tuple[int, int], cells: int) -> tuple[int, int]:
     return round(image_hw[0] * cells / shorter), round(image_hw[1] * cells / shorter)
 
 
-def cell_appearance(image_rgb: np.ndarray, grid_hw: tuple[int, int], texture_weight: float) -> np.ndarray:
-    """Return mean colour and texture of each cell.
+def work_image(image_rgb: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
+    """Return an image, uint8 [H, W, 3], at 8 pixels per cell and side and in CIELAB, float32 [8 h, 8 w, 3].
 
-    Args:
-        image_rgb: uint8 [H, W, 3].
-        grid_hw: rows and columns of the grid.
-        texture_weight: see `ColorConfig`.
-
-    Returns:
-        float32 [h, w, 7]: CIELAB (L 0..100, a and b about -100..100), log gradient strength in four directions.
+    L is 0..100, a and b about -100..100.
     """
     h, w = grid_hw
     work = cv2.resize(image_rgb, (w * _CELL_PX, h * _CELL_PX), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(work.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return cv2.cvtColor(work.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def cell_appearance(lab: np.ndarray, texture_weight: float) -> np.ndarray:
+    """Return mean colour and texture of each cell.
+
+    Args:
+        lab: float32 [8 h, 8 w, 3], see `work_image`.
+        texture_weight: see `ColorConfig`.
+
+    Returns:
+        float32 [h, w, 7]: CIELAB, log gradient strength in four directions.
+    """
+    h, w = (side // _CELL_PX for side in lab.shape[:2])
     gx = cv2.Scharr(lab[:, :, 0], cv2.CV_32F, 1, 0, scale=1 / 32)
     gy = cv2.Scharr(lab[:, :, 0], cv2.CV_32F, 0, 1, scale=1 / 32)
     diagonal = np.float32(np.sqrt(0.5))
@@ -158,24 +179,60 @@ def cell_position(grid_hw: tuple[int, int]) -> np.ndarray:
     return (np.indices(grid_hw, np.float32) / min(grid_hw)).transpose(1, 2, 0)
 
 
-def diffuse(cells: np.ndarray, guides: int, edge: float, strength: float) -> np.ndarray:
+def contour_flow(lab: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return what share of the flow between neighbouring cells contours let through, 0 to 1.
+
+    Args:
+        lab: float32 [8 h, 8 w, 3], see `work_image`.
+        contour: see `ColorConfig`.
+
+    Returns:
+        float32 [h - 1, w, 1] along columns, [w - 1, h, 1] along rows.
+    """
+    down, right = (np.exp(-((_contours(side) / contour) ** 2))[:, :, None] for side in (lab, lab.transpose(1, 0, 2)))
+    return down, right
+
+
+def _contours(lab: np.ndarray) -> np.ndarray:
+    """Return by how much the step from each cell to the one below stands out, float32 [h - 1, w] in CIELAB."""
+    sides = cv2.blur(lab, (1, _SIDE_PX))
+    step = np.sqrt(((sides[_SIDE_PX:] - sides[:-_SIDE_PX]) ** 2).sum(2))
+    # The largest step on each line of pixels from the middle of one cell to that of the other.
+    first = (_CELL_PX - _SIDE_PX) // 2
+    height, width = (side // _CELL_PX for side in lab.shape[:2])
+    lines = step[first:][: (height - 1) * _CELL_PX].reshape(height - 1, _CELL_PX, width, _CELL_PX).max(1)
+    # A contour crosses nearly all lines, a spot or a line to the side only some: the lower quartile of the lines.
+    quartile = _CELL_PX // 4
+    step = np.partition(lines, quartile, 2)[:, :, quartile]
+    usual = cv2.blur(step, (5, 5)) if step.size else step
+    return np.maximum(step - _OUTSTANDING * usual, 0)
+
+
+def diffuse(
+    cells: np.ndarray,
+    guides: int,
+    edge: float,
+    strength: float,
+    flow: tuple[np.ndarray | float, np.ndarray | float] = (1.0, 1.0),
+) -> np.ndarray:
     """Let channels flow between neighbouring cells that look alike.
 
-    Solves (I + strength * L) y = cells, L the Laplacian of the grid whose links conduct exp(-(d / edge)^2), by
+    Solves (I + strength * L) y = cells, L the Laplacian of the grid whose links conduct flow * exp(-(d / edge)^2), by
     sweeps along columns and rows in turn (Min et al., "Fast Global Image Smoothing", 2014).
 
     Args:
         cells: float32 [h, w, C].
-        guides: the first channels, whose difference d between neighbours decides the flow.
+        guides: the first channels, whose difference d between neighbours decides the flow of all.
         edge: difference at which it has nearly stopped, above 0.
         strength: at least 0.
+        flow: of the guides, see `contour_flow`. The other channels flow across contours: by position, the parts of an
+            object would become different.
 
     Returns:
         float32 [h, w, C].
     """
-    guide = cells[:, :, :guides]
-    down = strength * np.exp(-((guide[1:] - guide[:-1]) ** 2).sum(2) / edge**2)
-    right = strength * np.exp(-((guide[:, 1:] - guide[:, :-1]) ** 2).sum(2) / edge**2).T
+    down = strength * _links(cells, guides, edge, flow[0])
+    right = strength * _links(cells.transpose(1, 0, 2), guides, edge, flow[1])
     for sweep in range(_SWEEPS):
         # Falling strengths that sum to the whole: later sweeps take away the streaks of earlier ones.
         share = 1.5 * 4.0 ** (_SWEEPS - sweep - 1) / (4.0**_SWEEPS - 1)
@@ -184,20 +241,29 @@ def diffuse(cells: np.ndarray, guides: int, edge: float, strength: float) -> np.
     return cells
 
 
+def _links(cells: np.ndarray, guides: int, edge: float, flow: np.ndarray | float) -> np.ndarray:
+    """Return the conductance between each cell and the one below, float32 [h - 1, w, C]; see `diffuse`."""
+    guide = cells[:, :, :guides]
+    alike = np.exp(-((guide[1:] - guide[:-1]) ** 2).sum(2) / edge**2)
+    link = np.repeat(alike[:, :, None], cells.shape[2], 2)
+    link[:, :, :guides] *= flow
+    return link
+
+
 def _solve_columns(cells: np.ndarray, link: np.ndarray) -> np.ndarray:
     """Solve the tridiagonal system (I + L) y = cells of every column at once (Thomas algorithm).
 
     Args:
         cells: float32 [h, w, C].
-        link: float32 [h - 1, w], conductance between a cell and the one below.
+        link: float32 [h - 1, w, C], conductance between a cell and the one below.
     """
     solved = np.empty_like(cells)
-    link = np.pad(link, ((1, 1), (0, 0)))
-    above, factors = np.zeros_like(cells[0]), np.zeros((len(cells) + 1, cells.shape[1]), cells.dtype)
+    link = np.pad(link, ((1, 1), (0, 0), (0, 0)))
+    above, factors = np.zeros_like(cells[0]), np.zeros((len(cells) + 1, *cells.shape[1:]), cells.dtype)
     for row in range(len(cells)):
         pivot = 1 + link[row + 1] + link[row] * (1 - factors[row])
         factors[row + 1] = link[row + 1] / pivot
-        above = solved[row] = (cells[row] + link[row][:, None] * above) / pivot[:, None]
+        above = solved[row] = (cells[row] + link[row] * above) / pivot
     for row in range(len(cells) - 2, -1, -1):
-        solved[row] += factors[row + 1][:, None] * solved[row + 1]
+        solved[row] += factors[row + 1] * solved[row + 1]
     return solved

@@ -4,7 +4,7 @@ import torch
 
 from diffcut_ros.core import Segmenter, affinity_matrix
 from diffcut_ros.features import create_extractor
-from diffcut_ros.features.color import cell_appearance, diffuse, grid_size
+from diffcut_ros.features.color import cell_appearance, contour_flow, diffuse, grid_size, work_image
 from support.scenes import quadrants, same_partition
 
 
@@ -53,7 +53,7 @@ def test_cosine_similarity_is_a_gaussian_of_the_colour_difference():
     unit = torch.nn.functional.normalize(
         create_extractor('color', device='cpu', cells=2, **config)(image).flat(), dim=1
     )
-    lightness = cell_appearance(image, (2, 12), 0.0)[0, :, 0]
+    lightness = cell_appearance(work_image(image, (2, 12)), 0.0)[0, :, 0]
     expected = np.exp(-((lightness[:, None] - lightness) ** 2) / (2 * 30.0**2))
     assert np.abs((unit @ unit.T).numpy()[:12, :12] - expected).max() < 0.15
     assert affinity_matrix(unit).min() == 0
@@ -90,6 +90,48 @@ def test_diffusion_keeps_the_mean_and_stops_at_edges():
     assert smooth[:, :4].std() < 0.1 * cells[:, :4].std()
     assert smooth[:, 4:].mean() - smooth[:, :4].mean() == pytest.approx(50, abs=1)
     assert np.array_equal(diffuse(cells, 1, 5.0, 0.0), cells)
+
+
+def test_a_contour_is_where_a_line_of_pixels_is_and_colour_stops_there():
+    image = np.full((240, 320, 3), 120, np.uint8)
+    image[:, 160:] = 122
+    image[:, 160:162] = 114  # two pixels wide: as means over cells, both sides differ by less than 1 CIELAB
+    lab = work_image(image, (30, 40))
+    down, right = contour_flow(lab, 0.5)
+    assert down.shape == (29, 40, 1)
+    assert right.shape == (39, 30, 1)
+    assert right[19].max() < 0.01
+    assert np.delete(right, 19, 0).min() > 0.99
+    assert down.min() > 0.99
+    cells = cell_appearance(lab, 0.0)
+    difference = [
+        diffuse(cells, 7, 4.0, 1000.0, flow)[:, [19, 20], 0] @ [-1, 1] for flow in ((down, right), (1.0, 1.0))
+    ]
+    assert difference[0].min() > 0.6
+    assert difference[1].max() < 0.1
+
+
+def test_position_flows_across_a_contour():
+    cells = np.zeros((6, 8, 2), np.float32)
+    cells[:, 4:] = 1
+    right = np.ones((7, 6, 1), np.float32)
+    right[3] = 0
+    smooth = diffuse(cells, 1, 5.0, 1000.0, (1.0, right))
+    assert np.allclose(smooth[:, :, 0], cells[:, :, 0], atol=1e-5)
+    assert np.ptp(smooth[:, :, 1]) < 0.1
+
+
+def test_texture_is_not_a_contour():
+    noise = np.random.default_rng(0).integers(80, 176, (256, 344, 1), np.uint8).repeat(3, 2)
+    assert all(flow.min() > 0.5 for flow in contour_flow(work_image(noise, (32, 43)), 0.5))
+
+
+@pytest.mark.parametrize('image_hw', [(1, 9), (9, 1), (2, 2), (3, 40)])
+def test_images_of_few_cells(image_hw):
+    image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
+    features = create_extractor('color', device='cpu')(image).features
+    assert features.shape[:2] == image_hw
+    assert features.isfinite().all()
 
 
 @pytest.mark.parametrize(
