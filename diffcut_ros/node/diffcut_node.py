@@ -15,7 +15,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
@@ -387,13 +387,15 @@ def main(args: list[str] | None = None) -> int:
         return 2
     node, ended = None, True
     try:
+        # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
+        executor = SingleThreadedExecutor()
         node = DiffcutNode()
         if node.get_parameter('autostart').value:
             if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 node.trigger_activate()
             if node.fatal_error:
                 return 2
-        rclpy.spin(node)
+        rclpy.spin(node, executor)
     except ValueError as error:
         rclpy.logging.get_logger('diffcut').fatal(str(error))
         return 2

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core import Segment
 from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
-from diffcut_ros.replay.finest_cut import reduced_size
+from diffcut_ros.replay.finest_cut import FinestCut, reduced_size
 from diffcut_ros.replay.pipeline import FrameResult
 
 _FRAMES = 12
@@ -105,29 +106,41 @@ def shown_frame(result: FrameResult) -> ShownFrame:
         areas_px=tuple(segment.area_px for segment in segments),
         parts=zlib.compress(cut.parts.astype('<u2').tobytes()),
         part_taus=cut.taus,
-        part_colors=_part_colors(cut.parts, len(cut.taus) + 1, labels, segments),
+        part_colors=_part_colors(cut, result.segmentation.tau, labels, segments),
         deepest_tau=cut.tau,
     )
 
 
-def _part_colors(parts: np.ndarray, count: int, labels: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
-    """Return colours for the parts, uint8 [K, 3], so that the analysis' segments look as in its overlay.
+def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+    """Return colours for the parts, uint8 [K, 3], so that the analysis' segments, cut at tau, look as in its overlay.
 
-    A segment wears the colour of its largest part; of the parts that lie in one of the analysis' segments, the largest
-    has that segment's colour.
+    A segment wears the colour of its largest part.
     """
-    colors = number_colors(np.arange(count) + _PART_COLORS)
-    base = len(segments) + 1
-    pairs, areas = np.unique(parts.astype(np.int64) * base + labels, return_counts=True)
-    rising = np.argsort(areas, kind='stable')
-    home = np.zeros(count, np.int64)
-    home[pairs[rising] // base] = pairs[rising] % base  # of equal indices the last counts: the largest
-    part_areas = np.bincount(parts.ravel(), minlength=count)
-    for label, color in enumerate(track_colors(segments), 1):
-        inside = np.flatnonzero(home == label)
-        if len(inside):
-            colors[inside[part_areas[inside].argmax()]] = color
+    count, base = len(cut.taus) + 1, len(segments) + 1
+    colors, own = number_colors(np.arange(count) + _PART_COLORS), track_colors(segments)
+    if not segments:
+        return colors
+    part_areas = np.bincount(cut.parts.ravel(), minlength=count)
+    shared = np.bincount((cut.parts.astype(np.int64) * base + labels).ravel(), minlength=count * base)
+    shared = shared.reshape(count, base)[:, 1:]
+    # With damping, a segment may be one that shows at a larger tau only: its largest part of those mostly within.
+    home = np.where(shared.any(1), shared.argmax(1), -1)
+    wears = {label: _largest(part_areas, home == label) for label in set(home[home >= 0].tolist())}
+    # At tau, segments are runs of parts, as the page makes them; each has the one that shares the most with it.
+    run = np.concatenate([[0], np.cumsum(cut.taus < tau)])
+    together = np.stack([shared[run == r].sum(0) for r in range(run[-1] + 1)])
+    for r, label in zip(*linear_sum_assignment(together, maximize=True), strict=True):
+        if together[r, label]:
+            wears.pop(label, None)  # to be the last, which counts where a part is in two
+            wears[label] = _largest(part_areas, run == r)
+    for label, part in wears.items():
+        colors[part] = own[label]
     return colors
+
+
+def _largest(areas: np.ndarray, among: np.ndarray) -> int:
+    """Return the index of the largest area of those marked in `among`, bool."""
+    return int(np.where(among, areas, -1).argmax())
 
 
 def write_frame(folder: Path, position: int, frame: ShownFrame) -> None:
