@@ -75,10 +75,11 @@ class Graph:
         if missing:
             self.block = torch.cat([self.block, fresh_vectors(len(self.degree), missing).to(self.block)], 1)
 
-    def amplify(self, low: float, high: float, degree: int, deflate: bool) -> None:
+    def amplify(self, low: float, high: float, degree: int, deflate: bool, memory: torch.Tensor | None) -> None:
         """Replace Y by T(A) Y, T the Chebyshev polynomial that stays within -1 and 1 for eigenvalues low to high.
 
         With `deflate`, t is taken out of Y after each product with A; it costs a tenth of a product with 1024 nodes.
+        For `memory` see `solve`.
         """
         middle, half = (low + high) / 2, (high - low) / 2
         # In x = D^-1/2 y a product is D^-1 W x: one scaling instead of two.
@@ -86,7 +87,9 @@ class Graph:
         inverse = self._scale**2
         current = (self._scale * self._image).sub_(previous, alpha=middle).div_(half)
         factor = 2 / half * inverse
-        fused = _whole_step(self.affinity, factor, 2 * middle / half) if _launch_bound(self.affinity) else None
+        fused = None
+        if _launch_bound(self.affinity):
+            fused = _whole_step(self.affinity, factor, 2 * middle / half, memory)
         share = (self.degree / self.degree.sum())[None]  # here t is a constant vector
         for _ in range(degree - 1):
             if fused is not None:
@@ -109,9 +112,12 @@ def _launch_bound(matrix: torch.Tensor) -> bool:
     return matrix.device.type == 'cuda'
 
 
-def _whole_step(affinity: torch.Tensor, factor: torch.Tensor, shift: float) -> torch.Tensor:
-    """Return the matrix [n, n] by which a step of `Graph.amplify` is a single product."""
-    matrix = affinity * factor
+def _whole_step(
+    affinity: torch.Tensor, factor: torch.Tensor, shift: float, memory: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the matrix [n, n] by which a step of `Graph.amplify` is a single product; for `memory` see `solve`."""
+    n = len(affinity)
+    matrix = torch.mul(affinity, factor, out=None if memory is None else memory[:n, :n])
     matrix.diagonal().sub_(shift)
     return matrix
 
@@ -191,7 +197,7 @@ def _eigenpairs(product: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.
     return values[::-1], (basis @ rotation)[:, ::-1]
 
 
-def solve(graphs: list[Graph], tau: float) -> list[torch.Tensor | None]:
+def solve(graphs: list[Graph], tau: float, memory: torch.Tensor | None = None) -> list[torch.Tensor | None]:
     """Return the second eigenvector x of each graph, or None for one that no split below tau exists for.
 
     Each round asks the device for the Gram matrices of all graphs at once; nothing else is waited for.
@@ -200,6 +206,8 @@ def solve(graphs: list[Graph], tau: float) -> list[torch.Tensor | None]:
         graphs: of any sizes; their blocks become the eigenvectors found.
         tau: every NCut value of a graph is at least 1 - theta (Shi & Malik 2000, equation 5 without its condition that
             y takes two values only): a graph whose theta is too small for tau is not iterated further.
+        memory: float32 [N, N], to be overwritten, at least as large as each graph, or None to take new one; a GPU needs
+            it.
     """
     found: list[torch.Tensor | None] = [None] * len(graphs)
     active = list(range(len(graphs)))
@@ -222,7 +230,7 @@ def solve(graphs: list[Graph], tau: float) -> list[torch.Tensor | None]:
             if pairs.residual < pairs.tolerance:
                 found[i] = graphs[i].second_eigenvector()
             else:
-                graphs[i].amplify(*pairs.next_step(round_))
+                graphs[i].amplify(*pairs.next_step(round_), memory)
                 unfinished.append(i)
         active = unfinished
         if not active:

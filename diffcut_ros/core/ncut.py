@@ -29,8 +29,7 @@ THRESHOLDS = ('exact', 'linspace100')
 _SMALL = 80
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
-# Rows of a matrix that are reordered at a time: bounds the memory, and on a CPU what is summed next is still cached.
-# Twice as many elsewhere, where each piece costs its launches.
+# Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
 _ROWS = 256
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
@@ -180,12 +179,13 @@ def _split_level(
         tree: takes the splits.
         thresholds: see `recursive_ncut`.
         fresh: float32 [N, BLOCK], vectors to start from.
-        memory: float32 [N, N], takes the matrices of the parts; no matrix of the level may lie in it.
+        memory: float32 [N, N], takes the matrices of the parts, and before what the search for eigenvectors needs; no
+            matrix of the level may lie in it.
     """
     graphs = [subset.graph for subset in subsets]
     ordered = []
     offset = 0
-    for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau), strict=True):
+    for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau, memory), strict=True):
         if x is None:
             tree.end(subset.index, subset.nodes)
             tree.keep(subset.nodes, graph.block)
@@ -229,9 +229,8 @@ def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[to
     """
     rank = torch.argsort(x, stable=True)
     before = torch.empty_like(x)
-    step = _ROWS if x.device.type == 'cpu' else 2 * _ROWS
-    for a in range(0, len(rank), step):
-        b = min(a + step, len(rank))
+    for a in range(0, len(rank), _ROWS):
+        b = min(a + _ROWS, len(rank))
         # Not with `out`: into a view with gaps PyTorch copies each number by itself, in 15 times the time.
         rows = graph.affinity.index_select(0, rank[a:b]).index_select(1, rank)
         affinity[a:b] = rows

@@ -96,7 +96,7 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
     if args.random_weights:
         raise ValueError('--random-weights: expected a diffusion backend such as ssd-1b, received color')
     console.print(machine(device))
-    extractor = create_extractor('color', device=args.device)
+    extractor = create_extractor('color', device=device)
     console.print(extractor.description)
 
     def measured(procedures: list[Procedure], repeats: int) -> _Measured:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffcut_ros.core import affinity_matrix, ncut, recursive_ncut
+from diffcut_ros.core import affinity_matrix, eigenvectors, ncut, recursive_ncut
 from support import reference
 from support.graphs import photograph_graph
 from support.scenes import same_partition, two_cliques
@@ -221,9 +221,9 @@ def test_known_splits_are_not_searched_again(monkeypatch):
     searched = []
     solve = ncut.solve
 
-    def recorded(graphs, tau):
+    def recorded(graphs, *args):
         searched.extend(len(graph.degree) for graph in graphs)
-        return solve(graphs, tau)
+        return solve(graphs, *args)
 
     monkeypatch.setattr(ncut, 'solve', recorded)
     assert recursive_ncut(affinity, value, tree=tree).cut(value).max() == 0
@@ -258,6 +258,15 @@ def test_same_input_same_tree(device):
 def test_devices_agree(device):
     affinity = photograph_graph(2, 18)
     assert np.array_equal(recursive_ncut(affinity.to(device), 0.7).cut(0.7), recursive_ncut(affinity, 0.7).cut(0.7))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_steps_of_one_product_as_on_a_gpu(monkeypatch, seed):
+    """They are computed in the memory that the parts' matrices take next."""
+    affinity = photograph_graph(seed, 24)
+    expected = recursive_ncut(affinity, 0.9).cut(0.9)
+    monkeypatch.setattr(eigenvectors, '_launch_bound', lambda _: True)
+    assert same_partition(recursive_ncut(affinity, 0.9).cut(0.9), expected)
 
 
 def test_the_order_of_nodes():

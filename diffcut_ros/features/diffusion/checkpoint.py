@@ -51,7 +51,8 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
     except Exception as error:  # whatever the loading libraries say to files that are not what their names promise
         found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
         raise ValueError(
-            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again'
+            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again, or choose '
+            'another'
         ) from error
 
 

@@ -21,7 +21,7 @@ def check_weights(where: str, weights: Weights, expected: Weights) -> None:
     for name in sorted(weights.keys() | expected.keys()):
         wanted, found = (list(held[name].shape) if name in held else 'none' for held in (expected, weights))
         if wanted != found:
-            raise ValueError(f'{where}: {name}: expected {wanted} by the configuration, found {found}')
+            raise ValueError(f'{where}: {name}: expected {wanted} by the configuration, found {found}; get both again')
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Seque
 
 
 def _largest(areas: np.ndarray, among: np.ndarray) -> int:
-    """Return the index of the largest area of those marked in `among`, bool."""
+    """Return the index of the largest area, int64 [K], of those marked in `among`, bool [K]."""
     return int(np.where(among, areas, -1).argmax())
 
 

@@ -144,7 +144,7 @@ def test_weights_of_another_shape(bundle):
     """As from a `diffusers` that makes another network of the same configuration."""
     encoder = read_bundle(bundle)
     encoder.unet_config['block_out_channels'] = [16, 32, 32]
-    problem = r'^UNet: down_blocks\S+: expected \[32\] by the configuration, found \[64\]$'
+    problem = r'^UNet: down_blocks\S+: expected \[32\] by the configuration, found \[64\]; get both again$'
     with pytest.raises(ValueError, match=problem):
         DiffusionExtractor(encoder, DiffusionConfig(input_size=128), torch.device('cpu'))
 
