@@ -1,5 +1,6 @@
 """Time and memory, and what they were measured on."""
 
+import ctypes
 import os
 import platform
 import time
@@ -54,6 +55,9 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int | No
         return torch.cuda.max_memory_reserved(device) - before
     if not _RESET.exists():
         return None
+    # What the C library keeps of earlier calls would hide what this one takes; others than glibc have no such function.
+    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
+        trim(0)
     _RESET.write_text('5')  # sets the peak to the present size, see proc(5)
     before = _status_bytes('VmRSS')
     function()

@@ -71,6 +71,15 @@ def test_peak_memory_of_a_known_allocation():
     assert ncut.peak_memory(lambda: None, torch.zeros(10, 10)) is None
 
 
+def test_peak_memory_beside_what_earlier_calls_left():
+    torch.ones(7_900_000)  # freed at once: from now on, the C library keeps blocks of this size
+    many = [torch.ones(7_000_000) for _ in range(8)]
+    above = torch.ones(1_000_000)
+    del many
+    graph = torch.zeros(4096, 4096)
+    assert ncut.peak_memory(lambda: graph + above[0], graph) == pytest.approx(2, abs=0.2)
+
+
 def test_features_of_a_photograph():
     image = photographs()[0]
     assert image.shape[0] == image.shape[1]
