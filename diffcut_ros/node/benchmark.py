@@ -26,6 +26,7 @@ from diffcut_ros.core import FeatureMap, Frame, TrackerConfig
 from diffcut_ros.core.segmenter import describe_segments
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.stream.config import NodeConfig, PointsConfig
 from diffcut_ros.stream.images import MAX_PIXELS
 from diffcut_ros.stream.inputs import Inputs
@@ -141,7 +142,7 @@ def listen(everything: bool) -> None:
         topics |= {'overlay': Image, 'features': Image}
     for topic, kind in topics.items():
         node.create_subscription(kind, f'/diffcut_node_benchmark/{topic}', lambda _: None, 10)
-    with suppress(KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+    with suppress(KeyboardInterrupt), interruptible():
         rclpy.spin(node)
 
 

@@ -26,6 +26,7 @@ from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
+from diffcut_ros.node.interruption import SIGNALS, interruptible
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
@@ -39,8 +40,6 @@ _WATCH_S = 0.25
 _PATIENCE_S = 1.0
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
-# What ends the node.
-_SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class DiffcutNode(LifecycleNode):
@@ -363,39 +362,30 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
-def _interrupt_once(*_: object) -> None:
-    # Ctrl-C in a terminal reaches the node twice, from the terminal and from ros2 launch; the second signal must not
-    # break into the end that the first one began.
-    for number in _SIGNALS:
-        signal.signal(number, lambda *_: None)
-    raise KeyboardInterrupt
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
-    # rclpy ends its own waiting on both signals; this ends what Python is doing, such as loading a model.
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt_once)
     parser = argparse.ArgumentParser(
         prog='diffcut_node', description=__doc__, epilog='Everything else is a parameter: --ros-args -p NAME:=VALUE'
     )
-    try:
-        parser.parse_args(remove_ros_args(args=args)[1:])
-        rclpy.init(args=args)
-    except RuntimeError as error:  # such as for a parameter file that is not there
-        rclpy.logging.get_logger('diffcut').fatal(str(error))
-        return 2
     node, ended = None, True
     try:
-        # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
-        executor = SingleThreadedExecutor()
-        node = DiffcutNode()
-        if node.get_parameter('autostart').value:
-            if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                node.trigger_activate()
-            if node.fatal_error:
+        # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
+        with interruptible():
+            try:
+                parser.parse_args(remove_ros_args(args=args)[1:])
+                rclpy.init(args=args)
+            except RuntimeError as error:  # such as for a parameter file that is not there
+                rclpy.logging.get_logger('diffcut').fatal(str(error))
                 return 2
-        rclpy.spin(node, executor)
+            # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
+            executor = SingleThreadedExecutor()
+            node = DiffcutNode()
+            if node.get_parameter('autostart').value:
+                if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                    node.trigger_activate()
+                if node.fatal_error:
+                    return 2
+            rclpy.spin(node, executor)
     except ValueError as error:
         rclpy.logging.get_logger('diffcut').fatal(str(error))
         return 2
@@ -413,7 +403,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-        for number in _SIGNALS:  # Python's end turns handlers into the system's, which kill
+        for number in SIGNALS:  # Python's end turns handlers into the system's, which kill
             signal.signal(number, signal.SIG_IGN)
     return 0
 

@@ -68,14 +68,16 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_its_processes_end_with_it(tmp_path, number):
-    demo = subprocess.Popen([*COMMAND, '--output', str(tmp_path)], env=environment(), stdout=subprocess.PIPE, text=True)
+    command, pipe = [*COMMAND, '--output', str(tmp_path)], subprocess.PIPE
+    demo = subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True)
     try:
         while 'First labels' not in (line := demo.stdout.readline()):
             assert line, 'the demo ended early'
         started = children(demo.pid)
         assert len(started) == 2
         demo.send_signal(number)
-        demo.communicate(timeout=PATIENCE_S)
+        output, errors = demo.communicate(timeout=PATIENCE_S)
+        assert (demo.returncode, output.splitlines()[-1], errors) == (1, 'interrupted', '')
         assert not any(os.path.exists(f'/proc/{pid}') for pid in started)
     finally:
         demo.kill()

@@ -368,6 +368,19 @@ def test_the_page_is_served_to_this_machine(view, tmp_path, number):
             socket.create_connection(('127.0.0.1', closed), 5)
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_the_middle_of_a_bag(view, tmp_path, number):
+    (topic, segments) = next(pair for pair in content() if pair[0] == '/diffcut/segments')
+    segments.detections *= 50
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, [(topic, segments)] * 1000)
+    with view('--bag', bag, '--save', tmp_path / 'bag.rrd') as viewer:
+        viewer.wait_for('reading')
+        assert viewer.interrupt(number) == 0, viewer.log
+        assert 'Traceback' not in viewer.log
+        assert 'Open it with' in viewer.log
+        assert '1000 segments' not in viewer.log
+
+
 def test_a_port_that_is_taken(tmp_path):
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content())
     port = free_ports()

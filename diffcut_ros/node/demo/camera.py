@@ -18,6 +18,7 @@ from diffcut_ros.media.virtual_camera import (
     view_matrix,
 )
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.node.messages_3d import camera_info
 
 
@@ -57,7 +58,8 @@ def main() -> None:
     """Run the camera until it is interrupted."""
     rclpy.init()
     try:
-        rclpy.spin(VirtualCameraNode())
+        with interruptible():
+            rclpy.spin(VirtualCameraNode())
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

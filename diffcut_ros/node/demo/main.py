@@ -20,6 +20,7 @@ from rich.console import Console
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Monitor
 from diffcut_ros.node.demo.recorder import Recorder
+from diffcut_ros.node.interruption import interruptible
 
 _TAUS = (0.4, 0.8)
 _TAUS_DEPTH = (0.5, 0.7)
@@ -52,7 +53,8 @@ def main() -> int:
         except ValueError as error:
             raise DemoError(str(error)) from error
         args.output.mkdir(parents=True, exist_ok=True)
-        run(console, args.seconds, args.output, args.depth)
+        with interruptible():
+            run(console, args.seconds, args.output, args.depth)
     except (DemoError, OSError) as error:
         console.print(f'[red]error:[/red] {error}')
         return 1

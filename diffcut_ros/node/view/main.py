@@ -1,7 +1,6 @@
 """`diffcut_view`: shows in a browser what a node publishes, or what it published into a bag."""
 
 import argparse
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,10 +10,10 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.media.rerun_scene import load_rerun
+from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
@@ -35,12 +34,10 @@ def main() -> int:
         '--port', type=int, default=_PORT, help=f'of the page, data are on the next one (default {_PORT})'
     )
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
-    # SIGINT, too: a shell script that puts this into the background has it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     wanted = Wanted(_absolute(args.node), args.camera.strip('/'), args.image and _absolute(args.image))
     try:
-        _run(args, wanted)
+        with interruptible():
+            _run(args, wanted)
     except KeyboardInterrupt:
         return 0
     except (ImportError, OSError, ValueError) as error:
@@ -97,8 +94,7 @@ def _save(recording: Any, path: Path) -> None:
 
 
 def _listen(wanted: Wanted, recorder: Recorder) -> None:
-    # Signals are Python's: Ctrl-C ends this like anything else.
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=sys.argv)
     listener = Listener(wanted, recorder.add)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)

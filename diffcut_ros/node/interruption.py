@@ -1,0 +1,61 @@
+"""How signals end this package's programs."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = signal.SIGINT, signal.SIGTERM
+_AGAIN_S = 0.01
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the block, and be the only thing that it is seen to end with.
+
+    Python raises a signal's exception wherever it is. In a message that rclpy's C++ is making, this comes out as
+    TypeError or RuntimeError; in an object's end, Python reports it and goes on; and rclpy's own handlers end a wait
+    with ExternalShutdownException, or with nothing.
+
+    Later signals are ignored, after the block, too: Ctrl-C in a terminal reaches a node twice, from the terminal and
+    from ros2 launch, and the second one must not break into the end that the first one began.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, when there was a signal.
+        OSError: raised in the block, after a signal, too: what was being written is not complete.
+    """
+    interrupted = False
+    report = sys.unraisablehook
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    def repeat(unraisable: 'sys.UnraisableHookArgs') -> None:
+        nonlocal interrupted
+        if unraisable.exc_type is not KeyboardInterrupt:
+            report(unraisable)
+            return
+        interrupted = False
+        # To the thread that may be waiting: a signal to another one does not wake it.
+        threading.Timer(_AGAIN_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+
+    # SIGINT, too: a shell script that puts a program into the background has it ignored.
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
+    sys.unraisablehook = repeat
+    try:
+        yield
+    except OSError:
+        raise
+    except BaseException as error:
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        sys.unraisablehook = report
+    if interrupted:
+        raise KeyboardInterrupt
