@@ -4,6 +4,8 @@ import argparse
 import sys
 from importlib import import_module
 
+from diffcut_ros.interruption import interruptible
+
 # name -> module with `add_arguments(parser)`, `run(args)` and a docstring. Imported when asked for: that of the node
 # needs ROS, and most take a second or more.
 _COMMANDS = {
@@ -19,7 +21,7 @@ _COMMANDS = {
 
 
 def main() -> int:
-    """Run the benchmark that the command line names; return 2 when its input is bad."""
+    """Run the benchmark that the command line names; return 2 when its input is bad, 130 when it is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('command', choices=list(_COMMANDS), help='its own options: diffcut_benchmark COMMAND --help')
     name = parser.parse_args(sys.argv[1:2]).command
@@ -31,9 +33,12 @@ def main() -> int:
     )
     module.add_arguments(command)
     try:
-        module.run(command.parse_args(sys.argv[2:]))
+        with interruptible():
+            module.run(command.parse_args(sys.argv[2:]))
     except (ValueError, MemoryError) as error:
         command.exit(2, f'error: {error}\n')
+    except KeyboardInterrupt:
+        command.exit(130, 'interrupted\n')
     return 0
 
 

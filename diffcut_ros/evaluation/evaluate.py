@@ -16,6 +16,7 @@ from diffcut_ros.evaluation.protocols import PROTOCOLS
 from diffcut_ros.evaluation.run import evaluate
 from diffcut_ros.evaluation.settings import REFINEMENTS, Settings, resolve
 from diffcut_ros.evaluation.tables import TABLES, Request, run_table
+from diffcut_ros.interruption import interruptible
 
 # Exit statuses beside 0: something failed, wrong input (as of argparse), Ctrl-C.
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
@@ -94,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parser().parse_args(arguments)
     try:
-        return _run_table(args) if args.dataset in (*TABLES, _METHODS) else _run(_settings(args), args)
+        with interruptible():
+            return _run_table(args) if args.dataset in (*TABLES, _METHODS) else _run(_settings(args), args)
     except (ValueError, MemoryError) as error:
         print(f'diffcut_evaluate: {error}', file=sys.stderr)
         return _BAD_INPUT

@@ -24,9 +24,9 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from diffcut_ros.core import FeatureMap, Frame, TrackerConfig
 from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.stream.config import NodeConfig, PointsConfig
 from diffcut_ros.stream.images import MAX_PIXELS
 from diffcut_ros.stream.inputs import Inputs

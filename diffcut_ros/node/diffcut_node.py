@@ -23,10 +23,10 @@ from rclpy.utilities import remove_ros_args
 from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
+from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
-from diffcut_ros.node.interruption import SIGNALS, interruptible
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig

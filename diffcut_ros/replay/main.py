@@ -1,16 +1,14 @@
 """The command `diffcut_analyze`: segments of recordings, without ROS running."""
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.progress import MofNCompleteColumn, TaskProgressColumn, TextColumn
 
+from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.progress import BarOrLines
 from diffcut_ros.replay.lock import locked
 from diffcut_ros.replay.manifest import check_same
@@ -85,23 +83,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parsed(sys.argv[1:] if arguments is None else arguments)
-    with _sigterm_interrupts():
-        status, text = _guarded(_many if len(args.bags) > 1 else _one, args)
+    with_signals = interruptible()(_many if len(args.bags) > 1 else _one)
+    status, text = _guarded(with_signals, args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
     return status
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """End by SIGTERM as by Ctrl-C, so that what has been started ends, too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:

@@ -1,15 +1,19 @@
 """Signals that come while rclpy's C++ makes a message: at that moment, not at one that is hit now and then."""
 
+import os
 import signal
+import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from diffcut_ros.node.interruption import SIGNALS, interruptible
+from diffcut_ros.interruption import SIGNALS, interruptible
 from support.waiting import PATIENCE_S
 
 
@@ -92,6 +96,22 @@ def test_other_errors_in_the_end_of_an_object_are_reported(monkeypatch):
     assert reported == ['mine']
 
 
+def test_the_exit_code_is_the_programs_own(tmp_path, number):
+    """In the middle of a text that is executed, as dataclasses do, from where `python -m` ends by the signal itself."""
+    (tmp_path / 'program.py').write_text(
+        'import signal, sys\n'
+        'from diffcut_ros.interruption import interruptible\n'
+        'try:\n'
+        '    with interruptible():\n'
+        f'        exec("signal.raise_signal({number:d})")\n'
+        'except KeyboardInterrupt:\n'
+        '    sys.exit(7)\n'
+    )
+    search = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+    done = subprocess.run([sys.executable, '-m', 'program'], env={**os.environ, 'PYTHONPATH': search})
+    assert done.returncode == 7
+
+
 def test_a_second_signal_does_not_break_into_the_end(number):
     def twice() -> None:
         try:
@@ -125,6 +145,18 @@ def test_errors_without_a_signal_stay_what_they_are(error):
         raise error('mine')
 
 
-def test_nothing_happens_without_a_signal():
+def test_handlers_are_back_after_a_block_without_a_signal():
+    before = [signal.getsignal(number) for number in SIGNALS]
     with interruptible():
-        pass
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_thread_has_no_signals():
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(used_in_a_thread).result() == 'done'
+
+
+def used_in_a_thread() -> str:
+    with interruptible():
+        return 'done'

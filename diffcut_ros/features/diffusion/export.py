@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS, packages
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
+from diffcut_ros.interruption import interruptible
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,13 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     out = args.out.expanduser().resolve()
     try:
-        with packages():
-            from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
-            from diffcut_ros.features.diffusion.load import load_checkpoint
-        check_target(out)
-        tiny_vae = None if args.tiny_vae == 'none' else args.tiny_vae
-        encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
-        write_bundle(convert(encoder, args.precision), out)
+        with interruptible():
+            with packages():
+                from diffcut_ros.features.diffusion.bundle import check_target, write_bundle
+                from diffcut_ros.features.diffusion.load import load_checkpoint
+            check_target(out)
+            tiny_vae = None if args.tiny_vae == 'none' else args.tiny_vae
+            encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
+            write_bundle(convert(encoder, args.precision), out)
     except (ValueError, MemoryError, OSError) as error:
         print(f'diffcut_export: {error}', file=sys.stderr)
         return 2

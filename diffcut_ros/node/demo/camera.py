@@ -8,6 +8,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rgbd_photograph import load_rgbd_photograph
 from diffcut_ros.media.virtual_camera import (
     PHOTOGRAPHS,
@@ -18,7 +19,6 @@ from diffcut_ros.media.virtual_camera import (
     view_matrix,
 )
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.node.messages_3d import camera_info
 
 

@@ -17,10 +17,10 @@ from ament_index_python import get_package_share_directory
 from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 
+from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Monitor
 from diffcut_ros.node.demo.recorder import Recorder
-from diffcut_ros.node.interruption import interruptible
 
 _TAUS = (0.4, 0.8)
 _TAUS_DEPTH = (0.5, 0.7)

@@ -12,8 +12,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rerun_scene import load_rerun
-from diffcut_ros.node.interruption import interruptible
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted

@@ -10,6 +10,14 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 _AGAIN_S = 0.01
 
 
+class _Interruption(KeyboardInterrupt):
+    """Raised by the signal handler.
+
+    Not KeyboardInterrupt itself: where that passes through `exec` of a text, as dataclasses use it, `python -m` ends as
+    if nobody had caught it.
+    """
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the block, and be the only thing that it is seen to end with.
@@ -19,43 +27,52 @@ def interruptible() -> Iterator[None]:
     with ExternalShutdownException, or with nothing.
 
     Later signals are ignored, after the block, too: Ctrl-C in a terminal reaches a node twice, from the terminal and
-    from ros2 launch, and the second one must not break into the end that the first one began.
+    from ros2 launch, and the second one must not break into the end that the first one began. Without a signal, the
+    handlers of before are back after the block. In other threads than the main one, which get no signals, it does
+    nothing.
 
     Raises:
         KeyboardInterrupt: at the end of the block, when there was a signal.
         OSError: raised in the block, after a signal, too: what was being written is not complete.
     """
-    interrupted = False
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signalled, armed = False, True
     report = sys.unraisablehook
 
     def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
+        nonlocal signalled, armed
+        signalled = True
+        if armed:
+            armed = False
+            raise _Interruption
 
     def repeat(unraisable: 'sys.UnraisableHookArgs') -> None:
-        nonlocal interrupted
-        if unraisable.exc_type is not KeyboardInterrupt:
+        nonlocal armed
+        if unraisable.exc_type is not _Interruption:
             report(unraisable)
             return
-        interrupted = False
+        armed = True
         # To the thread that may be waiting: a signal to another one does not wake it.
         threading.Timer(_AGAIN_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
 
     # SIGINT, too: a shell script that puts a program into the background has it ignored.
-    for number in SIGNALS:
-        signal.signal(number, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     sys.unraisablehook = repeat
     try:
         yield
     except OSError:
         raise
     except BaseException as error:
-        if interrupted:
+        if signalled:
             raise KeyboardInterrupt from error
         raise
     finally:
+        armed = False
         sys.unraisablehook = report
-    if interrupted:
+        if not signalled:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if signalled:
         raise KeyboardInterrupt
