@@ -263,10 +263,15 @@ class Camera:
         young = 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9
         return partial(carry_segments, frame.segments, frame.image_rgb) if young else None
 
+    def wait_for_new_cut(self) -> None:
+        """Let the last image, if it is being cut anew, be published before the next one is.
+
+        That is quick in general; where it is not, it does not hold up the camera.
+        """
+        self._not_cutting.wait(_PATIENCE_S)
+
     def publish(self, scene: Scene, frame: Frame, segmentation: Segmentation) -> None:
         """Publish all outputs for a new image; it is the last one from now on."""
-        # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
-        self._not_cutting.wait(_PATIENCE_S)
         with self._order:
             self._last = scene, frame
             self._publish(scene, segmentation)

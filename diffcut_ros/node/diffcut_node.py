@@ -222,8 +222,13 @@ class DiffcutNode(LifecycleNode):
         return round(self._config.max_image_megapixels * 1e6)
 
     def _segment(self, camera: Camera, scene: Scene, frame: Frame, seconds: dict[str, float]) -> None:
-        start_s, shown_by = time.monotonic(), self._shown_by
-        segmentation = frame.cut(self._segmenter_config)
+        start_s, config = time.monotonic(), self._segmenter_config
+        segmentation = frame.cut(config)
+        camera.wait_for_new_cut()
+        shown_by = self._shown_by
+        if config != self._segmenter_config:
+            # Changed meanwhile, and the image before was shown so: nobody shall get one of the old kind after it.
+            segmentation = frame.cut(self._segmenter_config)
         seconds['segments'] = time.monotonic() - start_s
         start_s = time.monotonic()
         camera.publish(scene, frame, segmentation)

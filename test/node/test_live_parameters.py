@@ -104,3 +104,30 @@ def test_max_consecutive_failures(start_node, connect, broken_bundle):
         assert peer.state() == 'active'
         assert peer.set(max_consecutive_failures=3).successful
         assert peer.spin_until(lambda: peer.state() == 'unconfigured')
+
+
+def test_no_image_at_the_old_tau_follows_one_at_the_new(running):
+    """With images coming all the time, one is always in work when tau changes."""
+    _, peer, _ = running
+    image, labels = data.coffee(), peer.received['labels']
+
+    def play(outputs: int) -> None:
+        end = len(labels) + outputs
+
+        def sent() -> bool:
+            peer.send(encode_image(image, 'rgb8', peer.header()))
+            return len(labels) >= end
+
+        assert peer.spin_until(sent)
+
+    peer.segment(image)
+    orders = []
+    for tau in (0.3, 0.9) * 5:
+        play(4)
+        old, start = bytes(labels[-1].data), len(labels)
+        assert peer.set(tau=tau).successful
+        play(6)
+        orders.append(''.join('o' if bytes(message.data) == old else 'n' for message in labels[start:]))
+    assert peer.set(tau=0.5).successful
+    assert all(order.endswith('nnn') for order in orders), orders
+    assert not [order for order in orders if 'no' in order], orders
