@@ -3,6 +3,7 @@
 The package rerun-sdk is optional: it is imported where it is used, and `load_rerun` says what to do without it.
 """
 
+from collections.abc import Collection
 from types import ModuleType
 
 import cv2
@@ -135,17 +136,26 @@ def count_style(name: str):
     return load_rerun().SeriesLines(names=name)
 
 
-def blueprint(in_space: bool):
-    """Return what is seen at first: images on the left, space on the right if there is any, the count below."""
+def blueprint(panels: Collection[str]):
+    """Return what is seen at first: images on the left, space on the right, the count below.
+
+    Args:
+        panels: those that have something to show, of 'image', 'overlay', 'labels' and 'space'.
+    """
     rerun = load_rerun()
     views = rerun.blueprint
 
     def flat(name: str, *entities: str):
         return views.Spatial2DView(origin=PINHOLE, contents=list(entities), name=name)
 
-    images = [flat('Image', IMAGE, SEGMENTS), flat('Overlay', OVERLAY), flat('Labels', LABELS)]
+    flats = {
+        'image': flat('Image', IMAGE, SEGMENTS),
+        'overlay': flat('Overlay', OVERLAY),
+        'labels': flat('Labels', LABELS),
+    }
+    images = [view for name, view in flats.items() if name in panels]
     counts = views.TimeSeriesView(origin='count', name='Segments')
-    if in_space:
+    if 'space' in panels:
         space = views.Spatial3DView(
             origin=CAMERA,
             contents=[CAMERA, PINHOLE, IMAGE, BOXES, POINTS],
@@ -154,7 +164,7 @@ def blueprint(in_space: bool):
             line_grid=False,
             background=_SPACE_BACKGROUND,
         )
-        top = views.Horizontal(views.Vertical(*images), space, column_shares=[2, 3])
+        top = views.Horizontal(views.Vertical(*images), space, column_shares=[2, 3]) if images else space
     else:
         top = views.Horizontal(*images)
     return views.Blueprint(

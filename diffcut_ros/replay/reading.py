@@ -98,6 +98,7 @@ class Moments:
                 continue
             own_ns = stamp_ns(decoded) or message.time_ns
             if is_image and not self._start(own_ns):
+                self.images -= 1  # beyond the end
                 return
             if is_image:
                 self.within += self._within(own_ns)

@@ -171,6 +171,26 @@ def decode_compressed(
     Raises:
         ValueError: see `check_compressed`; also where the decoder gives up.
     """
+    image = _to_8_bits(_decode_picture(message, max_pixels))
+    return _to_rgb(image, 'bgr8' if image.ndim == 3 else _mosaic(message.format) or 'mono8', convert)
+
+
+def decode_compressed_labels(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return a compressed label image as it was written: uint8 or uint16 [H, W].
+
+    Raises:
+        ValueError: see `check_compressed`; also for JPEG, which changes values, for colours, and where the decoder
+            gives up.
+    """
+    if bytes(message.data[: len(_JPEG)]) == _JPEG:
+        raise ValueError(f'format: expected PNG, received {message.format!r}, a JPEG, which changes labels')
+    labels = _decode_picture(message, max_pixels)
+    if labels.ndim != 2:
+        raise ValueError(f'{message.format!r} image: expected one channel, received {labels.shape[2]}')
+    return labels
+
+
+def _decode_picture(message: Any, max_pixels: int) -> np.ndarray:
     check_compressed(message, max_pixels)
     data = np.frombuffer(message.data, np.uint8)
     try:
@@ -183,8 +203,7 @@ def decode_compressed(
         raise ValueError(
             f'{message.format!r} image of {len(data)} bytes: expected data that can be decoded, received others'
         )
-    image = _to_8_bits(image)
-    return _to_rgb(image, 'bgr8' if image.ndim == 3 else _mosaic(message.format) or 'mono8', convert)
+    return image
 
 
 def _check_layout(message: Any, encodings: dict[str, _Layout], max_pixels: int) -> None:

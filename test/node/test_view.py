@@ -324,7 +324,7 @@ def test_a_damaged_message_is_left_out(tmp_path):
     assert done.returncode == 0
     told = [line for line in done.stderr.splitlines() if line.startswith('left out')]
     assert len(told) == 2  # each once
-    assert "left out: labels: labels: expected mono8 or mono16, received 'rgb8'" in told
+    assert "left out: labels: encoding: expected mono8 or mono16, received 'rgb8'" in told
     assert '2 labels' in done.stdout
     assert 'points' not in done.stdout
 

@@ -9,6 +9,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detectio
 
 from diffcut_ros.media import rerun_scene as scene
 from diffcut_ros.node.images import decode_compressed, decode_image
+from diffcut_ros.stream.images import decode_compressed_labels
 from diffcut_ros.stream.inputs import pinhole_camera
 
 # Entity and what is logged there.
@@ -29,14 +30,16 @@ def of_overlay(message: Image) -> Contents:
     return [(scene.OVERLAY, scene.picture(_decode(message)))]
 
 
-def of_labels(message: Image) -> Contents:
+def of_labels(message: Image | CompressedImage) -> Contents:
     """Return the label image.
 
     Raises:
-        ValueError: for another encoding than mono8 and mono16, or data that end too early.
+        ValueError: for another encoding than mono8 and mono16, or data that are damaged or end too early.
     """
+    if isinstance(message, CompressedImage):
+        return [(scene.LABELS, scene.label_image(decode_compressed_labels(message)))]
     if message.encoding not in _LABEL_TYPES:
-        raise ValueError(f'labels: expected {" or ".join(_LABEL_TYPES)}, received {message.encoding!r}')
+        raise ValueError(f'encoding: expected {" or ".join(_LABEL_TYPES)}, received {message.encoding!r}')
     kind = np.dtype(_LABEL_TYPES[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
     labels = _grid(message.data, (message.height, message.width), kind, message.step)
     return [(scene.LABELS, scene.label_image(labels.astype(kind.newbyteorder('='))))]
@@ -90,7 +93,15 @@ CONTENTS: dict[str, Callable[[Any], Contents]] = {
     'segments_3d': of_segments_3d,
     'points': of_points,
 }
-IN_SPACE = ('segments_3d', 'points')
+# Where it is seen.
+PANELS = {
+    'image': 'image',
+    'labels': 'labels',
+    'segments': 'image',
+    'overlay': 'overlay',
+    'segments_3d': 'space',
+    'points': 'space',
+}
 
 
 def read_points(message: PointCloud2) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.media import rerun_scene as scene
-from diffcut_ros.node.view.contents import CONTENTS, IN_SPACE, Contents
+from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents
 
 # Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
 _MOST_WAITING = 3
@@ -29,7 +29,7 @@ class Recorder:
     def __init__(self, recording: Any) -> None:
         self.counts: Counter[str] = Counter()
         self._recording = recording
-        self._in_space = False
+        self._panels: set[str] = set()
         self._complaints: set[str] = set()
         # Stamp and contents of label images without segments, and stamps of segments without a label image.
         self._waiting: deque[tuple[int, Contents]] = deque()
@@ -37,7 +37,7 @@ class Recorder:
         # The stamp is the only time: that of arrival says nothing about what is seen.
         recording.set_log_time_enabled(False)
         recording.set_log_tick_enabled(False)
-        recording.send_blueprint(scene.blueprint(in_space=False))
+        recording.send_blueprint(scene.blueprint(['image']))
         recording.log(scene.CAMERA, scene.optical_frame(), static=True)
         recording.log(scene.COUNT, scene.count_style('in the image'), static=True)
         recording.log(scene.COUNT_IN_SPACE, scene.count_style('in space'), static=True)
@@ -53,9 +53,10 @@ class Recorder:
                 self._complaints.add(kind)
                 print(f'left out: {role}: {error}', file=sys.stderr, flush=True)
             return
-        if role in IN_SPACE and not self._in_space:
-            self._in_space = True
-            self._recording.send_blueprint(scene.blueprint(in_space=True))
+        panel = PANELS.get(role)
+        if panel and panel not in self._panels:
+            self._panels.add(panel)
+            self._recording.send_blueprint(scene.blueprint(self._panels))
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         if role == 'labels' and stamp_ns not in self._named:
             self._waiting.append((stamp_ns, contents))

@@ -58,11 +58,16 @@ def find_outputs(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
         types: of all topics by full name, such as 'sensor_msgs/msg/Image'.
         wanted: whose.
     """
-    return {
+    found = {
         role: Topic(name, OUTPUTS[role])
         for role, name in wanted.outputs().items()
         if types.get(name) == _type_name(OUTPUTS[role])
     }
+    # As diffcut_analyze writes them into bags.
+    packed = wanted.outputs()['labels'] + _COMPRESSED
+    if 'labels' not in found and types.get(packed) == _type_name(CompressedImage):
+        found['labels'] = Topic(packed, CompressedImage)
+    return found
 
 
 def find_camera(types: Mapping[str, str], wanted: Wanted, complete: bool = True) -> dict[str, Topic]:
