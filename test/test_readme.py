@@ -1,4 +1,4 @@
-"""The README's tables against the code."""
+"""The tables of README and docs against the code."""
 
 import re
 import subprocess
@@ -15,25 +15,27 @@ from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfi
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), *sorted((ROOT / 'benchmarks').glob('*.md'))]
 
 
 @pytest.mark.parametrize(
-    ('prefix', 'config'),
+    ('page', 'prefix', 'config'),
     [
-        ('', SegmenterConfig),
-        ('', NodeConfig),
-        ('tracking.', TrackerConfig),
-        ('points.', PointsConfig),
-        ('diagnostics.', DiagnosticsConfig),
-        *((f'{kind}.', config) for kind, config in CONFIGS.items()),
+        ('README.md', '', SegmenterConfig),
+        ('README.md', '', NodeConfig),
+        ('README.md', 'tracking.', TrackerConfig),
+        ('README.md', 'points.', PointsConfig),
+        ('README.md', 'diagnostics.', DiagnosticsConfig),
+        *(('docs/parameters.md', f'{kind}.', config) for kind, config in CONFIGS.items()),
     ],
 )
-def test_parameter_table(prefix, config):
+def test_parameter_table(page, prefix, config):
+    text = (ROOT / page).read_text()
     for name, (field, info) in parameters(config).items():
         live = 'yes' if info.dynamic else ''
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         row = f'| `{prefix}{name}` | {default} | {range_text(info)} | {live} | {info.description} |'
-        assert row in README
+        assert row in text
 
 
 def test_tables_of_recordings():
@@ -45,7 +47,8 @@ def test_tables_of_recordings():
 
 
 def test_where_do_i_change_names_files_that_exist():
-    table = README.partition('## Where do I change')[2].partition('\nImports point')[0]
+    table = (ROOT / 'docs/code.md').read_text().partition('## Where do I change')[2].partition('\nImports point')[0]
+    assert table
     base = ROOT / 'diffcut_ros'
     for path in re.findall(r'`([\w/]+(?:\.\w+|/))`', table):
         folders = (
@@ -64,11 +67,12 @@ def test_where_do_i_change_names_files_that_exist():
 
 
 def test_the_library_example_runs():
-    program = re.search(r'```python\n(.*?)```', README, re.DOTALL).group(1)
+    program = re.search(r'## As a library.*?```python\n(.*?)```', README, re.DOTALL).group(1)
     check = 'assert len(result.segments) < len(finer.segments)'
     subprocess.run([sys.executable, '-c', f'{program}\n{check}'], check=True, timeout=300)
 
 
-def test_links_and_pictures_exist():
-    for target in re.findall(r'\]\(([^)#:]+)\)', README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page):
+    for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
+        assert (page.parent / target).exists(), target
