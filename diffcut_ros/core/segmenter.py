@@ -47,7 +47,8 @@ class SegmenterConfig:
     )
     target_segments: int = parameter(
         0,
-        'At most this many segments per image, by the largest tau up to 1 that gives no more; 0 = use tau',
+        'At most this many segments per image: the largest tau up to 1 that gives no more is found for each image, '
+        'and tau is not used; 0 = use tau',
         minimum=0,
         maximum=1000,
         dynamic=True,
@@ -62,8 +63,9 @@ class SegmenterConfig:
     )
     damping: float = parameter(
         0.0,
-        'Against flicker: splits within this share of tau are made as in the image before, and a pixel stays with its '
-        'segment, as both move, unless another is more similar by this much, or a new one by half; 0 = none',
+        'Against flicker; 0 = none. Splits whose NCut value is within this share of tau are made as in the image '
+        'before; a pixel keeps its segment, carried along by motion, unless another is more similar by this much '
+        '(cosine; half of it for a new segment)',
         minimum=0.0,
         maximum=0.5,
         dynamic=True,

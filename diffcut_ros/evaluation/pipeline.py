@@ -33,7 +33,7 @@ from diffcut_ros.evaluation.plain_ncut import plain_affinity, plain_assignment, 
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
 
-STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'download')
+STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'segments')
 WHOLE, PAPER = 'whole', "paper's procedure"
 
 Made = TypeVar('Made')
@@ -183,7 +183,7 @@ def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
     labels = assign_concepts(feature_map, concepts)
     yield 'assignment'
     describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), 0, tau)
-    yield 'download'
+    yield 'segments'
 
 
 def _whole(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:

@@ -122,8 +122,12 @@ def _check_same(path: Path, about: dict[str, Any], resume: bool) -> None:
     if differing:
         raise ValueError(f'{path}: holds results with other settings, take another folder: {"; ".join(differing)}')
     if not resume:
-        state = 'complete' if (path / RESULTS).exists() else 'unfinished'
-        raise ValueError(f'{path}: holds results with these settings, {state}; go on with --resume, or take another')
+        state = (
+            'complete: --resume shows them again'
+            if (path / RESULTS).exists()
+            else 'unfinished: --resume goes on with them'
+        )
+        raise ValueError(f'{path}: holds results with these settings, {state}; or take another folder')
 
 
 def _flat(values: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -142,12 +142,10 @@ class CameraRecord:
         for fate in ('lost', 'received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
-        values |= {
-            'subscribers': str(subscribers),
-            'segments': str(self.segments),
-            'tau': f'{self.tau:g}',
-            'last error': self.last_error,
-        }
+        values['subscribers'] = str(subscribers)
+        if self.counts['published']:
+            values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}'}
+        values['last error'] = self.last_error
         return status(level, name, text, hardware, values)
 
     def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool) -> tuple[bytes, str]:

@@ -119,6 +119,7 @@ class DiffcutNode(LifecycleNode):
         self.get_logger().info(
             f"backend '{self._config.backend}' ({self._extractor.description}) on {self._extractor.device}, "
             f'tau {self._segmenter_config.tau}, waiting for images on {topics}'
+            f'{", once somebody subscribes to an output (lazy)" if self._config.lazy else ""}'
         )
         return result
 
@@ -326,7 +327,9 @@ class DiffcutNode(LifecycleNode):
                 what = 'image' if topic == camera.topic else 'message'
                 publishers = self.count_publishers(topic)
                 count = f'{publishers} publisher{"s" * (publishers != 1)}'
-                advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw; depth, too'
+                advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
+                if self._config.depth:
+                    advice += ' -r depth:=/your/camera/depth -r camera_info:=/your/camera/camera_info'
                 if publishers:
                     advice = camera.advice_on_losses(topic) or 'does the camera still run?'
                 self._warn(f'no {what} in {_NO_IMAGE_S:.0f} s on {topic} ({count}); {advice}')

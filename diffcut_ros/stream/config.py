@@ -105,7 +105,8 @@ class DiagnosticsConfig:
     )
     warn_output_share: float = parameter(
         0.0,
-        'WARN when less than this share of the images received within the rate limit comes out',
+        'WARN when less than this share of the received images is published; those that rate_hz leaves out do not '
+        'count; 0 = never',
         minimum=0.0,
         maximum=1.0,
         dynamic=True,

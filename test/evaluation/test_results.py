@@ -134,7 +134,7 @@ def test_other_settings_are_refused(tmp_path):
             ValueError, match=r'other settings, take another folder: settings.tau 0.5 there, 0.7 here; ver'
         ):
             folder(tmp_path, other, resume)
-    with pytest.raises(ValueError, match=r'holds results with these settings, unfinished; go on with --resume'):
+    with pytest.raises(ValueError, match=r'holds results with these settings, unfinished: --resume goes on'):
         folder(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

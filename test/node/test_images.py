@@ -14,7 +14,14 @@ from skimage import data as photographs
 from std_msgs.msg import Header
 
 from diffcut_ros.node.images import decode_compressed, decode_image, encode_image
-from diffcut_ros.stream.images import DEPTH_ENCODINGS, ENCODINGS, check_compressed, check_image, decode_depth
+from diffcut_ros.stream.images import (
+    DEPTH_ENCODINGS,
+    ENCODINGS,
+    check_compressed,
+    check_image,
+    decode_compressed_labels,
+    decode_depth,
+)
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (4, 6, 3), np.uint8)
@@ -275,6 +282,27 @@ def test_jpeg(text, data, expected):
     assert np.abs(decoded.astype(int) - expected).mean() < 6
     # A mean over the image tells swapped colours, which a pixel does not.
     assert np.abs(decoded.mean((0, 1)) - expected.mean((0, 1))).max() < 1.5
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_compressed_labels_keep_their_values(kind):
+    labels = np.arange(48 * 64).reshape(48, 64).astype(kind)
+    decoded = decode_compressed_labels(compressed_message(encoded(labels, '.png'), 'mono16; png compressed '))
+    assert decoded.dtype == kind
+    assert np.array_equal(decoded, labels)
+
+
+@pytest.mark.parametrize(
+    ('data', 'text'),
+    [
+        (JPEG, 'expected PNG'),
+        (encoded(PHOTO, '.png'), 'expected one channel, received 3'),
+        (encoded(PHOTO_GRAY, '.png')[:100], 'expected an end mark'),
+    ],
+)
+def test_what_is_no_compressed_label_image(data, text):
+    with pytest.raises(ValueError, match=text):
+        decode_compressed_labels(compressed_message(data, 'mono8; png compressed '))
 
 
 def test_jpeg_of_a_mosaic_is_gray_already():

@@ -19,9 +19,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin
 
 from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.replay.bag import open_bag
+from diffcut_ros.replay.main import main as analyze
+from diffcut_ros.replay.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
+from support.recordings import record
 from support.scenes import quadrants
 from support.waiting import PATIENCE_S
 
@@ -303,6 +308,45 @@ def test_two_cameras_to_choose_from(tmp_path):
     assert ' image' not in done.stdout
     done = run('--bag', bag, '--image', one, '--save', tmp_path / 'a.rrd')
     assert '3 image' in done.stdout
+
+
+def test_what_diffcut_analyze_writes(tmp_path):
+    film = record(tmp_path / 'film', 3, depth=False)
+    options = ['--with-source', '--no-report', '--no-video']
+    assert analyze([str(film), '-o', str(tmp_path / 'out'), *options]) == 0
+    bag = tmp_path / 'out' / 'segments.mcap'
+    done = run('--bag', bag, '--save', tmp_path / 'a.rrd')
+    assert all(f'3 {role}' in done.stdout for role in ('image', 'labels', 'segments')), done.stderr
+    with open_bag(bag) as opened:
+        kept = [decoded(m) for m in opened.messages({'/diffcut/labels/compressed'})]
+    shown = [values for _, (values,) in read(tmp_path / 'a.rrd')['/camera/pinhole/labels', 'SegmentationImage:buffer']]
+    assert [np.array(values, np.uint8).tobytes() for values in shown] == [labels.tobytes() for labels in kept]
+
+
+def decoded(message) -> np.ndarray:
+    return cv2.imdecode(STORE.deserialize_cdr(message.cdr, message.type_name).data, cv2.IMREAD_UNCHANGED)
+
+
+def panels(roles: set[str]) -> list[str]:
+    """Names of what is on the screen."""
+
+    def names(view) -> list[str]:
+        parts = [view.name] if getattr(view, 'name', None) else []
+        return parts + [name for part in view.contents if not isinstance(part, str) for name in names(part)]
+
+    return names(blueprint(roles).root_container)
+
+
+@pytest.mark.parametrize(
+    ('roles', 'expected'),
+    [
+        ({'image', 'overlay', 'labels', 'space'}, ['Image', 'Overlay', 'Labels', 'In space', 'Segments']),
+        ({'image', 'labels'}, ['Image', 'Labels', 'Segments']),
+        ({'space'}, ['In space', 'Segments']),
+    ],
+)
+def test_what_is_not_there_has_no_panel(roles, expected):
+    assert panels(roles) == expected
 
 
 def test_without_depth_nothing_is_in_space(tmp_path):

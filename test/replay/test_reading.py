@@ -99,6 +99,12 @@ def test_start_duration_every(tmp_path, fast):
     assert stamps(analyze(film, fast, start_s=0.2, every=5)) == [2, 7]
 
 
+def test_the_first_image_beyond_the_end_is_not_counted(tmp_path, run):
+    film = record(tmp_path / 'film', 12, depth=False)
+    line, _ = run(film, '-o', tmp_path / 'out', '--duration', 0.5, '--no-report', '--no-video')
+    assert '5 of 5 images segmented' in line
+
+
 def test_rate_is_that_of_the_node(tmp_path, fast):
     film = record(tmp_path / 'film', 12, depth=False)
     limit, expected = RateLimit(4.0), []
