@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         help='option of the method, see below, or of the backend: color.cells=40, diffusion.timestep=100; of attention '
         'maps, for diffseg: attention.timestep=100',
     )
-    how.add_argument('--refine', default='none', help=f'borders by the protocol: {", ".join(REFINEMENTS)}')
+    how.add_argument(
+        '--refine', default='none', help=f'borders after the cut, as the paper evaluates them: {", ".join(REFINEMENTS)}'
+    )
     how.add_argument('--device', default='auto', help='auto, cpu, cuda, ...')
     run = parser.add_argument_group('run')
     run.add_argument('--jobs', type=int, default=1, metavar='N', help='processes; each loads the backend')

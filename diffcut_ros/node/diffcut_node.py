@@ -373,7 +373,9 @@ class DiffcutNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     parser = argparse.ArgumentParser(
-        prog='diffcut_node', description=__doc__, epilog='Everything else is a parameter: --ros-args -p NAME:=VALUE'
+        prog='diffcut_node',
+        description='Cuts camera images into segments and publishes them.',
+        epilog='Everything else is a ROS argument: diffcut_node --ros-args -r image:=/camera/image_raw -p tau:=0.7',
     )
     node, ended = None, True
     try:

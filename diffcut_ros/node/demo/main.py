@@ -110,7 +110,6 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
         console.print('Latency: from the stamp of an image to the arrival of its segments.')
         console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
         recorder = stack.enter_context(Recorder(output))
-        monitor.take_interval()
         start_s = time.monotonic()
         for tau in taus:
             if tau != monitor.tau:
@@ -121,8 +120,9 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
                 console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
             phase_s, row_s = seconds / len(taus), time.monotonic()
             rows = max(1, round(phase_s))
+            monitor.take_interval()
             for due_s in [row_s + phase_s * (i + 1) / rows for i in range(rows)]:
-                if time.monotonic() > due_s:
+                if due_s - row_s < 0.5 * phase_s / rows:
                     continue  # writing a picture took longer: the next row counts for both
                 spin_until(due_s)
                 # In the row's time, so that the next row does not count what arrived meanwhile as its own.
