@@ -6,8 +6,8 @@ from importlib import import_module
 
 from diffcut_ros.interruption import interruptible
 
-# name -> module with `add_arguments(parser)`, `run(args)` and a docstring, and what it measures. Imported when asked for:
-# that of the node needs ROS, and most take a second or more.
+# name -> module with `add_arguments(parser)`, `run(args)` and a docstring; what it measures. Modules are imported when
+# asked for: that of the node needs ROS, and most take a second or more.
 _COMMANDS = {
     'load': ('diffcut_ros.node.benchmark_load', 'the node under more images than it can take'),
     'depth': ('diffcut_ros.evaluation.geometry', 'drift of positions in space over RGB-D frames with known poses'),
