@@ -172,7 +172,7 @@ def test_interrupted_and_resumed_is_as_in_one_go(data, tmp_path, capsys, number,
     assert 3 <= done < IMAGES
     before = (out / 'images.jsonl').read_bytes()
     assert run('camvid', root, '-o', out, '--cache-gb', 0) == 2  # not without being asked to
-    assert 'unfinished; go on with --resume' in capsys.readouterr().err
+    assert 'unfinished: --resume goes on with them' in capsys.readouterr().err
     assert run('camvid', root, '-o', out, '--cache-gb', 0, '--resume') == 0
     assert (out / 'images.jsonl').read_bytes().startswith(before[: before.rindex(b'\n') + 1])
     assert same_but_for_times(out, whole)
