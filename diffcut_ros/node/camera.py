@@ -263,18 +263,22 @@ class Camera:
         young = 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9
         return partial(carry_segments, frame.segments, frame.image_rgb) if young else None
 
-    def wait_for_new_cut(self) -> None:
-        """Let the last image, if it is being cut anew, be published before the next one is.
+    def publish(self, scene: Scene, frame: Frame, current: Callable[[], Segmentation]) -> Segmentation:
+        """Publish all outputs for a new image, which is the last one from now on; return what was published.
 
-        That is quick in general; where it is not, it does not hold up the camera.
+        Args:
+            scene: the image and what belongs to it.
+            frame: the image's features and hierarchy.
+            current: called when it is this image's turn, for the cut with the settings of then: an image before may
+                have been published with them, and none is from now on.
         """
+        # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
         self._not_cutting.wait(_PATIENCE_S)
-
-    def publish(self, scene: Scene, frame: Frame, segmentation: Segmentation) -> None:
-        """Publish all outputs for a new image; it is the last one from now on."""
         with self._order:
+            segmentation = current()
             self._last = scene, frame
             self._publish(scene, segmentation)
+        return segmentation
 
     def publish_again(self, config: SegmenterConfig) -> None:
         """Publish the last image again, cut with other settings, unless there is none or a newer one by then."""

@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
-from diffcut_ros.core import Frame, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import Frame, Segmentation, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -223,22 +223,23 @@ class DiffcutNode(LifecycleNode):
         return round(self._config.max_image_megapixels * 1e6)
 
     def _segment(self, camera: Camera, scene: Scene, frame: Frame, seconds: dict[str, float]) -> None:
-        start_s, config = time.monotonic(), self._segmenter_config
-        segmentation = frame.cut(config)
-        camera.wait_for_new_cut()
-        shown_by = self._shown_by
-        if config != self._segmenter_config:
-            # Changed meanwhile, and the image before was shown so: nobody shall get one of the old kind after it.
-            segmentation = frame.cut(self._segmenter_config)
+        start_s, config, shown_by = time.monotonic(), self._segmenter_config, None
+        cut = frame.cut(config)
         seconds['segments'] = time.monotonic() - start_s
+
+        def current() -> Segmentation:
+            nonlocal shown_by
+            shown_by = self._shown_by
+            return cut if config == self._segmenter_config else frame.cut(self._segmenter_config)
+
         start_s = time.monotonic()
-        camera.publish(scene, frame, segmentation)
+        segmentation = camera.publish(scene, frame, current)
         seconds['publish'] = time.monotonic() - start_s
         age_s = camera.age_s(scene.header)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(segmentation, seconds)
-        # What has changed meanwhile was shown on the image before, which was the last one then.
+        # What has changed since its turn was shown on the image before, which was the last one then.
         if shown_by != self._shown_by and (recutter := self._recutter) is not None:
             recutter.request()
 
