@@ -10,7 +10,7 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, f'{package_name}.*']),
-    package_data={f'{package_name}.replay.report': ['*.html', '*.css', '*.js']},
+    package_data={f'{package_name}.analysis.report': ['*.html', '*.css', '*.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),
@@ -30,10 +30,10 @@ setup(
             'diffcut_node = diffcut_ros.node.diffcut_node:main',
             'diffcut_demo = diffcut_ros.node.demo.main:main',
             'diffcut_view = diffcut_ros.node.view.main:main',
-            'diffcut_analyze = diffcut_ros.replay.main:main',
+            'diffcut_analyze = diffcut_ros.analysis.main:main',
             'diffcut_export = diffcut_ros.features.diffusion.export:main',
             'diffcut_evaluate = diffcut_ros.evaluation.evaluate:main',
-            'diffcut_benchmark = diffcut_ros.evaluation.benchmark:main',
+            'diffcut_benchmark = diffcut_ros.benchmarks.main:main',
         ],
     },
 )

@@ -1,1 +1,1 @@
-"""Zero-shot image segmentation with DiffCut: a library (core, features), a ROS 2 node (node), recordings (replay)."""
+"""Zero-shot image segmentation with DiffCut: a library (core, features), a ROS 2 node (node), recordings (analysis)."""

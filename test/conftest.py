@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first the folders whose files take minutes: begun last, they would run alone at the end."""
-    long = ('node', 'replay', 'evaluation')
+    long = ('node', 'analysis', 'benchmarks', 'evaluation')
     items.sort(key=lambda item: (*long, item.nodeid.split('/')[1]).index(item.nodeid.split('/')[1]))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.replay.tables import RECORDINGS, SWEEP, TABLES
 from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,8 @@ def test_where_do_i_change_names_files_that_exist():
             base / 'evaluation',
             base / 'media',
             base / 'node',
-            base / 'replay',
+            base / 'analysis',
+            base / 'benchmarks',
             base / 'stream',
         )
         assert any((folder / path).exists() for folder in folders), path

@@ -150,7 +150,7 @@ class Segmenter:
         if self.config.damping > 0 and self._carry is None:
             raise ValueError(
                 f'damping: expected 0 without motion between images, received {self.config.damping}; '
-                'give the Segmenter a carry, such as diffcut_ros.features.motion.carry_segments'
+                'give the Segmenter a carry, such as diffcut_ros.core.motion.carry_segments'
             )
         return self.config
 

@@ -3,7 +3,7 @@
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from diffcut_ros.evaluation.totals import Totals
-from diffcut_ros.media.progress import BarOrLines
+from diffcut_ros.progress import BarOrLines
 
 
 class Bar:

@@ -30,7 +30,7 @@ from diffcut_ros.core import (
     back_project,
     locate_segments,
 )
-from diffcut_ros.features.motion import carry_segments
+from diffcut_ros.core.motion import carry_segments
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord

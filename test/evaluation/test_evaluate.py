@@ -26,7 +26,7 @@ IMAGES = 16
 def cache(tmp_path, monkeypatch):
     """Features of a test are its own, and no line of progress comes on a slow machine."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setattr('diffcut_ros.media.progress.LINE_S', 10_000)
+    monkeypatch.setattr('diffcut_ros.progress.LINE_S', 10_000)
 
 
 def run(*arguments) -> int:

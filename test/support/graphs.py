@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from skimage import data
 
+from diffcut_ros.benchmarks.graphs import random_features
 from diffcut_ros.core import affinity_matrix
-from diffcut_ros.evaluation.graphs import random_features
 from diffcut_ros.features import create_extractor
 
 _PHOTOGRAPHS = ('coffee', 'astronaut', 'chelsea', 'rocket')

@@ -29,7 +29,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Features of a test are its own, no model is on the machine, and no line of progress comes on a slow one."""
-    monkeypatch.setattr('diffcut_ros.media.progress.LINE_S', 10_000)
+    monkeypatch.setattr('diffcut_ros.progress.LINE_S', 10_000)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path / 'hub'))
 

@@ -1,0 +1,346 @@
+"""The folder of an analysis: parts while it runs, and from them the outputs once all of it is there.
+
+A part holds the outputs of a few dozen frames and what the next frames depend on. It appears under its name once it is
+complete, so that a run that was killed goes on after its last part; at most that many frames are computed again. Tables
+and bags cannot be written on after a kill, or need repair: hence parts, and one copy of all at the end.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from diffcut_ros.analysis.bag import open_bag
+from diffcut_ros.analysis.hierarchies import read_hierarchies
+from diffcut_ros.analysis.lock import LOCK
+from diffcut_ros.analysis.manifest import differences
+from diffcut_ros.analysis.message_types import LABEL_INFO, STORE
+from diffcut_ros.analysis.report.page import REPORT, replace_sweep
+from diffcut_ros.analysis.sweep import sweep_rows
+from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES, Row, join_tables, merge_tables, write_table
+from diffcut_ros.media.video import Playback, VideoWriter, join_videos
+
+_UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
+_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
+_BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
+_RECORDINGS = 'recordings'
+_ENDINGS = ('.parquet', '.csv')
+_NEVER = QosTime(0, 0)
+# Who joins late gets the last one, as from the node.
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _NEVER,
+    _NEVER,
+    QosLiveliness.AUTOMATIC,
+    _NEVER,
+    False,
+)
+
+
+@dataclass(frozen=True)
+class OutputTopic:
+    """A topic of the bag that is written."""
+
+    name: str
+    type_name: str
+
+
+class _BagWriter:
+    """Writes serialized messages of some topics into a new folder with an MCAP file; a context manager."""
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic]) -> None:
+        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._topics = topics
+
+    def __enter__(self) -> '_BagWriter':
+        self._writer.open()
+        self._connections = {
+            topic.name: self._writer.add_connection(
+                topic.name,
+                topic.type_name,
+                typestore=STORE,
+                offered_qos_profiles=[_LATCHED] if topic.type_name == LABEL_INFO else [],
+            )
+            for topic in self._topics
+        }
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+    def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
+        self._writer.write(self._connections[topic], stamp_ns, cdr)
+
+
+class Part:
+    """A part that is being written: messages, rows of tables, a piece of the video, and other files in its folder."""
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
+        self._path, self._ending = path, ending
+        self._writing = path.with_name(f'{path.name}.writing')
+        self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+        shutil.rmtree(self._writing, ignore_errors=True)
+        self._writing.mkdir()
+        self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
+        self._video: VideoWriter | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the part is until it is complete."""
+        return self._writing
+
+    def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
+        """Write a message."""
+        self._bag.write(topic, stamp_ns, cdr)
+
+    def add_rows(self, table: str, rows: Sequence[Row]) -> None:
+        """Add rows to the table of that name."""
+        self._rows[table] += rows
+
+    def add_picture(self, image_rgb: np.ndarray, playback: Playback) -> None:
+        """Add a frame to the video."""
+        if self._video is None:
+            self._video = VideoWriter(self._writing / _VIDEO, playback.size_hw)
+        self._video.write(image_rgb, playback.time_ns)
+
+    def give_up(self) -> None:
+        """Close the files; the part stays incomplete, and is written anew when the analysis goes on."""
+        self._bag.abort()
+        if self._video is not None:
+            self._video.give_up()
+
+    def finish(self, state: bytes) -> None:
+        """Complete the part with what the next frames depend on; it appears under its name."""
+        self._bag.__exit__(None, None, None)
+        if self._video is not None:
+            self._video.close()
+        for name, rows in self._rows.items():
+            write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
+        (self._writing / _STATE).write_bytes(state)
+        os.replace(self._writing, self._path)
+
+
+class AnalysisFolder:
+    """Where an analysis writes.
+
+    Args:
+        path: of the folder; made where it is missing.
+        topics: of the bag that is written.
+        ending: of the tables, .parquet or .csv.
+    """
+
+    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
+        self.path, self._topics, self._ending = path, topics, ending
+        self._unfinished = path / _UNFINISHED
+
+    def begin(self, manifest: dict[str, Any]) -> bytes | None:
+        """Begin an analysis, or go on with one; return the state after its last part, None at the beginning.
+
+        Args:
+            manifest: all that the outputs depend on, as for JSON.
+
+        Raises:
+            ValueError: when the one that is there has another manifest.
+        """
+        written = self._unfinished / _MANIFEST
+        if written.exists():
+            before = json.loads(written.read_text())
+            differing = differences(before, manifest)
+            if differing:
+                raise ValueError(
+                    f'{self.path}: expected the same analysis as before to resume it, received another '
+                    f'{", ".join(differing)}; take --overwrite to begin anew'
+                )
+        else:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            beginning = written.with_suffix('.writing')
+            beginning.write_text(json.dumps(manifest, indent=2))
+            os.replace(beginning, written)
+        parts = self._parts()
+        return (parts[-1] / _STATE).read_bytes() if parts else None
+
+    def next_part(self) -> Part:
+        """Return a new part after those that are complete."""
+        path = self._unfinished / f'part-{len(self._parts()):06d}'
+        return Part(path, self._topics, self._ending)
+
+    def finish(
+        self,
+        run: dict[str, Any],
+        sweep: Sequence[float],
+        more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
+    ) -> None:
+        """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
+
+        Args:
+            run: what run.json says.
+            sweep: values of tau for the table `sweep`; none: no such table.
+            more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
+                outputs before it, and the folders of all parts.
+        """
+        parts, final = self._parts(), self._unfinished / 'final'
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        with _BagWriter(final / 'segments', self._topics) as writer:
+            for part in parts:
+                # The file itself: to read metadata.yaml takes many times as long.
+                _copy_messages(part / _MESSAGES / f'{_MESSAGES}.mcap', writer)
+        outputs = [final / 'segments' / _BAG]
+        for name, columns in TABLES.items():
+            outputs.append(final / f'{name}{self._ending}')
+            join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+        if sweep:
+            outputs.append(final / f'sweep{self._ending}')
+            _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)
+        if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
+            outputs.append(final / _VIDEO)
+            join_videos(pieces, outputs[-1])
+        for name, write in more.items():
+            outputs.append(final / name)
+            write(outputs[-1], parts)
+        outputs.append(final / _RUN)
+        _write_run(outputs[-1], run)
+        for output in outputs:
+            os.replace(output, self.path / output.name)
+        # First away under one name: killed while files are deleted, it shall not look like something to resume.
+        os.replace(self._unfinished, self.path / _FINISHED)
+        shutil.rmtree(self.path / _FINISHED)
+
+    def discard(self) -> None:
+        """Remove what has been begun."""
+        shutil.rmtree(self._unfinished)
+
+    def _parts(self) -> list[Path]:
+        return sorted(path for path in self._unfinished.glob('part-*') if not path.suffix)
+
+
+def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Check that an analysis may write into a locked folder; with `overwrite` empty it of an earlier one's outputs.
+
+    Returns:
+        What run.json says, when `resume` finds the analysis complete; else None.
+
+    Raises:
+        ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
+    """
+    shutil.rmtree(path / _FINISHED, ignore_errors=True)
+    if overwrite:
+        tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
+        for name in (_RUN, _BAG, _VIDEO, REPORT, *tables):
+            (path / name).unlink(missing_ok=True)
+        shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
+    elif resume:
+        return read_run(path)
+    elif {one.name for one in path.iterdir()} - {LOCK}:
+        raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
+    return None
+
+
+def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[float]) -> None:
+    """Make the table `sweep` of a complete analysis anew, from its hierarchies; change report and run.json by it.
+
+    Args:
+        path: folder of the analysis.
+        ending: of its tables.
+        run: what its run.json says.
+        sweep: values of tau.
+
+    Raises:
+        ValueError: for a tau beyond its hierarchies.
+    """
+    run = run | {'output': run['output'] | {'sweep': list(sweep)}}
+    outputs = {f'sweep{ending}': lambda file: _write_sweep(path / f'hierarchies{ending}', file, sweep)}
+    if (path / REPORT).exists():
+        outputs[REPORT] = lambda file: replace_sweep(path / REPORT, file, ending)
+    outputs[_RUN] = lambda file: _write_run(file, run)
+    for name, write in outputs.items():
+        new = path / f'.new-{name}'
+        write(new)
+        os.replace(new, path / name)
+
+
+def _write_sweep(hierarchies: Path, path: Path, sweep: Sequence[float]) -> None:
+    write_table(path, SWEEP, sweep_rows((hierarchy for _, hierarchy in read_hierarchies(hierarchies)), sweep))
+
+
+def _write_run(path: Path, run: dict[str, Any]) -> None:
+    path.write_text(json.dumps(run, indent=2) + '\n')
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Return what run.json in a folder says, None where there is no complete analysis."""
+    if not (path / _RUN).exists() or (path / _UNFINISHED).exists():
+        return None
+    return json.loads((path / _RUN).read_text())
+
+
+def begun(path: Path) -> set[tuple[str, int, int]]:
+    """Return what tells the analyses in a folder apart: one that has begun or ended since has something else there."""
+    found = set()
+    for name in (f'{_UNFINISHED}/{_MANIFEST}', _RUN):
+        with suppress(FileNotFoundError):
+            about = (path / name).stat()
+            found.add((name, about.st_ino, about.st_mtime_ns))
+    return found
+
+
+def merge_outputs(folders: Sequence[Path], out: Path, ending: str, recordings: Sequence[Row]) -> None:
+    """Write each table of several analyses as one, with a first column `recording`, and the table `recordings`.
+
+    Args:
+        folders: of the analyses, all complete; their names are the recordings'.
+        out: the folder to write into.
+        ending: of the tables, .parquet or .csv.
+        recordings: rows of `RECORDINGS`.
+
+    Raises:
+        ValueError: when an analysis has no tables of this ending.
+        OSError: when they cannot be written.
+    """
+    scratch = out / _MERGING
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    for name, columns in TABLES.items():
+        parts = {folder.name: folder / f'{name}{ending}' for folder in folders}
+        for part in parts.values():
+            if not part.exists():
+                raise ValueError(
+                    f'{part.parent}: expected {part.name}, since all recordings are to have tables of one kind, found '
+                    'none; take the options that it was analysed with, or --overwrite'
+                )
+        merge_tables(parts, scratch / f'{name}{ending}', columns)
+    write_table(scratch / f'{_RECORDINGS}{ending}', RECORDINGS, recordings)
+    for path in scratch.iterdir():
+        os.replace(path, out / path.name)
+    scratch.rmdir()
+
+
+def check_merged(out: Path, may_be_there: bool) -> None:
+    """Raise ValueError where several recordings have been analysed into a folder before, unless that may be."""
+    there = [name for ending in _ENDINGS if (out / (name := f'{_RECORDINGS}{ending}')).exists()]
+    if there and not may_be_there:
+        raise ValueError(
+            f'{out}: expected a folder without {there[0]} of an earlier analysis; take --resume or --overwrite'
+        )
+
+
+def _copy_messages(path: Path, writer: _BagWriter) -> None:
+    with open_bag(path, may_be_empty=True) as bag:
+        for message in bag.messages(set(bag.topics)):
+            writer.write(message.topic, message.time_ns, message.cdr)
+        if bag.lost:
+            raise OSError(f'{path}: a part of the analysis is damaged ({bag.lost}); take --overwrite to begin anew')

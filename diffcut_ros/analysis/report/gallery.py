@@ -1,0 +1,200 @@
+"""The frames that a report shows: which ones, and what is kept of each."""
+
+import pickle
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from diffcut_ros.analysis.finest_cut import FinestCut, reduced_size
+from diffcut_ros.analysis.pipeline import FrameResult
+from diffcut_ros.core import Segment
+from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
+
+_FRAMES = 12
+_JPEG_QUALITY = 85
+# Parts beside those that wear their track's colour have colours of numbers from here on.
+_PART_COLORS = 500
+# Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
+_THUMBNAIL_PX, _AROUND = 160, 0.15
+_FILE = 'shown-{:012d}.pickle'
+
+
+@dataclass
+class Slots:
+    """Chooses frames evenly over time: the first one of each of a dozen equal spans.
+
+    Attributes:
+        begin_ns: when the first image was recorded that was asked about.
+        last: the span of the last frame that was chosen.
+    """
+
+    begin_ns: int | None = None
+    last: int = -1
+
+    def take(self, time_ns: int, end_ns: int, duration_s: float | None) -> bool:
+        """Say whether to show the image that was recorded at a time, later than those before.
+
+        Args:
+            time_ns: of it.
+            end_ns: of the recording.
+            duration_s: of what is analysed; None: to the end.
+        """
+        if self.begin_ns is None:
+            self.begin_ns = time_ns
+        length_ns = end_ns - self.begin_ns
+        if duration_s is not None:
+            length_ns = min(length_ns, round(duration_s * 1e9))
+        slot = min(_FRAMES - 1, (time_ns - self.begin_ns) * _FRAMES // max(1, length_ns))
+        if slot <= self.last:
+            return False
+        self.last = slot
+        return True
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """What is kept of a frame, at the reduced size.
+
+    Attributes:
+        stamp_ns: of the image.
+        tau: that the analysis cut it at.
+        size_hw: height and width, px.
+        image_jpeg: the image.
+        overlay_jpeg: the analysis' segments over it.
+        labels_png: the analysis' label image, 16 bits.
+        track_ids: of its segments, by label from 1.
+        areas_px: likewise, in pixels of the whole image.
+        parts: the map of `FinestCut`, uint16 in the order of bytes of nearly all machines (little-endian), by zlib.
+        part_taus: float64 [K - 1], of `FinestCut`.
+        part_colors: uint8 [K, 3] RGB.
+        deepest_tau: of `FinestCut`.
+    """
+
+    stamp_ns: int
+    tau: float
+    size_hw: tuple[int, int]
+    image_jpeg: bytes
+    overlay_jpeg: bytes
+    labels_png: bytes
+    track_ids: tuple[int, ...]
+    areas_px: tuple[int, ...]
+    parts: bytes
+    part_taus: np.ndarray
+    part_colors: np.ndarray
+    deepest_tau: float
+
+
+def shown_frame(result: FrameResult) -> ShownFrame:
+    """Return what is kept of a frame that was processed with its finest cut."""
+    size_hw = reduced_size(result.image_rgb.shape[:2])
+    image = cv2.resize(result.image_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    segments, cut = result.segmentation.segments, result.finest_cut
+    labels = cv2.resize(result.segmentation.labels, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    return ShownFrame(
+        stamp_ns=result.stamp_ns,
+        tau=result.segmentation.tau,
+        size_hw=size_hw,
+        image_jpeg=encode_jpeg(image),
+        overlay_jpeg=encode_jpeg(draw_overlay(image, labels, track_colors(segments))),
+        labels_png=cv2.imencode('.png', labels.astype(np.uint16))[1].tobytes(),
+        track_ids=tuple(segment.track_id for segment in segments),
+        areas_px=tuple(segment.area_px for segment in segments),
+        parts=zlib.compress(cut.parts.astype('<u2').tobytes()),
+        part_taus=cut.taus,
+        part_colors=_part_colors(cut, result.segmentation.tau, labels, segments),
+        deepest_tau=cut.tau,
+    )
+
+
+def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+    """Return colours for the parts, uint8 [K, 3], so that the analysis' segments, cut at tau, look as in its overlay.
+
+    A segment wears the colour of its largest part.
+    """
+    count, base = len(cut.taus) + 1, len(segments) + 1
+    colors, own = number_colors(np.arange(count) + _PART_COLORS), track_colors(segments)
+    if not segments:
+        return colors
+    part_areas = np.bincount(cut.parts.ravel(), minlength=count)
+    shared = np.bincount((cut.parts.astype(np.int64) * base + labels).ravel(), minlength=count * base)
+    shared = shared.reshape(count, base)[:, 1:]
+    # With damping, a segment may be one that shows at a larger tau only: its largest part of those mostly within.
+    home = np.where(shared.any(1), shared.argmax(1), -1)
+    wears = {label: _largest(part_areas, home == label) for label in set(home[home >= 0].tolist())}
+    # At tau, segments are runs of parts, as the page makes them; each has the one that shares the most with it.
+    run = np.concatenate([[0], np.cumsum(cut.taus < tau)])
+    together = np.stack([shared[run == r].sum(0) for r in range(run[-1] + 1)])
+    for r, label in zip(*linear_sum_assignment(together, maximize=True), strict=True):
+        if together[r, label]:
+            wears.pop(label, None)  # to be the last, which counts where a part is in two
+            wears[label] = _largest(part_areas, run == r)
+    for label, part in wears.items():
+        colors[part] = own[label]
+    return colors
+
+
+def _largest(areas: np.ndarray, among: np.ndarray) -> int:
+    """Return the index of the largest area, int64 [K], of those marked in `among`, bool [K]."""
+    return int(np.where(among, areas, -1).argmax())
+
+
+def write_frame(folder: Path, position: int, frame: ShownFrame) -> None:
+    """Write a frame into the folder of a part; `position` gives their order."""
+    (folder / _FILE.format(position)).write_bytes(pickle.dumps(frame))
+
+
+def read_frames(folders: Sequence[Path]) -> list[ShownFrame]:
+    """Return the frames that parts hold."""
+    paths = [path for folder in folders for path in sorted(folder.glob(_FILE.replace('{:012d}', '*')))]
+    return [pickle.loads(path.read_bytes()) for path in paths]
+
+
+def thumbnail(frames: Sequence[ShownFrame], track_id: int, seen_ns: tuple[int, int]) -> bytes | None:
+    """Return a picture of a segment, a JPEG file, from the frame that shows most of it; None where none shows it.
+
+    Args:
+        frames: to choose from.
+        track_id: of the segment.
+        seen_ns: the first and the last stamp that it was seen at.
+    """
+    best, area, value = None, 0, 0
+    for frame in frames:
+        if track_id in frame.track_ids and seen_ns[0] <= frame.stamp_ns <= seen_ns[1]:
+            index = frame.track_ids.index(track_id)
+            if frame.areas_px[index] > area:
+                best, area, value = frame, frame.areas_px[index], index + 1
+    if best is None:
+        return None
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(best.image_jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    mask = (cv2.imdecode(np.frombuffer(best.labels_png, np.uint8), cv2.IMREAD_UNCHANGED) == value).view(np.uint8)
+    if not mask.any():  # so small that the reduced image has none of it
+        return None
+    return encode_jpeg(_cutout(image, mask, number_colors(np.array(track_id))))
+
+
+def _cutout(image: np.ndarray, mask: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Return the part of an image around a mask, with what lies beside it dimmed and its border drawn."""
+    x, y, width, height = cv2.boundingRect(mask)
+    margin = round(_AROUND * max(width, height)) + 2
+    rows, columns = slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
+    image, mask = image[rows, columns].copy(), np.ascontiguousarray(mask[rows, columns])
+    scale = _THUMBNAIL_PX / max(mask.shape)
+    size = tuple(max(1, round(side * scale)) for side in mask.shape[::-1])
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    beside = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] // 2 + np.uint8(80)
+    drawn = np.where(mask[:, :, None] > 0, image, beside)
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, contours, -1, color.tolist(), 2, cv2.LINE_AA)
+    return drawn
+
+
+def encode_jpeg(image_rgb: np.ndarray) -> bytes:
+    """Return an image, uint8 [H, W, 3] RGB, as a JPEG file."""
+    bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

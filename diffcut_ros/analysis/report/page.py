@@ -1,0 +1,294 @@
+"""Puts the report together: numbers and pictures into the template, all in one file."""
+
+import base64
+import importlib.resources
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
+from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
+from diffcut_ros.analysis.tables import SWEEP, read_rows
+from diffcut_ros.media.overlay import number_colors
+
+REPORT = 'report.html'
+_ROWS = 12
+# Gaps in a track's bar below this share of the recording are closed: a screen cannot show them.
+_GAP = 1 / 250
+# Where the template has the numbers of the sweep.
+_SWEEP_TAG = '<script type="application/json" id="sweep-data">'
+# Stamps before 2001 are no dates: a simulation, or time since a start.
+_FIRST_DATE_NS = 10**18
+
+
+@dataclass(frozen=True)
+class _LongLived:
+    """A row of the table of segments."""
+
+    id: int
+    color: str
+    thumbnail: str
+    lifetime: str
+    seen: str
+    frames: int
+    area: str
+    position: str
+
+
+def check_report() -> None:
+    """Raise ValueError where no report can be written."""
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f'{REPORT}: expected the packages plotly and jinja2, found no {error.name}: pip install plotly jinja2, '
+            'or take --no-report'
+        ) from error
+
+
+def write_report(
+    path: Path,
+    run: Mapping[str, Any],
+    tables: Path,
+    ending: str,
+    frames: Sequence[ShownFrame],
+) -> None:
+    """Write the report of an analysis, one HTML file that needs nothing else.
+
+    Args:
+        path: of the file.
+        run: what run.json says.
+        tables: the folder of the tables; of `sweep`, where there is one, too.
+        ending: of theirs, .parquet or .csv.
+        frames: those that are shown.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
+    start_ns = summary.bins[0][0] if summary.bins else 0
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(_resource('report.html')).stream(
+        name=Path(run['recording']).name,
+        run=run,
+        facts=_facts(run, summary),
+        figures=list(_figures(run, summary)),
+        settings=list(_settings(run)),
+        summary=summary,
+        at=lambda stamp_ns: _at(stamp_ns, start_ns),
+        frames=frames,
+        data_uri=_data_uri,
+        long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
+        data={
+            'timelines': _timelines(summary, start_ns),
+            'tracks': [_bars(track, summary, start_ns) for track in _by_begin(summary.tracks)],
+            'frames': [_frame(frame, start_ns) for frame in frames],
+        },
+        sweep=_sweep(tables, ending),
+        style=jinja2.utils.markupsafe.Markup(_resource('report.css')),
+        scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), _resource('report.js'))],
+    )
+    with path.open('wb') as file:
+        page.dump(file, encoding='utf-8')
+
+
+def replace_sweep(report: Path, path: Path, ending: str) -> None:
+    """Write a report anew with the table `sweep` that lies beside it now.
+
+    Args:
+        report: an earlier report.
+        path: of the new file.
+        ending: of the table, .parquet or .csv.
+    """
+    text = report.read_text(encoding='utf-8')
+    before, tag, rest = text.partition(_SWEEP_TAG)
+    after = rest[rest.index('</script>') :]
+    path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding='utf-8')
+
+
+def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, str, str]]:
+    """Yield value, name and a remark of what is to be seen at a glance."""
+    yield f'{run["frames"]:,}', 'Frames segmented', f'of {run["images"]:,} image{"s" if run["images"] != 1 else ""}'
+    if not summary.bins:
+        return
+    length_s = (summary.bins[-1][1] - summary.bins[0][0]) / 1e9
+    yield f'{length_s:,.1f} s', 'Time', f'{(run["frames"] - 1) / length_s:.1f} frames per s' if length_s > 0 else ''
+    low, high = _range(summary.segments)
+    yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
+    yield f'{summary.track_count:,}', 'Tracks', 'identities given'
+    if summary.depth_share.count:
+        low, high = _range(summary.depth_share)
+        yield _percent(_mean(summary.depth_share)), 'Pixels with depth', f'{_percent(low)} to {_percent(high)}'
+    median, most = (_ms(summary.latency_quantile(share)) for share in (0.5, 0.95))
+    yield median, 'Latency', f'median; 95\u00a0% within {most}'
+
+
+def _percent(share: float) -> str:
+    return f'{share * 100:.1f}\u00a0%'
+
+
+def _ms(value: float) -> str:
+    return f'{value:,.0f}\u00a0ms' if value >= 100 else f'{value:.3g}\u00a0ms'
+
+
+def _mean(series: Series) -> float:
+    return series.total / series.count
+
+
+def _range(series: Series) -> tuple[float, float]:
+    low, high = ([value for value in values if value is not None] for values in (series.low, series.high))
+    return min(low), max(high)
+
+
+def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
+    """Return what was analysed and how, in a few lines."""
+    segmenter, options = run['settings']['segmenter'], run['options']
+    topics = [f'{what.replace("_", " ")} {topic}' for what, topic in run['topics'].items() if topic]
+    most = segmenter['target_segments']
+    cut = f'at most {most} segments' if most else f'τ {segmenter["tau"]}'
+    more = [
+        f'{name.replace("_", " ")} {value}'
+        for name, value in segmenter.items()
+        if name not in ('tau', 'target_segments') and value not in (0, 'none')
+    ]
+    which = [f'from {options["start_s"]:g} s on'] if options['start_s'] else []
+    which += [f'for {options["duration_s"]:g} s'] if options['duration_s'] is not None else []
+    rate_hz = run['settings']['node']['rate_hz']
+    which += [f'at most {rate_hz:g} per second'] if rate_hz else []
+    which += [f'one of {options["every"]}'] if options['every'] > 1 else []
+    facts = [
+        ('Recording', f'{run["recording"]} ({run["recording_bytes"] / 1e6:,.1f} MB)'),
+        ('Topics', ', '.join(topics)),
+        ('Images', ', '.join(which) or 'all'),
+        ('Model', run['model']),
+        ('Cut', ', '.join([cut, *more])),
+    ]
+    if summary.bins and summary.bins[0][0] > _FIRST_DATE_NS:
+        start = datetime.fromtimestamp(summary.bins[0][0] / 1e9, UTC)
+        facts.insert(1, ('Begins', start.strftime('%Y-%m-%d %H:%M:%S UTC')))
+    return facts
+
+
+def _settings(run: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the name and the values of each group of settings, and of the versions."""
+    groups = {name: run[name] for name in ('topics', 'options')}
+    groups |= run['settings'] | {'versions': run['versions']}
+    groups['node'] = groups['node'] | {'with_depth': groups.pop('with_depth')}
+    for name, values in groups.items():
+        yield name, [(key, 'none' if value is None else str(value)) for key, value in values.items()]
+
+
+def _timelines(summary: Summary, start_ns: int) -> dict[str, Any]:
+    middle = [_seconds((first + last) / 2, start_ns) for first, last in summary.bins]
+    lines = [('Segments', '', summary.segments, 1), ('Latency', 'ms', summary.latency_ms, 1)]
+    if summary.depth_share.count:
+        lines.append(('Pixels with depth', '%', summary.depth_share, 100))
+    return {
+        'seconds': middle,
+        'lines': [
+            {
+                'name': name,
+                'unit': unit,
+                **{key: [_short(value, factor) for value in getattr(series, key)] for key in ('low', 'mean', 'high')},
+            }
+            for name, unit, series, factor in lines
+        ],
+    }
+
+
+def _by_begin(tracks: Sequence[Track]) -> list[Track]:
+    return sorted(tracks, key=lambda track: (track.first_ns, track.id))
+
+
+def _bars(track: Track, summary: Summary, start_ns: int) -> dict[str, Any]:
+    """Return when a track was seen: spans of bins."""
+    bins = summary.bins
+    seen = [index for index in range(len(bins)) if track.bins >> index & 1]
+    gap = max(1, math.floor(len(bins) * _GAP))
+    spans: list[list[int]] = []
+    for index in seen:
+        if spans and index - spans[-1][1] <= gap:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return {
+        'id': track.id,
+        'color': _color(track.id),
+        'frames': track.frames,
+        'spans': [
+            (
+                _seconds(max(track.first_ns, bins[first][0]), start_ns),
+                _seconds(min(track.last_ns, bins[last][1]), start_ns),
+            )
+            for first, last in spans
+        ],
+    }
+
+
+def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _LongLived:
+    picture = thumbnail(frames, track.id, (track.first_ns, track.last_ns))
+    place = [value / track.positions for value in track.position_m] if track.positions else []
+    return _LongLived(
+        id=track.id,
+        color=_color(track.id),
+        thumbnail='' if picture is None else _data_uri(picture),
+        lifetime=_at(track.last_ns, track.first_ns),
+        seen=f'{_at(track.first_ns, start_ns)} to {_at(track.last_ns, start_ns)}',
+        frames=track.frames,
+        area=_percent(track.area_share / track.frames),
+        position=', '.join(f'{value:.2f}' for value in place),
+    )
+
+
+def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
+    return {
+        'at': _at(frame.stamp_ns, start_ns),
+        'tau': frame.tau,
+        'deepest': frame.deepest_tau,
+        'size': frame.size_hw[::-1],
+        'image': _data_uri(frame.image_jpeg),
+        'parts': base64.b64encode(frame.parts).decode(),
+        'taus': frame.part_taus.tolist(),
+        'colors': base64.b64encode(frame.part_colors.tobytes()).decode(),
+    }
+
+
+def _sweep(tables: Path, ending: str) -> dict[str, Any] | None:
+    """Return the columns of the table `sweep`; None where there is no such table."""
+    path, names = tables / f'sweep{ending}', [column.name for column in SWEEP]
+    if not path.exists():
+        return None
+    rows = list(read_rows(path, SWEEP, names))
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+
+def _at(stamp_ns: int, start_ns: int) -> str:
+    return f'{(stamp_ns - start_ns) / 1e9:,.1f}\u00a0s'
+
+
+def _seconds(stamp_ns: float, start_ns: int) -> float:
+    return round((stamp_ns - start_ns) / 1e9, 3)
+
+
+def _short(value: float | None, factor: float) -> float | None:
+    """Return a value with the digits that a plot can show."""
+    return None if value is None else float(f'{value * factor:.4g}')
+
+
+def _color(track_id: int) -> str:
+    return '#' + number_colors(np.array(track_id)).tobytes().hex()
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'

@@ -1,0 +1,365 @@
+"""Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
+
+import dataclasses
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.analysis.bag import Bag, BagError, open_bag
+from diffcut_ros.analysis.lock import locked
+from diffcut_ros.analysis.manifest import check_same, describe
+from diffcut_ros.analysis.messages import Output, outputs, serialize
+from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
+from diffcut_ros.analysis.pipeline import FrameResult, Pipeline
+from diffcut_ros.analysis.reading import Moment, Moments
+from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
+from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
+from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
+from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
+from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
+from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.media.video import Playback, check_video
+
+# A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
+FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
+
+
+class Status(IntEnum):
+    """Exit statuses of the command beside 0."""
+
+    FAILED = 1
+    BAD_INPUT = 2  # as of argparse
+    INCOMPLETE = 3  # done, but part of the input could not be read
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an analysis gave.
+
+    Attributes:
+        frames: images segmented.
+        images: images read.
+        problems: images and messages that had to be left out.
+        lost: what of the recording could not be read, for people; empty: nothing.
+        warning: what may be wrong with positions in space, for people; empty: nothing known.
+    """
+
+    frames: int
+    images: int
+    problems: int
+    lost: str
+    warning: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the input could be read."""
+        return not self.problems and not self.lost
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 0 if self.complete else Status.INCOMPLETE
+
+    def text(self, bag: Path, out: Path) -> str:
+        """Return it in a line, for people."""
+        parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
+        if self.problems:
+            parts.append(f'{self.problems} images or messages left out, see the table problems')
+        if self.lost:
+            parts.append(f'not all could be read: {self.lost}')
+        if self.warning:
+            parts.append(f'warning: {self.warning}')
+        return '; '.join(parts)
+
+    @staticmethod
+    def of(run: dict[str, Any]) -> 'Summary':
+        """Return the one that run.json holds."""
+        return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an analysis is: share of the recording's time, 0 to 1, and frames so far."""
+
+    share: float
+    frames: int
+
+
+@dataclass
+class _Done:
+    """What has been done up to a moment; with the pipeline's state all that the next frames depend on."""
+
+    position: int = 0
+    image_number: int = 0
+    frames: int = 0
+    problems: int = 0
+    playback: Playback = field(default_factory=Playback)
+    shown: Slots = field(default_factory=Slots)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is to be written of a moment; `state` ends the part."""
+
+    moment: Moment
+    result: FrameResult | None
+    problem: str
+    images_left_out: int
+    playback: Playback
+    state: bytes | None
+
+
+def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any) -> Iterator[FrameResult]:
+    """Segment the images of a recording, one after the other, as `diffcut_analyze` does.
+
+    Args:
+        bag: a folder with metadata.yaml, an .mcap or .db3 file, or a .bag file of ROS 1.
+        options: which images, and how.
+        more: fields of `AnalysisOptions` that replace those of `options`, such as tau=0.7.
+
+    Yields:
+        One result per image. Images that cannot be read or segmented are left out, with a warning.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+    """
+    options = dataclasses.replace(options or AnalysisOptions(), **more)
+    if options.params is not None:
+        options = dataclasses.replace(options, params=Path(options.params))
+    with _opened(Path(bag), options) as (opened, topics, settings):
+        moments, pipeline = Moments(opened, topics, options, settings), Pipeline(settings)
+        frames = problems = 0
+        with ReadAhead(moments) as ahead:
+            for _, result, problem in _results(ahead, pipeline, settings):
+                if problem:
+                    problems += 1
+                    warnings.warn(problem, stacklevel=2)
+                if result is not None:
+                    frames += 1
+                    yield result
+        if moments.warning:
+            warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
+        if opened.lost:
+            warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
+        if not frames and not problems:
+            raise _no_frames(opened, topics, moments)
+
+
+def analyze_to_folder(
+    bag: Path,
+    out: Path,
+    options: AnalysisOptions,
+    output: OutputOptions,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Summary:
+    """Analyse a recording and leave segments.mcap, tables, report.html, overlay.mp4 and run.json in a folder.
+
+    Args:
+        bag: the recording, as for `analyze`.
+        out: the folder; outputs appear in it once all are complete.
+        options: which images, and how.
+        output: what is written.
+        resume: go on with an analysis that was interrupted; one that is complete is left as it is, but for the sweep.
+        overwrite: remove the outputs of an earlier analysis first.
+        on_progress: called now and then.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+        OSError: when outputs cannot be written; the analysis can be resumed.
+        RuntimeError: when too many images in a row fail in the pipeline.
+    """
+    ending = '.csv' if output.csv else '.parquet'
+    if not output.csv:
+        check_parquet()
+    if output.report:
+        check_report()
+    if output.video:
+        try:
+            check_video()
+        except ValueError as error:
+            raise ValueError(f'{error}, or take --no-video') from error
+    with _opened(bag, options) as (opened, topics, settings), locked(out):
+        complete = check_folder(out, resume, overwrite)
+        if complete is not None:
+            check_same(complete, out, bag, options, settings, output)
+            if output.sweep and list(output.sweep) != complete['output']['sweep']:
+                sweep_again(out, ending, complete, output.sweep)
+            return Summary.of(complete)
+        made = outputs(output.raw_labels, topics.depth is not None)
+        written = [OutputTopic(one.topic, one.type_name) for one in made]
+        if output.with_source:
+            written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
+        pipeline, done = Pipeline(settings, max(output.sweep, default=0.0)), _Done()
+        folder = AnalysisFolder(out, written, ending)
+        about = describe(bag, topics, options, settings, output)
+        saved = folder.begin(about)
+        if saved is not None:
+            done, state = pickle.loads(saved)
+            pipeline.load(state)
+        moments = Moments(opened, topics, options, settings, after=done.position)
+
+        def shown(moment: Moment) -> bool:
+            return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
+
+        with _Writing(folder, made, settings, output) as write:
+            with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
+                for record in _records(ahead, pipeline, settings, done, shown):
+                    behind.put(record)
+                    on_progress(Progress(_share(opened, record.moment), done.frames))
+            write.close(pickle.dumps((done, pipeline.save())))
+        if not done.frames and not done.problems:
+            folder.discard()
+            raise _no_frames(opened, topics, moments)
+        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about
+
+        def report(path: Path, parts: Sequence[Path]) -> None:
+            write_report(path, run, path.parent, ending, read_frames(parts))
+
+        folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
+    return summary
+
+
+@contextmanager
+def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+    settings = read_settings(options)
+    with ExitStack() as stack:
+        bag = stack.enter_context(open_bag(path))
+        topics = find_topics(
+            bag.topics,
+            options.image_topic,
+            options.camera_info_topic,
+            options.depth_topic,
+            settings.with_depth,
+            settings.node.image_transport == 'compressed',
+        )
+        if settings.node.depth and settings.with_depth and topics.depth is None:
+            raise BagError(
+                f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
+                'take --depth-topic and --camera-info-topic, or --no-depth'
+            )
+        yield bag, topics, settings
+
+
+def _results(
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    shown: Callable[[Moment], bool] = lambda _: False,
+) -> Iterator[tuple[Moment, FrameResult | None, str]]:
+    """Yield each moment with its result, or what is wrong; asks of each scene whether the report shows it.
+
+    Raises:
+        RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
+    """
+    failures, limit = 0, settings.node.max_consecutive_failures
+    for moment in moments:
+        result, problem = None, moment.problem
+        if moment.scene is not None:
+            try:
+                result = pipeline.process(moment.scene, shown(moment))
+                failures = 0
+            except Exception as error:
+                # The boundary between recording and pipeline, as in the node: an image that fails is given up.
+                failures += 1
+                problem = f'image not segmented: {type(error).__name__}: {error}'
+                if limit and failures >= limit:
+                    raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
+        yield moment, result, problem
+
+
+def _records(
+    moments: ReadAhead[Moment],
+    pipeline: Pipeline,
+    settings: Settings,
+    done: _Done,
+    shown: Callable[[Moment], bool],
+) -> Iterator[_Record]:
+    """Yield what is to be written of each moment, and keep `done` up to date."""
+    begun = dataclasses.replace(done)
+    for moment, result, problem in _results(moments, pipeline, settings, shown):
+        left_out = 0
+        done.position = moment.position
+        done.problems += bool(problem)
+        if result is not None:
+            done.frames += 1
+            left_out = max(0, moment.image_number - done.image_number - 1)
+            done.image_number = moment.image_number
+            done.playback = done.playback.then(result.image_rgb.shape[:2], result.stamp_ns)
+        state = None
+        if done.frames - begun.frames >= FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
+            begun = dataclasses.replace(done)
+            state = pickle.dumps((done, pipeline.save()))
+        yield _Record(moment, result, problem, left_out, done.playback, state)
+
+
+class _Writing:
+    """Writes records into parts; a context manager that gives up the part that is open when an exception leaves it."""
+
+    def __init__(self, folder: AnalysisFolder, made: list[Output], settings: Settings, output: OutputOptions) -> None:
+        self._folder, self._made, self._settings, self._output = folder, made, settings, output
+        self._by_track = settings.node.labels == 'track'
+        self._part: Part | None = None
+
+    def __enter__(self) -> '_Writing':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._part is not None:
+            self._part.give_up()
+
+    def __call__(self, record: _Record) -> None:
+        if self._part is None:
+            self._part = self._folder.next_part()
+        moment, result = record.moment, record.result
+        if self._output.with_source and moment.message is not None:
+            self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
+        if record.problem:
+            self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
+        if result is not None:
+            for output in self._made:
+                self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
+            self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
+            self._part.add_rows('segments', segment_rows(result))
+            self._part.add_rows('hierarchies', [hierarchy_row(result)])
+            if self._output.video:
+                self._part.add_picture(self._overlay(result), record.playback)
+            if result.finest_cut is not None:
+                write_frame(self._part.folder, moment.position, shown_frame(result))
+        if record.state is not None:
+            self.close(record.state)
+
+    def _overlay(self, result: FrameResult) -> np.ndarray:
+        labels, colors = result.segmentation.labels, track_colors(result.segmentation.segments)
+        return draw_overlay(result.image_rgb, labels, colors, self._settings.node.overlay_opacity)
+
+    def close(self, state: bytes) -> None:
+        """Complete the part that is being written, if there is one."""
+        if self._part is not None:
+            self._part.finish(state)
+        self._part = None
+
+
+def _share(bag: Bag, moment: Moment) -> float:
+    return (moment.time_ns - bag.start_ns) / max(1, bag.end_ns - bag.start_ns)
+
+
+def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
+    if moments.joined or not moments.within or len(topics.names()) == 1:
+        return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
+    return BagError(
+        f'{bag.path}: {moments.within} images of {topics.image} within the time that is asked for, none has '
+        f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
+        'other topics, or --no-depth'
+    )

@@ -1,0 +1,79 @@
+"""What other values of tau would give, from stored hierarchies: counts, and how much segments change."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+from diffcut_ros.analysis.hierarchies import Hierarchy
+
+# More take longer than they tell.
+_MOST_VALUES = 200
+
+
+def parse_sweep(text: str) -> tuple[float, ...]:
+    """Return the values of tau that `tau=FIRST:LAST:STEP` stands for, LAST included where a step meets it.
+
+    Raises:
+        ValueError: for another form, values out of range, and more than 200 of them.
+    """
+    expected = 'expected tau=FIRST:LAST:STEP with 0 < FIRST <= LAST <= 1 and STEP > 0, such as tau=0.2:0.9:0.05'
+    number = r'(\d*\.?\d+)'
+    found = re.fullmatch(rf'tau={number}:{number}:{number}', text)
+    if not found:
+        raise ValueError(f'sweep: {expected}, received {text}')
+    first, last, step = map(float, found.groups())
+    if not (0 < first <= last <= 1 and step > 0):
+        raise ValueError(f'sweep: {expected}, received {text}')
+    # A step that meets LAST but for rounding counts.
+    count = int((last - first) / step + 1e-9) + 1
+    if count > _MOST_VALUES:
+        raise ValueError(f'sweep: expected at most {_MOST_VALUES} values, received {count}: {text}')
+    return tuple(round(first + index * step, 9) for index in range(count))
+
+
+def sweep_rows(hierarchies: Iterable[Hierarchy], taus: Sequence[float]) -> list[tuple]:
+    """Return the values of `tables.SWEEP`, a row for each tau; hierarchies come one at a time, in order.
+
+    Raises:
+        ValueError: for a tau beyond a hierarchy's.
+    """
+    counts: list[dict[int, int]] = [{} for _ in taus]
+    in_time, in_tau = _Mean(len(taus)), _Mean(len(taus))
+    before: tuple[tuple[int, int], list[np.ndarray]] | None = None
+    for hierarchy in hierarchies:
+        cuts = [hierarchy.cut(tau) for tau in taus]
+        for index, cut in enumerate(cuts):
+            count = int(cut.max()) + 1
+            counts[index][count] = counts[index].get(count, 0) + 1
+            if index:
+                in_tau.add(index, adjusted_rand_score(cuts[index - 1], cut))
+            if before is not None and before[0] == hierarchy.grid_hw:
+                in_time.add(index, adjusted_rand_score(before[1][index], cut))
+        before = hierarchy.grid_hw, cuts
+    if before is None:
+        return []
+    return [
+        (tau, *_statistics(counts[index]), in_time.value(index), in_tau.value(index)) for index, tau in enumerate(taus)
+    ]
+
+
+class _Mean:
+    """Means of several quantities, from values that come one at a time."""
+
+    def __init__(self, quantities: int) -> None:
+        self._sum, self._number = np.zeros(quantities), np.zeros(quantities)
+
+    def add(self, quantity: int, value: float) -> None:
+        self._sum[quantity] += value
+        self._number[quantity] += 1
+
+    def value(self, quantity: int) -> float | None:
+        return float(self._sum[quantity] / self._number[quantity]) if self._number[quantity] else None
+
+
+def _statistics(counts: dict[int, int]) -> tuple[float, float, float, float]:
+    """Return mean, 5th percentile, median and 95th percentile of numbers, given how often each occurs."""
+    values = np.repeat(list(counts), list(counts.values()))
+    return float(values.mean()), *(float(value) for value in np.percentile(values, (5, 50, 95)))

@@ -1,0 +1,277 @@
+"""The tables of an analysis: their columns, rows from results, and files as Parquet or CSV."""
+
+import csv
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcut_ros.analysis.pipeline import FrameResult
+
+Row = tuple[Any, ...]
+
+# What a value of a column is in Python, by its type in Arrow.
+_PYTHON_TYPES = {'int64': int, 'float64': float, 'string': str}
+# Of Parquet that are read at a time.
+_BATCH_ROWS, _BATCH_ROWS_OF_LISTS = 8192, 64
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, its type in Arrow, unit and meaning. Values may be missing where the meaning says so."""
+
+    name: str
+    type_name: str
+    unit: str
+    meaning: str
+
+
+_STAMP = Column('stamp_ns', 'int64', 'ns', 'Header stamp of the image; when it was recorded where that is 0')
+
+FRAMES = (
+    _STAMP,
+    Column('latency_ms', 'float64', 'ms', 'Time of features, segments, tracks and places, without reading and writing'),
+    Column('segments', 'int64', '', 'Number of segments'),
+    Column('tau', 'float64', '', 'NCut threshold that they were cut at'),
+    Column('images_left_out', 'int64', '', 'Images of the topic between the last row and this one'),
+    Column('width_px', 'int64', 'px', 'Width of the image'),
+    Column('height_px', 'int64', 'px', 'Height of the image'),
+    Column('depth_share', 'float64', '', 'Share of the depth image with depth, 0 to 1; missing without depth'),
+)
+
+SEGMENTS = (
+    _STAMP,
+    Column('track_id', 'int64', '', 'Identity that persists from image to image, from 1; 0 = not tracked'),
+    Column('label', 'int64', '', 'Number of the segment in its image, from 1'),
+    Column('area_px', 'int64', 'px', 'Number of its pixels'),
+    Column('box_x0_px', 'int64', 'px', 'First column of its box'),
+    Column('box_y0_px', 'int64', 'px', 'First row'),
+    Column('box_x1_px', 'int64', 'px', 'Last column + 1'),
+    Column('box_y1_px', 'int64', 'px', 'Last row + 1'),
+    Column('centroid_x_px', 'float64', 'px', 'Mean column of its pixels'),
+    Column('centroid_y_px', 'float64', 'px', 'Mean row'),
+    Column('score', 'float64', '', 'Cohesion: mean cosine similarity of its cells to their mean, 0 to 1'),
+    Column('position_x_m', 'float64', 'm', "Median of its points in the camera's optical frame, to the right"),
+    Column('position_y_m', 'float64', 'm', 'Likewise, down'),
+    Column('position_z_m', 'float64', 'm', 'Likewise, forward; this and the following are missing without depth'),
+    Column('box_min_x_m', 'float64', 'm', 'Smallest x of its box in space, without the outermost 5 %'),
+    Column('box_min_y_m', 'float64', 'm', 'Smallest y'),
+    Column('box_min_z_m', 'float64', 'm', 'Smallest z'),
+    Column('box_max_x_m', 'float64', 'm', 'Largest x'),
+    Column('box_max_y_m', 'float64', 'm', 'Largest y'),
+    Column('box_max_z_m', 'float64', 'm', 'Largest z'),
+    Column('valid_share', 'float64', '', 'Share of its pixels with depth, above 0 to 1'),
+)
+
+PROBLEMS = (
+    Column('stamp_ns', 'int64', 'ns', 'Header stamp of the message; when it was recorded where that is 0 or damaged'),
+    Column('problem', 'string', '', 'What was expected and received'),
+)
+
+_RECORDING = Column('recording', 'string', '', 'Name of its folder, where several recordings were analysed')
+
+# Of several recordings, one row each.
+RECORDINGS = (
+    _RECORDING,
+    Column('status', 'int64', '', 'Exit status of its analysis: 0 all done; 3 not all could be read; else failed'),
+    Column('frames', 'int64', '', 'Images segmented; this and the following are missing where it failed'),
+    Column('images', 'int64', '', 'Images read'),
+    Column('problems', 'int64', '', 'Images and messages left out'),
+    Column('lost', 'string', '', 'What could not be read; empty: nothing'),
+    Column('text', 'string', '', 'What its analysis says'),
+)
+
+HIERARCHIES = (
+    _STAMP,
+    Column('grid_rows', 'int64', 'cells', 'Rows of the grid of cells that were cut'),
+    Column('grid_columns', 'int64', 'cells', 'Columns of it'),
+    Column('tau', 'float64', '', 'NCut threshold down to which the hierarchy goes'),
+    Column(
+        'order', 'list<int32>', '', 'All cells, numbered row by row from 0, so that each segment is a range of them'
+    ),
+    Column('begins', 'list<int32>', '', 'Positions in `order` where a segment begins, beside the first'),
+    Column('begins_tau', 'list<float64>', '', 'For each of these, the tau above which one begins there'),
+)
+
+SWEEP = (
+    Column('tau', 'float64', '', 'NCut threshold'),
+    Column('segments_mean', 'float64', '', 'Segments of cells per image: mean'),
+    Column('segments_p05', 'float64', '', '5th percentile'),
+    Column('segments_median', 'float64', '', 'Median'),
+    Column('segments_p95', 'float64', '', '95th percentile'),
+    Column(
+        'stability_in_time',
+        'float64',
+        '',
+        'Adjusted Rand index of the cells with those of the image before, mean, motion included; missing for one image',
+    ),
+    Column(
+        'stability_in_tau', 'float64', '', 'Likewise, with the same image at the tau before; missing for the first tau'
+    ),
+)
+
+# What grows with each image, by the name of the file, without its ending.
+TABLES = {'frames': FRAMES, 'segments': SEGMENTS, 'hierarchies': HIERARCHIES, 'problems': PROBLEMS}
+
+
+def frame_row(result: FrameResult, images_left_out: int) -> Row:
+    """Return the values of `FRAMES`."""
+    height, width = result.segmentation.labels.shape
+    return (
+        result.stamp_ns,
+        round(result.latency_ms, 3),
+        len(result.segmentation.segments),
+        result.segmentation.tau,
+        images_left_out,
+        width,
+        height,
+        result.depth_share,
+    )
+
+
+def segment_rows(result: FrameResult) -> list[Row]:
+    """Return the values of `SEGMENTS`, one row per segment."""
+    return [
+        (
+            result.stamp_ns,
+            segment.track_id,
+            segment.label,
+            segment.area_px,
+            *segment.box_xyxy,
+            *segment.centroid_xy,
+            segment.score,
+            *(
+                (None,) * 10
+                if place is None
+                else (*place.position_m, *place.box_min_m, *place.box_max_m, place.valid_share)
+            ),
+        )
+        for segment, place in zip(result.segmentation.segments, result.geometries, strict=True)
+    ]
+
+
+def hierarchy_row(result: FrameResult) -> Row:
+    """Return the values of `HIERARCHIES`."""
+    hierarchy = result.hierarchy
+    lists = (values.tolist() for values in (hierarchy.order, hierarchy.begins, hierarchy.begins_tau))
+    return (result.stamp_ns, *hierarchy.grid_hw, hierarchy.tau, *lists)
+
+
+def check_parquet() -> None:
+    """Raise ValueError where Parquet cannot be written."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            'tables: expected the package pyarrow to write Parquet, found none: pip install pyarrow, or take --csv'
+        ) from error
+
+
+def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+    """Write a table as CSV or Parquet, by the ending of its name; a missing value is an empty field or null."""
+    if path.suffix == '.csv':
+        with path.open('w', newline='') as file:
+            writer = csv.writer(file, lineterminator='\n')
+            writer.writerow([column.name for column in columns])
+            writer.writerows(rows)
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    table = pyarrow.table([list(column) for column in values], schema=_schema(columns))
+    pyarrow.parquet.write_table(table, path)
+
+
+def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) -> None:
+    """Write the rows of several tables of the same ending, one after the other, as one; one part at a time."""
+    if path.suffix == '.csv':
+        write_table(path, columns, [])
+        with path.open('a') as file:
+            for part in parts:
+                with part.open() as rows:
+                    next(rows)
+                    shutil.copyfileobj(rows, file)
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
+        for part in parts:
+            with pyarrow.parquet.ParquetFile(part) as file:
+                writer.write_table(file.read())
+
+
+def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:
+    """Write the rows of tables of several recordings, by name, as one, with a first column `recording`.
+
+    Some rows at a time: memory does not grow with the tables.
+    """
+    columns, has_lists = (_RECORDING, *columns), any('list' in column.type_name for column in columns)
+    if path.suffix == '.csv':
+        write_table(path, columns, _csv_rows(parts))
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = _schema(columns)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for name, part in parts.items():
+            with pyarrow.parquet.ParquetFile(part) as file:
+                for batch in file.iter_batches(_BATCH_ROWS_OF_LISTS if has_lists else _BATCH_ROWS):
+                    names = pyarrow.repeat(name, batch.num_rows)
+                    writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
+
+
+def _csv_rows(parts: Mapping[str, Path]) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # lists of large grids are longer than the reader takes by itself
+    for name, part in parts.items():
+        with part.open(newline='') as file:
+            rows = csv.reader(file)
+            next(rows)
+            for row in rows:
+                yield name, *row
+
+
+def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a table, a few at a time in memory.
+
+    Args:
+        path: .csv or .parquet.
+        columns: of the table.
+        names: of the columns that are read, none of lists, in the order of the values of a row; missing values are
+            None.
+    """
+    if path.suffix == '.csv':
+        type_of = {column.name: column.type_name for column in columns}
+        with path.open(newline='') as file:
+            rows = csv.reader(file)
+            header = next(rows)
+            chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
+            for row in rows:
+                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+
+
+def _arrow_type(name: str) -> Any:
+    import pyarrow
+
+    inner = name.removeprefix('list<').removesuffix('>')
+    return pyarrow.type_for_alias(name) if inner == name else pyarrow.list_(pyarrow.type_for_alias(inner))
+
+
+def _schema(columns: Sequence[Column]) -> Any:
+    import pyarrow
+
+    fields = [
+        pyarrow.field(
+            column.name, _arrow_type(column.type_name), metadata={'unit': column.unit, 'meaning': column.meaning}
+        )
+        for column in columns
+    ]
+    return pyarrow.schema(fields)

@@ -1,0 +1,1 @@
+"""`diffcut_benchmark`: speed, memory and quality, one file for each command, and what they share."""

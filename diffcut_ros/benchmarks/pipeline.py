@@ -1,0 +1,318 @@
+"""`diffcut_benchmark pipeline`: time and memory of each stage from image to labels, beside the paper's procedure.
+
+The stages are timed one by one, each until the device is done, then the whole as a node runs it. The paper's procedure
+runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its weights are random, and
+its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor is the number of counted
+operations over the rate of a large matrix product on the same device: no program that computes these networks can be
+faster.
+"""
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffcut_ros.benchmarks.graphs import photographs
+from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
+from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
+from diffcut_ros.core.assignment import concept_features
+from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
+from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
+from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
+
+STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'segments')
+WHOLE, PAPER = 'whole', "paper's procedure"
+
+Made = TypeVar('Made')
+
+if TYPE_CHECKING:
+    from diffcut_ros.benchmarks.plain_pipeline import PlainPipeline
+    from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
+    from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
+
+# Works on one image and yields the name of each stage when it is done.
+Procedure = Callable[[np.ndarray], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Seconds of each run by stage, and the peak of memory with the weights, in bytes, where it is known."""
+
+    seconds: dict[str, list[float]]
+    peak: int | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    defaults = DiffusionConfig()
+    parser.add_argument('--backend', default='ssd-1b', help='see the parameter backend; color has no network')
+    parser.add_argument(
+        '--random-weights', action='store_true', help='ssd-1b or sd1.4 without a checkpoint: timings only'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    parser.add_argument('--precision', default=defaults.precision, help='see the parameter diffusion.precision')
+    parser.add_argument('--input-size', type=int, default=defaults.input_size, help="side of the network's input")
+    parser.add_argument('--aspect', default=defaults.aspect, help="width:height of the network's input")
+    parser.add_argument('--vae', nargs='+', default=['full', 'tiny'], choices=('full', 'tiny'), help='image encoders')
+    parser.add_argument('--tiny-vae', default='', help='see the parameter diffusion.tiny_vae')
+    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='threshold of the hierarchy')
+    parser.add_argument('--image-size', type=int, nargs=2, default=(640, 480), metavar=('W', 'H'), help='of the camera')
+    parser.add_argument(
+        '--repeats', type=int, default=20, metavar='R', help='runs of each, after two that do not count'
+    )
+    parser.add_argument('--no-paper', action='store_true', help="leave out the paper's procedure")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the benchmark and print its tables.
+
+    Raises:
+        ValueError: for settings that a backend does not allow.
+    """
+    device = resolve_device(args.device)
+    # A table in a file or a pipe needs no folding.
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
+    if kind_of(args.backend) == 'color':
+        _run_color(args, images, device, console)
+    else:
+        _run_diffusion(args, images, device, console)
+
+
+def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+    if args.random_weights:
+        raise ValueError('--random-weights: expected a diffusion backend such as ssd-1b, received color')
+    console.print(machine(device))
+    extractor = create_extractor('color', device=device)
+    console.print(extractor.description)
+
+    def measured(procedures: list[Procedure], repeats: int) -> _Measured:
+        return _measure(lambda: (None, procedures), images, repeats, device)[1]
+
+    ours = [partial(_color_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
+    columns = {'color': measured(ours, args.repeats)}
+    if not args.no_paper:
+        columns[PAPER] = measured([partial(_paper_color_stages, extractor, args.tau)], max(1, args.repeats // 5))
+    console.print(_table(columns, args))
+
+
+def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+    with packages():
+        from diffcut_ros.benchmarks.plain_pipeline import PlainPipeline
+        from diffcut_ros.benchmarks.random_weights import random_encoder
+        from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
+        from diffcut_ros.features.diffusion.load import load_encoder
+
+    console.print(machine(device))
+    options = {name: getattr(args, name) for name in ('input_size', 'aspect', 'precision', 'tiny_vae')}
+    configs = {vae: DiffusionConfig(vae=vae, **options) for vae in args.vae}
+    if args.random_weights:
+        console.print('Random weights: timings and memory only. The segments mean nothing.', style='bold')
+        encoder = random_encoder(args.backend)
+    else:
+        encoder = load_encoder(args.backend, configs.get('tiny', configs[args.vae[0]]))
+    columns: dict[str, _Measured] = {}
+    features: dict[str, torch.Tensor] = {}
+    for vae, config in configs.items():
+        with console.status(f'{vae} VAE'):
+
+            def procedures(config: DiffusionConfig = config) -> tuple[DiffusionExtractor, list[Procedure]]:
+                extractor = DiffusionExtractor(encoder, config, device)
+                return extractor, [partial(_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
+
+            extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device)
+            features[vae] = torch.stack([extractor(image).features for image in images])
+            lines = [extractor.description, *_floors(encoder, extractor, device)]
+        for line in lines:
+            console.print(line)
+    if not args.no_paper:
+        graphs = {id(image): cells.flatten(0, 1) for image, cells in zip(images, features[args.vae[0]], strict=True)}
+
+        def procedures() -> tuple[None, list[Procedure]]:
+            pipeline = PlainPipeline(encoder, extractor.input_hw, extractor.config.timestep, device)
+            return None, [partial(_paper_stages, pipeline, graphs, extractor.grid_hw(), args.tau)]
+
+        with console.status("the paper's procedure"):
+            _, columns[PAPER] = _measure(procedures, images, max(1, args.repeats // 5), device)
+    console.print(_table(columns, args))
+    if len(features) == 2 and not args.random_weights:
+        similarity = F.cosine_similarity(features['full'], features['tiny'], dim=-1)
+        console.print(
+            f'tiny instead of full VAE: cosine similarity of the features {similarity.mean():.3f} on average, '
+            f'{similarity.min():.3f} at least, over the cells of {len(images)} photographs'
+        )
+
+
+def _stages(extractor: 'DiffusionExtractor', tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """What `Segmenter.segment` does, stage by stage."""
+    pixels = extractor.upload([image_rgb])
+    yield 'upload'
+    latents = extractor.latents(pixels)
+    yield 'VAE'
+    feature_map = FeatureMap(extractor.features(latents)[0], image_rgb.shape[:2])
+    yield 'UNet'
+    yield from _mask_stages(feature_map, tau)
+
+
+def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """The same for features that no network makes."""
+    feature_map = extractor(image_rgb)
+    yield 'features'
+    yield from _mask_stages(feature_map, tau)
+
+
+def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
+    affinity = affinity_matrix(feature_map.flat())
+    yield 'affinity'
+    tree = recursive_ncut(affinity, tau)
+    yield 'hierarchy'
+    concepts = concept_features(feature_map, tree.cut(tau))
+    labels = assign_concepts(feature_map, concepts)
+    yield 'assignment'
+    describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), 0, tau)
+    yield 'segments'
+
+
+def _whole(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """All stages as a node runs them, without waiting in between."""
+    Segmenter(extractor, SegmenterConfig(tau=tau)).segment(image_rgb)
+    yield WHOLE
+
+
+def _paper_stages(
+    pipeline: 'PlainPipeline',
+    graphs: dict[int, torch.Tensor],
+    grid_hw: tuple[int, int],
+    tau: float,
+    image_rgb: np.ndarray,
+) -> Iterator[str]:
+    """The paper's procedure; from the affinity on for the features [N, C] that stand in `graphs` for an image."""
+    pixels = pipeline.upload(image_rgb)
+    yield 'upload'
+    latents = pipeline.latents(pixels)
+    yield 'VAE'
+    pipeline.features(latents)
+    yield 'UNet'
+    yield from _paper_mask_stages(graphs[id(image_rgb)], grid_hw, tau)
+
+
+def _paper_color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """The paper's procedure for features that no network makes."""
+    feature_map = extractor(image_rgb)
+    yield 'features'
+    yield from _paper_mask_stages(feature_map.flat(), feature_map.grid_hw, tau)
+
+
+def _paper_mask_stages(features: torch.Tensor, grid_hw: tuple[int, int], tau: float) -> Iterator[str]:
+    affinity = plain_affinity(features)
+    yield 'affinity'
+    cells = plain_ncut(affinity, tau)
+    yield 'hierarchy'
+    plain_assignment(features, grid_hw, cells)
+    yield 'assignment'
+
+
+def _measure(
+    make: Callable[[], tuple[Made, list[Procedure]]], images: list[np.ndarray], repeats: int, device: torch.device
+) -> tuple[Made, _Measured]:
+    """Load something and time its procedures, each image in turn; the first run of each does not count."""
+    made = []
+    seconds = defaultdict(list)
+
+    @torch.inference_mode()
+    def load_and_run() -> None:
+        made.append(make())
+        for procedure in made[0][1]:
+            for run in range(-1, repeats):
+                last = synchronized_time(device)
+                for stage in procedure(images[run % len(images)]):
+                    now = synchronized_time(device)
+                    if run >= 0:
+                        seconds[stage].append(now - last)
+                    last = now
+
+    if device.type == 'cuda':
+        peak = peak_bytes(load_and_run, device)
+    else:
+        load_and_run()
+        peak = None
+    if WHOLE not in seconds:
+        seconds[WHOLE] = [sum(stages) for stages in zip(*seconds.values(), strict=True)]
+    return made[0][0], _Measured(dict(seconds), peak)
+
+
+def _floors(encoder: 'DiffusionEncoder', extractor: 'DiffusionExtractor', device: torch.device) -> list[str]:
+    """Say how fast VAE and UNet could be at most, by their operations and the device's matrix rate."""
+    rate = matrix_rate(extractor.precision, device)
+    lines = [f'matrix products in {str(extractor.precision).removeprefix("torch.")}: {rate / 1e12:.3g} TFLOP/s']
+    for name, count in operations(encoder, extractor.config.vae, extractor.input_hw).items():
+        lines.append(f'floor of the {name}: {count / 1e12:.3g} TFLOP, {1000 * count / rate:.1f} ms')
+    return lines
+
+
+def operations(encoder: 'DiffusionEncoder', vae: str, input_hw: tuple[int, int]) -> dict[str, int]:
+    """Return the operations for one image of VAE and UNet (multiply and add are two), counted without computing."""
+    from diffcut_ros.features.diffusion.unet import UNetEncoder
+    from diffcut_ros.features.diffusion.vae import ImageEncoder
+
+    # On the meta device attention is made of matrix products, all of which are counted.
+    image_encoder, unet = ImageEncoder(encoder.vaes[vae][0]), UNetEncoder(encoder.unet_config, encoder.layer)
+    counts = {}
+    with torch.device('meta'), torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            latents = image_encoder(torch.empty(1, 3, *input_hw))
+        counts['VAE'] = counter.get_total_flops()
+        embedded = torch.empty(1, unet.time_embedding.linear_2.out_features)
+        with FlopCounterMode(display=False) as counter:
+            unet(latents, embedded, torch.empty(encoder.prompt.shape))
+        counts['UNet'] = counter.get_total_flops()
+    return counts
+
+
+@cache  # one figure for all that is compared with it
+def matrix_rate(precision: torch.dtype, device: torch.device) -> float:
+    """Return the operations per second (multiply and add are two) of a large matrix product."""
+    side = 8192 if device.type == 'cuda' else 1024
+    a, b = (torch.randn(side, side, device=device).to(precision) for _ in range(2))
+    return 2 * side**3 / min(timed(lambda: a @ b, device)[0] for _ in range(10))
+
+
+def _table(columns: dict[str, _Measured], args: argparse.Namespace) -> Table:
+    table = Table(
+        title=f'one image of {args.image_size[0]}x{args.image_size[1]}, tau {args.tau:g}: median, 95th percentile'
+    )
+    table.add_column('stage')
+    for name in columns:
+        table.add_column(name, justify='right')
+    for stage in (*STAGES, WHOLE):
+        if not any(stage in column.seconds for column in columns.values()):
+            continue
+        if stage == WHOLE:
+            table.add_section()
+        table.add_row(stage, *(_milliseconds(column.seconds.get(stage)) for column in columns.values()))
+    fastest = {name: statistics.median(column.seconds[WHOLE]) for name, column in columns.items()}
+    paper = fastest.get(PAPER)
+    if paper is not None:
+        table.add_row('times faster', *(f'{paper / seconds:.1f}' for seconds in fastest.values()))
+    if any(column.peak is not None for column in columns.values()):
+        table.add_row('peak memory', *(f'{column.peak / 1e9:.2f} GB' for column in columns.values()))
+    return table
+
+
+def _milliseconds(seconds: list[float] | None) -> str:
+    if not seconds:
+        return ''
+    return f'{1000 * statistics.median(seconds):.1f} ms, {1000 * np.percentile(seconds, 95):.1f}'

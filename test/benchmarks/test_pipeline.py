@@ -1,0 +1,96 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from diffcut_ros.benchmarks import pipeline
+from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment
+from diffcut_ros.core import affinity_matrix
+
+MASK_STAGES = ('affinity', 'hierarchy', 'assignment')
+
+
+def benchmark(*args: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, '-m', 'diffcut_ros.benchmarks.main', 'pipeline', *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def table_rows(lines: list[str], columns: int) -> dict[str, list[str]]:
+    """Return the cells of a table by their row's name."""
+    return {cells[0].strip(): cells[1:] for line in lines if len(cells := line.split('│')[1:-1]) == columns}
+
+
+def test_the_command_prints_its_tables(checkpoints):
+    """With small networks and random weights: the figures mean nothing."""
+    small = ('--input-size', '128', '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120')
+    result = benchmark('--backend', str(checkpoints['sdxl']), '--tiny-vae', str(checkpoints['tiny']), *small)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert 'PyTorch' in lines[0]
+    rows = table_rows(lines, 4)
+    assert list(rows) == ['upload', 'VAE', 'UNet', *MASK_STAGES, 'segments', pipeline.WHOLE, 'times faster']
+    assert all(cell.strip() for cell in rows['whole'])
+    assert rows['times faster'][2].strip() == '1.0'
+    assert sum(line.startswith('floor of the ') for line in lines) == 4
+    assert any(line.startswith('tiny instead of full VAE: cosine similarity of the features ') for line in lines)
+
+
+def test_the_color_backend_without_a_network():
+    result = benchmark('--backend', 'color', '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120')
+    assert result.returncode == 0, result.stderr
+    rows = table_rows(result.stdout.splitlines(), 3)
+    assert list(rows) == ['features', *MASK_STAGES, 'segments', pipeline.WHOLE, 'times faster']
+    assert [cell.strip() == '' for cell in rows['segments']] == [False, True]  # the paper's has none
+
+
+def test_random_weights_of_the_color_backend():
+    result = benchmark('--backend', 'color', '--random-weights', '--device', 'cpu')
+    assert result.returncode == 2
+    assert '--random-weights: expected a diffusion backend such as ssd-1b, received color' in result.stderr
+
+
+def test_random_weights_of_unknown_networks():
+    from diffcut_ros.benchmarks.random_weights import random_encoder
+
+    with pytest.raises(ValueError, match=r'--random-weights: expected one of ssd-1b, sd1.4, received .ssd-vega.'):
+        random_encoder('ssd-vega')
+
+
+@pytest.mark.parametrize(('name', 'unet', 'vae'), [('ssd-1b', 383.3, 34.2), ('sd1.4', None, 34.2)])
+def test_networks_of_known_checkpoints_have_the_right_size(name, unet, vae, monkeypatch):
+    from diffcut_ros.benchmarks import random_weights
+
+    monkeypatch.setattr(random_weights, 'draw_weights', lambda network: network)  # sizes need no memory
+    encoder = random_weights.random_encoder(name)
+    millions = sum(weight.numel() for weight in encoder.unet.values()) / 1e6
+    assert unet is None or millions == pytest.approx(unet, abs=0.1)
+    assert sum(weight.numel() for weight in encoder.vaes['full'][1].values()) / 1e6 == pytest.approx(vae, abs=0.1)
+    layer = {
+        'ssd-1b': 'down_blocks.2.attentions.1.transformer_blocks.3.attn1',
+        'sd1.4': 'down_blocks.2.attentions.1.transformer_blocks.0.attn1',
+    }
+    assert encoder.layer == layer[name]
+
+
+def test_operations_are_those_that_were_counted_by_hand(monkeypatch):
+    """The layer of SSD-1B costs 1.28 TFLOP at 1024 x 1024, its VAE 4.88."""
+    from diffcut_ros.benchmarks import random_weights
+
+    monkeypatch.setattr(random_weights, 'draw_weights', lambda network: network)
+    counts = pipeline.operations(random_weights.random_encoder('ssd-1b'), 'full', (1024, 1024))
+    assert counts['UNet'] / 1e12 == pytest.approx(1.28, abs=0.01)
+    assert counts['VAE'] / 1e12 == pytest.approx(4.88, abs=0.01)
+
+
+def test_the_plain_procedure_gives_what_core_gives():
+    features = torch.randn(6, 8, 20, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(plain_affinity(features.flatten(0, 1)), affinity_matrix(features.flatten(0, 1)), atol=1e-5)
+    cells = torch.arange(48).reshape(6, 8) // 8 // 3
+    from diffcut_ros.core import FeatureMap, assign_concepts
+    from diffcut_ros.core.assignment import concept_features
+
+    feature_map = FeatureMap(features, (128, 128))
+    expected = assign_concepts(feature_map, concept_features(feature_map, cells.flatten().numpy()))
+    found = plain_assignment(features.flatten(0, 1), (6, 8), cells.flatten().numpy())
+    assert (torch.from_numpy(found) == expected).float().mean() > 0.999
