@@ -11,8 +11,6 @@ _LABEL_SIZE = 128
 def plain_ncut(affinity: torch.Tensor, tau: float) -> np.ndarray:
     """Cut a graph as the authors do: all eigenvectors of each subset, then 100 thresholds one by one.
 
-    It is `recursive_ncut` with `thresholds='linspace100'`, without any of its ideas.
-
     Args:
         affinity: float32 [N, N], symmetric, positive degrees, on any device.
         tau: subsets whose best split has a lower NCut value are split.

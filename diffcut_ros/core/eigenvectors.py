@@ -11,29 +11,41 @@ block Y of vectors is multiplied by a Chebyshev polynomial of A that is small on
 (`amplify`), then the best eigenvectors within its span are taken (`RitzPairs`, Rayleigh-Ritz). It suits the task
 because the parts of a split inherit their parent's block, which holds most of what they look for, and because all that
 touches the device are a few products with W per round.
+
+A small residual says that a vector belongs to some eigenvalue, not that there is none above it: a block may miss the
+wanted vector altogether. `Probes` bounds what it may miss, and nothing is decided without that bound.
 """
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.linalg import lapack
+from scipy.special import gammaincinv
 
 # Vectors per block. A product of W with 16 vectors takes the time of 3 products with a single one (2 CPU cores, 1024
 # nodes: 0.28 ms and 0.10 ms); with 32 vectors it takes 5, and the wider block does not save as many rounds.
 BLOCK = 16
 # Vectors of the block that are drawn anew for each part, in case it needs some that its parent's block does not hold.
-FRESH = 4
+# They are what the bound of `Probes` rests on.
+FRESH = 5
+# Probability, for each graph, that `Probes.exclude` is wrong, at most.
+_RISK = 1e-7
 # Largest angle between the vector found and the true one, which is about residual / gap of the eigenvalues. 2e-3 gave
 # worse splits than exact vectors did in 3 of 2400 cases, 1e-4 in none of 3800 (graphs of 576 and 1024 nodes).
 _ANGLE = 1e-4
 # A smaller residual is beyond float32; where the gap is so small that the angle stays large, any vector of the
 # eigenspace is as good as another.
 _SMALLEST_RESIDUAL = 2e-6
+# Eigenvalues closer than this to the one found may belong to a vector that is missed: its splits cost as little.
+_SMALLEST_GAP = 1e-2
 _LARGEST_DEGREE = 24
 # Amplification beyond which rounding errors would fill the block with copies of its first vector.
 _LARGEST_AMPLIFICATION = 1e6
 _LARGEST_BEFORE_OVERFLOW = 1e30
+_SMALLEST_GROWTH = math.acosh(1.0001)
 # What rounding leaves of t, some 1e-7, may grow by so much more than the wanted vector before it is taken out again. A
 # graph of few distinct nodes, such as flat colours, has a theta near 0, beside which t would fill the block.
 _LARGEST_TRIVIAL = 1e4
@@ -52,10 +64,11 @@ class Graph:
         affinity: float32 [n, n].
         degree: float32 [n], its row sums, above 0.
         block: float32 [n, BLOCK], a start for the iteration.
+        fresh: how many of the block's last vectors are normally distributed random numbers, at least 1.
     """
 
-    def __init__(self, affinity: torch.Tensor, degree: torch.Tensor, block: torch.Tensor) -> None:
-        self.affinity, self.degree, self.block = affinity, degree, block
+    def __init__(self, affinity: torch.Tensor, degree: torch.Tensor, block: torch.Tensor, fresh: int) -> None:
+        self.affinity, self.degree, self.block, self.fresh = affinity, degree, block, fresh
         self._scale = degree.rsqrt()[:, None]
         self._trivial = degree.sqrt()
         self._trivial = self._trivial / self._trivial.norm()
@@ -127,6 +140,69 @@ def fresh_vectors(n: int, count: int) -> torch.Tensor:
     return torch.randn(n, count, generator=torch.Generator().manual_seed(0))
 
 
+class Probes:
+    """Random vectors G that went into a block, by which to exclude that it misses an eigenvalue.
+
+    The block's Ritz vectors span P G = Y C, where P is the product of all the polynomials of A that it was multiplied
+    by, and A y_j = theta_j y_j + r_j. Let u be an eigenvector of A of length 1 with a value theta_u >= theta > theta_j.
+    Then u' y_j = u' r_j / (theta_u - theta_j), and as all polynomials grow beyond what they make small,
+
+        P(theta) |u' G|  <=  |u' P G|  =  |u' Y C|  <=  sum_j |r_j| |C_j| / (theta - theta_j).
+
+    |u' G| is the length of a vector of independent standard normal numbers, one for each probe, and below some small
+    number with the probability _RISK only. So where the right side is below P(theta) times that number, there is no
+    such u. Bounds of this kind: Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM Review 2011,
+    section 4.3. A subset depends on the affinity alone, not on the probes: they are independent of its eigenvectors.
+
+    Args:
+        count: number of probes, the last vectors of the block.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._coordinates = np.eye(BLOCK)[:, BLOCK - count :]
+        self._log_smallest = _log_smallest_length(count)
+        self._filters: list[tuple[float, float, int]] = []
+
+    def turn(self, inner: np.ndarray, weights: np.ndarray) -> None:
+        """Follow the block Y into the orthonormal basis Y @ weights [BLOCK, r] of it; `inner` is Y' Y."""
+        kept = weights.T @ inner @ self._coordinates
+        self._coordinates = np.concatenate([kept, np.zeros((BLOCK - len(kept), kept.shape[1]))])
+
+    def amplify(self, low: float, high: float, degree: int) -> None:
+        """Follow the block through `Graph.amplify`."""
+        self._filters.append((low, high, degree))
+
+    def log_missing(self, pairs: 'RitzPairs', theta: float) -> float:
+        """Return log(right side / left side) of the bound for an eigenvalue of theta or more; below 0 it is excluded.
+
+        Infinity where theta is not above all Ritz values and all that polynomials made small.
+        """
+        distance = theta - pairs.values
+        if distance[0] <= 0 or any(theta < high for _, high, _ in self._filters):
+            return math.inf
+        length = np.sqrt((self._coordinates[: len(distance)] ** 2).sum(1))
+        right = float((pairs.residuals * length / distance).sum())
+        gain = sum(log_amplification(theta, *arguments) for arguments in self._filters)
+        return math.log(max(right, 1e-300)) - gain - self._log_smallest
+
+
+@functools.cache
+def _log_smallest_length(count: int) -> float:
+    """Return the log of what the length of so many standard normal numbers is below with the probability _RISK."""
+    return math.log(2 * gammaincinv(count / 2, _RISK)) / 2  # of the chi distribution
+
+
+def log_amplification(theta: float, low: float, high: float, degree: int) -> float:
+    """Return log T(theta) of the polynomial of `Graph.amplify`, for theta of at least `high`."""
+    x = degree * growth(theta, low, high)
+    return x + math.log1p(math.exp(-2 * x)) - math.log(2)
+
+
+def growth(theta: float, low: float, high: float) -> float:
+    """Return by how much a degree more of the polynomial of `Graph.amplify` adds to log T(theta), for large degrees."""
+    return math.acosh(max((2 * theta - low - high) / (high - low), 1.0))
+
+
 @dataclass(frozen=True)
 class RitzPairs:
     """The best approximations of eigenpairs of A within the span of a block.
@@ -134,12 +210,12 @@ class RitzPairs:
     Attributes:
         values: float64 [r], falling; r <= BLOCK, the numerical rank of the block.
         weights: float64 [BLOCK, r], the block times this is orthonormal, best vector first.
-        residual: norm of A y - theta y for the first pair.
+        residuals: float64 [r], norm of A y - theta y for each pair.
     """
 
     values: np.ndarray
     weights: np.ndarray
-    residual: float
+    residuals: np.ndarray
 
     @staticmethod
     def of(gram: np.ndarray) -> 'RitzPairs':
@@ -151,33 +227,52 @@ class RitzPairs:
         gram = gram / twice / twice[:, None]
         inner, product, image = gram[:n, :n], (gram[:n, n:] + gram[n:, :n]) / 2, gram[n:, n:]
         values, pairs = _eigenpairs(product, inner)
-        best = pairs[:, 0]
-        squared = best @ image @ best - 2 * values[0] * (best @ product @ best) + values[0] ** 2
-        return RitzPairs(values, pairs / norm[:, None], float(np.sqrt(max(squared, 0.0))))
+        squared = ((image @ pairs) * pairs).sum(0) - values**2  # of A y - theta y, as pairs' inner pairs = 1
+        return RitzPairs(values, pairs / norm[:, None], np.sqrt(np.maximum(squared, 0)))
 
-    def next_step(self, round_: int) -> tuple[float, float, int, bool]:
-        """Return the arguments of `Graph.amplify` that should make the residual small enough, in rounds 0, 1, ..."""
+    def next_step(self, round_: int, probes: Probes) -> tuple[float, float, int, bool]:
+        """Return the arguments of `Graph.amplify` that should make `settled` true, in rounds 0, 1, ...
+
+        They do not depend on tau: what is found for one tau is, to the last digit, what is found for another.
+        """
         # In the first round the last vectors are fresh, and their values say nothing of the spectrum.
         last = -1 if round_ else -1 - FRESH
-        high = max(self.values[last], 0.02 * abs(self.values[0]))
+        high = max(self.values[last], 0.02 * abs(self.values[0]), _SMALLEST_RESIDUAL)
         low = -1.0 if round_ >= _CAUTIOUS_ROUND else min(-0.02 * high, 1.2 * self.values[-1])
-        rate = np.arccosh(max((2 * self.values[0] - low - high) / (high - low), 1.0001))
-        wanted = max(4 * self.residual / self.tolerance, 4.0)
-        # An eigenvalue near -1 that the block does not show yet is amplified most.
-        hidden = np.arccosh(max((2 + low + high) / (high - low), 1.0001))
-        largest = min(
-            _LARGEST_DEGREE, np.arccosh(_LARGEST_AMPLIFICATION) / rate, np.arccosh(_LARGEST_BEFORE_OVERFLOW) / hidden
+        # An eigenvalue near -1 that the block does not show yet is amplified most, as 1 is by the polynomial mirrored.
+        rate, next_rate, hidden = (
+            max(growth(*arguments), _SMALLEST_GROWTH)
+            for arguments in ((self.values[0], low, high), (self.next_value, low, high), (1.0, -high, -low))
         )
-        degree = int(max(2, min(np.ceil(np.arccosh(wanted) / rate), largest)))
-        trivial = np.arccosh(max((2 - low - high) / (high - low), 1.0001))
+        wanted = max(
+            math.acosh(max(4 * self.residuals[0] / self.tolerance, 2.0)) / rate,
+            (probes.log_missing(self, self.next_value) + math.log(16)) / next_rate,
+        )
+        largest = min(
+            _LARGEST_DEGREE, math.acosh(_LARGEST_AMPLIFICATION) / rate, math.acosh(_LARGEST_BEFORE_OVERFLOW) / hidden
+        )
+        degree = int(max(1, min(math.ceil(min(wanted, _LARGEST_DEGREE)), largest)))
         # After a round without success, theta may be that of t.
-        return low, high, degree, bool(round_ or degree * (trivial - rate) > np.log(_LARGEST_TRIVIAL))
+        trivial = growth(1.0, low, high)
+        return low, high, degree, bool(round_ or degree * (trivial - rate) > math.log(_LARGEST_TRIVIAL))
+
+    def settled(self, probes: Probes) -> bool:
+        """Return whether the first vector is the wanted one, and not only some eigenvector."""
+        return self.residuals[0] < self.tolerance and probes.log_missing(self, self.next_value) < 0
+
+    @property
+    def next_value(self) -> float:
+        """An eigenvalue that a vector beside the first is noticed at."""
+        return self.values[0] + max(self._gap, _SMALLEST_GAP)
 
     @property
     def tolerance(self) -> float:
         """Residual that is small enough."""
-        gap = self.values[0] - self.values[1] if len(self.values) > 1 else 0.0
-        return max(_ANGLE * gap, _SMALLEST_RESIDUAL)
+        return max(_ANGLE * self._gap, _SMALLEST_RESIDUAL)
+
+    @property
+    def _gap(self) -> float:
+        return self.values[0] - self.values[1] if len(self.values) > 1 else 0.0
 
 
 def _eigenpairs(product: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,11 +300,12 @@ def solve(graphs: list[Graph], tau: float, memory: torch.Tensor | None = None) -
     Args:
         graphs: of any sizes; their blocks become the eigenvectors found.
         tau: every NCut value of a graph is at least 1 - theta (Shi & Malik 2000, equation 5 without its condition that
-            y takes two values only): a graph whose theta is too small for tau is not iterated further.
+            y takes two values only): the iteration ends where `Probes` exclude a theta that is large enough for tau.
         memory: float32 [N, N], to be overwritten, at least as large as each graph, or None to take new one; a GPU needs
             it.
     """
     found: list[torch.Tensor | None] = [None] * len(graphs)
+    probes = [Probes(graph.fresh) for graph in graphs]
     active = list(range(len(graphs)))
     for round_ in range(_ROUNDS):
         grams = torch.stack([graphs[i].gram_matrix() for i in active]).cpu().numpy()
@@ -219,18 +315,19 @@ def solve(graphs: list[Graph], tau: float, memory: torch.Tensor | None = None) -
         ranks = [len(pairs.values) for pairs in found_pairs]
         weights = torch.from_numpy(weights).to(graphs[0].block.device).split(ranks, 1)
         unfinished = []
-        for i, pairs, own in zip(active, found_pairs, weights, strict=True):
+        for i, gram, pairs, own in zip(active, grams, found_pairs, weights, strict=True):
             graphs[i].combine(own)
+            probes[i].turn(gram[:BLOCK, :BLOCK], pairs.weights)
             if len(pairs.values) < BLOCK:
                 unfinished.append(i)  # the fresh vectors have not been looked at yet
+            elif probes[i].log_missing(pairs, 1 - tau) < 0:
                 continue
-            # The residual bounds how far theta may still move; a tenth leaves room for a block that misses a vector.
-            if pairs.residual < 0.1 * (1 - tau - pairs.values[0]):
-                continue
-            if pairs.residual < pairs.tolerance:
+            elif pairs.settled(probes[i]):
                 found[i] = graphs[i].second_eigenvector()
             else:
-                graphs[i].amplify(*pairs.next_step(round_), memory)
+                low, high, degree, deflate = pairs.next_step(round_, probes[i])
+                probes[i].amplify(low, high, degree)
+                graphs[i].amplify(low, high, degree, deflate, memory)
                 unfinished.append(i)
         active = unfinished
         if not active:

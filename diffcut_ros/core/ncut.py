@@ -22,7 +22,6 @@ from diffcut_ros.core.threads import threads_for
 from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
-THRESHOLDS = ('exact', 'linspace100')
 # Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. By whole
 # hierarchies of 1024 nodes, a line at 48, 64, 80 or 96 makes no difference on an idle machine. From 88 nodes on, LAPACK
 # hands work to other threads, which spin while they wait: with 96, beside one busy core of 2, it took twice as long.
@@ -30,38 +29,32 @@ _SMALL = 80
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
 _PADDED = (3, 8, 24, _SMALL)
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
-_ROWS = 256
+_ROWS = 128
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 _SYMMETRY = 1e-5
 
 
-def recursive_ncut(
-    affinity: torch.Tensor, tau: float = 0.5, thresholds: str = 'exact', *, tree: SegmentTree | None = None
-) -> SegmentTree:
+def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTree | None = None) -> SegmentTree:
     """Split a graph recursively while the best split has an NCut value below tau.
 
-    The same input gives the same tree, on each device. With a tree to go on from, its cuts are the same as without,
-    unless rounding decides between splits.
+    The same input gives the same tree, on each device, and a tree computed to a larger tau, or from another tree, has
+    the same cuts: neither the search for eigenvectors nor where it starts depends on tau.
 
     Args:
         affinity: float32 [N, N], N >= 1, entries >= 0, symmetric (up to 1e-5 of a node's degree), on any device; see
             `affinity_matrix`. A node without any affinity is a segment of its own.
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
-        thresholds: 'exact' takes the best of all thresholds on x; 'linspace100' the best of the 100 that the authors'
-            procedure tries, for comparison with it.
-        tree: a hierarchy of the same affinity, by the same thresholds, to go on from where it ends.
+        tree: a hierarchy of the same affinity, to go on from where it ends.
 
     Returns:
         The hierarchy, with the NCut value of every split; `tree` itself where it reaches to this tau.
 
     Raises:
         ValueError: for a matrix that is not square, empty, not symmetric, or holds NaN, infinite or negative entries;
-            for a tau out of range, unknown thresholds, and a tree of another number of nodes.
+            for a tau out of range, and a tree of another number of nodes.
     """
     if not 0 <= tau <= 2:
         raise ValueError(f'tau: expected 0 to 2, received {tau}')
-    if thresholds not in THRESHOLDS:
-        raise ValueError(f'thresholds: expected one of {", ".join(THRESHOLDS)}, received {thresholds!r}')
     with torch.inference_mode(), threads_for(len(affinity) if affinity.ndim else 0):
         affinity = _checked(affinity.float())
         n = len(affinity)
@@ -76,9 +69,9 @@ def recursive_ncut(
         waiting = _unfinished(tree, builder, affinity.device)
         small = [subset for subset in waiting if len(subset.nodes) <= _SMALL]
         large = [_with_graph(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
-        small += _split_large(large, builder, thresholds, fresh)
+        small += _split_large(large, builder, fresh)
         with threads_for(_SMALL):
-            _split_small(small, affinity, builder, thresholds)
+            _split_small(small, affinity, builder)
     return builder.build()
 
 
@@ -141,7 +134,7 @@ def _with_graph(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) 
     """Return a large subset with its part of the graph."""
     nodes = subset.nodes
     if len(nodes) == len(affinity):
-        return _Large(subset.index, nodes, Graph(affinity, affinity.sum(1), vectors))
+        return _Large(subset.index, nodes, Graph(affinity, affinity.sum(1), vectors, BLOCK))
     return _Large(subset.index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes]))
 
 
@@ -150,10 +143,10 @@ def _part(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
     degree = affinity.sum(1)
     isolated = degree == 0
     affinity.diagonal().add_(isolated)
-    return Graph(affinity, degree + isolated, block)
+    return Graph(affinity, degree + isolated, block, FRESH)
 
 
-def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor) -> list[_Subset]:
+def _split_large(waiting: list[_Large], tree: TreeBuilder, fresh: torch.Tensor) -> list[_Subset]:
     """Split, level by level, while subsets are large; return the small ones."""
     if not waiting:
         return []
@@ -163,32 +156,33 @@ def _split_large(waiting: list[_Large], tree: TreeBuilder, thresholds: str, fres
     while waiting:
         largest = max(len(subset.nodes) for subset in waiting)
         with threads_for(largest):
-            waiting, rest = _split_level(waiting, tree, thresholds, fresh, following)
+            waiting, rest = _split_level(waiting, tree, fresh, following)
         present, following = following, present
         small += rest
     return small
 
 
 def _split_level(
-    subsets: list[_Large], tree: TreeBuilder, thresholds: str, fresh: torch.Tensor, memory: torch.Tensor
+    subsets: list[_Large], tree: TreeBuilder, fresh: torch.Tensor, memory: torch.Tensor
 ) -> tuple[list[_Large], list[_Subset]]:
     """Split the subsets of one level; return the parts, large and small.
 
     Args:
         subsets: of the level.
         tree: takes the splits.
-        thresholds: see `recursive_ncut`.
         fresh: float32 [N, BLOCK], vectors to start from.
         memory: float32 [N, N], takes the matrices of the parts, and before what the search for eigenvectors needs; no
             matrix of the level may lie in it.
     """
     graphs = [subset.graph for subset in subsets]
+    starts = [graph.block for graph in graphs]
     ordered = []
     offset = 0
-    for subset, graph, x in zip(subsets, graphs, solve(graphs, tree.tau, memory), strict=True):
+    for subset, graph, start, x in zip(subsets, graphs, starts, solve(graphs, tree.tau, memory), strict=True):
         if x is None:
             tree.end(subset.index, subset.nodes)
-            tree.keep(subset.nodes, graph.block)
+            # Not what the iteration has come to: from the same start, a larger tau finds the same vector at any time.
+            tree.keep(subset.nodes, start)
         else:
             place = slice(offset, offset + len(x))
             offset = place.stop
@@ -200,7 +194,7 @@ def _split_level(
     for subset, graph, rank, _, place in ordered:
         n = len(rank)
         affinity = memory[place, place]
-        value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]), thresholds)
+        value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]))
         nodes, k = subset.nodes[rank], int(position[0])
         block = torch.cat([graph.block[rank, :-FRESH], fresh[:n, :FRESH]], 1)
         indices = tree.split(subset.index, float(value[0]), k)
@@ -248,7 +242,7 @@ class _Part(NamedTuple):
     rows: np.ndarray
 
 
-def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuilder, thresholds: str) -> None:
+def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuilder) -> None:
     """Split small subsets to the end, on the host, all of one level and similar size in one batch."""
     if not subsets:
         return
@@ -269,7 +263,7 @@ def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuild
         level = [part for part in level if len(part.rows) > 1]
         level.sort(key=_padded_size)
         batches = [list(batch) for _, batch in groupby(level, _padded_size)]
-        level = [part for batch in batches for part in _split_batch(batch, buffer, tree, thresholds)]
+        level = [part for batch in batches for part in _split_batch(batch, buffer, tree)]
 
 
 def _padded_size(part: _Part) -> int:
@@ -277,7 +271,7 @@ def _padded_size(part: _Part) -> int:
     return next(size for size in _PADDED if size >= len(part.rows))
 
 
-def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thresholds: str) -> list[_Part]:
+def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> list[_Part]:
     """Split small subsets of the same size class; return their parts."""
     sizes = np.array([len(part.rows) for part in parts])
     # Padding to the class, not to the largest of the batch: sums do not depend on what else is in the batch.
@@ -300,7 +294,7 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder, thre
     before = np.where(place[:, None, :] < place[:, :, None], affinity, 0).sum(2)
     itself = np.diagonal(affinity, axis1=1, axis2=2)
     in_order = [np.take_along_axis(values, rank, 1) for values in (x, degree, before, itself)]
-    value, position = best_thresholds(SortedGraphs(sizes, *in_order), thresholds)
+    value, position = best_thresholds(SortedGraphs(sizes, *in_order))
     rows = np.take_along_axis(rows, rank, 1)
     result = []
     for part, own, size, v, k in zip(parts, rows, sizes.tolist(), value.tolist(), position.tolist(), strict=True):

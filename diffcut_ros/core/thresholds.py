@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Thresholds that the paper's procedure tries: evenly spaced between 0.99 times the smallest and the largest x.
-_LITERAL_COUNT, _LITERAL_SHARE = 100, 0.99
 # NCut values are rounded to this many decimals: sums of float32 affinities say no more. It also keeps values that are
 # equal on paper, as all those of a graph without structure, equal here.
 _DECIMALS = 6
@@ -35,14 +33,13 @@ class SortedGraphs(NamedTuple):
     itself: np.ndarray
 
 
-def best_thresholds(graphs: SortedGraphs, thresholds: str = 'exact') -> tuple[np.ndarray, np.ndarray]:
+def best_thresholds(graphs: SortedGraphs) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest NCut value of each graph, float64 [B], and the position k it is found at, int64 [B].
 
     Of several positions with the same value the one that divides the nodes most evenly is taken.
 
     Args:
         graphs: in the order of their eigenvectors.
-        thresholds: 'exact' tries every position; 'linspace100' the 100 of the paper's procedure.
     """
     n = graphs.x.shape[1]
     change = graphs.degree - graphs.itself - 2 * graphs.before
@@ -53,19 +50,8 @@ def best_thresholds(graphs: SortedGraphs, thresholds: str = 'exact') -> tuple[np
     cut = np.maximum(np.where(first <= last, first_cut, last_cut), 0)
     position = np.arange(1, n)
     inside = position < graphs.size[:, None]
-    if thresholds == 'linspace100':
-        inside &= _literal_positions(graphs)
     value = np.full(cut.shape, np.inf)
     value[inside] = np.round(cut[inside] / first[inside] + cut[inside] / last[inside], _DECIMALS)
     best = value.min(1)
     balance = np.minimum(position, graphs.size[:, None] - position)
     return best, np.where(value == best[:, None], balance, -1).argmax(1) + 1
-
-
-def _literal_positions(graphs: SortedGraphs) -> np.ndarray:
-    """Return bool [B, n - 1]: whether position k = 1..n-1 is that of one of the paper's thresholds."""
-    inside = np.zeros((len(graphs.x), graphs.x.shape[1] + 1), bool)
-    for row, x, size in zip(inside, graphs.x, graphs.size, strict=True):
-        tried = np.linspace(_LITERAL_SHARE * x[0], _LITERAL_SHARE * x[size - 1], _LITERAL_COUNT)
-        row[np.searchsorted(x[:size], tried, side='right')] = True
-    return inside[:, 1:-1]

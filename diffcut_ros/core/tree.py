@@ -187,10 +187,6 @@ class SegmentTree:
         # The split that would make the count too large is not made at exactly its own tau.
         return next((tau for tau, count in self.levels() if count > n_segments), self.tau)
 
-    def cut_to(self, n_segments: int) -> np.ndarray:
-        """Return the cut at the largest tau that gives at most `n_segments` segments; see `cut` and `tau_for`."""
-        return self.cut(self.tau_for(n_segments))
-
 
 def cut_order(order: np.ndarray, begins: np.ndarray) -> np.ndarray:
     """Return the segmentation whose segments are ranges of an order of the graph nodes.

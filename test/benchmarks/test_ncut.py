@@ -10,7 +10,7 @@ from diffcut_ros.benchmarks import ncut
 from diffcut_ros.benchmarks.baselines import scikit_image_ncut, spectral_clustering
 from diffcut_ros.benchmarks.graphs import FEATURES, photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_ncut
-from diffcut_ros.core import recursive_ncut
+from support import reference
 from support.graphs import photograph_graph
 from support.scenes import same_partition, two_cliques
 
@@ -44,9 +44,9 @@ def test_a_number_of_nodes_that_is_no_square():
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_the_plain_procedure_is_what_linspace100_computes(seed):
+def test_the_plain_procedure_tries_the_thresholds_of_the_paper(seed):
     affinity = photograph_graph(seed, 10)
-    expected = recursive_ncut(affinity, 0.6, thresholds='linspace100').cut(0.6)
+    expected, _ = reference.recursive_ncut(affinity.double().numpy(), 0.6, literal=True)
     assert same_partition(plain_ncut(affinity, 0.6), expected)
 
 

@@ -11,7 +11,7 @@ from support.scenes import quadrants, two_cliques
 
 
 def graph(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
-    return Graph(affinity, affinity.sum(1), block)
+    return Graph(affinity, affinity.sum(1), block, BLOCK)
 
 
 def start(n: int) -> torch.Tensor:

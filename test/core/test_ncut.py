@@ -129,21 +129,6 @@ def test_the_iteration_equals_the_plain_method_on_small_subsets_too(monkeypatch)
         assert_no_worse_than_reference(affinity, recursive_ncut(affinity, 0.8))
 
 
-def test_linspace100_is_the_procedure_of_the_paper():
-    for seed in range(12):
-        affinity = photograph_graph(seed, 10)
-        tree = recursive_ncut(affinity, 0.7, thresholds='linspace100')
-        expected, _ = reference.recursive_ncut(affinity.double().numpy(), 0.7, literal=True)
-        assert same_partition(tree.cut(0.7), expected)
-        dense = affinity.double().numpy()
-        for i in np.flatnonzero(tree.children[:, 0] >= 0):
-            nodes = nodes_of(tree, i)
-            subset = dense[np.ix_(nodes, nodes)]
-            assert tree.ncut[i] == pytest.approx(reference.best_split(subset, literal=True).value, abs=1e-5)
-            exact = recursive_ncut(torch.from_numpy(subset), tau=2.0)
-            assert exact.ncut[0] <= tree.ncut[i] + 1e-6
-
-
 def test_stored_values_are_those_of_the_definition():
     affinity = photograph_graph(2, 16)
     tree = recursive_ncut(affinity, tau=0.8)
@@ -159,12 +144,11 @@ def test_stored_values_are_those_of_the_definition():
 
 
 @pytest.mark.parametrize('seed', range(6))
-@pytest.mark.parametrize('thresholds', ncut.THRESHOLDS)
-def test_a_cut_of_the_tree_equals_a_fresh_run(seed, thresholds):
+def test_a_cut_of_the_tree_equals_a_fresh_run(seed):
     affinity = photograph_graph(seed, 14)
-    tree = recursive_ncut(affinity, 0.95, thresholds)
+    tree = recursive_ncut(affinity, 0.95)
     for tau in (0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
-        assert np.array_equal(tree.cut(tau), recursive_ncut(affinity, tau, thresholds).cut(tau))
+        assert np.array_equal(tree.cut(tau), recursive_ncut(affinity, tau).cut(tau))
 
 
 # --- growing a tree ---------------------------------------------------------------------------------------------------
@@ -178,12 +162,11 @@ def split_values(tree) -> np.ndarray:
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('seed', range(8))
-@pytest.mark.parametrize('thresholds', ncut.THRESHOLDS)
-def test_a_grown_tree_equals_a_fresh_one(seed, thresholds, device):
+def test_a_grown_tree_equals_a_fresh_one(seed, device):
     affinity = photograph_graph(seed, (14, 22)[seed % 2]).to(device)
     for first, second in ((0.0, 0.4), (0.2, 0.9), (0.4, 0.6), (0.5, 0.95), (0.8, 0.9)):
-        fresh = recursive_ncut(affinity, second, thresholds)
-        grown = recursive_ncut(affinity, second, thresholds, tree=recursive_ncut(affinity, first, thresholds))
+        fresh = recursive_ncut(affinity, second)
+        grown = recursive_ncut(affinity, second, tree=recursive_ncut(affinity, first))
         assert grown.tau == second
         np.testing.assert_allclose(split_values(grown), split_values(fresh), atol=1e-5)
         for tau in TAUS:
@@ -374,11 +357,6 @@ def test_a_tree_of_another_graph():
     tree = recursive_ncut(torch.ones(3, 3))
     with pytest.raises(ValueError, match='tree: expected one of this affinity, of 4 nodes, received one of 3'):
         recursive_ncut(torch.ones(4, 4), 0.9, tree=tree)
-
-
-def test_bad_thresholds():
-    with pytest.raises(ValueError, match="expected one of exact, linspace100, received 'all'"):
-        recursive_ncut(torch.ones(2, 2), thresholds='all')
 
 
 def test_rounding_is_not_asymmetry():

@@ -44,25 +44,6 @@ def test_all_thresholds_by_brute_force():
         assert position == np.argmin(tried) + 1
 
 
-def test_literal_thresholds_by_brute_force():
-    graphs = [random_graph(seed, n) for seed, n in enumerate((2, 40, 300))]
-    values, positions = best_thresholds(sorted_graphs(*graphs), 'linspace100')
-    for (affinity, x), value, position in zip(graphs, values, positions, strict=True):
-        tried = {}
-        for threshold in np.linspace(0.99 * x.min(), 0.99 * x.max(), 100):
-            part = x <= threshold
-            if part.any() and not part.all():
-                tried[reference.ncut_value(affinity, part)] = part.sum()
-        assert value == pytest.approx(min(tried), abs=1e-6)
-        assert position == tried[min(tried)]
-
-
-def test_thresholds_that_part_nothing_leave_no_split():
-    # No x is at or below 0.99 times a smallest x above 0: possible only for a vector that is none of the graph.
-    value, _ = best_thresholds(sorted_graphs((np.ones((2, 2)), np.array([5.0, 5.0]))), 'linspace100')
-    assert value.tolist() == [np.inf]
-
-
 def test_of_equally_good_splits_the_even_one():
     value, position = best_thresholds(sorted_graphs((np.ones((9, 9)), np.arange(9.0)), (np.eye(4), np.arange(4.0))))
     assert value.tolist() == [1.0, 0.0]

@@ -39,9 +39,9 @@ def test_boundaries_are_all_that_cuts_need():
 
 
 @pytest.mark.parametrize('wanted', [1, 2, 5, 17, 1000])
-def test_cut_to_gives_the_finest_cut_within_the_number(wanted):
+def test_tau_for_gives_the_finest_cut_within_the_number(wanted):
     tree = random_tree(0.9)
-    found = tree.cut_to(wanted).max() + 1
+    found = tree.cut(tree.tau_for(wanted)).max() + 1
     assert found == max(count for _, count in tree.levels() if count <= wanted)
 
 
@@ -66,7 +66,7 @@ def test_beyond_the_tree_is_an_error():
     with pytest.raises(ValueError, match=r'tau: expected at most 0\.5.*received 0\.6.*larger tau'):
         random_tree(0.5).cut(0.6)
     with pytest.raises(ValueError, match='n_segments: expected at least 1, received 0'):
-        random_tree(0.5).cut_to(0)
+        random_tree(0.5).tau_for(0)
 
 
 def test_a_cut_like_another_one_stays_with_it():
