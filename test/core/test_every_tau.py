@@ -51,14 +51,23 @@ def assert_right_at_every_tau(affinity: torch.Tensor) -> None:
         assert np.array_equal(recursive_ncut(affinity, tau).cut(tau), whole.cut(tau)), tau
 
 
+def second_eigenvector(dense: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return x, and the distance of its eigenvalue from the next, by ARPACK."""
+    scale = 1 / np.sqrt(dense.sum(1))
+    values, vectors = scipy.sparse.linalg.eigsh(scale[:, None] * dense * scale, k=3, which='LA', tol=1e-9)
+    return scale * vectors[:, 1], values[1] - values[0]
+
+
+def cosine(x: np.ndarray, y: np.ndarray) -> float:
+    return abs(x @ y) / np.linalg.norm(x) / np.linalg.norm(y)
+
+
 def assert_best_root_split(affinity: torch.Tensor, tree) -> None:
     """Compare the root's split with that of ARPACK's eigenvector and of all thresholds, in float64."""
     dense = affinity.double().numpy()
     degree = dense.sum(1)
-    scale = 1 / np.sqrt(degree)
-    symmetric = scale[:, None] * dense * scale
-    values, vectors = scipy.sparse.linalg.eigsh(symmetric, k=3, which='LA', tol=1e-9)
-    order = np.argsort(scale * vectors[:, 1])
+    x, gap = second_eigenvector(dense)
+    order = np.argsort(x)
     ordered = dense[np.ix_(order, order)]
     before = np.tril(ordered, -1).sum(1)
     cut = np.cumsum(degree[order] - np.diag(ordered) - 2 * before)[:-1]
@@ -66,7 +75,7 @@ def assert_best_root_split(affinity: torch.Tensor, tree) -> None:
     ncut = cut / first + cut / (degree.sum() - first)
     assert min(tree.ncut[0], tree.tau) <= ncut.min() + 1e-4
     # Of eigenvectors whose eigenvalues (nearly) coincide, none is the wanted one; nor of equally good thresholds.
-    if values[1] - values[0] > 1e-3 and tree.ncut[0] < tree.tau and np.sum(ncut < ncut.min() + 1e-4) == 1:
+    if gap > 1e-3 and tree.ncut[0] < tree.tau and np.sum(ncut < ncut.min() + 1e-4) == 1:
         part = np.isin(np.arange(len(dense)), order[: ncut.argmin() + 1])
         middle = tree.start[tree.children[0, 1]]
         assert same_partition(np.isin(np.arange(len(dense)), tree.order[:middle]), part)
@@ -101,7 +110,7 @@ def test_any_order_of_taus(side, seed):
         assert np.array_equal(tree.cut(tau), whole.cut(tau))
 
 
-@pytest.mark.parametrize('n', [600, 2000, 5000])
+@pytest.mark.parametrize('n', [600, 2000, 4096])
 @pytest.mark.parametrize('tau', [0.3, 0.6, 0.8])
 def test_a_block_that_knows_nothing_of_the_wanted_vector(n, tau):
     """Random vectors have small Ritz values and residuals: neither says that there is nothing to find."""
@@ -109,10 +118,7 @@ def test_a_block_that_knows_nothing_of_the_wanted_vector(n, tau):
     block = torch.ones(n, BLOCK)
     block[:, BLOCK - FRESH :] = fresh_vectors(n, FRESH)
     (found,) = solve([Graph(affinity, affinity.sum(1), block, FRESH)], tau)
-    assert found is not None
-    large, small = found[: n // 2].sign(), found[-n // 20 :].sign()
-    assert (large == large[0]).all()
-    assert (small == -large[0]).all()
+    assert cosine(found.double().numpy(), second_eigenvector(affinity.double().numpy())[0]) > 1 - 1e-6
 
 
 def test_vectors_that_have_converged_do_not_hide_a_better_one():
@@ -123,6 +129,4 @@ def test_vectors_that_have_converged_do_not_hide_a_better_one():
     vectors = torch.linalg.eigh(scale[:, None] * affinity.double() * scale)[1].flip(1)
     block = torch.cat([vectors[:, 2 : 2 + BLOCK - FRESH].float(), fresh_vectors(1000, FRESH)], 1)
     (found,) = solve([Graph(affinity, affinity.sum(1), block, FRESH)], 0.9)
-    expected = scale * vectors[:, 1]
-    cosine = (found.double() @ expected).abs() / found.double().norm() / expected.norm()
-    assert cosine > 1 - 1e-6
+    assert cosine(found.double().numpy(), (scale * vectors[:, 1]).numpy()) > 1 - 1e-6
