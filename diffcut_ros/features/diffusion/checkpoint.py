@@ -17,6 +17,7 @@ from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, ch
 from diffcut_ros.features.diffusion.files import check_complete, read_json, weight_files
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
+from diffcut_ros.missing import needed
 
 _UNUSED = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
 _PIPELINES = ('StableDiffusionPipeline', 'StableDiffusionXLPipeline')
@@ -169,14 +170,9 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
-    try:
+    bundle = 'use a bundle, which needs none, of a machine that has it: diffcut_export MODEL NEW_FOLDER'
+    with needed(f'{folder}: the text encoder of a whole checkpoint', 'diffusion', bundle):
         import transformers
-    except ImportError as error:
-        raise ValueError(
-            f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
-            'installed. Install it: pip install transformers; or use a bundle, which needs none, of a machine that has '
-            'it: diffcut_export MODEL NEW_FOLDER'
-        ) from error
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     kinds = {'StableDiffusionPipeline': StableDiffusionPipeline, 'StableDiffusionXLPipeline': StableDiffusionXLPipeline}
