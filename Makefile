@@ -30,12 +30,13 @@ demo: setup  ## the real node on real photographs
 test: setup  ## all tests, three at a time: most wait for nodes to start and messages to come
 	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-lint: setup  ## style check; .venv/bin/ruff format puts most of it right
+lint: setup  ## style and types; .venv/bin/ruff format puts most of the style right
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
 
 lock: setup  ## exact versions anew from env/requirements.in, for every supported Python
 	@sh env/lock.sh
 
 clean:  ## removes .venv and everything built
-	@rm -rf .venv build install log *.egg-info .pytest_cache .ruff_cache
+	@rm -rf .venv build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -91,7 +91,9 @@ def stage_keys(choices: dict[str, str]) -> dict[str, str]:
         'vision_msgs': digest(
             packages, *(ENV / name for name in ('vision_msgs.txt', 'vision_msgs.cmake', 'vision_msgs_build.py'))
         ),
-        'diffcut_ros': digest(packages, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml'))),
+        'diffcut_ros': digest(
+            packages, *(ROOT / name for name in ('pyproject.toml', 'setup.py', 'setup.cfg', 'package.xml'))
+        ),
     }
 
 

@@ -1,5 +1,7 @@
 """Start the node: ros2 launch diffcut_ros diffcut.launch.py image:=/camera/color/image_raw."""
 
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -23,8 +25,8 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'params_file',
-        default_value=PathJoinSubstitution([CONFIG, 'diffcut.yaml']),
-        description='YAML file with parameters of the node',
+        default_value='diffcut.yaml',
+        description="Parameters of the node: a YAML file, or the name of one of the package's, such as gpu.yaml",
     ),
     DeclareLaunchArgument('backend', default_value='', description="Feature extractor; empty = the parameter file's"),
     DeclareLaunchArgument(
@@ -76,7 +78,7 @@ def _nodes(context):
             executable='diffcut_node',
             name='diffcut',
             namespace=value['namespace'],
-            parameters=[value['params_file'], *([parameters] if parameters else [])],
+            parameters=[_params_file(context, value['params_file']), *([parameters] if parameters else [])],
             remappings=remappings,
             ros_arguments=['--log-level', value['log_level']] if value['log_level'] else None,
             output='screen',
@@ -91,6 +93,16 @@ def _nodes(context):
             condition=IfCondition(value['rviz']),
         ),
     ]
+
+
+def _params_file(context, name):
+    """Return the path of a parameter file; a name without a folder is that of one of the package's, where it has it."""
+    folder = Path(CONFIG.perform(context))
+    path = folder / name if name == Path(name).name and (folder / name).is_file() else Path(name).expanduser()
+    if not path.is_file():
+        known = ', '.join(sorted(file.name for file in folder.glob('*.yaml')))
+        raise RuntimeError(f'params_file: expected a file, or one of {known}; received {name!r}, which is not there')
+    return str(path)
 
 
 def _by_camera(name, text):

@@ -15,7 +15,12 @@ from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfi
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), *sorted((ROOT / 'benchmarks').glob('*.md'))]
+PAGES = [
+    ROOT / 'README.md',
+    ROOT / 'CONTRIBUTING.md',
+    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'benchmarks').glob('*.md')),
+]
 
 
 @pytest.mark.parametrize(

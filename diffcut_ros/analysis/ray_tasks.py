@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from diffcut_ros.analysis.run import Status
+from diffcut_ros.missing import needed
 
 Analyze = Callable[[Sequence[str]], tuple[int, str]]
 
@@ -29,12 +30,8 @@ class RayTasks:
     """
 
     def __init__(self, address: str | None, at_a_time: int | None, device: str, analyze: Analyze) -> None:
-        try:
+        with needed('--engine ray', 'ray', 'leave the option out'):
             import ray  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                '--engine ray: expected the package ray, found none: pip install ray, or leave the option out'
-            ) from error
         self._address = address or os.environ.get('RAY_ADDRESS') or _LOCAL
         self._at_a_time, self._device, self._analyze = at_a_time, device, analyze
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcut_ros.analysis.pipeline import FrameResult
+from diffcut_ros.missing import needed
 
 Row = tuple[Any, ...]
 
@@ -160,12 +161,8 @@ def hierarchy_row(result: FrameResult) -> Row:
 
 def check_parquet() -> None:
     """Raise ValueError where Parquet cannot be written."""
-    try:
+    with needed('tables as Parquet', 'analyze', 'take --csv'):
         import pyarrow.parquet  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            'tables: expected the package pyarrow to write Parquet, found none: pip install pyarrow, or take --csv'
-        ) from error
 
 
 def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:

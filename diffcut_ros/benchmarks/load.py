@@ -82,7 +82,7 @@ class _Peer(Node):
         self._camera = self.create_publisher(Image, 'image', 1)
         self.create_subscription(Image, '/diffcut/labels', self._on_labels, 10)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        self._parameters = AsyncParameterClient(self, '/diffcut')
+        self._node_parameters = AsyncParameterClient(self, '/diffcut')
 
     def _on_labels(self, message: Image) -> None:
         stamp = Time.from_msg(message.header.stamp)
@@ -112,7 +112,7 @@ class _Peer(Node):
 
     def set(self, name: str, value: float) -> None:
         """Set a parameter; returns with the answer."""
-        answer = self._parameters.set_parameters([Parameter(name, value=value)])
+        answer = self._node_parameters.set_parameters([Parameter(name, value=value)])
         self.spin_until(answer.done, 10.0, f'an answer to {name}')
         result = answer.result().results[0]
         if not result.successful:
@@ -125,7 +125,7 @@ class _Peer(Node):
             self.send(_images(1)[0])
             self.wait(time.monotonic() + 0.5)
             if self.arrived:
-                self.spin_until(self._parameters.services_are_ready, 10.0, 'parameter services')
+                self.spin_until(self._node_parameters.services_are_ready, 10.0, 'parameter services')
                 return
         raise ValueError('labels: expected within 10 s, received nothing')
 

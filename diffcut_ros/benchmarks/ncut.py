@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def _compare(graph: torch.Tensor, tau: float, labels: np.ndarray, seconds: float
     return methods
 
 
-def _median_time(function: Callable, repeats: int, device: torch.device) -> tuple[float, object]:
+def _median_time(function: Callable, repeats: int, device: torch.device) -> tuple[float, Any]:
     """Return the median time in seconds of several calls, and the last result."""
     runs = [timed(function, device) for _ in range(repeats)]
     return statistics.median(seconds for seconds, _ in runs), runs[-1][1]

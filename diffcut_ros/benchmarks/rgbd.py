@@ -49,7 +49,8 @@ def load_camera(root: Path, size_hw: tuple[int, int]) -> PinholeCamera:
         ValueError: when it is missing.
     """
     matrix = np.loadtxt(_existing(root / 'camera-intrinsics.txt'))
-    return PinholeCamera(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))), size_hw)
+    fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return PinholeCamera(fx, fy, cx, cy, size_hw)
 
 
 def load_image(color_path: Path) -> np.ndarray:

@@ -61,6 +61,7 @@ def assign_concepts(
     scores = (concepts @ unit.T).reshape(-1, h, w)
     labels = best_upsampled(scores, feature_map.image_size_hw)
     if favoured is not None:
+        assert lead is not None, 'lead: expected a tensor [K], as favoured is given, received None'
         y, x = torch.nonzero((favoured != labels) & (favoured >= 0), as_tuple=True)
         best, other = labels[y, x], favoured[y, x]
         similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)

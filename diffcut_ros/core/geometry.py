@@ -110,12 +110,14 @@ class SegmentGeometry:
     @property
     def center_m(self) -> tuple[float, float, float]:
         """The centre of the box."""
-        return tuple((low + high) / 2 for low, high in zip(self.box_min_m, self.box_max_m, strict=True))
+        x, y, z = ((low + high) / 2 for low, high in zip(self.box_min_m, self.box_max_m, strict=True))
+        return x, y, z
 
     @property
     def size_m(self) -> tuple[float, float, float]:
         """The box's sides along x, y and z."""
-        return tuple(high - low for low, high in zip(self.box_min_m, self.box_max_m, strict=True))
+        x, y, z = (high - low for low, high in zip(self.box_min_m, self.box_max_m, strict=True))
+        return x, y, z
 
 
 def sample_at(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -39,7 +39,7 @@ def carry_segments(segments: np.ndarray, image_before: np.ndarray, image_rgb: np
     window = _WINDOW_PX, _WINDOW_PX
     differ = cv2.absdiff(cv2.blur(there, window), cv2.blur(after, window)) > _TOLERANCE
     scale = width / flow.shape[1], height / flow.shape[0]
-    place = cv2.resize(flow * np.float32(scale), (width, height)) + _places(height, width)
+    place = cv2.resize(flow * np.array(scale, np.float32), (width, height)) + _places(height, width)
     # One more, so that beyond the image is 0.
     carried = cv2.remap(segments + np.uint16(1), place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
     carried[cv2.resize(differ.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0] = 0

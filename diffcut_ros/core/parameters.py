@@ -30,7 +30,7 @@ def parameter(default: Any, description: str, **info: Any) -> Any:
     return dataclasses.field(default=default, metadata={'parameter': ParameterInfo(description, **info)})
 
 
-def parameters(config_type: type) -> dict[str, tuple[dataclasses.Field, ParameterInfo]]:
+def parameters(config_type: type) -> dict[str, tuple[dataclasses.Field[Any], ParameterInfo]]:
     """Return name -> (field, info) for each parameter of a configuration dataclass, in order."""
     fields = dataclasses.fields(config_type)
     return {field.name: (field, field.metadata['parameter']) for field in fields if 'parameter' in field.metadata}
@@ -48,11 +48,12 @@ def validate(config: Any) -> None:
             raise ValueError(f'{name}: {problem}')
 
 
-def complaint(kind: type, info: ParameterInfo, value: Any) -> str:
+def complaint(kind: Any, info: ParameterInfo, value: Any) -> str:
     """Say what is wrong with a value for a parameter of type `kind`, or return an empty string."""
     # bool is a subclass of int in Python, but `tau: true` is a mistake.
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+    fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+    if not fits:
         name = 'list of strings' if kind is tuple else kind.__name__
         return f'expected {name}, received {value!r} ({type(value).__name__})'
     if kind is tuple and not all(isinstance(item, str) for item in value):

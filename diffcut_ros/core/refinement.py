@@ -48,7 +48,8 @@ def pamr(
         )
     if not dilations or min(dilations) < 1:
         raise ValueError(f'dilations: expected at least one, each at least 1 pixel, received {dilations}')
-    neighbours = _neighbours(*image.shape[1:], dilations, image.device)
+    _, h, w = image.shape
+    neighbours = _neighbours(h, w, dilations, image.device)
     weights = _weights(image, neighbours)
     table = masks.flatten(1).T.contiguous()
     for _ in range(iterations):
@@ -72,7 +73,8 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
         int64 [H, W], 0..K-1, on the features' device.
     """
     features = feature_map.features
-    size_hw = tuple(_PIXELS_PER_CELL * side for side in feature_map.grid_hw)
+    h, w = feature_map.grid_hw
+    size_hw = _PIXELS_PER_CELL * h, _PIXELS_PER_CELL * w
     pixels = torch.from_numpy(np.require(image_rgb, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
     image = pixels.to(features.device).permute(2, 0, 1).float()
     image = F.interpolate(image[None], size_hw, mode='bilinear', antialias=True)[0]

@@ -48,7 +48,7 @@ def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tens
 
 def _best_of_all(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
     """Return the same as `best_upsampled`, by upsampling all maps."""
-    best, labels = None, None
+    best: torch.Tensor | None = None
     for first in range(0, len(scores), _MAPS):
         part = F.interpolate(scores[None, first : first + _MAPS], size_hw, mode='bilinear')[0]
         value, index = part.max(0)

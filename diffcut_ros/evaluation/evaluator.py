@@ -72,10 +72,8 @@ class Evaluator:
             self._extractor = LayersExtractor(settings.backend, settings.backend_options, self._device)
             self._cache = FeatureCache(cache.folder, 0, '')  # not stored: they have no fingerprint
         elif self._method.needs == 'features':
-            self._extractor = create_extractor(
-                settings.backend, device=settings.device, **vars(settings.backend_options)
-            )
-            self._fingerprint = self._extractor.fingerprint()
+            extractor = create_extractor(settings.backend, device=settings.device, **vars(settings.backend_options))
+            self._extractor, self._fingerprint = extractor, extractor.fingerprint()
             self._cache = FeatureCache(cache.folder, cache.limit_bytes, self._fingerprint)
         elif self._method.needs == 'attention':
             # Only here: importing diffusers takes seconds.

@@ -3,14 +3,15 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def fingerprint(settings: dict, tensors: Iterable[torch.Tensor] = ()) -> str:
+def fingerprint(settings: Mapping[str, Any], tensors: Iterable[torch.Tensor] = ()) -> str:
     """Return a digest of settings, weights and the code of this folder; takes about a second per gigabyte of weights.
 
     Args:
@@ -25,7 +26,7 @@ def fingerprint(settings: dict, tensors: Iterable[torch.Tensor] = ()) -> str:
         digest.update(path.read_bytes())
     for tensor in tensors:
         digest.update(f'{tensor.dtype} {tuple(tensor.shape)}'.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

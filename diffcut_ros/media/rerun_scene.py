@@ -11,6 +11,7 @@ import numpy as np
 
 from diffcut_ros.core import PinholeCamera
 from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.missing import needed
 
 # Where things are. All in space is in the camera's optical frame; what lies below the pinhole is in pixels.
 CAMERA = 'camera'
@@ -39,15 +40,11 @@ def load_rerun() -> ModuleType:
     """Return the module rerun.
 
     Raises:
-        ImportError: when it cannot be imported; says how to install it.
+        MissingPackageError: when it is not installed; says how to get it.
     """
-    try:
+    with needed('the viewer', 'view'):
         import rerun
         import rerun.blueprint
-    except ImportError as error:
-        raise ImportError(
-            f'the viewer: expected the package rerun-sdk, received: {error}. Install it: pip install rerun-sdk'
-        ) from error
     return rerun
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from diffcut_ros.missing import needed
+
 _ENCODER = 'libx264'
 # The fastest preset takes half the time of the next one, for files a third larger. Without looking ahead each frame is
 # written at once; the number of threads would change the bytes.
@@ -132,10 +134,8 @@ def join_videos(pieces: Sequence[Path], path: Path) -> None:
 
 def check_video() -> None:
     """Raise ValueError where no video can be written, with what to install."""
-    try:
+    with needed('video', 'analyze'):
         import av
-    except ModuleNotFoundError as error:
-        raise ValueError('video: expected the package av to write it, found none: pip install av') from error
     if _ENCODER not in av.codecs_available:
         raise ValueError(f'video: expected FFmpeg with {_ENCODER}, received one without: pip install av')
 

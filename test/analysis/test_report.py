@@ -4,8 +4,6 @@ import base64
 import importlib.util
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -315,24 +313,3 @@ def test_sweep(tmp_path, open_page, rows):
         assert len(drawn) in (3, 5)
         assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
     assert open_page(out / 'report.html').locator('#sweep').is_visible()
-
-
-def test_without_plotly(tmp_path):
-    film = record(tmp_path / 'film', 2)
-    program = "import sys; sys.modules['plotly'] = None; from diffcut_ros.analysis.main import main; sys.exit(main())"
-    command = [sys.executable, '-c', program, str(film), '-o', str(tmp_path / 'out')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2
-    assert 'found no plotly: pip install plotly jinja2, or take --no-report' in done.stderr
-    assert not (tmp_path / 'out').exists()
-    assert subprocess.run([*command, '--no-report'], timeout=300).returncode == 0
-    assert not (tmp_path / 'out/report.html').exists()
-
-
-def test_what_it_is_made_of_is_installed(tmp_path):
-    options = 'egg_info', '--egg-base', tmp_path, 'build_py', '--build-lib', tmp_path / 'lib'
-    subprocess.run([sys.executable, 'setup.py', '-q', *options], cwd=ROOT, check=True, timeout=300)
-    folder = 'diffcut_ros/analysis/report'
-    names = {path.name for path in (tmp_path / 'lib' / folder).iterdir()}
-    assert names == {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
-    assert {'report.html', 'report.css', 'report.js'} <= names

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.checkout import COMMANDS, ROOT, copy_of_the_checkout
+
 pytestmark = pytest.mark.skipif(Path(sys.prefix) != ROOT / '.venv', reason='needs colcon from make setup')
 
 
 @pytest.fixture(scope='module')
 def workspace(tmp_path_factory):
-    """A workspace whose src/diffcut_ros has the files that git would commit."""
+    """A workspace with the package, which there asks pip for something that does not exist."""
     workspace = tmp_path_factory.mktemp('workspace')
-    listing = ['git', '-C', ROOT, 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
-    for name in filter(None, subprocess.check_output(listing, text=True).split('\0')):
-        if (ROOT / name).is_file():
-            copy = workspace / 'src/diffcut_ros' / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy)
+    copy = copy_of_the_checkout(workspace / 'src/diffcut_ros')
+    settings = copy / 'pyproject.toml'
+    settings.write_text(settings.read_text().replace('dependencies = [', 'dependencies = ["no-such-package", ', 1))
     return workspace
 
 
@@ -51,10 +49,18 @@ def check_installed(prefix):
     for folder in ('launch', 'config'):
         expected = {path.name for path in (ROOT / folder).glob('*') if path.is_file()}
         assert {path.name for path in (share / folder).glob('*')} == expected
-    for name in ('diffcut_node', 'diffcut_demo'):
-        assert os.access(prefix / 'lib/diffcut_ros' / name, os.X_OK)
+    assert {path.name for path in (prefix / 'lib/diffcut_ros').iterdir()} == COMMANDS
 
 
 @pytest.mark.parametrize('arguments', [(), ('--packages-select', 'diffcut_ros', '--symlink-install')])
 def test_colcon_build(workspace, arguments):
-    check_installed(build(workspace, *arguments))
+    prefix = build(workspace, *arguments)
+    check_installed(prefix)
+    assert 'no-such-package' in next(workspace.rglob('requires.txt')).read_text()
+    # Nothing else was installed, and a command does not look for what pip would have.
+    program = f'. {prefix.parent}/setup.sh && exec {prefix}/lib/diffcut_ros/diffcut_export --help'
+    done = subprocess.run(['sh', '-c', program], capture_output=True, text=True, timeout=300)
+    assert done.stdout.startswith('usage: diffcut_export'), done.stderr
+    installed = [path.name.replace('-', '_') for path in prefix.glob('lib/python*/site-packages/*')]
+    assert installed
+    assert all(name.startswith('diffcut_ros') for name in installed), installed

@@ -23,7 +23,7 @@ class Machine:
         self.bin = folder / 'bin'
         self.patches = folder / 'patches'
         shutil.copytree(ROOT / 'env', self.checkout / 'env', ignore=shutil.ignore_patterns('__pycache__'))
-        for name in ('setup.py', 'setup.cfg', 'package.xml'):
+        for name in ('pyproject.toml', 'setup.py', 'setup.cfg', 'package.xml'):
             shutil.copy(ROOT / name, self.checkout)
         self.bin.mkdir()
         self.patches.mkdir()

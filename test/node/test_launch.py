@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from rcl_interfaces.srv import GetParameters
 
 from support.domain import free_domain
@@ -44,19 +45,29 @@ sys.exit(service.run())
 """
 
 
-def arguments_of(path: Path) -> set[str]:
+def declarations(path: Path) -> dict[str, ast.Call]:
+    """Return the calls that declare arguments, by the argument's name."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    return {c.args[0].value for c in calls if getattr(c.func, 'id', '') == 'DeclareLaunchArgument'}
+    return {c.args[0].value: c for c in calls if getattr(c.func, 'id', '') == 'DeclareLaunchArgument'}
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda p: p.name)
 def test_the_readme_names_every_argument(path):
-    arguments = arguments_of(path)
+    arguments = declarations(path)
     assert arguments
     readme = (ROOT / 'README.md').read_text()
     assert path.name in readme
     for argument in arguments:
         assert f'| `{argument}` |' in readme
+
+
+@pytest.mark.parametrize('name', ['diffcut.launch.py', 'multi_camera.launch.py'])
+def test_what_is_started_without_arguments_runs_on_any_machine(name):
+    calls = declarations(ROOT / 'launch' / name)
+    (default,) = [k.value.value for k in calls['params_file'].keywords if k.arg == 'default_value']
+    given = yaml.safe_load((ROOT / 'config' / default).read_text())['/**']['ros__parameters']
+    assert given['backend'] == 'color'
+    assert 'device' not in given
 
 
 @pytest.fixture(scope='module')
@@ -121,7 +132,7 @@ def start_launch(prefix, tmp_path):
 def test_the_node_segments_and_ends_cleanly(start_launch, connect):
     domain = free_domain()
     with (
-        start_launch(domain, 'diffcut.launch.py', 'image:=/image', 'backend:=color') as (process, log),
+        start_launch(domain, 'diffcut.launch.py', 'image:=/image') as (process, log),
         connect(domain) as peer,
     ):
         _, outputs = peer.segment(IMAGE)
@@ -152,11 +163,24 @@ def test_every_argument_reaches_the_node(start_launch, connect, tmp_path):
 
 
 @with_launch
+@pytest.mark.parametrize('name', ['gpu.yaml', './gpu.yaml'])
+def test_a_parameter_file_by_name_is_the_packages(start_launch, tmp_path, monkeypatch, name):
+    """One of the same name where the launch is started needs a folder before it."""
+    monkeypatch.chdir(tmp_path)
+    Path('gpu.yaml').write_text('/**:\n  ros__parameters:\n    backend: color\n')
+    with start_launch(free_domain(), 'diffcut.launch.py', 'image:=/image', f'params_file:={name}') as (_, log):
+        said = 'waiting for images on /image' if '/' in name else 'is not on this machine, and downloads'
+        wait_for(lambda: said in log.read_text())
+
+
+@with_launch
 def test_several_cameras(start_launch, connect):
     domain = free_domain()
-    arguments = ['image:=a=/one/image,b=/two/image', 'depth:=a=/one/depth,b=/two/depth', 'backend:=color']
+    arguments = ['image:=a=/one/image,b=/two/image', 'depth:=a=/one/depth,b=/two/depth']
     with start_launch(domain, 'multi_camera.launch.py', *arguments) as (_, log), connect(domain, topics=()) as peer:
-        wait_for(lambda: 'waiting for images on /one/image, /two/image' in log.read_text())
+        wait_for(
+            lambda: 'waiting for images on /one/image, /one/camera_info, /one/depth, /two/image' in log.read_text()
+        )
         peer.subscribe_to('/diffcut/a/labels')
         peer.subscribe_to('/diffcut/b/labels')
         topics = [f'/{place}/{name}' for place in ('one', 'two') for name in ('image', 'depth', 'camera_info')]
@@ -170,6 +194,8 @@ def test_several_cameras(start_launch, connect):
         (['image:=a=/x,b'], 'image: expected TOPIC or NAME=TOPIC,NAME=TOPIC, received'),
         (['image:=a=/x', 'depth:=b=/y'], "depth: expected topics for the cameras of image ['a'], received"),
         (['image:=/x', 'camera_info:=b=/y'], "camera_info: expected topics for the cameras of image [''], received"),
+        (['params_file:=gpu.yml'], 'params_file: expected a file, or one of cpu.yaml, demo.yaml, diffcut.yaml, gpu.'),
+        (['params_file:=/no/gpu.yaml'], "received '/no/gpu.yaml', which is not there"),
     ],
 )
 def test_arguments_that_do_not_go_together(start_launch, argument, problem):
@@ -187,7 +213,7 @@ def test_arguments_that_do_not_go_together(start_launch, argument, problem):
     ],
 )
 def test_rviz_shows_the_camera_and_the_node_in_their_namespace(start_launch, prefix, image, expected):
-    arguments = [f'image:={image}', 'namespace:=robot1', 'rviz:=true', 'use_sim_time:=true', 'backend:=color']
+    arguments = [f'image:={image}', 'namespace:=robot1', 'rviz:=true', 'use_sim_time:=true']
     with start_launch(free_domain(), 'diffcut.launch.py', *arguments):
         wait_for((prefix / 'rviz2.txt').is_file)
         wait_for((prefix / 'rviz2.txt').read_text)
@@ -199,7 +225,7 @@ def test_rviz_shows_the_camera_and_the_node_in_their_namespace(start_launch, pre
 @with_launch
 def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix):
     """What plays is `ros2 bag`; here its arguments are written down."""
-    arguments = ['bag:=run1.mcap', 'image:=/cam/image', 'backend:=color', 'rviz:=false', 'rate:=0.5', 'loop:=true']
+    arguments = ['bag:=run1.mcap', 'image:=/cam/image', 'rviz:=false', 'rate:=0.5', 'loop:=true']
     with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, log):
         assert process.wait(PATIENCE_S) == 0  # with the end of the bag
         assert (prefix / 'ros2.txt').read_text() == 'bag play run1.mcap --clock 100 --rate 0.5 --loop\n'

@@ -110,7 +110,7 @@ def flat(tree: dict, prefix: str = '') -> dict:
 
 
 def test_a_model_that_is_not_there_is_told_with_the_command_that_fetches_it(start_node):
-    with start_node(free_domain(), '--params-file', str(CONFIG / 'diffcut.yaml')) as node:
+    with start_node(free_domain(), '--params-file', str(CONFIG / 'gpu.yaml')) as node:
         assert node.wait() == 2
         assert 'is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export' in node.log
 

@@ -16,6 +16,7 @@ from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
 from diffcut_ros.analysis.tables import SWEEP, read_rows
 from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.missing import needed
 
 REPORT = 'report.html'
 _ROWS = 12
@@ -43,14 +44,9 @@ class _LongLived:
 
 def check_report() -> None:
     """Raise ValueError where no report can be written."""
-    try:
+    with needed(REPORT, 'analyze', 'take --no-report'):
         import jinja2  # noqa: F401
         import plotly  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f'{REPORT}: expected the packages plotly and jinja2, found no {error.name}: pip install plotly jinja2, '
-            'or take --no-report'
-        ) from error
 
 
 def write_report(

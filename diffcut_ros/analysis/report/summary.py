@@ -33,7 +33,8 @@ class Series:
     def add(self, index: int, value: float | None) -> None:
         """Take a value of the last bin, or of a new one."""
         if index == len(self.mean):
-            self.low.append(None), self.mean.append(None), self.high.append(None)
+            for values in (self.low, self.mean, self.high):
+                values.append(None)
             self._in_bin = 0
         if value is None:
             return

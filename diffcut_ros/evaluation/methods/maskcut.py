@@ -74,7 +74,7 @@ def objects_of(features: np.ndarray, grid_hw: tuple[int, int], config: MaskcutCo
     similarity = features @ features.T
     labels = np.zeros(grid_hw, np.int64)
     free = np.ones(grid_hw, bool)
-    before = None
+    before = np.zeros(grid_hw, bool)
     for k in range(config.objects):
         connected = (similarity > config.tau) & free.ravel() & free.ravel()[:, None]
         affinity = np.where(connected, 1, _WEAK)

@@ -81,9 +81,9 @@ def _most_shown(settings: Settings) -> list[tuple[int, list[_Shown]]]:
             # A border of zeros, so that the circle is within the image.
             inside = np.pad((truth == kind).astype(np.uint8), 1)
             radii = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-            middle = np.unravel_index(radii.argmax(), radii.shape)
-            if radii[middle] >= _RADIUS * min(truth.shape):
-                shown.setdefault(int(kind), []).append(_Shown(pairs[i], *map(int, middle), float(radii[middle])))
+            row, column = map(int, np.unravel_index(radii.argmax(), radii.shape))
+            if radii[row, column] >= _RADIUS * min(truth.shape):
+                shown.setdefault(int(kind), []).append(_Shown(pairs[i], row, column, float(radii[row, column])))
     if of.background:
         shown.pop(len(of.classes) - 1, None)
     several = sorted((item for item in shown.items() if len(item[1]) > 1), key=lambda item: (-len(item[1]), item[0]))

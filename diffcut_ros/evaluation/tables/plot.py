@@ -2,14 +2,13 @@
 
 from diffcut_ros.evaluation.tables.rows import Cell
 from diffcut_ros.evaluation.tables.table import Table
+from diffcut_ros.missing import needed
 
 
 def check_plotly() -> None:
     """Raise ValueError where nothing can be drawn."""
-    try:
+    with needed('plots', 'evaluate'):
         import plotly  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError('expected the package plotly, for the plot of a table: pip install plotly') from error
 
 
 def plot(table: Table, title: str, cells: list[Cell]) -> str:

@@ -5,6 +5,7 @@ They need the decoder as well, so a whole checkpoint; a bundle of `diffcut_expor
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class AttentionExtractor:
     def __init__(self, unet: WholeUnet, largest_grid: int) -> None:
         self._unet, self._largest_grid = unet, largest_grid
         # grid -> sum of maps [h * w, h * w], number of layers
-        self._sums: dict[tuple[int, int], list] = {}
+        self._sums: dict[tuple[int, int], list[Any]] = {}
         recorder, other = _Recorder(self._add), AttnProcessor2_0()
         names = unet.network.attn_processors
         unet.network.set_attn_processor({name: recorder if '.attn1.' in name else other for name in names})

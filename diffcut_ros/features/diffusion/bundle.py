@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.checkpoint import read_tensors
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
-from diffcut_ros.features.diffusion.files import read_json
+from diffcut_ros.features.diffusion.files import Json, read_json
 
 INDEX = 'bundle.json'
 _FORMAT = 'diffcut_ros encoder bundle, version 1'
@@ -103,7 +103,7 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
     return within_memory(lambda: _read(folder, index, again), torch.device('cpu'), f'reading {folder} needs more')
 
 
-def _read(folder: Path, index: dict, again: str) -> DiffusionEncoder:
+def _read(folder: Path, index: Json, again: str) -> DiffusionEncoder:
     for name, expected in index['files'].items():
         path = folder / name
         if not path.is_file():
@@ -129,12 +129,12 @@ def _read(folder: Path, index: dict, again: str) -> DiffusionEncoder:
     )
 
 
-def _public(config: dict) -> dict:
+def _public(config: Json) -> Json:
     """Return a configuration without what tells where it was on the machine it was made on."""
     return {name: value for name, value in config.items() if name == '_class_name' or not name.startswith('_')}
 
 
-def _digest(index: dict) -> str:
+def _digest(index: Json) -> str:
     """Return the SHA-256 of an index without the entry that holds it."""
     rest = {name: value for name, value in index.items() if name != 'sha256'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -14,9 +15,10 @@ from torch import nn
 
 from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
-from diffcut_ros.features.diffusion.files import check_complete, read_json, weight_files
+from diffcut_ros.features.diffusion.files import Json, check_complete, read_json, weight_files
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
+from diffcut_ros.missing import needed
 
 _UNUSED = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
 _PIPELINES = ('StableDiffusionPipeline', 'StableDiffusionXLPipeline')
@@ -56,7 +58,7 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
         ) from error
 
 
-def _read_parts(folder: Path, index: dict, layer: str, tiny_vae: Path | None) -> DiffusionEncoder:
+def _read_parts(folder: Path, index: Json, layer: str, tiny_vae: Path | None) -> DiffusionEncoder:
     unet_config = read_json(folder / 'unet/config.json')
     encoder = UNetEncoder(unet_config, layer)
     with _quiet_libraries():
@@ -115,7 +117,7 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
     return unet
 
 
-def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
+def _read_vae(folder: Path, kind: type[Any]) -> tuple[Json, Weights]:
     """Return configuration and encoder weights; read by `diffusers`, which knows the names that weights once had."""
     config = read_json(folder / 'config.json', f'expected that of an {kind.__name__}')
     if config.get('_class_name') != kind.__name__:
@@ -127,7 +129,7 @@ def _read_vae(folder: Path, kind: type) -> tuple[dict, Weights]:
     return config, {name: weights[name] for name in expected}
 
 
-def _load(kind: type, folder: Path) -> tuple[nn.Module, set[str]]:
+def _load(kind: type[Any], folder: Path) -> tuple[nn.Module, set[str]]:
     """Return a network of `diffusers` or `transformers` with its weights, and the names of those that it made up."""
     path, *_ = weight_files(folder)
     read_tensors(path, ())  # its errors are clearer
@@ -168,24 +170,19 @@ def _quiet_libraries() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def _encode_empty_prompt(folder: Path, index: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
-    try:
+def _encode_empty_prompt(folder: Path, index: Json) -> tuple[torch.Tensor, torch.Tensor | None]:
+    bundle = 'use a bundle, which needs none, of a machine that has it: diffcut_export MODEL NEW_FOLDER'
+    with needed(f'{folder}: the text encoder of a whole checkpoint', 'diffusion', bundle):
         import transformers
-    except ImportError as error:
-        raise ValueError(
-            f'{folder}: a whole checkpoint needs the package transformers, for its text encoder, which is not '
-            'installed. Install it: pip install transformers; or use a bundle, which needs none, of a machine that has '
-            'it: diffcut_export MODEL NEW_FOLDER'
-        ) from error
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     kinds = {'StableDiffusionPipeline': StableDiffusionPipeline, 'StableDiffusionXLPipeline': StableDiffusionXLPipeline}
-    parts = {name: None for name in _UNUSED if name in index}
+    parts: dict[str, nn.Module | None] = {name: None for name in _UNUSED if name in index}
     for name in ('text_encoder', 'text_encoder_2'):
         if name in index:
-            parts[name], missing = _load(getattr(transformers, index[name][1]), folder / name)
+            network, missing = _load(getattr(transformers, index[name][1]), folder / name)
             _check_missing(folder / name, missing)
-            parts[name].to(torch.float32)
+            parts[name] = network.to(torch.float32)
     pipeline = kinds[index['_class_name']].from_pretrained(folder, local_files_only=True, **parts)
     with torch.no_grad():
         prompt, _, *pooled = pipeline.encode_prompt(

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.missing import needed
 
 # Names of the checkpoints that the paper uses -> model id on the Hugging Face Hub.
 MODELS = {'ssd-1b': 'segmind/SSD-1B', 'ssd-vega': 'segmind/Segmind-Vega', 'sd1.4': 'CompVis/stable-diffusion-v1-4'}
@@ -38,22 +39,18 @@ def packages() -> Iterator[None]:
     Raises:
         ValueError: saying what to install when one of them is missing, or cannot be imported.
     """
-    problem = None
     try:
-        for name in ('diffusers', 'safetensors', 'huggingface_hub'):
-            if find_spec(name) is None:  # before any is imported
-                raise ModuleNotFoundError(name=name)
-        yield
-    except ModuleNotFoundError as error:
-        problem = f'{error.name} is not there; install them: pip install'
+        with needed('diffusion backends', 'diffusion'):
+            for name in ('diffusers', 'safetensors', 'huggingface_hub'):
+                if find_spec(name) is None:  # before any is imported
+                    raise ModuleNotFoundError(name=name)
+            yield
     except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers, of what it imports
         reason = str(error).strip().rpartition('\n')[2]
-        problem = f'importing them failed ({reason}); install versions that fit each other: pip install --upgrade'
-    if problem is not None:
         raise ValueError(
-            f'the diffusion backends need the packages diffusers, safetensors and huggingface-hub, and {problem} '
-            'diffusers transformers safetensors huggingface-hub'
-        )
+            f'diffusion backends: importing their packages failed ({reason}). Next: install versions that fit each '
+            'other: pip install --upgrade diffusers transformers safetensors huggingface-hub'
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from diffcut_ros.features.diffusion.files import Json
+
 Weights = dict[str, torch.Tensor]
 
 
@@ -41,9 +43,9 @@ class DiffusionEncoder:
 
     source: dict[str, str]
     layer: str
-    unet_config: dict
+    unet_config: Json
     unet: Weights = field(repr=False)
-    vaes: dict[str, tuple[dict, Weights]] = field(repr=False)
+    vaes: dict[str, tuple[Json, Weights]] = field(repr=False)
     prompt: torch.Tensor = field(repr=False)
     pooled: torch.Tensor | None = field(repr=False)
     alphas_cumprod: torch.Tensor = field(repr=False)

@@ -215,7 +215,12 @@ class _Graph:
             function(self._input)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads, such as those of a second node in this process, may use the device meanwhile.
-        with torch.cuda.graph(self._graph, pool=memory_pool, stream=stream, capture_error_mode='thread_local'):
+        with torch.cuda.graph(
+            self._graph,
+            pool=memory_pool,  # type: ignore[arg-type]  # PyTorch has a private name for this type
+            stream=stream,
+            capture_error_mode='thread_local',
+        ):
             self.output = function(self._input)
         self.memory_pool = self._graph.pool()
 
@@ -231,7 +236,7 @@ def _load_weights(
     check_weights(name, weights, network.state_dict())
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
-    network.to(device, precision, memory_format=torch.channels_last)
+    network.to(device, precision, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not declared
 
 
 def _resolve_precision(precision: str, device: torch.device) -> str:

@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+Json = dict[str, Any]
 NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
 # Not those without moving average or for other programs, which lie beside them in some checkpoints.
 _WEIGHTS = re.compile(r'(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors')
@@ -40,7 +42,7 @@ def check_complete(folder: Path) -> None:
     read_json(folder / 'scheduler/scheduler_config.json')
 
 
-def read_json(path: Path, remedy: str = 'download the checkpoint again') -> dict:
+def read_json(path: Path, remedy: str = 'download the checkpoint again') -> Json:
     """Return the content of a JSON file.
 
     Args:

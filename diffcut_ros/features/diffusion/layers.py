@@ -20,7 +20,7 @@ from diffcut_ros.features.diffusion.whole_unet import WholeUnet
 class LayersConfig(DiffusionConfig):
     """Settings of the features of several layers: those of the backend, and which layers."""
 
-    layers: tuple = parameter(
+    layers: tuple = parameter(  # type: ignore[type-arg]  # this very type is what parameters are told by
         (),
         'Self-attentions whose outputs are joined, such as up_blocks.0.attentions.2.transformer_blocks.0.attn1; the '
         'first one has the grid that the others are brought to',

@@ -80,7 +80,7 @@ def load_checkpoint(
         )
     tiny_folder = None
     if tiny_vae is not None:
-        pipeline = read_json(folder / 'model_index.json').get('_class_name')
+        pipeline = read_json(folder / 'model_index.json').get('_class_name', '')
         tiny_vae = tiny_vae or TINY_VAES.get(pipeline, '')
         try:
             tiny_folder = locate(tiny_vae, allow_download, name) if tiny_vae else None
@@ -88,7 +88,7 @@ def load_checkpoint(
             raise ValueError(f'tiny_vae: {error}. Without one: vae: full, or diffcut_export --tiny-vae none') from error
     encoder = read_checkpoint(folder, layer, tiny_folder)
     source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
-    if tiny_folder is not None:
+    if tiny_vae and tiny_folder:
         source |= {'tiny_vae': tiny_vae, 'tiny_vae_licence': licence_of(tiny_folder)}
     encoder.source.update(source)
     return encoder

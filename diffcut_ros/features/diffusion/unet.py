@@ -4,10 +4,14 @@ The blocks are those of `diffusers`, under the names that they have in a checkpo
 """
 
 import textwrap
+from typing import Any
 
 import torch
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
+
+from diffcut_ros.features.diffusion.files import Json
 
 _BLOCKS = ('DownBlock2D', 'CrossAttnDownBlock2D')
 # Conditioning beyond a text prompt, and for SDXL its pooled embedding and sizes, is not known here.
@@ -37,7 +41,15 @@ class UNetEncoder(nn.Module):
         ValueError: for an unsupported network or a layer that it does not have.
     """
 
-    def __init__(self, config: dict, layer: str = '') -> None:
+    # Parts of a network of diffusers, whose own parts nobody declares.
+    conv_in: Any
+    down_blocks: Any
+    time_proj: Any
+    time_embedding: Any
+    add_time_proj: Any
+    add_embedding: Any
+
+    def __init__(self, config: Json, layer: str = '') -> None:
         super().__init__()
         _check_supported(config)
         try:
@@ -101,7 +113,7 @@ class UNetEncoder(nn.Module):
         return _to_self_attention(last.attentions[-1], last.resnets[-1](hidden, embedded), prompt)
 
 
-def _to_self_attention(transformer: nn.Module, hidden: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+def _to_self_attention(transformer: Transformer2DModel, hidden: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
     """Return the output [B, h, w, C] of the last self-attention of a trimmed Transformer2DModel."""
     hidden = transformer.norm(hidden)
     if transformer.use_linear_projection:
@@ -116,7 +128,7 @@ def _to_self_attention(transformer: nn.Module, hidden: torch.Tensor, prompt: tor
     return last.attn1(last.norm1(hidden)).reshape(batch, h, w, -1)
 
 
-def _check_supported(config: dict) -> None:
+def _check_supported(config: Json) -> None:
     unknown = sorted(set(config.get('down_block_types', ())) - set(_BLOCKS))
     if unknown:
         raise ValueError(f'UNet: expected down blocks among {", ".join(_BLOCKS)}, found {", ".join(unknown)}')

@@ -7,6 +7,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import nn
 
+from diffcut_ros.features.diffusion.files import Json
+
 
 class ImageEncoder(nn.Module):
     """Maps images to latents as the UNet was trained on them: the posterior's mean, scaled.
@@ -25,7 +27,7 @@ class ImageEncoder(nn.Module):
         ValueError: for another kind of autoencoder.
     """
 
-    def __init__(self, config: dict) -> None:
+    def __init__(self, config: Json) -> None:
         super().__init__()
         kinds = {'AutoencoderKL': AutoencoderKL, 'AutoencoderTiny': AutoencoderTiny}
         if config.get('_class_name') not in kinds:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class WholeUnet:
         # Not `network.to`, which warns of casts although this network has no part that needs float32.
         self.within_memory(lambda: torch.nn.Module.to(self.network, device, precision))
         self._step = torch.tensor([config.timestep], device=device)
-        self._conditions = {'encoder_hidden_states': encoder.prompt.to(device, precision)}
+        self._conditions: dict[str, Any] = {'encoder_hidden_states': encoder.prompt.to(device, precision)}
         if encoder.pooled is not None:
             sizes = torch.tensor([[*self.input_hw, 0, 0, *self.input_hw]], device=device, dtype=precision)
             pooled = encoder.pooled.to(device, precision)
@@ -76,4 +77,5 @@ class WholeUnet:
 
     def _enter(self, module: Transformer2DModel, inputs: tuple[torch.Tensor, ...]) -> None:
         # The layers inside see the cells in one row.
-        self.grid_hw = tuple(inputs[0].shape[-2:])
+        height, width = inputs[0].shape[-2:]
+        self.grid_hw = height, width

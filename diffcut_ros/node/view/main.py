@@ -14,6 +14,7 @@ from rclpy.utilities import remove_ros_args
 
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rerun_scene import load_rerun
+from diffcut_ros.missing import MissingPackageError, needed
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
@@ -23,7 +24,7 @@ _PORT = 9090
 
 
 def main() -> int:
-    """Show it until interrupted; return 0, or 1 when it cannot be shown."""
+    """Show it until interrupted; return 0, 1 when it cannot be shown, or 2 when a package is not installed."""
     parser = argparse.ArgumentParser(prog='diffcut_view', description=__doc__.partition(': ')[2])
     parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
     parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
@@ -40,7 +41,10 @@ def main() -> int:
             _run(args, wanted)
     except KeyboardInterrupt:
         return 0
-    except (ImportError, OSError, ValueError) as error:
+    except MissingPackageError as error:
+        print(f'diffcut_view: {error}', file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
@@ -77,12 +81,8 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
 
 
 def _open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
-    try:
+    with needed('--bag', 'view'):
         from diffcut_ros.node.view.bag import open_bag  # ROS distributions do without rosbags
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'--bag: expected the package rosbags, received: {error}. Install it: pip install rosbags'
-        ) from error
     return open_bag(path, wanted)
 
 
