@@ -9,11 +9,208 @@ import av
 import cv2
 import numpy as np
 import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D, Detection2DArray
 
+from diffcut_ros.node.demo.camera import VirtualCameraNode
+from diffcut_ros.node.demo.main import DemoError, cut_twice
+from diffcut_ros.node.demo.monitor import Interval, Monitor, Shot, rate_hz
+from diffcut_ros.node.demo.recorder import Recorder, titled
+from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, wait_for
 
 COMMAND = [sys.executable, '-m', 'diffcut_ros.node.demo.main']
+
+
+def titles(picture: np.ndarray, width: int = 640) -> list[bytes]:
+    """Return the strips above the images of a picture."""
+    return [picture[:32, x : x + width].tobytes() for x in range(0, picture.shape[1], width)]
+
+
+def strip(text: str, width: int = 640) -> bytes:
+    return titled(np.zeros((1, width, 3), np.uint8), text)[:32].tobytes()
+
+
+def shot(stamp_ns: int, segments: int, tau: float | None) -> Shot:
+    return Shot(stamp_ns, np.zeros((48, 300, 3), np.uint8), np.full((48, 300, 3), segments, np.uint8), segments, tau)
+
+
+@pytest.mark.parametrize(
+    'shots',
+    [
+        [shot(10**9, 5, 0.25), shot(2 * 10**9, 9, 0.5)],  # two images
+        [shot(10**9, 9, 0.5), shot(10**9, 9, 0.5)],  # the second cut is at the same tau
+        [shot(10**9, 5, None), shot(10**9, 9, 0.5)],  # the first one may be
+    ],
+)
+def test_no_picture_of_a_change_that_was_not_seen(tmp_path, shots):
+    with Recorder(tmp_path) as recorder:
+        for one in shots:
+            recorder.add(one)
+    assert [path.name for path in tmp_path.iterdir()] == ['segments.mp4']
+    with pytest.raises(DemoError, match=r'did not come again .* there is no tau_change\.png\. Run the demo again'):
+        cut_twice(recorder)
+
+
+def test_the_picture_of_one_image_cut_twice(tmp_path):
+    with Recorder(tmp_path) as recorder:
+        for one in (shot(10**9, 4, 0.25), shot(2 * 10**9, 5, 0.25), shot(2 * 10**9, 9, 0.5), shot(3 * 10**9, 8, 0.5)):
+            recorder.add(one)
+    picture = cv2.imread(str(tmp_path / 'tau_change.png'))
+    expected = 'camera', '5 segments at tau 0.25', '9 segments at tau 0.5'
+    assert titles(picture, 300) == [strip(text, 300) for text in expected]
+    assert [picture[32:, x].mean() for x in (0, 300, 600)] == [0, 5, 9]
+    assert cut_twice(recorder) == 'One image, cut twice: 5 segments at tau 0.25 and 9 segments at tau 0.5.'
+
+
+def test_a_title_claims_no_tau_that_is_not_certain(tmp_path):
+    with Recorder(tmp_path) as recorder:
+        recorder.add(shot(10**9, 1, None))
+        recorder.add(shot(10**9 + 5 * 10**9, 1, None))
+    picture = cv2.imread(str(tmp_path / 'segments_05s.png'))
+    assert titles(picture, 300)[1] == strip('1 segment (while tau changed)', 300)
+
+
+@pytest.fixture
+def spin(monkeypatch):
+    """Function that spins nodes on a domain of their own until a condition holds."""
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(args=[], domain_id=free_domain())
+    executor = SingleThreadedExecutor()
+
+    def spin_until(condition, *nodes: Node) -> None:
+        for node in nodes:
+            executor.add_node(node)
+
+        def happened() -> bool:
+            executor.spin_once(timeout_sec=0.02)
+            return condition()
+
+        wait_for(happened)
+
+    yield spin_until
+    executor.shutdown()
+    rclpy.shutdown()
+
+
+class Robot(Node):
+    """Publishes what a camera and the node would, image by image."""
+
+    def __init__(self) -> None:
+        super().__init__('diffcut')
+        self.declare_parameter('tau', 0.25)
+        self._image = self.create_publisher(Image, '/camera/image_raw', 50)
+        self._segments = self.create_publisher(Detection2DArray, '~/segments', 50)
+        self._overlay = self.create_publisher(Image, '~/overlay', 50)
+
+    @property
+    def met(self) -> bool:
+        """Whether somebody listens to everything."""
+        return all(p.get_subscription_count() for p in (self._image, self._segments, self._overlay))
+
+    def header(self) -> Header:
+        """Return a header with the time of now."""
+        return Header(stamp=self.get_clock().now().to_msg())
+
+    def take(self, header: Header) -> None:
+        """Publish a camera image."""
+        self._image.publish(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', header))
+
+    def cut(self, header: Header, segments: int) -> None:
+        """Publish the outputs of an image; the picture before the number, though nobody promises an order."""
+        self._overlay.publish(encode_image(np.full((8, 8, 3), segments, np.uint8), 'rgb8', header))
+        self._segments.publish(Detection2DArray(header=header, detections=[Detection2D()] * segments))
+
+
+@pytest.fixture
+def robot_and_monitor(spin):
+    robot, monitor = Robot(), Monitor('/virtual_camera', '/diffcut', 0.25, depth=False)
+    topics = '/camera/image_raw', '/diffcut/segments', '/diffcut/overlay'
+    # Each end sees the other one.
+    spin(
+        lambda: (
+            robot.met and all(map(monitor.count_publishers, topics)) and monitor.node_parameters.services_are_ready()
+        ),
+        robot,
+        monitor,
+    )
+    return robot, monitor
+
+
+def test_an_image_cut_again_is_at_the_new_tau_and_counts_once(spin, robot_and_monitor):
+    robot, monitor = robot_and_monitor
+    image = robot.header()
+    robot.take(image)
+    robot.cut(image, 3)
+    spin(lambda: len(monitor.shots) == 1)
+    late = robot.header()
+    answer = monitor.set_tau(0.5)
+    spin(answer.done)
+    robot.cut(image, 7)
+    spin(lambda: len(monitor.shots) == 2)
+    robot.take(late)
+    robot.cut(late, 8)
+    spin(lambda: len(monitor.shots) == 3)
+    told = [(one.segments, one.overlay_rgb[0, 0, 0], one.tau) for one in monitor.shots]
+    assert told == [(3, 3, 0.25), (7, 7, 0.5), (8, 8, 0.5)]
+    assert monitor.shots[0].stamp_ns == monitor.shots[1].stamp_ns
+    seen = monitor.take_interval()
+    assert (len(seen.output_stamps_ns), seen.segments, len(seen.latencies_s)) == (2, [3, 8], 2)
+
+
+def test_between_call_and_proof_no_tau_is_known(spin, robot_and_monitor):
+    robot, monitor = robot_and_monitor
+    first, second = robot.header(), robot.header()
+    robot.take(first)
+    robot.cut(first, 3)
+    robot.take(second)
+    spin(lambda: len(monitor.shots) == 1 and monitor.newest_ns > monitor.shown_ns)
+    answer = monitor.set_tau(0.5)
+    spin(answer.done)
+    # Perhaps both at the new tau: this image was taken before the answer, and its cut had not arrived before the call.
+    robot.cut(second, 9)
+    robot.cut(second, 9)
+    spin(lambda: len(monitor.shots) == 3)
+    third = robot.header()
+    robot.take(third)
+    robot.cut(third, 8)
+    spin(lambda: len(monitor.shots) == 4)
+    assert [s.tau for s in monitor.shots] == [0.25, None, None, 0.5]
+
+
+def test_rates_are_those_of_stamps_not_of_arrival(spin, robot_and_monitor):
+    robot, monitor = robot_and_monitor
+    for i in range(31):  # two seconds' images at once, as after a busy moment; each third one cut
+        header = Header()
+        header.stamp.sec, header.stamp.nanosec = divmod(10**18 + i * 10**9 // 15, 10**9)
+        robot.take(header)
+        if i % 3 == 0:
+            robot.cut(header, 2)
+    spin(lambda: len(monitor.shots) == 11)
+    seen = monitor.take_interval()
+    assert (rate_hz(seen.image_stamps_ns), rate_hz(seen.output_stamps_ns)) == pytest.approx((15, 5))
+    assert rate_hz(monitor.take_interval().output_stamps_ns) is None
+    assert rate_hz(Interval().image_stamps_ns) is None
+
+
+def test_a_paused_camera_publishes_nothing_and_goes_on(spin):
+    camera, monitor = VirtualCameraNode(), Monitor('/virtual_camera', '/diffcut', 0.25, depth=False)
+    monitor.create_subscription(Image, '/image_raw', lambda message: stamps.append(message.header.stamp), 50)
+    stamps = []
+    spin(lambda: len(stamps) > 2 and monitor.camera_parameters.services_are_ready(), camera, monitor)
+    paused = monitor.pause_camera(True)
+    spin(paused.done)
+    assert paused.result().results[0].successful
+    count, end_s = len(stamps), time.monotonic() + 0.5
+    spin(lambda: time.monotonic() > end_s)
+    assert len(stamps) == count
+    monitor.pause_camera(False)
+    spin(lambda: len(stamps) > count + 2)
 
 
 def environment() -> dict[str, str]:
@@ -27,16 +224,19 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     took_s = time.monotonic() - start_s
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r'First labels after [\d.]+ s', done.stdout)
-    rows = re.findall(r'^ +(\d+) s +([\d.]+) Hz +([\d.]+) Hz +\S+(?: ms)? +(\S+) +([\d.]+)$', done.stdout, re.MULTILINE)
-    # One a second, where writing pictures does not take longer.
-    assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
-    assert {tau for *_, tau in rows} == {'0.4', '0.8'}
-    before, after = map(int, re.search(r'One image, cut twice: (\d+) .* (\d+) at tau 0.8', done.stdout).groups())
-    assert 1 <= before < after
+    row = r'^ +\d+ s +([\d.]+|-)(?: Hz)? +([\d.]+|-)(?: Hz)? +\S+(?: ms)? +\S+ +([\d.]+)$'
+    rows = re.findall(row, done.stdout, re.MULTILINE)
+    assert {tau for *_, tau in rows} == {'0.25', '0.5'}
+    # The camera takes 15 a second.
+    assert all(rate == '-' or float(rate) < 20 for row in rows for rate in row[:2])
+    told = re.search(r'One image, cut twice: (\d+) segments? at tau 0.25 and (\d+) segments at tau 0.5\.', done.stdout)
+    assert 1 <= int(told[1]) < int(told[2])
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert {'segments.mp4', 'tau_change.png', 'node.log'} <= names
     assert any(re.fullmatch(r'segments_\d\ds\.png', name) for name in names)
-    assert cv2.imread(str(tmp_path / 'out' / 'tau_change.png')).shape == (480 + 32, 3 * 640, 3)
+    picture = cv2.imread(str(tmp_path / 'out' / 'tau_change.png'))
+    assert picture.shape == (480 + 32, 3 * 640, 3)
+    assert titles(picture)[1:] == [strip(f'{told[1]} segments at tau 0.25'), strip(f'{told[2]} segments at tau 0.5')]
     with av.open(str(tmp_path / 'out' / 'segments.mp4')) as video:
         frames = list(video.decode(video=0))
         assert video.streams.video[0].codec_context.name == 'h264'
@@ -49,7 +249,7 @@ def test_with_depth_it_shows_segments_in_space(tmp_path):
     command = [*COMMAND, '--depth', '--seconds', '10', '--output', str(tmp_path / 'out')]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r'One image, cut twice: \d+ segments at tau 0.5, \d+ at tau 0.7', done.stdout)
+    assert re.search(r'One image, cut twice: \d+ segments at tau 0.5 and \d+ segments at tau 0.7', done.stdout)
     scenes = sorted((tmp_path / 'out').glob('segments_3d_*s.png'))
     assert scenes
     picture = cv2.imread(str(scenes[0]))

@@ -3,8 +3,10 @@
 import time
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -21,11 +23,15 @@ from diffcut_ros.media.virtual_camera import (
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.node.messages_3d import camera_info
 
+# How long a pause waits until all that was published has arrived.
+_ARRIVAL = Duration(seconds=10)
+
 
 class VirtualCameraNode(Node):
     """Publishes `image_raw`, rgb8, stamped with the wall clock; shows one photograph after the other.
 
     With the parameter `depth`, it shows the one that has depth, and publishes `depth` (32FC1) and `camera_info`, too.
+    While the parameter `paused` is true it publishes nothing; once it is answered, all that was published has arrived.
     """
 
     def __init__(self) -> None:
@@ -39,10 +45,19 @@ class VirtualCameraNode(Node):
         self._publisher = self.create_publisher(Image, 'image_raw', 5)
         self._depth = self.create_publisher(Image, 'depth', 5)
         self._camera_info = self.create_publisher(CameraInfo, 'camera_info', 5)
+        self._paused = self.declare_parameter('paused', False).value
+        self.add_post_set_parameters_callback(self._pause)
         self._start_s = time.monotonic()
         self.create_timer(1 / rate_hz, self._publish)
 
+    def _pause(self, changes: list[Parameter]) -> None:
+        self._paused = self.get_parameter('paused').value
+        for publisher in (self._depth, self._camera_info, self._publisher) if self._paused else ():
+            publisher.wait_for_all_acked(_ARRIVAL)
+
     def _publish(self) -> None:
+        if self._paused:
+            return
         time_s = time.monotonic() - self._start_s
         photo = self._photographs[int(time_s / self._seconds_each) % len(self._photographs)]
         matrix = view_matrix(time_s, photo.shape[:2], self._size_hw)

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean, median
@@ -19,15 +21,21 @@ from rich.console import Console
 
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
-from diffcut_ros.node.demo.monitor import Monitor
-from diffcut_ros.node.demo.recorder import Recorder
+from diffcut_ros.node.demo.monitor import Interval, Monitor, rate_hz
+from diffcut_ros.node.demo.recorder import Recorder, title
 
-_TAUS = (0.4, 0.8)
+_TAUS = (0.25, 0.5)
 _TAUS_DEPTH = (0.5, 0.7)
-# With depth: things rather than specks, with borders at their edges.
-_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr', 'min_segment_area:=300')
+# Borders of things at their edges.
+_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr')
+_ROW_S = 2.0
 _START_TIMEOUT_S = 60.0
+# For what takes a fraction of a second on an idle machine.
+_PATIENCE_S = 30.0
 _STOP_TIMEOUT_S = 5.0
+_ADVICE = 'run the demo again when the machine is less busy; if that does not help, see node.log'
+# Shots, a few MB each, that wait to be written.
+_MOST_UNWRITTEN = 50
 
 
 class DemoError(Exception):
@@ -68,12 +76,12 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     """Show the demo: half the time at one tau, half at the other; its processes end with it.
 
     Raises:
-        DemoError: when a process ends early, no labels come or tau is refused.
+        DemoError: when a process ends early, no labels come, tau is refused or no image is seen cut at both taus.
         OSError: when pictures cannot be written.
     """
     started_s = time.monotonic()
-    taus = _TAUS_DEPTH if depth else _TAUS
-    node_arguments = ['-r', 'image:=/camera/image_raw', '-p', f'tau:={taus[0]}']
+    tau, next_tau = _TAUS_DEPTH if depth else _TAUS
+    node_arguments = ['-r', 'image:=/camera/image_raw', '-p', f'tau:={tau}']
     camera_arguments = ['-r', 'image_raw:=/camera/image_raw']
     if depth:
         for topic in ('depth', 'camera_info'):
@@ -90,62 +98,96 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
         }
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        monitor = Monitor('/camera/image_raw', '/diffcut', taus[0], depth)
+        monitor = Monitor('/virtual_camera', '/diffcut', tau, depth)
         executor = SingleThreadedExecutor()
         executor.add_node(monitor)
+        recorder = stack.enter_context(Recorder(output))
+        # In a thread of its own: what arrives while a picture is written is noted at once.
+        writer = ThreadPoolExecutor(1)
+        stack.callback(writer.shutdown, cancel_futures=True)
+        writing: deque[Future] = deque()
 
-        def spin_until(end_s: float) -> None:
-            while (left_s := end_s - time.monotonic()) > 0:
-                executor.spin_once(timeout_sec=left_s)
+        def spin(seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+            """Receive and write until something happened or the time is over; say whether it happened."""
+            end_s = time.monotonic() + seconds
+            while not until():
+                if (left_s := end_s - time.monotonic()) <= 0:
+                    return False
+                executor.spin_once(timeout_sec=min(left_s, 0.1))
                 for name, process in processes.items():
                     if process.poll() is not None:
                         raise DemoError(f'the {name} ended with code {process.returncode}:\n{_tail(log)}')
+                while monitor.shots:
+                    writing.append(writer.submit(recorder.add, monitor.shots.popleft()))
+                while writing and (writing[0].done() or len(writing) > _MOST_UNWRITTEN):
+                    writing.popleft().result()
+            return True
+
+        def expect(what: str, until: Callable[[], bool], seconds: float = _PATIENCE_S) -> None:
+            if not spin(seconds, until):
+                raise DemoError(f'{what} within {seconds:.0f} s; {_ADVICE}:\n{_tail(log)}')
+
+        def show(seconds: float) -> None:
+            """Print a row every other second or so."""
+            monitor.interval = Interval()
+            rows = max(1, round(seconds / _ROW_S))
+            for _ in range(rows):
+                spin(seconds / rows)
+                _print_row(console, monitor, time.monotonic() - start_s)
 
         with console.status(f'Starting the node and a virtual camera, for {seconds:.0f} s ...'):
-            while not monitor.shots:
-                spin_until(time.monotonic() + 0.1)
-                if time.monotonic() - started_s > _START_TIMEOUT_S:
-                    raise DemoError(f'no labels within {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}')
+            expect('no labels', lambda: monitor.shown_ns > 0 and monitor.connected, _START_TIMEOUT_S)
         console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
+        console.print('Rates: different images by their stamps; one that is cut again is no other.')
         console.print('Latency: from the stamp of an image to the arrival of its segments.')
         console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
-        recorder = stack.enter_context(Recorder(output))
         start_s = time.monotonic()
-        for tau in taus:
-            if tau != monitor.tau:
-                answer = monitor.set_tau(tau)
-                executor.spin_until_future_complete(answer, timeout_sec=_STOP_TIMEOUT_S)
-                if not (answer.done() and answer.result().results[0].successful):
-                    raise DemoError(f'the node did not take tau {tau}:\n{_tail(log)}')
-                console.print(f'  [cyan]tau set to {tau:g} through the parameter service of /diffcut[/cyan]')
-            phase_s, row_s = seconds / len(taus), time.monotonic()
-            rows = max(1, round(phase_s))
-            monitor.take_interval()
-            for due_s in [row_s + phase_s * (i + 1) / rows for i in range(rows)]:
-                if due_s - row_s < 0.5 * phase_s / rows:
-                    continue  # writing a picture took longer: the next row counts for both
-                spin_until(due_s)
-                # In the row's time, so that the next row does not count what arrived meanwhile as its own.
-                while monitor.shots:
-                    recorder.add(monitor.shots.popleft())
-                now_s = time.monotonic()
-                _print_row(console, monitor, now_s - row_s, now_s - start_s)
-                row_s = now_s
-    if monitor.counts_of_one_image:
-        before, after = monitor.counts_of_one_image
-        console.print(f'\nOne image, cut twice: {before} segments at tau {taus[0]:g}, {after} at tau {taus[1]:g}.')
-    console.print(f'Pictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
+        show(seconds / 2)
+        # Without newer images, the last one is cut again on a busy machine, too, and what arrives is known.
+        paused = monitor.pause_camera(True)
+        expect('the camera did not pause', paused.done)
+        expect('no segments of the last image', lambda: monitor.shown_ns == monitor.newest_ns)
+        called_s, answer = time.monotonic(), monitor.set_tau(next_tau)
+        expect('no answer of the parameter service', answer.done)
+        if not answer.result().results[0].successful:
+            raise DemoError(f'the node did not take tau {next_tau:g}: {answer.result().results[0].reason}')
+        console.print(f'  [cyan]tau set to {next_tau:g} through the parameter service of /diffcut[/cyan]')
+        if spin(_PATIENCE_S, lambda: monitor.tau == next_tau):
+            waited_ms = 1000 * (time.monotonic() - called_s)
+            console.print(f'  [cyan]the same image, cut again, arrived {waited_ms:.0f} ms after the call[/cyan]')
+        monitor.pause_camera(False)
+        show(seconds / 2)
+        for written in writing:
+            written.result()
+    console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
+    console.print(cut_twice(recorder))
 
 
-def _print_row(console: Console, monitor: Monitor, length_s: float, time_s: float) -> None:
-    """Print what was received in the last `length_s`."""
+def cut_twice(recorder: Recorder) -> str:
+    """Return how many segments one image has at one tau and at the other.
+
+    Raises:
+        DemoError: when no image is known to have been cut at both.
+    """
+    if recorder.cut_twice is None:
+        raise DemoError(
+            'no image is known to have been cut at both values of tau: the last one did not come again after tau was '
+            f'set. So there is no tau_change.png. {_ADVICE[0].upper()}{_ADVICE[1:]}'
+        )
+    return f'One image, cut twice: {" and ".join(map(title, recorder.cut_twice))}.'
+
+
+def _print_row(console: Console, monitor: Monitor, time_s: float) -> None:
+    """Print what was received since the last row."""
     seen = monitor.take_interval()
-    latency = f'{1000 * mean(seen.latencies_s):4.0f} ms' if seen.latencies_s else '      -'
-    segments = f'{median(seen.segments):.0f}' if seen.segments else '-'
-    console.print(
-        f'{time_s:4.0f} s {seen.images / length_s:5.1f} Hz {seen.outputs / length_s:8.1f} Hz {latency:>9} '
-        f'{segments:>10} {monitor.tau:>6g}'
+    camera, segmented = (
+        '-' if rate is None else f'{rate:.1f} Hz'
+        for rate in (rate_hz(seen.image_stamps_ns), rate_hz(seen.output_stamps_ns))
     )
+    latency = f'{1000 * mean(seen.latencies_s):.0f} ms' if seen.latencies_s else '-'
+    segments = f'{median(seen.segments):.0f}' if seen.segments else '-'
+    tau = '-' if monitor.tau is None else f'{monitor.tau:g}'
+    console.print(f'{time_s:4.0f} s {camera:>8} {segmented:>11} {latency:>9} {segments:>10} {tau:>6}')
 
 
 @contextmanager

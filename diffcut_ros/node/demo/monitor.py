@@ -1,7 +1,10 @@
 """What the demo sees of the node: rates, latency, segments and pictures, from its topics alone."""
 
+import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,6 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.task import Future
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry
@@ -21,18 +23,33 @@ from diffcut_ros.node.messages_3d import geometry_of
 from diffcut_ros.stream.images import decode_depth
 from diffcut_ros.stream.inputs import pinhole_camera
 
-# Camera images kept until the overlay of the same stamp arrives.
+# Images whose messages are kept until all of them have arrived.
 _WAITING_IMAGES = 60
 
 
 @dataclass
 class Interval:
-    """What was received since the last call of `Monitor.take_interval`."""
+    """What was received of a stretch of time; an image that is cut again is no other image.
 
-    images: int = 0
-    outputs: int = 0
+    The first stamp of each kind may be the last one of the interval before: a rate needs two.
+    """
+
+    image_stamps_ns: list[int] = field(default_factory=list)
+    output_stamps_ns: list[int] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
+
+    def next(self) -> 'Interval':
+        """Return the interval that follows."""
+        return Interval(self.image_stamps_ns[-1:], self.output_stamps_ns[-1:])
+
+
+def rate_hz(stamps_ns: Sequence[int]) -> float | None:
+    """Return how often images were taken by their ascending stamps, however late or close together they arrived.
+
+    None for fewer than two: there is no rate.
+    """
+    return (len(stamps_ns) - 1) * 1e9 / (stamps_ns[-1] - stamps_ns[0]) if len(stamps_ns) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -48,118 +65,136 @@ class Space:
 
 @dataclass(frozen=True)
 class Shot:
-    """One overlay beside the camera image it was made from, both uint8 [H, W, 3] RGB; with depth, where things are."""
+    """One cut of a camera image.
+
+    Attributes:
+        stamp_ns: the image's; equal for two cuts of one image.
+        image_rgb, overlay_rgb: uint8 [H, W, 3].
+        segments: their number.
+        tau: that it was cut at; None where that is not certain.
+        space: where things are, with depth.
+    """
 
     stamp_ns: int
     image_rgb: np.ndarray
     overlay_rgb: np.ndarray
-    tau: float
+    segments: int
+    tau: float | None
     space: Space | None = None
 
 
 class Monitor(Node):
-    """Listens to the camera and to the node under test; sets its tau.
+    """Listens to the camera and to the node under test; pauses the one, sets the other's tau.
 
     Args:
-        camera_topic: where the images come from.
-        node_name: fully qualified name of the node under test.
+        camera: fully qualified name of the virtual camera, whose topics are `image_raw`, `depth`, `camera_info` under
+            /camera.
+        node: fully qualified name of the node under test.
         tau: the tau it started with.
         depth: whether there is depth.
+
+    Attributes:
+        tau: of a cut that arrives now; None while that is not certain.
+        camera_parameters, node_parameters: their parameter services.
+        newest_ns: stamp of the newest camera image.
+        shown_ns: stamp of the last shot.
     """
 
-    def __init__(self, camera_topic: str, node_name: str, tau: float, depth: bool) -> None:
+    def __init__(self, camera: str, node: str, tau: float, depth: bool) -> None:
         super().__init__('demo_monitor')
-        self.tau = self._shown_tau = tau
+        self.tau: float | None = tau
+        self.newest_ns = self.shown_ns = self._counted_ns = 0
         self.shots: deque[Shot] = deque()
-        self._interval = Interval()
-        self._last_stamp_ns = 0
-        self._answered_ns: int | None = None
-        self._last_count = (Header(), 0)
-        # Segments of one image at the old and the new tau, once it was cut again.
-        self.counts_of_one_image: tuple[int, int] | None = None
-        # Topic -> stamp -> the last message.
-        self._images: OrderedDict[int, Image] = OrderedDict()
-        self._kept: dict[str, OrderedDict[int, Any]] = {}
-        self._parameters = AsyncParameterClient(self, node_name)
-        self.create_subscription(Image, camera_topic, self._on_image, _WAITING_IMAGES)
-        self.create_subscription(Detection2DArray, f'{node_name}/segments', self._on_segments, 10)
-        if depth:
-            self._keep(Image, camera_topic.replace('image_raw', 'depth'), 'depth')
-            self._keep(CameraInfo, camera_topic.replace('image_raw', 'camera_info'), 'camera_info')
-            self._keep(Image, f'{node_name}/labels', 'labels')
-            self._keep(Detection2DArray, f'{node_name}/segments', 'segments')
-            self._keep(Detection3DArray, f'{node_name}/segments_3d', 'segments_3d')
-        # The last: of messages that wait, rclpy hands out those of earlier subscriptions first, and a shot needs them.
-        self.create_subscription(Image, f'{node_name}/overlay', self._on_overlay, 10)
+        self.interval = Interval()
+        self._asked_tau, self._answered_ns, self._shown_before_ns = tau, math.inf, 0
+        self.camera_parameters = AsyncParameterClient(self, camera)
+        self.node_parameters = AsyncParameterClient(self, node)
+        self._inputs = {'image_raw': Image} | ({'depth': Image, 'camera_info': CameraInfo} if depth else {})
+        self._outputs = {'segments': Detection2DArray, 'overlay': Image}
+        self._outputs |= {'labels': Image, 'segments_3d': Detection3DArray} if depth else {}
+        # Stamp -> topic -> messages that no shot has been made of; those of the camera stay, for another cut.
+        self._parts: OrderedDict[int, dict[str, deque[Any]]] = OrderedDict()
+        for prefix, topics in (('/camera', self._inputs), (node, self._outputs)):
+            for topic, kind in topics.items():
+                self.create_subscription(kind, f'{prefix}/{topic}', partial(self._take, topic), _WAITING_IMAGES)
+
+    @property
+    def connected(self) -> bool:
+        """Whether camera and node can be asked for other parameters."""
+        return self.camera_parameters.services_are_ready() and self.node_parameters.services_are_ready()
 
     def take_interval(self) -> Interval:
-        """Return what was received since the last call."""
-        taken, self._interval = self._interval, Interval()
+        """Return what was received since the last call, or since `interval` was replaced."""
+        taken, self.interval = self.interval, self.interval.next()
         return taken
 
+    def pause_camera(self, paused: bool) -> Future:
+        """Ask the camera to pause, or to go on; when it answers to a pause, all its images have arrived."""
+        return self.camera_parameters.set_parameters([Parameter('paused', value=paused)])
+
     def set_tau(self, tau: float) -> Future:
-        """Ask the node's parameter service for another tau."""
-        self.tau = tau
-        answer = self._parameters.set_parameters([Parameter('tau', value=tau)])
+        """Ask the node's parameter service for another tau; once, since a second one could meet what the first does."""
+        self._asked_tau, self._shown_before_ns, self.tau = tau, self.shown_ns, None
+        answer = self.node_parameters.set_parameters([Parameter('tau', value=tau)])
         answer.add_done_callback(self._on_answer)
         return answer
 
     def _on_answer(self, _: Future) -> None:
         self._answered_ns = self.get_clock().now().nanoseconds
 
-    def _on_image(self, message: Image) -> None:
-        self._interval.images += 1
-        self._images[_stamp_ns(message)] = message
-        if len(self._images) > _WAITING_IMAGES:
-            self._images.popitem(last=False)
+    def _take(self, topic: str, message: Any) -> None:
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if topic == 'image_raw':
+            self.newest_ns = stamp_ns
+            self.interval.image_stamps_ns.append(stamp_ns)
+        elif topic == 'segments':
+            self._count(message, stamp_ns)
+        parts = self._parts.setdefault(stamp_ns, {name: deque() for name in (*self._inputs, *self._outputs)})
+        if len(self._parts) > _WAITING_IMAGES:
+            self._parts.popitem(last=False)
+        parts[topic].append(message)
+        if all(parts.values()):
+            self._update_tau(stamp_ns)
+            self.shots.append(self._shot(stamp_ns, parts))
+            self.shown_ns = stamp_ns
+            for name in self._outputs:
+                parts[name].popleft()
 
-    def _on_segments(self, message: Detection2DArray) -> None:
-        self._interval.outputs += 1
-        count = len(message.detections)
-        self._interval.segments.append(count)
-        if message.header == self._last_count[0]:
-            self.counts_of_one_image = self._last_count[1], count
-        self._last_count = message.header, count
-        age = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self._interval.latencies_s.append(age.nanoseconds / 1e9)
+    def _count(self, message: Detection2DArray, stamp_ns: int) -> None:
+        # The node never goes back to an older image, and cuts none but the last one again.
+        if stamp_ns > self._counted_ns:
+            self._counted_ns = stamp_ns
+            age = self.get_clock().now() - Time.from_msg(message.header.stamp)
+            self.interval.latencies_s.append(age.nanoseconds / 1e9)
+            self.interval.output_stamps_ns.append(stamp_ns)
+            self.interval.segments.append(len(message.detections))
 
-    def _on_overlay(self, message: Image) -> None:
-        stamp_ns = _stamp_ns(message)
-        taken_later = self._answered_ns is not None and stamp_ns > self._answered_ns
-        if stamp_ns == self._last_stamp_ns or taken_later:
-            # The same image again is the first at the new tau; others may still come at the old one until then.
-            self._shown_tau = self.tau
-        self._last_stamp_ns = stamp_ns
-        if stamp_ns in self._images:
-            image_rgb, overlay_rgb = decode_image(self._images[stamp_ns]), decode_image(message)
-            self.shots.append(Shot(stamp_ns, image_rgb, overlay_rgb, self._shown_tau, self._space(stamp_ns)))
+    def _update_tau(self, stamp_ns: int) -> None:
+        """Let `tau` be that of a cut that has just arrived.
 
-    def _keep(self, kind: type, topic: str, name: str) -> None:
-        kept = self._kept[name] = OrderedDict()
+        No output tells it, but the node publishes none at the old tau after one at the new. What has arrived before the
+        call is at the old one. The first that is certainly at the new one is an image that had arrived before the call,
+        again, or one that was taken after the answer; between the two nothing is certain.
+        """
+        if stamp_ns == self._shown_before_ns or stamp_ns > self._answered_ns:
+            self.tau = self._asked_tau
 
-        def keep(message: Any) -> None:
-            kept[_stamp_ns(message)] = message
-            if len(kept) > _WAITING_IMAGES:
-                kept.popitem(last=False)
-
-        self.create_subscription(kind, topic, keep, _WAITING_IMAGES)
-
-    def _space(self, stamp_ns: int) -> Space | None:
-        if not self._kept or not all(stamp_ns in kept for kept in self._kept.values()):
-            return None
-        found = {name: kept[stamp_ns] for name, kept in self._kept.items()}
-        labels = found['labels']
-        values = np.frombuffer(labels.data, np.uint8 if labels.encoding == 'mono8' else np.uint16)
-        flat = found['segments'].detections
-        located = {d.id: geometry_of(d) for d in found['segments_3d'].detections}
-        return Space(
-            decode_depth(found['depth']),
-            pinhole_camera(found['camera_info']),
-            values.reshape(labels.height, labels.width),
-            number_colors(np.array([int(d.id) for d in flat], np.int64)),
-            [located.get(d.id) for d in flat],
-        )
+    def _shot(self, stamp_ns: int, parts: dict[str, deque[Any]]) -> Shot:
+        found = {name: messages[0] for name, messages in parts.items()}
+        images = decode_image(found['image_raw']), decode_image(found['overlay'])
+        space = _space(found) if 'depth' in found else None
+        return Shot(stamp_ns, *images, len(found['segments'].detections), self.tau, space)
 
 
-def _stamp_ns(message: Any) -> int:
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+def _space(found: dict[str, Any]) -> Space:
+    labels = found['labels']
+    values = np.frombuffer(labels.data, np.uint8 if labels.encoding == 'mono8' else np.uint16)
+    flat = found['segments'].detections
+    located = {d.id: geometry_of(d) for d in found['segments_3d'].detections}
+    return Space(
+        decode_depth(found['depth']),
+        pinhole_camera(found['camera_info']),
+        values.reshape(labels.height, labels.width),
+        number_colors(np.array([int(d.id) for d in flat], np.int64)),
+        [located.get(d.id) for d in flat],
+    )

@@ -14,16 +14,21 @@ _SECONDS_PER_PICTURE = 4.0
 
 
 class Recorder:
-    """Writes `segments.mp4`, a picture every few seconds (with depth, one of space, too), and one at a change of tau.
+    """Writes `segments.mp4`, a picture every few seconds (with depth, of space, too), and one of an image cut twice.
 
     A context manager: the video is complete when it closes.
 
     Args:
         folder: exists already; pictures of an earlier demo are removed.
+
+    Attributes:
+        names: of the files written.
+        cut_twice: the two shots of one image, at one tau and at another, that `tau_change.png` shows; None without one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.names: list[str] = []
+        self.cut_twice: tuple[Shot, Shot] | None = None
         self._folder = folder
         for earlier in (*folder.glob('segments_*s.png'), *folder.glob('tau_change.png')):
             earlier.unlink()
@@ -45,25 +50,23 @@ class Recorder:
         Raises:
             OSError: when a file cannot be written.
         """
-        picture = np.concatenate([_titled(shot.image_rgb, 'camera'), _segments(shot)], axis=1)
+        picture = _row(shot)
         self._playback = self._playback.then(picture.shape[:2], shot.stamp_ns)
         if self._video is None:
             self._video = VideoWriter(self._folder / 'segments.mp4', self._playback.size_hw)
             self.names.append('segments.mp4')
         self._video.write(picture, self._playback.time_ns)
         time_s = self._playback.time_ns / 1e9
-        before = self._previous
-        if before is not None and before.tau != shot.tau:
-            row = [_titled(shot.image_rgb, 'camera'), _segments(before), _segments(shot)]
-            self._write('tau_change.png', np.concatenate(row, axis=1))
+        before, self._previous = self._previous, shot
+        if self.cut_twice is None and before is not None and _is_cut_again(before, shot):
+            self.cut_twice = before, shot
+            self._write('tau_change.png', _row(before, shot))
         elif time_s >= self._next_picture_s:
             self._next_picture_s += _SECONDS_PER_PICTURE
             self._write(f'segments_{time_s:02.0f}s.png', picture)
-        # Not every image's depth and segments have arrived by the time of its overlay.
         if shot.space is not None and time_s >= self._next_scene_s:
             self._next_scene_s += _SECONDS_PER_PICTURE
             self._write(f'segments_3d_{time_s:02.0f}s.png', draw_scene(shot.image_rgb, **vars(shot.space)))
-        self._previous = shot
 
     def _write(self, name: str, image_rgb: np.ndarray) -> None:
         path = self._folder / name
@@ -72,11 +75,23 @@ class Recorder:
         self.names.append(name)
 
 
-def _segments(shot: Shot) -> np.ndarray:
-    return _titled(shot.overlay_rgb, f'segments, tau {shot.tau:g}')
+def title(shot: Shot) -> str:
+    """Return what is known of a cut."""
+    count = f'{shot.segments} segment{"s" * (shot.segments != 1)}'
+    return f'{count} (while tau changed)' if shot.tau is None else f'{count} at tau {shot.tau:g}'
 
 
-def _titled(image_rgb: np.ndarray, title: str) -> np.ndarray:
+def _is_cut_again(before: Shot, shot: Shot) -> bool:
+    return before.stamp_ns == shot.stamp_ns and None not in (before.tau, shot.tau) and before.tau != shot.tau
+
+
+def _row(*shots: Shot) -> np.ndarray:
+    """Return the camera image and its cuts side by side."""
+    cuts = [titled(shot.overlay_rgb, title(shot)) for shot in shots]
+    return np.concatenate([titled(shots[0].image_rgb, 'camera'), *cuts], axis=1)
+
+
+def titled(image_rgb: np.ndarray, title: str) -> np.ndarray:
     """Return an image with a title in a strip above it, uint8 [H + 32, W, 3]."""
     strip = np.full((_TITLE_PX, image_rgb.shape[1], 3), 24, np.uint8)
     cv2.putText(strip, title, (10, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (235, 235, 235), 1, cv2.LINE_AA)
