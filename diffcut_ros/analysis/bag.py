@@ -1,18 +1,18 @@
 """Opens recordings: ROS 1, and ROS 2 in SQLite and MCAP."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
-from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from diffcut_ros.analysis.mcap_reader import McapReader
 from diffcut_ros.analysis.message_types import STORE
-from diffcut_ros.analysis.tolerant_mcap import TolerantMcapReader
 
 
 class BagError(ValueError):
@@ -44,10 +44,9 @@ class Bag:
         topics: by name.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
-        lost: what could not be read, for people; empty while all could. Complete after `messages` has ended.
     """
 
-    def __init__(self, path: Path, reader: Ros1Reader | Ros2Reader) -> None:
+    def __init__(self, path: Path, reader: Ros1Reader | Ros2Reader | McapReader) -> None:
         self.path = path
         self._reader, self._is_ros1 = reader, isinstance(reader, Ros1Reader)
         self.topics: dict[str, BagTopic] = {}
@@ -55,7 +54,12 @@ class Bag:
             before = self.topics.get(connection.topic, BagTopic(connection.msgtype, 0))
             self.topics[connection.topic] = BagTopic(connection.msgtype, before.count + connection.msgcount)
         self.start_ns, self.end_ns = reader.start_time, reader.end_time
-        self.lost = '; '.join(_lost(reader))
+        self._broken_off = ''
+
+    @property
+    def lost(self) -> str:
+        """What could not be read, for people; empty while all could. Complete after `messages` has ended."""
+        return '; '.join(filter(None, [getattr(self._reader, 'lost', ''), self._broken_off]))
 
     def messages(self, topics: set[str]) -> Iterator[BagMessage]:
         """Yield the messages of some topics in the order in which they were recorded, as far as they can be read."""
@@ -66,12 +70,11 @@ class Bag:
                 cdr = STORE.ros1_to_cdr(raw, connection.msgtype) if self._is_ros1 else raw
                 count += 1
                 yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(cdr))
-            self.lost = '; '.join(_lost(self._reader))
         except Exception as error:
             # A boundary: damage to a file shows as any exception of the reader, the database or a decompressor.
             expected = sum(self.topics[topic].count for topic in topics)
-            lost = f'{max(0, expected - count)} of {expected} messages: {type(error).__name__}: {error}'
-            self.lost = '; '.join([*_lost(self._reader), lost])
+            missing = max(0, expected - count)
+            self._broken_off = f'{missing} of {expected} messages: {type(error).__name__}: {error}'
 
 
 @contextmanager
@@ -100,25 +103,22 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
         raise BagError(f'{path}: expected a recording (folder, .mcap, .db3, .bag), cannot read it: {text}') from error
     try:
         if not reader.message_count and not may_be_empty:
-            raise BagError(f'{path}: expected messages, received an empty recording')
+            why = f': {reader.lost}' if isinstance(reader, McapReader) and reader.lost else ''
+            raise BagError(f'{path}: expected messages, received an empty recording{why}')
         yield Bag(path, reader)
     finally:
         reader.close()
 
 
-def _reader(path: Path) -> Ros1Reader | Ros2Reader:
+def _reader(path: Path) -> Ros1Reader | Ros2Reader | McapReader:
     if path.suffix == '.bag' and path.is_file():
         return Ros1Reader(path)
-    reader = Ros2Reader(path)
-    if isinstance(reader.storage, DirectoryReader):
-        reader.storage.STORAGE_PLUGINS = {'mcap': TolerantMcapReader, 'sqlite3': Sqlite3Reader}
-    elif path.suffix == '.mcap':
-        reader.storage = TolerantMcapReader(path)
-    return reader
-
-
-def _lost(reader: Ros1Reader | Ros2Reader) -> Iterator[str]:
-    storage = getattr(reader, 'storage', None)
-    for one in getattr(storage, 'storages', [storage]):
-        if getattr(one, 'lost', ''):
-            yield one.lost
+    if path.suffix == '.mcap' and path.is_file():
+        return McapReader([path])
+    if path.is_dir():
+        with suppress(YAMLError, LookupError, TypeError):  # the other reader says what is wrong with metadata
+            about = YAML(typ='safe').load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+            files = [path / Path(name).name for name in about['relative_file_paths']]
+            if about['storage_identifier'] == 'mcap':
+                return McapReader(files, about.get('compression_mode'))
+    return Ros2Reader(path)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap.records import MessageIndex
+from mcap.stream_reader import StreamReader
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
 from diffcut_ros.analysis.bag import BagError, BagTopic, open_bag
@@ -277,7 +280,7 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     assert f'of {len(frames)} images segmented' in line
 
 
-@pytest.mark.parametrize('storage', ['mcap', 'zstd'])
+@pytest.mark.parametrize('storage', ['mcap', 'storage'])
 def test_a_damaged_chunk_is_left_out(tmp_path, capsys, rows, storage):
     """The second of several chunks, each of 1 MB of images."""
     with Recorder(tmp_path / 'film', storage) as recorder:
@@ -287,10 +290,12 @@ def test_a_damaged_chunk_is_left_out(tmp_path, capsys, rows, storage):
     film = tmp_path / 'film'
     path = film / 'film.mcap'
     data = bytearray(path.read_bytes())
-    with open_bag(film) as bag:
-        chunks = bag._reader.storage.storages[0].chunks
-        at, length = chunks[1].chunk_start_offset, chunks[1].chunk_length
-        counts = [sum(chunk.channel_count.values()) for chunk in chunks]
+    with path.open('rb') as file:
+        chunk = make_reader(file).get_summary().chunk_indexes[1]
+        at, length = chunk.chunk_start_offset, chunk.chunk_length
+        file.seek(0)
+        records = StreamReader(file, emit_chunks=True).records
+        counts = [len(record.records) for record in records if isinstance(record, MessageIndex)]
     middle = at + length // 2
     data[middle : middle + length // 10] = bytes(255 - value for value in data[middle : middle + length // 10])
     path.write_bytes(data)

@@ -70,7 +70,10 @@ def info_message(height: int, width: int, stamp_ns: int, store=_STORE):
 
 
 class Recorder:
-    """Writes a recording, ROS 1 for a path with .bag, else 'mcap', 'zstd' (MCAP) or 'sqlite3'; a context manager."""
+    """Writes a recording, a context manager: ROS 1 for a path with .bag, else 'mcap' or 'sqlite3'.
+
+    'storage', 'file' and 'message' are MCAP of which these are compressed with zstd.
+    """
 
     def __init__(self, path: Path, storage: str = 'mcap') -> None:
         self.path = path
@@ -78,8 +81,8 @@ class Recorder:
         self.store = _ROS1_STORE if self._ros1 else _STORE
         plugin = StoragePlugin.SQLITE3 if storage == 'sqlite3' else StoragePlugin.MCAP
         self._writer = Ros1Writer(path) if self._ros1 else Writer(path, version=9, storage_plugin=plugin)
-        if storage == 'zstd':
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        if storage in ('storage', 'file', 'message'):
+            self._writer.set_compression(CompressionMode[storage.upper()], CompressionFormat.ZSTD)
         self._connections = {}
 
     def __enter__(self) -> 'Recorder':

@@ -1,0 +1,265 @@
+"""Reads MCAP as far as it is whole: a bad disk, or a recording that was cut off, costs only what is damaged."""
+
+import zlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Set
+from contextlib import ExitStack
+from io import SEEK_END, BytesIO
+from itertools import takewhile
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, NamedTuple
+
+import lz4.frame
+import zstandard
+from mcap.opcode import Opcode
+from mcap.reader import make_reader
+from mcap.records import Channel, Chunk, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader
+from mcap.summary import Summary
+
+_MAGIC = b'\x89MCAP0\r\n'
+# A record begins with one byte for its kind, and eight for the length of what follows.
+_HEAD = 9
+# The record that ends the data, by its head, and the size of the one that ends the file, with the magic bytes.
+_DATA_END, _DATA_END_SIZE = b'\x0f\x04\0\0\0\0\0\0\0', 13
+_FOOTER_SIZE = 37
+
+_DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
+    '': lambda data, _: data,
+    'lz4': lambda data, _: lz4.frame.decompress(data),
+    'zstd': zstandard.decompress,
+}
+_log_time = attrgetter('log_time')
+# More places of damage are counted, not listed.
+_MOST_WORDS = 10
+
+
+class Connection(NamedTuple):
+    """A topic of a file; fields are named as in rosbags."""
+
+    topic: str
+    msgtype: str
+    msgcount: int
+
+
+class McapReader:
+    """The MCAP files of a recording, one after the other; used as the readers of rosbags are.
+
+    Args:
+        paths: of the files, in their order.
+        compression: 'file' or 'message' where these are compressed with zstd, besides what MCAP compresses itself.
+    """
+
+    def __init__(self, paths: Collection[Path], compression: str | None = None) -> None:
+        self._paths, self._compression = paths, (compression or '').lower()
+        self._stack = ExitStack()
+        self._files: list[_McapFile] = []
+        self._lost: list[str] = []
+
+    def open(self) -> None:
+        """Open the files; raises ValueError when none of them can be read."""
+        for path in self._paths:
+            try:
+                file = self._stack.enter_context(self._unpacked(path).open('rb'))
+                self._files.append(_McapFile(path.name, file))
+            except Exception as error:  # see `_McapFile._pieces`
+                self._lost.append(f'{path.name}: {_words(error)}')
+        if not self._files:
+            self.close()
+            raise ValueError(self.lost)
+        self.connections = [connection for file in self._files for connection in file.connections.values()]
+        self.message_count = sum(connection.msgcount for connection in self.connections)
+        self.start_time = min((file.start_ns for file in self._files if file.end_ns), default=0)
+        self.end_time = max(file.end_ns for file in self._files)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    @property
+    def lost(self) -> str:
+        """What could not be read so far, for people; empty: nothing."""
+        words = [*self._lost, *(words for file in self._files for _, words in sorted(file.lost.items()))]
+        if len(words) > _MOST_WORDS:
+            words[_MOST_WORDS - 1 : -1] = [f'{len(words) - _MOST_WORDS} more places']
+        return '; '.join(words)
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, time in ns and data; by time in each file whose index is whole, else as they lie there."""
+        topics = {connection.topic for connection in connections}
+        unpack = zstandard.decompress if self._compression == 'message' else bytes
+        for file in self._files:
+            for message in file.messages(topics):
+                yield file.connections[message.channel_id], message.log_time, unpack(message.data)
+
+    def _unpacked(self, path: Path) -> Path:
+        if self._compression != 'file':
+            return path
+        unpacked = Path(self._stack.enter_context(TemporaryDirectory()), path.stem)
+        with path.open('rb') as source, unpacked.open('wb') as target:
+            try:
+                zstandard.ZstdDecompressor().copy_stream(source, target)
+            except zstandard.ZstdError as error:
+                self._lost.append(f'{path.name} is damaged, and was unpacked up to there: {error}')
+        return unpacked
+
+
+class _McapFile:
+    """An open MCAP file.
+
+    Attributes:
+        connections: its topics, by the numbers of their channels.
+        start_ns: when the first message was recorded.
+        end_ns: when the last one was; 0 without messages.
+        lost: what could not be read, for people; by where in the file it was, what concerns all of it at 0 and 1.
+    """
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self._name, self._file, self._size = name, file, file.seek(0, SEEK_END)
+        self.lost: dict[int, str] = {}
+        if (start := self._read(0, len(_MAGIC))) != _MAGIC:
+            raise ValueError(f'expected an MCAP file, which begins with {_MAGIC}, received {start}')
+        self._has_end = self._size > _FOOTER_SIZE and self._read(self._size - len(_MAGIC), self._size) == _MAGIC
+        index = None
+        try:
+            if self._has_end:
+                index = self._index()
+        except Exception as error:  # see `_pieces`
+            self.lost[0] = f'the index of {name} is damaged, and was done without: {_words(error)}'
+        index = index or Summary()
+        self._schemas, self._channels = index.schemas, index.channels
+        self._chunks = sorted(index.chunk_indexes, key=attrgetter('message_start_time'))
+        if index.statistics and index.statistics.channel_message_counts.keys() <= self._channels.keys():
+            counts = index.statistics.channel_message_counts
+            self.start_ns, self.end_ns = index.statistics.message_start_time, index.statistics.message_end_time
+        else:
+            counts, self.start_ns, self.end_ns = Counter[int](), 2**63 - 1, 0
+            for start_ns, messages in self._pieces(None):
+                counts.update(message.channel_id for message in messages)
+                self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, *map(_log_time, messages))
+            if unknown := sum(count for number, count in counts.items() if number not in self._channels):
+                self.lost[1] = f'{unknown} messages of {name}, the names of whose topics are damaged'
+        if self._channels and all(channel.message_encoding != 'cdr' for channel in self._channels.values()):
+            raise ValueError(
+                f'expected messages of ROS 2, in cdr, received {next(iter(self._channels.values())).message_encoding}'
+            )
+        self.connections = {
+            number: Connection(
+                channel.topic, getattr(self._schemas.get(channel.schema_id), 'name', ''), counts.get(number, 0)
+            )
+            for number, channel in self._channels.items()
+        }
+
+    def messages(self, topics: Set[str]) -> Iterator[Message]:
+        """Yield the messages of some topics."""
+        wanted = {number: topic for number, topic in self.connections.items() if topic.topic in topics}
+        missing = expected = sum(topic.msgcount for topic in wanted.values())
+        waiting: list[Message] = []
+        for start_ns, messages in self._pieces(wanted.keys()):
+            missing -= len(messages)
+            # Chunks may overlap in time: the later messages of one wait for the earlier ones of those that follow.
+            at = bisect_left(waiting, start_ns, key=_log_time)
+            yield from waiting[:at]
+            waiting = sorted(waiting[at:] + messages, key=_log_time)
+        yield from waiting
+        if missing > 0:
+            self.lost[self._size] = f'in all {missing} of {expected} messages of {self._name} were not found'
+
+    def _pieces(self, wanted: Set[int] | None) -> Iterator[tuple[int, list[Message]]]:
+        """Yield the messages of one chunk, or one that is in none, and the time at which they begin, until the end.
+
+        Args:
+            wanted: the channels whose messages are; None: all.
+        """
+        for at, end in self._places(wanted):
+            try:
+                if at + _HEAD + int.from_bytes(self._read(at + 1, at + _HEAD), 'little') != end:
+                    raise ValueError('its length differs')  # and could be anything, more than fits into memory
+                records = _contents(self._read(at, end))
+            except Exception as error:  # a boundary: damage shows as any exception of a decompressor or of the parsing
+                count = self._count(end, wanted) or 'an unknown number of'
+                chunk = f'a chunk of {end - at} bytes at byte {at}, {count} messages'
+                self.lost[at] = f'{self._name} is damaged: {chunk}: {_words(error)}'
+                continue
+            self._schemas.update((record.id, record) for record in records if isinstance(record, Schema))
+            self._channels.update((record.id, record) for record in records if isinstance(record, Channel))
+            if messages := [record for record in records if isinstance(record, Message)]:
+                start_ns = min(map(_log_time, messages))
+                yield start_ns, [message for message in messages if wanted is None or message.channel_id in wanted]
+
+    def _places(self, wanted: Set[int] | None) -> Iterator[tuple[int, int]]:
+        """Yield where chunks, and records that are in none, begin and end: by the index, or else by the whole file."""
+        for chunk in self._chunks:
+            channels = chunk.message_index_offsets.keys()
+            if not channels or wanted is None or channels & wanted:
+                yield chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length
+        if self._chunks:
+            return
+        end = len(_MAGIC)
+        for kind, at, end in self._records(len(_MAGIC)):
+            if kind in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK):
+                yield at, end
+        last = f'its last {self._size - end} of {self._size} bytes'
+        if not self._has_end:
+            self.lost[end] = f'{self._name} has no end: {last}, and what was to follow'
+        elif self._read(end, end + _HEAD) != _DATA_END:
+            self.lost[end] = f'{self._name} is damaged: {last}'
+
+    def _records(self, at: int) -> Iterator[tuple[int, int, int]]:
+        """Yield kind, begin and end of the whole records from here on, up to the end of the data."""
+        while len(head := self._read(at, at + _HEAD)) == _HEAD and head != _DATA_END and head[0]:
+            end = at + _HEAD + int.from_bytes(head[1:], 'little')
+            if end > self._size:
+                break
+            yield head[0], at, end
+            at = end
+
+    def _count(self, begin: int, wanted: Set[int] | None) -> int:
+        """Return how many messages a chunk has, by the records about it, which follow it; 0 where there are none."""
+        count = 0
+        for _, at, end in takewhile(lambda record: record[0] == Opcode.MESSAGE_INDEX, self._records(begin)):
+            if wanted is None or int.from_bytes(self._read(at + _HEAD, at + _HEAD + 2), 'little') in wanted:
+                count += (end - at - _HEAD - 6) // 16
+        return count
+
+    def _index(self) -> Summary | None:
+        """Return the index, None where there is none; raises any exception where it is damaged."""
+        footer = self._read(self._size - _FOOTER_SIZE, self._size)
+        start, crc = int.from_bytes(footer[9:17], 'little'), int.from_bytes(footer[25:29], 'little')
+        if start and self._read(start - _DATA_END_SIZE, start)[:_HEAD] != _DATA_END:
+            raise ValueError(f'it is not at byte {start}')  # else much more than an index might be read
+        if start and crc and zlib.crc32(self._read(start, self._size - 12)) != crc:
+            raise ValueError('its checksum differs')
+        self._file.seek(0)
+        return make_reader(self._file).get_summary()
+
+    def _read(self, at: int, end: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(end - at)
+
+
+def _contents(data: bytes) -> list[McapRecord]:
+    """Return the record that bytes are, or those in it if it is a chunk; raises any exception where it is damaged."""
+    (record,) = _parse(data, emit_chunks=True)
+    if not isinstance(record, Chunk):
+        return [record]
+    unpacked = _DECOMPRESS[record.compression](record.data, record.uncompressed_size)
+    if record.uncompressed_crc and zlib.crc32(unpacked) != record.uncompressed_crc:
+        raise ValueError('its checksum differs')
+    return _parse(unpacked)
+
+
+def _parse(data: bytes, emit_chunks: bool = False) -> list[McapRecord]:
+    stream = BytesIO(data)
+    records = StreamReader(stream, skip_magic=True, emit_chunks=emit_chunks).records
+    found = []
+    while stream.tell() < len(data):  # at its end it would wait for a footer
+        found.append(next(records))
+    return found
+
+
+def _words(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'
