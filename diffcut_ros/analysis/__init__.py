@@ -6,7 +6,7 @@ import os
 # that read and write: on 2 cores with other work, an image took 320 ms of processor time against 145 ms.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from diffcut_ros.analysis.pipeline import FrameResult
+from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.analysis.run import analyze
 from diffcut_ros.analysis.settings import AnalysisOptions
 

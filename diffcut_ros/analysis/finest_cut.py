@@ -36,12 +36,11 @@ def reduced_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def finest_cut(frame: Frame, feature_map: FeatureMap, alpha: float, tau: float) -> FinestCut:
+def finest_cut(frame: Frame, alpha: float, tau: float) -> FinestCut:
     """Return the finest cut of a frame's hierarchy, down to tau or further.
 
     Args:
         frame: whose hierarchy grows where it ends before.
-        feature_map: of the frame.
         alpha: exponent of the affinity.
         tau: of the analysis.
 
@@ -54,6 +53,6 @@ def finest_cut(frame: Frame, feature_map: FeatureMap, alpha: float, tau: float) 
     positions, taus = positions[taus < deepest], taus[taus < deepest]
     cells = np.empty(tree.n_nodes, np.int64)
     cells[tree.order] = np.searchsorted(positions, np.arange(tree.n_nodes), side='right')
-    concepts = concept_features(feature_map, cells)
-    small = FeatureMap(feature_map.features, reduced_size(feature_map.image_size_hw))
+    concepts = concept_features(frame.feature_map, cells)
+    small = FeatureMap(frame.feature_map.features, reduced_size(frame.feature_map.image_size_hw))
     return FinestCut(assign_concepts(small, concepts).cpu().numpy().astype(np.uint16), taus, deepest)

@@ -121,7 +121,7 @@ class _McapFile:
         self._name, self._file, self._size = name, file, file.seek(0, SEEK_END)
         self.lost: dict[int, str] = {}
         if (start := self._read(0, len(_MAGIC))) != _MAGIC:
-            raise ValueError(f'expected an MCAP file, which begins with {_MAGIC}, received {start}')
+            raise ValueError(f'expected an MCAP file, which begins with {_MAGIC!r}, received {start!r}')
         self._has_end = self._size > _FOOTER_SIZE and self._read(self._size - len(_MAGIC), self._size) == _MAGIC
         index = None
         try:

@@ -1,12 +1,7 @@
-"""The message types that are read and written, by their names in rosbags."""
+"""The classes of the messages that are read and written, in rosbags."""
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
-
-IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-LABEL_INFO = 'vision_msgs/msg/LabelInfo'
-DETECTIONS_2D, DETECTIONS_3D = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection3DArray'
 
 # vision_msgs 4.1, which rosbags does not know. Names, types and order are those of the released package: readers tell
 # types apart by a hash of them.

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.analysis.bag import Bag, BagError, open_bag
+from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
-from diffcut_ros.analysis.pipeline import FrameResult, Pipeline
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
@@ -136,10 +136,10 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
     if options.params is not None:
         options = dataclasses.replace(options, params=Path(options.params))
     with _opened(Path(bag), options) as (opened, topics, settings):
-        moments, pipeline = Moments(opened, topics, options, settings), Pipeline(settings)
+        moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
-            for _, result, problem in _results(ahead, pipeline, settings):
+            for _, result, problem in _results(ahead, analyzer, settings):
                 if problem:
                     problems += 1
                     warnings.warn(problem, stacklevel=2)
@@ -200,13 +200,13 @@ def analyze_to_folder(
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        pipeline, done = Pipeline(settings, max(output.sweep, default=0.0)), _Done()
+        analyzer, done = Analyzer(settings, max(output.sweep, default=0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)
         if saved is not None:
             done, state = pickle.loads(saved)
-            pipeline.load(state)
+            analyzer.load(state)
         moments = Moments(opened, topics, options, settings, after=done.position)
 
         def shown(moment: Moment) -> bool:
@@ -214,15 +214,15 @@ def analyze_to_folder(
 
         with _Writing(folder, made, settings, output) as write:
             with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
-                for record in _records(ahead, pipeline, settings, done, shown):
+                for record in _records(ahead, analyzer, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
-            write.close(pickle.dumps((done, pipeline.save())))
+            write.close(pickle.dumps((done, analyzer.save())))
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
         summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
-        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': pipeline.description} | about
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
             write_report(path, run, path.parent, ending, read_frames(parts))
@@ -254,7 +254,7 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
 
 def _results(
     moments: ReadAhead[Moment],
-    pipeline: Pipeline,
+    analyzer: Analyzer,
     settings: Settings,
     shown: Callable[[Moment], bool] = lambda _: False,
 ) -> Iterator[tuple[Moment, FrameResult | None, str]]:
@@ -268,7 +268,7 @@ def _results(
         result, problem = None, moment.problem
         if moment.scene is not None:
             try:
-                result = pipeline.process(moment.scene, shown(moment))
+                result = analyzer.process(moment.scene, shown(moment))
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -281,14 +281,14 @@ def _results(
 
 def _records(
     moments: ReadAhead[Moment],
-    pipeline: Pipeline,
+    analyzer: Analyzer,
     settings: Settings,
     done: _Done,
     shown: Callable[[Moment], bool],
 ) -> Iterator[_Record]:
     """Yield what is to be written of each moment, and keep `done` up to date."""
     begun = dataclasses.replace(done)
-    for moment, result, problem in _results(moments, pipeline, settings, shown):
+    for moment, result, problem in _results(moments, analyzer, settings, shown):
         left_out = 0
         done.position = moment.position
         done.problems += bool(problem)
@@ -300,7 +300,7 @@ def _records(
         state = None
         if done.frames - begun.frames >= FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
-            state = pickle.dumps((done, pipeline.save()))
+            state = pickle.dumps((done, analyzer.save()))
         yield _Record(moment, result, problem, left_out, done.playback, state)
 
 

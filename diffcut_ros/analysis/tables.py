@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcut_ros.analysis.pipeline import FrameResult
+from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.missing import needed
 
 Row = tuple[Any, ...]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diffcut_ros.analysis.bag import BagError, BagTopic
-from diffcut_ros.analysis.message_types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
 _COMPRESSED = '/compressed'
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}

@@ -20,16 +20,15 @@ from rich.table import Table
 from diffcut_ros.benchmarks.rgbd import RgbdFrame, frame_paths, load_camera, load_frame
 from diffcut_ros.core import (
     PinholeCamera,
+    Pipeline,
+    Scene,
     Segmentation,
-    Segmenter,
     SegmenterConfig,
     SegmentGeometry,
-    Tracker,
     back_project,
     locate_segments,
 )
 from diffcut_ros.core.geometry import project
-from diffcut_ros.core.motion import carry_segments
 from diffcut_ros.features import create_extractor
 
 # Aim: positions stay within this.
@@ -64,16 +63,14 @@ def run(args: argparse.Namespace) -> None:
     first = load_frame(paths[0])
     camera = load_camera(args.root, first.depth_m.shape)
     config = SegmenterConfig(tau=args.tau, damping=args.damping, min_segment_area=args.min_segment_area)
-    segmenter, tracker = Segmenter(create_extractor(args.backend), config, carry_segments), Tracker()
-    frames, segmentations = [], []
+    pipeline = Pipeline(create_extractor(args.backend), config)
+    frames, segmentations, geometries = [], [], []
     for i, path in enumerate(progress(paths, description='segmenting', transient=True)):
         frames.append(load_frame(path))
-        segmentation = segmenter.segment(frames[-1].image_rgb)
-        segmentations.append(tracker.update(segmentation, round(i * 1e9 / args.hz)))
-    geometries = [
-        locate_segments(s.labels, f.depth_m, camera, len(s.segments))
-        for s, f in zip(segmentations, frames, strict=True)
-    ]
+        stamp_ns = round(i * 1e9 / args.hz)
+        result = pipeline.process(Scene(frames[-1].image_rgb, stamp_ns, frames[-1].depth_m, camera))
+        segmentations.append(result.segmentation)
+        geometries.append(result.geometries)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {args.tau:g}, damping {args.damping:g}'
     table = Table(title=title)
@@ -103,8 +100,8 @@ def wholly_in_view(
 ) -> list[SegmentGeometry | None]:
     """Return the geometries of segments that touch no side of the image, None for the others."""
     height, width = segmentation.labels.shape
-    boxes = [segment.box_xyxy for segment in segmentation.segments]
-    inside = [x0 > 0 and y0 > 0 and x1 < width and y1 < height for x0, y0, x1, y1 in boxes]
+    x0, y0, x1, y1 = segmentation.segments.box_xyxy.T
+    inside = (x0 > 0) & (y0 > 0) & (x1 < width) & (y1 < height)
     return [geometry if whole else None for geometry, whole in zip(geometries, inside, strict=True)]
 
 

@@ -22,8 +22,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from diffcut_ros.core import FeatureMap, Frame, TrackerConfig
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core import FeatureMap, Frame, Result, SegmenterConfig, Tracker, TrackerConfig
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
@@ -80,7 +80,8 @@ def _size(text: str) -> tuple[int, int]:
 def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
-    camera = Camera(node, '', NodeConfig(), PointsConfig(), TrackerConfig(), lambda *_: None, lambda *_: None)
+    configs = NodeConfig(), PointsConfig(), None, SegmenterConfig(), TrackerConfig()
+    camera = Camera(node, '', *configs, lambda *_: None, lambda *_: None)
     node.trigger_configure()
     node.trigger_activate()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
@@ -88,7 +89,7 @@ def _times(repeats: int, width: int, height: int, encoding: str, everything: boo
     labels = np.add.outer(np.arange(height) * rows // height * columns, np.arange(width) * columns // width)
     concepts = np.full((columns * rows, 512), 0.04, np.float32)
     segmentation = describe_segments(labels, concepts, 0, 0.5)
-    feature_map = FeatureMap(torch.ones(1, 1, 1), (height, width))
+    tracker, frame = Tracker(), Frame(image, FeatureMap(torch.ones(1, 1, 1), (height, width)))
     decode, publish = [], []
     try:
         with _listener(everything):
@@ -100,7 +101,7 @@ def _times(repeats: int, width: int, height: int, encoding: str, everything: boo
                 inputs.check(MAX_PIXELS)
                 scene = inputs.decode(MAX_PIXELS)
                 middle_s = time.perf_counter()
-                camera.publish(scene, Frame(scene.image_rgb, feature_map), lambda: segmentation)
+                camera.publish(Result(scene, tracker.update(segmentation, scene.stamp_ns), frame))
                 publish.append(time.perf_counter() - middle_s)
                 decode.append(middle_s - start_s)
                 time.sleep(0.02)  # the listener has its own work

@@ -16,9 +16,9 @@ from rich.table import Table
 from std_msgs.msg import Header
 
 from diffcut_ros.core import PinholeCamera, back_project, locate_segments
-from diffcut_ros.core.segmenter import describe_segments
-from diffcut_ros.node.messages import detections
-from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, point_cloud
+from diffcut_ros.core.frame import describe_segments
+from diffcut_ros.node.messages import MESSAGES
+from diffcut_ros.node.messages_3d import markers, point_cloud
 
 _SIZES_WH = ((640, 480), (1280, 720))
 
@@ -65,15 +65,15 @@ def _calls(width: int, height: int, count: int) -> dict[str, Callable[[], object
     header = Header(frame_id='camera')
     points = back_project(depth_m, camera)
     geometries = locate_segments(segmentation.labels, depth_m, camera, count)
-    flat = detections(segmentation.segments, header)
+    segments = segmentation.segments
     return {
         'locate_segments': lambda: locate_segments(segmentation.labels, depth_m, camera, count),
-        'add_positions': lambda: add_positions(flat, geometries),
-        'detections_3d': lambda: detections_3d(flat, geometries),
+        'detections': lambda: MESSAGES.detections(segments, header, False, geometries),
+        'detections_3d': lambda: MESSAGES.detections_3d(segments, header, geometries),
         'back_project': lambda: back_project(depth_m, camera),
         'point_cloud, organized': lambda: point_cloud(points, image_rgb, segmentation, header, organized=True),
         'point_cloud': lambda: point_cloud(points, image_rgb, segmentation, header, organized=False),
-        'markers': lambda: markers(segmentation.segments, geometries, header),
+        'markers': lambda: markers(segments, geometries, header),
     }
 
 

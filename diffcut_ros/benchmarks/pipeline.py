@@ -28,7 +28,7 @@ from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
 from diffcut_ros.core.assignment import concept_features
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device

@@ -25,10 +25,10 @@ from rich.table import Table
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from diffcut_ros.analysis.bag import open_bag
-from diffcut_ros.analysis.message_types import IMAGE, STORE
+from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
+from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.messages import Output, outputs, serialize
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, read_run
-from diffcut_ros.analysis.pipeline import FrameResult, Pipeline
 from diffcut_ros.analysis.reading import Moments
 from diffcut_ros.analysis.report.gallery import shown_frame
 from diffcut_ros.analysis.report.page import REPORT, write_report
@@ -36,10 +36,11 @@ from diffcut_ros.analysis.run import FRAMES_PER_PART, analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.analysis.tables import frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.topics import find_topics
+from diffcut_ros.core import Scene
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
-from diffcut_ros.stream.inputs import Scene
+from diffcut_ros.stream.messages import IMAGE
 
 _SIZE_HW, _HZ = (480, 640), 10
 _ANALYSIS = 'analysis'
@@ -74,15 +75,15 @@ def run(args: argparse.Namespace) -> None:
         rounds = []
         for _ in track(range(args.rounds), console=console, disable=not console.is_terminal):
             rounds.append(_round(bag, Path(scratch), options, settings, scenes))
-        pipeline = Pipeline(settings)
-        results = [pipeline.process(scene) for scene in scenes]
+        analyzer = Analyzer(settings)
+        results = [analyzer.process(scene) for scene in scenes]
         written = dict(_pieces(Path(scratch), results))
-        written['report'] = _report_s(Path(scratch) / _ANALYSIS, pipeline, scenes)
+        written['report'] = _report_s(Path(scratch) / _ANALYSIS, analyzer, scenes)
     segments = median(len(result.segmentation.segments) for result in results)
     height, width = scenes[0].image_rgb.shape[:2]
     console.print(
         f'{len(scenes)} images of {width}x{height}, {segments:g} segments; '
-        f'{pipeline.description}; {os.cpu_count()} CPU cores, PyTorch {torch.__version__} '
+        f'{analyzer.description}; {os.cpu_count()} CPU cores, PyTorch {torch.__version__} '
         f'({torch.get_num_threads()} threads)'
     )
     _print(console, len(scenes), rounds, {'reading and decoding': read_s, **written})
@@ -99,10 +100,10 @@ class _Round:
 
 def _round(bag: Path, scratch: Path, options: AnalysisOptions, settings: Settings, scenes: Sequence[Scene]) -> _Round:
     with _timed() as start:
-        pipeline = Pipeline(settings)
+        analyzer = Analyzer(settings)
     with _timed() as alone:
         for scene in scenes:
-            pipeline.process(scene)
+            analyzer.process(scene)
     with _timed() as whole:
         summary = analyze_to_folder(bag, scratch / _ANALYSIS, options, OutputOptions(), overwrite=True)
     if summary.frames != len(scenes):
@@ -144,14 +145,14 @@ def _pieces(scratch: Path, results: Sequence[FrameResult]) -> Iterator[tuple[str
         yield name, _writing_s(scratch / name, topics, len(results), add)
 
 
-def _report_s(analysis: Path, pipeline: Pipeline, scenes: Sequence[Scene]) -> float:
+def _report_s(analysis: Path, analyzer: Analyzer, scenes: Sequence[Scene]) -> float:
     """Return the seconds that the report of a complete analysis takes, with the finest cuts of the frames it shows."""
     chosen = scenes[:: -(-len(scenes) // _FRAMES)]
     with _timed() as plain:
         for scene in chosen:
-            pipeline.process(scene)
+            analyzer.process(scene)
     with _timed() as full:
-        frames = [shown_frame(pipeline.process(scene, with_finest_cut=True)) for scene in chosen]
+        frames = [shown_frame(analyzer.process(scene, with_finest_cut=True)) for scene in chosen]
         write_report(analysis / REPORT, read_run(analysis), analysis, '.parquet', frames)
     return max(0.0, full.seconds - plain.seconds)
 

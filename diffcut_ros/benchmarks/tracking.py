@@ -23,7 +23,6 @@ from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
-from diffcut_ros.core.motion import carry_segments
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.evaluation.metrics import contingency_table
 from diffcut_ros.features import create_extractor
@@ -145,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
             count = min(sequence.count, args.limit or sequence.count)
             if count < 2:
                 raise ValueError(f'{sequence.name}: expected at least 2 frames, received {count}')
-            segmenter = Segmenter(extractor, config, carry_segments)
+            segmenter = Segmenter(extractor, config)
             images = (sequence.image(i) for i in range(count))
             segmentations = [
                 segmenter.segment(image)
@@ -391,7 +390,7 @@ def _inside(x: np.ndarray, y: np.ndarray, xy: np.ndarray, size_hw: tuple[int, in
 
 def _tracker() -> Callable[[Segmentation, int], list[int]]:
     tracker = Tracker()
-    return lambda segmentation, stamp_ns: [s.track_id for s in tracker.update(segmentation, stamp_ns).segments]
+    return lambda segmentation, stamp_ns: tracker.update(segmentation, stamp_ns).segments.track_id.tolist()
 
 
 def _iou_matching() -> Callable[[Segmentation, int], list[int]]:
@@ -416,7 +415,7 @@ def _iou_matching() -> Callable[[Segmentation, int], list[int]]:
 
 
 def _labels(segmentation: Segmentation) -> list[int]:
-    return [segment.label for segment in segmentation.segments]
+    return segmentation.segments.label.tolist()
 
 
 def _identities(

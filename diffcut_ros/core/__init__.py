@@ -6,30 +6,35 @@ Normalized Cut", NeurIPS 2024.
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.frame import Frame, SegmenterConfig
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, back_project, locate_segments
 from diffcut_ros.core.ncut import recursive_ncut
+from diffcut_ros.core.pipeline import Pipeline, Result, Scene
 from diffcut_ros.core.refinement import pamr
-from diffcut_ros.core.segmenter import Frame, Segmenter, SegmenterConfig
-from diffcut_ros.core.tracking import Tracker, TrackerConfig, labels_by_track
+from diffcut_ros.core.segmenter import Segmenter
+from diffcut_ros.core.tracking import Tracker, TrackerConfig
 from diffcut_ros.core.tree import SegmentTree
-from diffcut_ros.core.types import FeatureMap, Segment, Segmentation
+from diffcut_ros.core.types import FeatureMap, Segment, Segmentation, Segments
 
 __all__ = [
     'FeatureMap',
     'Frame',
     'PinholeCamera',
+    'Pipeline',
+    'Result',
+    'Scene',
     'Segment',
     'SegmentGeometry',
     'SegmentTree',
     'Segmentation',
     'Segmenter',
     'SegmenterConfig',
+    'Segments',
     'Tracker',
     'TrackerConfig',
     'affinity_matrix',
     'assign_concepts',
     'back_project',
-    'labels_by_track',
     'locate_segments',
     'pamr',
     'recursive_ncut',

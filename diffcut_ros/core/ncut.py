@@ -105,14 +105,14 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
 class _Subset(NamedTuple):
     """A subset that waits for its split: index in the tree, and graph nodes, int64 [n]."""
 
-    index: int
+    tree_index: int
     nodes: torch.Tensor
 
 
 class _Large(NamedTuple):
     """A large subset that waits for its split: index in the tree, graph nodes, int64 [n], and its part of the graph."""
 
-    index: int
+    tree_index: int
     nodes: torch.Tensor
     graph: Graph
 
@@ -134,8 +134,10 @@ def _with_graph(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) 
     """Return a large subset with its part of the graph."""
     nodes = subset.nodes
     if len(nodes) == len(affinity):
-        return _Large(subset.index, nodes, Graph(affinity, affinity.sum(1), vectors, BLOCK))
-    return _Large(subset.index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes]))
+        return _Large(subset.tree_index, nodes, Graph(affinity, affinity.sum(1), vectors, BLOCK))
+    return _Large(
+        subset.tree_index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes])
+    )
 
 
 def _part(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
@@ -180,7 +182,7 @@ def _split_level(
     offset = 0
     for subset, graph, start, x in zip(subsets, graphs, starts, solve(graphs, tree.tau, memory), strict=True):
         if x is None:
-            tree.end(subset.index, subset.nodes)
+            tree.end(subset.tree_index, subset.nodes)
             # Not what the iteration has come to: from the same start, a larger tau finds the same vector at any time.
             tree.keep(subset.nodes, start)
         else:
@@ -197,9 +199,9 @@ def _split_level(
         value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]))
         nodes, k = subset.nodes[rank], int(position[0])
         block = torch.cat([graph.block[rank, :-FRESH], fresh[:n, :FRESH]], 1)
-        indices = tree.split(subset.index, float(value[0]), k)
+        indices = tree.split(subset.tree_index, float(value[0]), k)
         if indices is None:
-            tree.end(subset.index, nodes)
+            tree.end(subset.tree_index, nodes)
             tree.keep(nodes, block)
             continue
         for index, part in zip(indices, (slice(0, k), slice(k, n)), strict=True):
@@ -235,7 +237,7 @@ def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[to
 class _Part(NamedTuple):
     """A small subset on the host: rows of a matrix, float64 [stride, stride], that starts at `offset` of a buffer."""
 
-    index: int
+    tree_index: int
     offset: int
     stride: int
     nodes: np.ndarray
@@ -251,7 +253,7 @@ def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuild
     places = torch.from_numpy(np.concatenate([(own[:, None] * len(affinity) + own).ravel() for own in nodes]))
     buffer = affinity.reshape(-1)[places.to(affinity.device)].cpu().double().numpy()  # one transfer for all subsets
     level = [
-        _Part(subset.index, offset, size, own, np.arange(size))
+        _Part(subset.tree_index, offset, size, own, np.arange(size))
         for subset, offset, size, own in zip(
             subsets, (np.cumsum(sizes**2) - sizes**2).tolist(), sizes.tolist(), nodes, strict=True
         )
@@ -259,7 +261,7 @@ def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuild
     while level:
         for part in level:
             if len(part.rows) == 1:
-                tree.end(part.index, part.nodes[part.rows])
+                tree.end(part.tree_index, part.nodes[part.rows])
         level = [part for part in level if len(part.rows) > 1]
         level.sort(key=_padded_size)
         batches = [list(batch) for _, batch in groupby(level, _padded_size)]
@@ -298,12 +300,12 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> l
     rows = np.take_along_axis(rows, rank, 1)
     result = []
     for part, own, size, v, k in zip(parts, rows, sizes.tolist(), value.tolist(), position.tolist(), strict=True):
-        indices = tree.split(part.index, v, k)
+        indices = tree.split(part.tree_index, v, k)
         if indices is None:
-            tree.end(part.index, part.nodes[own[:size]])
+            tree.end(part.tree_index, part.nodes[own[:size]])
         else:
-            result.append(part._replace(index=indices[0], rows=own[:k]))
-            result.append(part._replace(index=indices[1], rows=own[k:size]))
+            result.append(part._replace(tree_index=indices[0], rows=own[:k]))
+            result.append(part._replace(tree_index=indices[1], rows=own[k:size]))
     return result
 
 

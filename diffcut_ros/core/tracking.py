@@ -10,13 +10,14 @@
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation
+from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation, Segments
 
 # Rows and columns of samples, whatever the image's size: bounds the time. A segment of 24 x 24 pixels in an image of
 # 640 x 480 has about 13.
@@ -57,6 +58,11 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def follows(self, before_ns: Any, stamp_ns: int) -> Any:
+        """Return whether an image goes on from one before it, by their stamps in ns; both may be arrays."""
+        age_ns = stamp_ns - before_ns
+        return (age_ns >= 0) & (age_ns <= round(self.max_age_s * 1e9))
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,11 @@ class Tracker:
         self.config = config or TrackerConfig()
         self._stamp_ns = 0
         self._last_id = 0
+        self._live: _Tracks
+        self._lost: _Tracks
+        self._grid: np.ndarray
+        self._lost_samples: np.ndarray
+        self._shift: tuple[int, int]
         self._forget(channels=0)
 
     def update(self, segmentation: Segmentation, stamp_ns: int) -> Segmentation:
@@ -119,16 +130,15 @@ class Tracker:
             segmentation: of the camera's next image, or another one of the last image with the same stamp.
             stamp_ns: when the image was taken, ns.
         """
-        order = _by_size(segmentation)[:_MOST_SEGMENTS]
-        found = _describe(segmentation, order, stamp_ns, self._live.feature.shape[1])
+        order = _by_size(segmentation.segments)[:_MOST_SEGMENTS]
+        found = _describe(segmentation.segments[order], segmentation.labels.shape, stamp_ns)
         grid = _sample(segmentation, order)
         found = replace(found, samples=np.bincount(grid.ravel(), minlength=len(order) + 1)[1:])
-        max_age_ns = round(self.config.max_age_s * 1e9)
-        if not 0 <= stamp_ns - self._stamp_ns <= max_age_ns or found.feature.shape[1] != self._live.feature.shape[1]:
+        if not self.config.follows(self._stamp_ns, stamp_ns) or found.feature.shape[1] != self._live.feature.shape[1]:
             self._forget(channels=found.feature.shape[1])
         self._stamp_ns = stamp_ns
         self._lost, self._lost_samples = _kept(
-            self._lost, self._lost_samples, stamp_ns - self._lost.seen_ns <= max_age_ns
+            self._lost, self._lost_samples, self.config.follows(self._lost.seen_ns, stamp_ns)
         )
 
         tracks = self._live.join(self._lost)
@@ -151,7 +161,9 @@ class Tracker:
         new = np.flatnonzero(found.id == 0)
         found.id[new] = self._new_ids(len(new), np.concatenate([found.id, self._lost.id]))
         self._live, self._grid = found, grid
-        return _with_ids(segmentation, order, found.id)
+        track_id = np.zeros(len(segmentation.segments), np.int64)
+        track_id[order] = found.id
+        return replace(segmentation, segments=replace(segmentation.segments, track_id=track_id))
 
     def _forget(self, channels: int) -> None:
         """End all tracks; identities count on."""
@@ -191,34 +203,22 @@ def _kept(tracks: _Tracks, samples: np.ndarray, keep: np.ndarray) -> tuple[_Trac
     return tracks.take(np.flatnonzero(keep)), samples
 
 
-def labels_by_track(segmentation: Segmentation) -> np.ndarray:
-    """Return a label image whose values are the segments' identities.
-
-    Returns:
-        uint16 [H, W], `track_id` of the segment of each pixel; 0 = no segment, or not tracked.
-    """
-    table = np.array([0, *(segment.track_id for segment in segmentation.segments)], np.uint16)
-    return table.take(segmentation.labels)
-
-
-def _by_size(segmentation: Segmentation) -> np.ndarray:
+def _by_size(segments: Segments) -> np.ndarray:
     """Return the segments' indices, the largest first; equal ones by place, so that their order does not matter."""
-    keys = [(-segment.area_px, *segment.centroid_xy, *segment.box_xyxy) for segment in segmentation.segments]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    return np.lexsort([*segments.box_xyxy.T[::-1], *segments.centroid_xy.T[::-1], -segments.area_px])
 
 
-def _describe(segmentation: Segmentation, order: np.ndarray, stamp_ns: int, channels: int) -> _Tracks:
-    """Return what is known of some segments, except samples; `channels` is the number of them without segments."""
-    height, width = segmentation.labels.shape
-    segments = [segmentation.segments[k] for k in order]
-    feature = np.stack([s.feature for s in segments]) if segments else np.zeros((0, channels), np.float32)
+def _describe(segments: Segments, size_hw: tuple[int, int], stamp_ns: int) -> _Tracks:
+    """Return what is known of some segments of an image of this size, except samples."""
+    height, width = size_hw
+    none = np.zeros(len(segments), np.int64)
     return _Tracks(
-        id=np.zeros(len(order), np.int64),
-        seen_ns=np.full(len(order), stamp_ns, np.int64),
-        feature=_unit(feature),
-        area=np.array([s.area_px for s in segments], float) / max(1, height * width),
-        center=(np.array([s.centroid_xy for s in segments], float).reshape(-1, 2) + 0.5) / (width, height),
-        samples=np.zeros(len(order), np.int64),
+        id=none.copy(),
+        seen_ns=np.full(len(segments), stamp_ns, np.int64),
+        feature=_unit(segments.feature),
+        area=segments.area_px / max(1, height * width),
+        center=(segments.centroid_xy + 0.5) / (width, height),
+        samples=none,
     )
 
 
@@ -368,11 +368,3 @@ def _heaviest(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     row, column = rows[row], columns[column]
     positive = weight[row, column] > 0
     return row[positive], column[positive]
-
-
-def _with_ids(segmentation: Segmentation, order: np.ndarray, ids: np.ndarray) -> Segmentation:
-    """Return a segmentation whose segments `order[k]` have the identities `ids[k]`, others 0."""
-    track_ids = np.zeros(len(segmentation.segments), np.int64)
-    track_ids[order] = ids
-    pairs = zip(segmentation.segments, track_ids.tolist(), strict=True)
-    return replace(segmentation, segments=tuple(replace(segment, track_id=track_id) for segment, track_id in pairs))

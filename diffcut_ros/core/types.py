@@ -1,12 +1,14 @@
 """Validated results that pass between the stages of the pipeline."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 import torch
 
-# Identities fit into a label image of 16 bits.
-MAX_TRACK_ID = 65535
+# Labels and identities fit into an image of 16 bits.
+MAX_SEGMENTS = MAX_TRACK_ID = 65535
 
 
 def check_image(image_rgb: np.ndarray) -> None:
@@ -63,17 +65,7 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of an image.
-
-    Attributes:
-        label: its value in the label image, from 1.
-        area_px: number of its pixels, at least 1.
-        box_xyxy: the smallest box that holds its pixels: first column, first row, last column + 1, last row + 1.
-        centroid_xy: mean column and row of its pixels, in pixels; a single pixel at column 3 has x = 3.
-        score: cohesion, 0 to 1: mean cosine similarity of its cells to their mean feature.
-        feature: float32 [C], mean of its cells' L2-normalised features.
-        track_id: identity that persists from image to image, 1 to 65535; 0 = not tracked. See `core.tracking`.
-    """
+    """One segment of an image: a row of `Segments`, which says what its fields are."""
 
     label: int
     area_px: int
@@ -81,24 +73,102 @@ class Segment:
     centroid_xy: tuple[float, float]
     score: float
     feature: np.ndarray = field(repr=False)
-    track_id: int = 0
+    track_id: int
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """K segments of an image as arrays, one row each.
+
+    `segments[segments.area_px > 500]` are those that a mask, a slice or indices choose, `segments[3]` is one `Segment`,
+    and to iterate gives one after the other.
+
+    Attributes:
+        label: int64 [K], their values in the label image, from 1.
+        area_px: int64 [K], number of their pixels, at least 1.
+        box_xyxy: int64 [K, 4], the smallest box that holds the pixels: first column, first row, last column + 1, last
+            row + 1.
+        centroid_xy: float64 [K, 2], mean column and row of the pixels, in pixels; a single pixel at column 3 has x = 3.
+        score: float64 [K], cohesion, 0 to 1: mean cosine similarity of the cells to their mean feature.
+        feature: float32 [K, C], mean of the cells' L2-normalised features.
+        track_id: int64 [K], identity that persists from image to image, 1 to 65535; 0 = not tracked. See
+            `core.tracking`.
+
+    Raises:
+        ValueError: for another shape or dtype, or a value out of its range.
+    """
+
+    label: np.ndarray
+    area_px: np.ndarray
+    box_xyxy: np.ndarray
+    centroid_xy: np.ndarray
+    score: np.ndarray
+    feature: np.ndarray = field(repr=False)
+    track_id: np.ndarray
 
     def __post_init__(self) -> None:
-        x0, y0, x1, y1 = self.box_xyxy
-        if self.label < 1:
-            raise ValueError(f'label: expected at least 1 (0 means no segment), received {self.label}')
-        if not (0 <= x0 < x1 and 0 <= y0 < y1):
-            raise ValueError(f'box_xyxy: expected 0 <= x0 < x1 and 0 <= y0 < y1, received {self.box_xyxy}')
-        if not 1 <= self.area_px <= (x1 - x0) * (y1 - y0):
-            raise ValueError(f'area_px: expected 1 to the area of box {self.box_xyxy}, received {self.area_px}')
-        if not (x0 <= self.centroid_xy[0] < x1 and y0 <= self.centroid_xy[1] < y1):
-            raise ValueError(f'centroid_xy: expected a point inside {self.box_xyxy}, received {self.centroid_xy}')
-        if not 0.0 <= self.score <= 1.0:
-            raise ValueError(f'score: expected 0 to 1, received {self.score}')
-        if self.feature.ndim != 1 or self.feature.dtype != np.float32:
-            raise ValueError(f'feature: expected float32 [C], received {self.feature.dtype} {self.feature.shape}')
-        if not 0 <= self.track_id <= MAX_TRACK_ID:
-            raise ValueError(f'track_id: expected 0 (not tracked) to {MAX_TRACK_ID}, received {self.track_id}')
+        count = len(self.label)
+        for name, (dtype, *sides) in _SHAPES.items():
+            values = getattr(self, name)
+            fits = values.ndim == 1 + len(sides) and values.shape[1:] == tuple(s or values.shape[1] for s in sides)
+            if values.dtype != dtype or len(values) != count or not fits:
+                shape = ', '.join(['K', *(str(side or 'C') for side in sides)])
+                raise ValueError(
+                    f'{name}: expected {np.dtype(dtype)} [{shape}] with K = {count}, '
+                    f'received {values.dtype} {values.shape}'
+                )
+        x0, y0, x1, y1 = self.box_xyxy.T
+        x, y = self.centroid_xy.T
+        for name, expected, right in (
+            ('label', 'at least 1 (0 means no segment)', self.label >= 1),
+            ('box_xyxy', '0 <= x0 < x1 and 0 <= y0 < y1', (x0 >= 0) & (x0 < x1) & (y0 >= 0) & (y0 < y1)),
+            ('area_px', '1 to the area of its box', (self.area_px >= 1) & (self.area_px <= (x1 - x0) * (y1 - y0))),
+            ('centroid_xy', 'a point inside its box', (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)),
+            ('score', '0 to 1', (self.score >= 0) & (self.score <= 1)),
+            (
+                'track_id',
+                f'0 (not tracked) to {MAX_TRACK_ID}',
+                (self.track_id >= 0) & (self.track_id <= MAX_TRACK_ID),
+            ),
+        ):
+            if not right.all():
+                wrong = int(np.flatnonzero(~right)[0])
+                raise ValueError(f'{name}: expected {expected}, received {getattr(self, name)[wrong]} in row {wrong}')
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __iter__(self) -> Iterator[Segment]:
+        columns = (self.label, self.area_px, self.box_xyxy, self.centroid_xy, self.score)
+        rows = zip(*(values.tolist() for values in columns), self.feature, self.track_id.tolist(), strict=True)
+        for label, area_px, box_xyxy, centroid_xy, score, feature, track_id in rows:
+            yield Segment(label, area_px, tuple(box_xyxy), tuple(centroid_xy), score, feature, track_id)
+
+    @overload
+    def __getitem__(self, rows: int) -> Segment: ...
+    @overload
+    def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> 'Segments': ...
+    def __getitem__(self, rows: int | slice | np.ndarray | Sequence[int]) -> 'Segment | Segments':
+        if isinstance(rows, int | np.integer):
+            rows = range(len(self))[rows]  # IndexError as for any sequence
+            return next(iter(self[rows : rows + 1]))
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            if not rows.size:
+                rows = rows.astype(np.int64)  # an empty list is none of bool
+        return Segments(*(values[rows] for values in vars(self).values()))
+
+
+# Of the attributes of `Segments`: dtype, then the sides after K; None is any.
+_SHAPES: dict[str, tuple[Any, ...]] = {
+    'label': (np.int64,),
+    'area_px': (np.int64,),
+    'box_xyxy': (np.int64, 4),
+    'centroid_xy': (np.float64, 2),
+    'score': (np.float64,),
+    'feature': (np.float32, None),
+    'track_id': (np.int64,),
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +177,7 @@ class Segmentation:
 
     Attributes:
         labels: uint8 [H, W] while there are at most 255 segments, else uint16; 0 = none, 1..K = segments.
-        segments: the K segments, `segments[k].label == k + 1`.
+        segments: the K segments, with labels 1..K in order.
         tau: the NCut threshold these segments were cut at.
 
     Raises:
@@ -115,21 +185,31 @@ class Segmentation:
     """
 
     labels: np.ndarray = field(repr=False)
-    segments: tuple[Segment, ...]
+    segments: Segments
     tau: float
 
     def __post_init__(self) -> None:
-        if len(self.segments) > 65535:
-            raise ValueError(f'segments: expected at most 65535, received {len(self.segments)}')
-        expected = np.uint8 if len(self.segments) <= 255 else np.uint16
+        count = len(self.segments)
+        if count > MAX_SEGMENTS:
+            raise ValueError(f'segments: expected at most {MAX_SEGMENTS}, received {count}')
+        expected = np.uint8 if count <= 255 else np.uint16
         if self.labels.ndim != 2 or self.labels.dtype != expected or not self.labels.flags.c_contiguous:
             raise ValueError(
-                f'labels: expected a contiguous {np.dtype(expected)} array [H, W] for {len(self.segments)} segments, '
+                f'labels: expected a contiguous {np.dtype(expected)} array [H, W] for {count} segments, '
                 f'received {self.labels.dtype} {self.labels.shape}'
             )
-        found = [segment.label for segment in self.segments]
-        if found != list(range(1, len(found) + 1)):
-            raise ValueError(f'segments: expected labels 1 to {len(found)} in order, received {found}')
+        if not np.array_equal(self.segments.label, np.arange(1, count + 1)):
+            raise ValueError(
+                f'segments: expected labels 1 to {count} in order, received {self.segments.label.tolist()}'
+            )
         highest = int(self.labels.max(initial=0))
-        if highest > len(found):
-            raise ValueError(f'labels: expected values up to {len(found)}, the number of segments, received {highest}')
+        if highest > count:
+            raise ValueError(f'labels: expected values up to {count}, the number of segments, received {highest}')
+
+    def labels_by_track(self) -> np.ndarray:
+        """Return a label image whose values are the segments' identities.
+
+        Returns:
+            uint16 [H, W], `track_id` of the segment of each pixel; 0 = no segment, or not tracked.
+        """
+        return np.append(0, self.segments.track_id).astype(np.uint16).take(self.labels)

@@ -1,12 +1,11 @@
 """Overlays: segments drawn over their image, for people."""
 
 import colorsys
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from diffcut_ros.core import Segment
+from diffcut_ros.core import Segments
 
 
 def segment_colors(count: int) -> np.ndarray:
@@ -25,13 +24,13 @@ def segment_colors(count: int) -> np.ndarray:
 _TRACK_COLORS = segment_colors(1000)[1:]
 
 
-def track_colors(segments: Sequence[Segment]) -> np.ndarray:
+def track_colors(segments: Segments) -> np.ndarray:
     """Return a colour for each segment that its track keeps from frame to frame: by track id, else by label.
 
     Returns:
         uint8 [K, 3] RGB.
     """
-    return number_colors(np.array([segment.track_id or segment.label for segment in segments], np.int64))
+    return number_colors(np.where(segments.track_id > 0, segments.track_id, segments.label))
 
 
 def number_colors(numbers: np.ndarray) -> np.ndarray:

@@ -1,13 +1,11 @@
 """One camera: its topics, its last image, and what became of its images."""
 
 import copy
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -19,27 +17,17 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
-from diffcut_ros.core import (
-    Frame,
-    Segment,
-    Segmentation,
-    SegmenterConfig,
-    SegmentGeometry,
-    Tracker,
-    TrackerConfig,
-    back_project,
-    locate_segments,
-)
-from diffcut_ros.core.motion import carry_segments
+from diffcut_ros.core import Pipeline, Result, SegmenterConfig, TrackerConfig, back_project
+from diffcut_ros.features.registry import Extractor
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord
-from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.messages import detections, features, label_image, label_info, shown_segments
-from diffcut_ros.node.messages_3d import add_positions, detections_3d, markers, point_cloud
+from diffcut_ros.node.messages import MESSAGES
+from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.worker import Source
 from diffcut_ros.stream.config import NodeConfig, PointsConfig
-from diffcut_ros.stream.inputs import Inputs, Scene
+from diffcut_ros.stream.inputs import Inputs
+from diffcut_ros.stream.messages import shown
 
 # Only the newest image counts: a longer queue would only age.
 _CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -68,9 +56,6 @@ _OVERRIDABLE = (
     QoSPolicyKind.DURABILITY,
 )
 
-# How long a new image waits for the last one's new cut.
-_PATIENCE_S = 0.3
-
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
 
@@ -84,9 +69,9 @@ class Camera:
     Args:
         node: on which they are.
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
-        config: settings; like `points` and `tracker.config` it may be replaced at any time.
+        config: settings; like `points`, `pipeline.config` and `pipeline.tracking` it may be replaced at any time.
         points: settings of the point cloud.
-        tracking: settings of the tracker.
+        extractor, segmenter, tracking: of the pipeline.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
 
@@ -100,23 +85,20 @@ class Camera:
         name: str,
         config: NodeConfig,
         points: PointsConfig,
+        extractor: Extractor,
+        segmenter: SegmenterConfig,
         tracking: TrackerConfig,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
     ) -> None:
         self.name, self.config, self.points = name, config, points
-        self.tracker = Tracker(tracking)
+        self.pipeline = Pipeline(extractor, segmenter, tracking)
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         self._subscribers: list[sync.Subscriber] = []
         self._heard_s: dict[str, float] = {}
-        self._last: tuple[Scene, Frame] | None = None
-        # Outputs of one image come one after the other, and never after those of a newer one.
-        self._order = threading.Lock()
-        self._not_cutting = threading.Event()
-        self._not_cutting.set()
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
@@ -255,66 +237,25 @@ class Camera:
             self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)
 
-    def before(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
-        if self._last is None:
-            return None
-        scene, frame = self._last
-        young = 0 <= stamp_ns - scene.stamp_ns <= self.tracker.config.max_age_s * 1e9
-        return partial(carry_segments, frame.segments, frame.image_rgb) if young else None
-
-    def publish(self, scene: Scene, frame: Frame, current: Callable[[], Segmentation]) -> Segmentation:
-        """Publish all outputs for a new image, which is the last one from now on; return what was published.
-
-        Args:
-            scene: the image and what belongs to it.
-            frame: the image's features and hierarchy.
-            current: called when it is this image's turn, for the cut with the settings of then: an image before may
-                have been published with them, and none is from now on.
-        """
-        # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
-        self._not_cutting.wait(_PATIENCE_S)
-        with self._order:
-            segmentation = current()
-            self._last = scene, frame
-            self._publish(scene, segmentation)
-        return segmentation
-
-    def publish_again(self, config: SegmenterConfig) -> None:
-        """Publish the last image again, cut with other settings, unless there is none or a newer one by then."""
-        last = self._last
-        if last is None:
-            return
-        scene, frame = last
-        self._not_cutting.clear()
-        try:
-            segmentation = frame.cut(config)
-            with self._order:
-                if self._last is last:
-                    self._publish(scene, segmentation)
-                    self.record.published_again(segmentation)
-        finally:
-            self._not_cutting.set()
-
-    def _publish(self, scene: Scene, segmentation: Segmentation) -> None:
-        segmentation = self.tracker.update(segmentation, scene.stamp_ns)
-        header, by_track = scene.header, self.config.labels == 'track'
-        segments = shown_segments(segmentation, by_track)
-        flat = detections(segments, header, by_track)
-        geometries = self._locate(scene, segmentation, segments)
-        add_positions(flat, geometries)
+    def publish(self, result: Result) -> None:
+        """Publish all outputs of an image that somebody listens to."""
+        header, by_track = result.scene.header, self.config.labels == 'track'
+        segmentation, scene = result.segmentation, result.scene
+        located = any(map(self._wanted, ('segments', 'segments_3d', 'markers')))
+        geometries = result.geometries if located else [None] * len(segmentation.segments)
+        segments, geometries = shown(segmentation, geometries, by_track)
         # What is needed to read the others comes first.
-        self._outputs['label_info'].publish(label_info(segments, header, by_track))
-        self._outputs['labels'].publish(label_image(segmentation, header, by_track))
-        self._outputs['segments'].publish(flat)
+        self._outputs['label_info'].publish(MESSAGES.label_info(segments, header, by_track))
+        self._outputs['labels'].publish(MESSAGES.label_image(segmentation, header, by_track))
+        self._outputs['segments'].publish(MESSAGES.detections(segments, header, by_track, geometries))
         if self._wanted('features'):
-            self._outputs['features'].publish(features(segments, header))
+            self._outputs['features'].publish(MESSAGES.features(segments, header))
         if self._wanted('segments_3d'):
-            self._outputs['segments_3d'].publish(detections_3d(flat, geometries))
+            self._outputs['segments_3d'].publish(MESSAGES.detections_3d(segments, header, geometries, by_track))
         if self._wanted('overlay'):
             colors = track_colors(segmentation.segments)
             overlay = draw_overlay(scene.image_rgb, segmentation.labels, colors, self.config.overlay_opacity)
-            self._outputs['overlay'].publish(encode_image(overlay, 'rgb8', header))
+            self._outputs['overlay'].publish(MESSAGES.image(overlay, 'rgb8', header))
         if self._wanted('markers'):
             self._outputs['markers'].publish(markers(segments, geometries, header))
         if self._wanted('points'):
@@ -325,15 +266,6 @@ class Camera:
 
     def _wanted(self, topic: str) -> bool:
         return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0
-
-    def _locate(
-        self, scene: Scene, segmentation: Segmentation, segments: list[Segment]
-    ) -> list[SegmentGeometry | None]:
-        """Return where segments are in space, None for those without depth; for nobody, nowhere."""
-        if scene.depth_m is None or not any(map(self._wanted, ('segments', 'segments_3d', 'markers'))):
-            return [None] * len(segments)
-        located = locate_segments(segmentation.labels, scene.depth_m, scene.camera, len(segmentation.segments))
-        return [located[segment.label - 1] for segment in segments]
 
     def age_s(self, header: Header) -> float | None:
         """Return the age of an image in seconds; None where its stamp tells none."""

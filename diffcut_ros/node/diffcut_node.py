@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
-from diffcut_ros.core import Frame, Segmentation, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import FeatureMap, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -30,7 +30,7 @@ from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
-from diffcut_ros.stream.inputs import Inputs, Scene
+from diffcut_ros.stream.inputs import Inputs
 
 _NO_IMAGE_S = 5.0
 _REPEAT_WARNING_S = 60.0
@@ -92,6 +92,8 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
+                    self._extractor,
+                    self._segmenter_config,
                     self._tracker_config,
                     self._on_image,
                     self._reject,
@@ -213,8 +215,7 @@ class DiffcutNode(LifecycleNode):
         for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
             camera = by_name[name]
             try:
-                frame = Frame(scene.image_rgb, feature_map, camera.before(scene.stamp_ns))
-                self._segment(camera, scene, frame, dict(seconds))
+                self._segment(camera, scene, feature_map, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)
 
@@ -222,23 +223,20 @@ class DiffcutNode(LifecycleNode):
     def _max_pixels(self) -> int:
         return round(self._config.max_image_megapixels * 1e6)
 
-    def _segment(self, camera: Camera, scene: Scene, frame: Frame, seconds: dict[str, float]) -> None:
-        start_s, config, shown_by = time.monotonic(), self._segmenter_config, None
-        cut = frame.cut(config)
-        seconds['segments'] = time.monotonic() - start_s
+    def _segment(self, camera: Camera, scene: Scene, feature_map: FeatureMap, seconds: dict[str, float]) -> None:
+        start_s, turn_s, shown_by = time.monotonic(), 0.0, None
 
-        def current() -> Segmentation:
-            nonlocal shown_by
-            shown_by = self._shown_by
-            return cut if config == self._segmenter_config else frame.cut(self._segmenter_config)
+        def publish(result: Result) -> None:
+            nonlocal turn_s, shown_by
+            turn_s, shown_by = time.monotonic(), self._shown_by
+            camera.publish(result)
 
-        start_s = time.monotonic()
-        segmentation = camera.publish(scene, frame, current)
-        seconds['publish'] = time.monotonic() - start_s
+        result = camera.pipeline.process(scene, feature_map, publish)
+        seconds |= {'segments': turn_s - start_s, 'publish': time.monotonic() - turn_s}
         age_s = camera.age_s(scene.header)
         if age_s is not None:
             seconds['age'] = age_s
-        camera.record.published(segmentation, seconds)
+        camera.record.published(result.segmentation, seconds)
         # What has changed since its turn was shown on the image before, which was the last one then.
         if shown_by != self._shown_by and (recutter := self._recutter) is not None:
             recutter.request()
@@ -246,8 +244,13 @@ class DiffcutNode(LifecycleNode):
     def _recut(self) -> None:
         """Publish the last image of each camera again, cut with the settings of now; runs in a thread of its own."""
         for camera in list(self._cameras.values()):
+
+            def publish(result: Result, camera: Camera = camera) -> None:
+                camera.publish(result)
+                camera.record.published_again(result.segmentation)
+
             try:
-                camera.publish_again(self._segmenter_config)
+                camera.pipeline.recut(deliver=publish)
             except Exception as error:
                 self._report_failure(camera, error)
 
@@ -271,7 +274,7 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics_config = changed_config(self._diagnostics_config, changes, 'diagnostics.')
         for camera in self._cameras.values():
             camera.config, camera.points = self._config, self._points_config
-            camera.tracker.config = self._tracker_config
+            camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
         target = self._segmenter_config.target_segments

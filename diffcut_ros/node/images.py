@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
+from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.stream import images
 
 try:
@@ -27,18 +27,4 @@ else:
 
 decode_image = partial(images.decode_image, convert=convert)
 decode_compressed = partial(images.decode_compressed, convert=convert)
-
-
-def encode_image(array: np.ndarray, encoding: str, header: Header) -> Image:
-    """Return an array as an image message.
-
-    Args:
-        array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for 32FC1.
-        encoding: one of these four.
-        header: taken over as it is.
-    """
-    message = Image(header=header, height=array.shape[0], width=array.shape[1], encoding=encoding)
-    message.step = array.strides[0] if array.flags.c_contiguous else array[0].nbytes
-    message.is_bigendian = 0
-    message.data = array.tobytes()  # bytes: rclpy copies them at once, and an array value by value
-    return message
+encode_image = MESSAGES.image

@@ -3,30 +3,21 @@
 All coordinates are those of the camera's optical frame: x to the right, y down, z forward, in metres.
 """
 
-from collections.abc import Sequence
 from itertools import product
 
 import cv2
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Vector3
+from geometry_msgs.msg import Point, Vector3
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
-from vision_msgs.msg import (
-    BoundingBox3D,
-    Detection2DArray,
-    Detection3D,
-    Detection3DArray,
-    ObjectHypothesis,
-    ObjectHypothesisWithPose,
-)
+from vision_msgs.msg import Detection3D
 from visualization_msgs.msg import Marker, MarkerArray
 
-from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry
+from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.geometry import sample_at
 from diffcut_ros.media.overlay import track_colors
-
-# One entry per segment, None for one that could not be located.
-Geometries = Sequence[SegmentGeometry | None]
+from diffcut_ros.node.messages import MESSAGES
+from diffcut_ros.stream.messages import Geometries
 
 # Six words of four bytes per point. Types as in PCL's point types (label is 32 bits wide there).
 _FIELDS = ('x', 'y', 'z', 'rgb', 'label', 'id')
@@ -66,36 +57,6 @@ def geometry_of(detection: Detection3D) -> SegmentGeometry:
     return SegmentGeometry(tuple(at.tolist()), tuple(low.tolist()), tuple(high.tolist()), share)
 
 
-def add_positions(detections: Detection2DArray, geometries: Geometries) -> None:
-    """Write the position of each segment into `results[0].pose` of its detection, in place.
-
-    A segment that could not be located keeps a pose of zeros, which lies in the camera and thus nowhere.
-    """
-    for detection, geometry in zip(detections.detections, geometries, strict=True):
-        if geometry is not None:
-            detection.results[0].pose.pose = _pose(geometry.position_m)
-
-
-def detections_3d(detections: Detection2DArray, geometries: Geometries) -> Detection3DArray:
-    """Return one 3-D detection for each 2-D detection that could be located, in their order.
-
-    `id`, `results[0].hypothesis.class_id` and headers are those of the 2-D detection, by which both join; the score is
-    the share of the segment's pixels that have depth. `bbox` is the box, `results[0].pose` the position; both are
-    turned as the camera is.
-    """
-    located = []
-    for detection, geometry in zip(detections.detections, geometries, strict=True):
-        if geometry is None:
-            continue
-        class_id = detection.results[0].hypothesis.class_id
-        result = ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=class_id, score=geometry.valid_share))
-        result.pose.pose = _pose(geometry.position_m)
-        x, y, z = geometry.size_m
-        box = BoundingBox3D(center=_pose(geometry.center_m), size=Vector3(x=x, y=y, z=z))
-        located.append(Detection3D(header=detection.header, results=[result], bbox=box, id=detection.id))
-    return Detection3DArray(header=detections.header, detections=located)
-
-
 def point_cloud(
     points_m: np.ndarray,
     image_rgb: np.ndarray,
@@ -122,7 +83,7 @@ def point_cloud(
         ValueError: when the image has another aspect than the depth image.
     """
     labels, colors = (sample_at(image, points_m.shape[:2]) for image in (segmentation.labels, image_rgb))
-    track_ids = np.array([0, *(segment.track_id for segment in segmentation.segments)], '<u4')
+    track_ids = np.append(0, segmentation.segments.track_id).astype('<u4')
     words = np.empty((*labels.shape, len(_FIELDS)), '<u4')
     words.view('<f4')[:, :, :_RGB] = points_m
     # Bytes from the lowest: blue, green, red, 0. With another highest byte, the number could be none.
@@ -146,7 +107,7 @@ def point_cloud(
     return cloud
 
 
-def markers(segments: Sequence[Segment], geometries: Geometries, header: Header) -> MarkerArray:
+def markers(segments: Segments, geometries: Geometries, header: Header) -> MarkerArray:
     """Return boxes, centroids (the segments' positions) and ids for RViz, in namespaces of these names.
 
     The first marker deletes those of earlier images. A marker's id is the segment's track id, and minus its label
@@ -170,7 +131,7 @@ def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], head
             ns=namespace,
             id=segment.track_id or -segment.label,
             type=kind,
-            pose=_pose(at_m),
+            pose=MESSAGES.pose(at_m),
             scale=Vector3(x=share * z, y=share * z, z=share * z),
             color=ColorRGBA(r=red, g=green, b=blue, a=1.0),
         )
@@ -182,9 +143,3 @@ def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], head
     text = marker('ids', Marker.TEXT_VIEW_FACING, (x, y - _TEXT_SHARE * z, z), _TEXT_SHARE)
     text.text = str(segment.track_id or segment.label)
     return [box, marker('centroids', Marker.SPHERE, (x, y, z), _CENTROID_SHARE), text]
-
-
-def _pose(position_m: tuple[float, float, float]) -> Pose:
-    pose = Pose()  # not turned: its quaternion is (0, 0, 0, 1)
-    pose.position.x, pose.position.y, pose.position.z = position_m
-    return pose

@@ -4,9 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from diffcut_ros.core import PinholeCamera
+from diffcut_ros.core import PinholeCamera, Scene
 from diffcut_ros.stream.images import (
     DEPTH_ENCODINGS,
     Convert,
@@ -22,25 +20,6 @@ from diffcut_ros.stream.message_sync import stamp_ns
 
 # Sides of images that belong together may differ by rounding when one is a scaled copy of the other.
 _ASPECT_TOLERANCE = 0.02
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a camera saw at one moment.
-
-    Attributes:
-        header: of the image; all outputs carry it.
-        stamp_ns: when that was, to order and compare by.
-        image_rgb: uint8 [H, W, 3].
-        depth_m: float32 [H', W'] in metres, NaN where there is none; None without depth.
-        camera: of the image; None without depth.
-    """
-
-    header: Any
-    stamp_ns: int
-    image_rgb: np.ndarray
-    depth_m: np.ndarray | None = None
-    camera: PinholeCamera | None = None
 
 
 @dataclass(frozen=True)
@@ -106,12 +85,12 @@ class Inputs:
         else:
             image_rgb = decode_image(self.image, max_pixels, convert)
         if self.depth is None or self.camera_info is None:
-            return Scene(self.header, self.stamp_ns, image_rgb)
+            return Scene(image_rgb, self.stamp_ns, header=self.header)
         try:
             depth_m = decode_depth(self.depth, max_pixels)
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
-        return Scene(self.header, self.stamp_ns, image_rgb, depth_m, pinhole_camera(self.camera_info))
+        return Scene(image_rgb, self.stamp_ns, depth_m, pinhole_camera(self.camera_info), self.header)
 
     def _check_sizes(self, height: int, width: int) -> None:
         sizes_hw = {}

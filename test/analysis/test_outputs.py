@@ -13,7 +13,7 @@ import pytest
 from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.message_types import STORE
-from diffcut_ros.core import SegmenterConfig, Tracker
+from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.segmenter import Segmenter
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.overlay import draw_overlay, track_colors
@@ -58,8 +58,8 @@ def analyse(*arguments, status: int = 0) -> None:
 
 def expected_segmentations(count: int = FRAMES, **config) -> list:
     """Return what the library makes of the film."""
-    segmenter, tracker = Segmenter(create_extractor('color', 'cpu'), SegmenterConfig(**config)), Tracker()
-    return [tracker.update(segmenter.segment(moving_scene(i)), START_NS + i * STEP_NS) for i in range(count)]
+    segmenter = Segmenter(create_extractor('color', 'cpu'), SegmenterConfig(**config))
+    return [segmenter.segment(moving_scene(i), START_NS + i * STEP_NS) for i in range(count)]
 
 
 @pytest.fixture(scope='module')

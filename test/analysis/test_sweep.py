@@ -8,7 +8,7 @@ from diffcut_ros.analysis.hierarchies import Hierarchy, read_hierarchies
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.sweep import parse_sweep, sweep_rows
 from diffcut_ros.core import SegmenterConfig
-from diffcut_ros.core.segmenter import Frame
+from diffcut_ros.core.frame import Frame
 from diffcut_ros.features import create_extractor
 from support.recordings import START_NS, STEP_NS, moving_scene, record
 

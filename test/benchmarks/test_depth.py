@@ -9,7 +9,7 @@ import pytest
 from diffcut_ros.benchmarks import depth, rgbd
 from diffcut_ros.benchmarks.rgbd import RgbdFrame
 from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, Tracker, locate_segments
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.features import create_extractor
 from support.scenes import quadrants
 
@@ -85,7 +85,7 @@ def test_a_still_scene_does_not_drift():
     # What enters or leaves at the image's sides moves a median by half a pixel of 0.02 m.
     assert max(drifts) <= 0.011
     tracked = tracks_of(segmentations)
-    assert len({tuple(s.track_id for s in t.segments) for t in tracked}) == 1
+    assert len({tuple(t.segments.track_id) for t in tracked}) == 1
     tracks = depth.world_positions(tracked, geometries, frames)
     assert {track_id: positions.shape for track_id, positions in tracks.items()} == dict.fromkeys((1, 2, 3, 4), (4, 3))
     for positions in tracks.values():

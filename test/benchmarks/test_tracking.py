@@ -9,7 +9,7 @@ import pytest
 
 from diffcut_ros.benchmarks import tracking
 from diffcut_ros.benchmarks.tracking import BASELINE, BEST, NONE, TRACKER
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 
 KITCHEN = Path(__file__).parents[3] / 'shared' / 'data' / 'rgbd_kitchen'
 COMMAND = [sys.executable, '-m', 'diffcut_ros.benchmarks.main', 'tracking']

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffcut_ros.core import FeatureMap, Frame, Segmenter, SegmenterConfig
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core import FeatureMap, Frame, Segmenter, SegmenterConfig, pipeline
+from diffcut_ros.core.frame import describe_segments
 from support.scenes import quadrants, same_partition
 
 
@@ -75,16 +75,18 @@ def never(*_) -> np.ndarray:
     raise AssertionError('motion is not wanted')
 
 
-def test_without_damping_each_image_stands_for_itself():
-    segmenter = Segmenter(mean_color, carry=never)
+def test_without_damping_each_image_stands_for_itself(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', never)
+    segmenter = Segmenter(mean_color)
     segmenter.segment(noise(1))
     assert np.array_equal(segmenter.segment(noise(0)).labels, Segmenter(mean_color).segment(noise(0)).labels)
 
 
-def test_with_damping_a_small_change_of_tau_changes_nothing():
+def test_with_damping_a_small_change_of_tau_changes_nothing(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', still)
     counts = {}
     for damping in (0.0, 0.2):
-        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping), still)
+        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping))
         segmenter.segment(noise())
         first = segmenter.segment(noise())
         segmenter.config = replace(segmenter.config, tau=0.66)
@@ -99,12 +101,13 @@ def test_with_damping_a_small_change_of_tau_changes_nothing():
     assert counts[0.0][0] == counts[0.2][0] < counts[0.0][1]
 
 
-def test_damping_keeps_the_limit_of_segments_and_survives_another_image_size():
+def test_damping_keeps_the_limit_of_segments_and_survives_another_image_size(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', still)
     config = SegmenterConfig(target_segments=5, damping=0.5)
-    segmenter = Segmenter(mean_color, config, still)
+    segmenter = Segmenter(mean_color, config)
     for image in (noise(1), noise(2), noise(3)[:24], noise(4)):
         assert len(segmenter.segment(image).segments) <= 5
-    alone = Segmenter(mean_color, config, still).segment(noise(5)[:24])
+    alone = Segmenter(mean_color, config).segment(noise(5)[:24])
     assert np.array_equal(segmenter.segment(noise(5)[:24]).labels, alone.labels)
 
 
@@ -139,22 +142,29 @@ def test_damping_holds_a_new_segment_back_by_half_as_much():
         assert labels.tolist() == [[1] * border + [2] * (64 - border)] * 8, (begin, damping)
 
 
-def test_damping_leaves_what_is_not_known_as_it_is():
+def test_damping_leaves_what_is_not_known_as_it_is(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', lambda *_: np.full((48, 48), -1, np.int32))
     alone = Segmenter(mean_color, SegmenterConfig(tau=0.6)).segment(noise())
-    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=0.3), lambda *_: np.full((48, 48), -1, np.int32))
+    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=0.3))
     segmenter.segment(noise(1))
     assert np.array_equal(segmenter.segment(noise()).labels, alone.labels)
 
 
-def test_damping_needs_motion():
-    segmenter = Segmenter(mean_color, SegmenterConfig(damping=0.2))
-    with pytest.raises(ValueError, match=r'damping: expected 0 without .*received 0\.2; give the Segmenter a carry'):
-        segmenter.segment(noise())
-    segmenter.config = SegmenterConfig()
-    segmenter.segment(noise())
-    segmenter.config = SegmenterConfig(damping=0.2)
-    with pytest.raises(ValueError, match='damping: expected 0'):
-        segmenter.recut()
+def test_damping_may_be_turned_on_at_any_time(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', still)
+    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6))
+    first = segmenter.segment(noise())
+    segmenter.config = SegmenterConfig(tau=0.66, damping=0.2)
+    assert np.array_equal(segmenter.segment(noise()).labels, first.labels)
+
+
+def test_images_have_identities():
+    image, _ = quadrants()
+    segmenter = Segmenter(mean_color)
+    assert sorted(segmenter.segment(image).segments.track_id) == [1, 2, 3, 4]
+    assert segmenter.segment(image[:, ::-1].copy(), stamp_ns=10**8).segments.track_id.max() <= 8
+    # A gap ends all tracks.
+    assert segmenter.segment(image, stamp_ns=10**11).segments.track_id.min() > 4
 
 
 def test_a_frame_finds_the_segments_before_once_and_lets_them_go():
@@ -186,7 +196,7 @@ def test_small_segments_become_none():
     assert [s.area_px for s in found.segments] == [15, 4]
     assert found.labels.tolist() == [[0, 1, 1, 1, 1], [1] * 5, [1, 1, 1, 2, 2], [1, 1, 1, 2, 2]]
     assert found.segments[1].box_xyxy == (3, 2, 5, 4)
-    assert describe_segments(labels, concepts, min_segment_area=100, tau=0.5).segments == ()
+    assert describe_segments(labels, concepts, min_segment_area=100, tau=0.5).segments.label.tolist() == []
 
 
 def test_more_than_255_segments_need_16_bits():

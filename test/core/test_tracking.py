@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffcut_ros.core import Segment, Segmentation, Tracker, TrackerConfig, labels_by_track
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core import Segmentation, Tracker, TrackerConfig
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.types import MAX_TRACK_ID
 
 FRAME_NS = 100_000_000
@@ -25,7 +25,7 @@ def without_ground(labels: np.ndarray, features: np.ndarray) -> Segmentation:
     if not (labels == 0).any():
         return found
     values = np.maximum(found.labels.astype(np.int64) - 1, 0)
-    segments = tuple(replace(s, label=s.label - 1) for s in found.segments[1:])
+    segments = replace(found.segments[1:], label=found.segments.label[1:] - 1)
     return Segmentation(values.astype(np.uint8 if len(segments) <= 255 else np.uint16), segments, tau=0.5)
 
 
@@ -34,7 +34,7 @@ def square(x: int, y: int, side: int = 30) -> tuple[int, int, int, int]:
 
 
 def ids(segmentation: Segmentation) -> list[int]:
-    return [segment.track_id for segment in segmentation.segments]
+    return segmentation.segments.track_id.tolist()
 
 
 def track(scenes: list[Segmentation], tracker: Tracker | None = None) -> list[list[int]]:
@@ -151,7 +151,7 @@ def test_everything_is_new_with_another_kind_of_features():
     tracker = Tracker()
     drawn = scene((square(10, 10), RED))
     assert ids(tracker.update(drawn, 0)) == [1]
-    other = replace(drawn, segments=tuple(replace(s, feature=np.ones(7, np.float32)) for s in drawn.segments))
+    other = replace(drawn, segments=replace(drawn.segments, feature=np.ones((1, 7), np.float32)))
     assert ids(tracker.update(other, FRAME_NS)) == [2]
     assert ids(tracker.update(other, 2 * FRAME_NS)) == [2]
 
@@ -168,9 +168,9 @@ def test_another_image_size_keeps_identities():
 def test_no_segments():
     empty = scene(hw=(48, 64))
     drawn = scene((square(10, 10), RED), hw=(48, 64))
-    assert empty.segments == ()
+    assert not len(empty.segments)
     assert track([empty, empty, drawn, empty, drawn, empty]) == [[], [], [1], [], [1], []]
-    assert labels_by_track(empty).tolist() == np.zeros((48, 64)).tolist()
+    assert empty.labels_by_track().tolist() == np.zeros((48, 64)).tolist()
 
 
 def test_one_segment_that_fills_the_image():
@@ -229,7 +229,7 @@ def test_identities_survive_relabelling():
         other = np.argsort(order)[labels]
         one = plain.update(describe_segments(labels, features, 0, tau=0.5), i * FRAME_NS)
         two = shuffled.update(describe_segments(other, features[order], 0, tau=0.5), i * FRAME_NS)
-        assert np.array_equal(labels_by_track(one), labels_by_track(two))
+        assert np.array_equal(one.labels_by_track(), two.labels_by_track())
 
 
 def random_scene(i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -275,13 +275,11 @@ def test_used_up_identities_are_given_again_the_oldest_first():
 
 def test_label_image_of_identities():
     drawn = scene((square(10, 10), RED), (square(80, 70), GREEN))
-    given = replace(
-        drawn, segments=tuple(replace(s, track_id=i) for s, i in zip(drawn.segments, (65535, 7), strict=True))
-    )
-    image = labels_by_track(given)
+    given = replace(drawn, segments=replace(drawn.segments, track_id=np.array([65535, 7])))
+    image = given.labels_by_track()
     assert (image.dtype, image.shape) == (np.uint16, (120, 160))
     assert np.array_equal(image, np.array([0, 65535, 7])[drawn.labels])
-    assert labels_by_track(drawn).max() == 0
+    assert drawn.labels_by_track().max() == 0
 
 
 def test_what_is_not_the_identity_stays():
@@ -289,9 +287,8 @@ def test_what_is_not_the_identity_stays():
     found = Tracker().update(drawn, 0)
     assert ids(drawn) == [0, 0]
     assert found.labels is drawn.labels
-    for before, after in zip(drawn.segments, found.segments, strict=True):
-        assert isinstance(after, Segment)
-        assert replace(after, track_id=0) == before
+    for name in ('label', 'area_px', 'box_xyxy', 'centroid_xy', 'score', 'feature'):
+        assert np.array_equal(getattr(found.segments, name), getattr(drawn.segments, name))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.media.overlay import draw_overlay, segment_colors, track_colors
 from support.scenes import quadrants
 
@@ -18,12 +18,11 @@ def test_colors_are_distinct_and_the_same_whatever_the_count():
 def test_a_track_keeps_its_color_and_a_label_has_its_own():
     labels = quadrants(4, 4)[1]
     segments = describe_segments(labels, np.full((4, 8), 0.3, np.float32), 0, 0.5).segments
-    tracked = [replace(segment, track_id=i) for segment, i in zip(segments, (3, 0, 1, 54321), strict=True)]
-    colors = track_colors(tracked)
+    colors = track_colors(replace(segments, track_id=np.array([3, 0, 1, 54321])))
     assert colors.dtype == np.uint8
     assert np.array_equal(colors[:3], segment_colors(3)[[3, 2, 1]])
     assert colors[3].any()
-    assert track_colors([]).shape == (0, 3)
+    assert track_colors(segments[:0]).shape == (0, 3)
 
 
 def test_blends_borders_and_none():

@@ -12,13 +12,11 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segmentation, SegmentGeometry, back_project
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.media.overlay import segment_colors
-from diffcut_ros.node.messages import detections
+from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import (
-    add_positions,
     camera_info,
-    detections_3d,
     geometry_of,
     markers,
     point_cloud,
@@ -40,7 +38,7 @@ def scene(track_ids: tuple[int, ...] = (7, 8, 0, 60000)) -> tuple[np.ndarray, Se
     """Four quadrants of 4 x 6 pixels, labels 1 to 4, of which the first pixel has none."""
     image, labels = quadrants(4, 6)
     segmentation = describe_segments(labels, np.full((4, 8), 0.3, np.float32), 0, 0.5)
-    tracked = tuple(replace(s, track_id=i) for s, i in zip(segmentation.segments, track_ids, strict=True))
+    tracked = replace(segmentation.segments, track_id=np.array(track_ids))
     labels = segmentation.labels.copy()
     labels[0, 0] = 0
     return image, Segmentation(labels, tracked, 0.5)
@@ -89,9 +87,11 @@ def test_uncalibrated_camera():
 
 
 def test_detections_of_both_kinds_join():
-    flat = detections(scene()[1].segments, HEADER)
-    flat.detections[0].id = '7'
-    found = transmitted(detections_3d(flat, GEOMETRIES))
+    segments = scene()[1].segments
+    flat, found = (
+        MESSAGES.detections(segments, HEADER),
+        transmitted(MESSAGES.detections_3d(segments, HEADER, GEOMETRIES)),
+    )
     assert isinstance(found, Detection3DArray)
     assert found.header == HEADER
     assert [d.results[0].hypothesis.class_id for d in found.detections] == ['1', '3', '4']
@@ -105,7 +105,7 @@ def test_detections_of_both_kinds_join():
 
 
 def test_detections_hold_position_and_box():
-    found = detections_3d(detections(scene()[1].segments, HEADER), GEOMETRIES).detections[0]
+    found = MESSAGES.detections_3d(scene()[1].segments, HEADER, GEOMETRIES).detections[0]
     pose = found.results[0].pose.pose
     assert xyz(pose.position) == (0.0, 0.3, 1.75)
     assert found.results[0].hypothesis.score == GEOMETRIES[0].valid_share
@@ -116,8 +116,8 @@ def test_detections_hold_position_and_box():
 
 
 def test_positions_in_2d_detections():
-    flat, before = detections(scene()[1].segments, HEADER), detections(scene()[1].segments, HEADER)
-    add_positions(flat, GEOMETRIES)
+    segments = scene()[1].segments
+    flat, before = MESSAGES.detections(segments, HEADER, False, GEOMETRIES), MESSAGES.detections(segments, HEADER)
     positions = [xyz(d.results[0].pose.pose.position) for d in flat.detections]
     assert positions == [(0.0, 0.3, 1.75), (0, 0, 0), (-1.0, 0.5, 4.0), (1.0, 0.5, 3.0)]
     assert flat.detections[1] == before.detections[1]
@@ -126,9 +126,11 @@ def test_positions_in_2d_detections():
 
 
 def test_as_many_geometries_as_detections():
-    for function in (add_positions, detections_3d):
-        with pytest.raises(ValueError, match='zip'):
-            function(detections(scene()[1].segments, HEADER), GEOMETRIES[:2])
+    segments = scene()[1].segments
+    with pytest.raises(ValueError, match='zip'):
+        MESSAGES.detections(segments, HEADER, False, GEOMETRIES[:2])
+    with pytest.raises(ValueError, match='zip'):
+        MESSAGES.detections_3d(segments, HEADER, GEOMETRIES[:2])
 
 
 def test_organized_cloud():
@@ -237,11 +239,11 @@ def test_a_marker_has_the_color_of_its_track():
 def test_no_segment_located():
     _, segmentation = scene()
     assert [m.action for m in markers(segmentation.segments, (None,) * 4, HEADER).markers] == [Marker.DELETEALL]
-    assert detections_3d(detections(segmentation.segments, HEADER), (None,) * 4).detections == []
+    assert MESSAGES.detections_3d(segmentation.segments, HEADER, (None,) * 4).detections == []
 
 
 def test_what_a_detection_says_is_read_back():
-    found = detections_3d(detections(scene()[1].segments, HEADER), GEOMETRIES).detections
+    found = MESSAGES.detections_3d(scene()[1].segments, HEADER, GEOMETRIES).detections
     for detection, geometry in zip(found, [g for g in GEOMETRIES if g is not None], strict=True):
         read = geometry_of(detection)
         for name in ('position_m', 'box_min_m', 'box_max_m', 'valid_share'):

@@ -15,11 +15,11 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from diffcut_ros.core import PinholeCamera, Segmentation, back_project, locate_segments
-from diffcut_ros.core.segmenter import describe_segments
+from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.node.messages import detections, label_image
-from diffcut_ros.node.messages_3d import detections_3d, point_cloud
+from diffcut_ros.node.messages import MESSAGES
+from diffcut_ros.node.messages_3d import point_cloud
 from support.scenes import quadrants
 
 SIZE_HW = 48, 64
@@ -39,16 +39,15 @@ def messages(
     header = Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id='camera_optical')
     image_rgb, quadrant = quadrants(*SIZE_HW)
     found = describe_segments(quadrant, np.full((4, 8), 0.3, np.float32), 0, 0.5)
-    tracked = tuple(replace(s, track_id=i) for s, i in zip(found.segments, TRACK_IDS, strict=True))
+    tracked = replace(found.segments, track_id=np.array(TRACK_IDS))
     segmentation = Segmentation(found.labels, tracked, 0.5)
-    flat = detections(segmentation.segments, header)
     prefix = f'{node}/{camera}/' if camera else f'{node}/'
     info = CameraInfo(header=header, width=SIZE_HW[1], height=SIZE_HW[0])
     info.k = [CAMERA.fx, 0.0, CAMERA.cx, 0.0, CAMERA.fy, CAMERA.cy, 0.0, 0.0, 1.0]
     yield image, encode_image(image_rgb, 'rgb8', header)
     yield f'{image.rpartition("/")[0]}/camera_info', info
-    yield f'{prefix}labels', label_image(segmentation, header)
-    yield f'{prefix}segments', flat
+    yield f'{prefix}labels', MESSAGES.label_image(segmentation, header)
+    yield f'{prefix}segments', MESSAGES.detections(tracked, header)
     yield (
         f'{prefix}overlay',
         encode_image(draw_overlay(image_rgb, segmentation.labels, track_colors(tracked)), 'rgb8', header),
@@ -57,7 +56,7 @@ def messages(
         depth_m = np.full(SIZE_HW, DEPTH_M, np.float32)
         depth_m[0] = np.nan
         geometries = locate_segments(segmentation.labels, depth_m, CAMERA, 4)
-        yield f'{prefix}segments_3d', detections_3d(flat, geometries)
+        yield f'{prefix}segments_3d', MESSAGES.detections_3d(tracked, header, geometries)
         points_m = back_project(depth_m, CAMERA)
         yield f'{prefix}points', point_cloud(points_m, image_rgb, segmentation, header, organized=True)
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.analysis.finest_cut import FinestCut, reduced_size
-from diffcut_ros.analysis.pipeline import FrameResult
-from diffcut_ros.core import Segment
+from diffcut_ros.analysis.frame_result import FrameResult
+from diffcut_ros.core import Segments
 from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
 
 _FRAMES = 12
@@ -102,8 +102,8 @@ def shown_frame(result: FrameResult) -> ShownFrame:
         image_jpeg=encode_jpeg(image),
         overlay_jpeg=encode_jpeg(draw_overlay(image, labels, track_colors(segments))),
         labels_png=cv2.imencode('.png', labels.astype(np.uint16))[1].tobytes(),
-        track_ids=tuple(segment.track_id for segment in segments),
-        areas_px=tuple(segment.area_px for segment in segments),
+        track_ids=tuple(segments.track_id.tolist()),
+        areas_px=tuple(segments.area_px.tolist()),
         parts=zlib.compress(cut.parts.astype('<u2').tobytes()),
         part_taus=cut.taus,
         part_colors=_part_colors(cut, result.segmentation.tau, labels, segments),
@@ -111,14 +111,14 @@ def shown_frame(result: FrameResult) -> ShownFrame:
     )
 
 
-def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Segments) -> np.ndarray:
     """Return colours for the parts, uint8 [K, 3], so that the analysis' segments, cut at tau, look as in its overlay.
 
     A segment wears the colour of its largest part.
     """
     count, base = len(cut.taus) + 1, len(segments) + 1
     colors, own = number_colors(np.arange(count) + _PART_COLORS), track_colors(segments)
-    if not segments:
+    if not len(segments):
         return colors
     part_areas = np.bincount(cut.parts.ravel(), minlength=count)
     shared = np.bincount((cut.parts.astype(np.int64) * base + labels).ravel(), minlength=count * base)

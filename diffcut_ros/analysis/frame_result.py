@@ -1,11 +1,7 @@
-"""From a scene to segments with identities, in space where there is depth: what the node does with each image."""
+"""What an analysis keeps of each image of a recording."""
 
-import pickle
 import time
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +9,8 @@ import numpy as np
 from diffcut_ros.analysis.finest_cut import FinestCut, finest_cut
 from diffcut_ros.analysis.hierarchies import Hierarchy
 from diffcut_ros.analysis.settings import Settings
-from diffcut_ros.core import Frame, Segmentation, SegmentGeometry, Tracker, locate_segments
-from diffcut_ros.core.motion import carry_segments, thumbnail
+from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry
 from diffcut_ros.features import create_extractor
-from diffcut_ros.stream.inputs import Scene
 
 
 @dataclass(frozen=True)
@@ -53,17 +47,8 @@ class FrameResult:
             )
 
 
-@dataclass(frozen=True)
-class _Before:
-    """What is needed of the image before, for damping: when it was, its segments, and what motion is found by."""
-
-    stamp_ns: int
-    segments: np.ndarray
-    thumbnail: np.ndarray
-
-
-class Pipeline:
-    """Segments the images of one camera, one after the other.
+class Analyzer:
+    """Segments the images of a recording's camera by the pipeline, and keeps what is written of each.
 
     Args:
         settings: parameters.
@@ -75,11 +60,11 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings, hierarchy_tau: float = 0.0) -> None:
-        self._settings, self._hierarchy_tau = settings, hierarchy_tau
+        self._hierarchy_tau = hierarchy_tau
         self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
         self._extractor.prepare(1)
-        self._tracker = Tracker(settings.tracker)
-        self._before: _Before | None = None
+        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker)
+        self.save, self.load = self._pipeline.save, self._pipeline.load
 
     @property
     def description(self) -> str:
@@ -98,46 +83,19 @@ class Pipeline:
             MemoryError: when the device has too little memory.
         """
         start_s = time.perf_counter()
-        feature_map = self._extractor.batch([scene.image_rgb])[0]
-        frame = Frame(scene.image_rgb, feature_map, self._find_before(scene.stamp_ns))
-        segmentation = frame.cut(self._settings.segmenter)
-        if self._settings.segmenter.damping > 0:
-            # Not the image: a saved state shall be small.
-            self._before = _Before(scene.stamp_ns, frame.segments, thumbnail(scene.image_rgb))
-        segmentation = self._tracker.update(segmentation, scene.stamp_ns)
-        count, depth_share = len(segmentation.segments), None
-        geometries: list[SegmentGeometry | None] = [None] * count
-        if scene.depth_m is not None:
-            geometries = locate_segments(segmentation.labels, scene.depth_m, scene.camera, count)
-            depth_share = float(np.mean(~np.isnan(scene.depth_m)))
+        result = self._pipeline.process(scene)
+        segmentation, geometries = result.segmentation, result.geometries
         latency_ms = (time.perf_counter() - start_s) * 1000
-        alpha = self._settings.segmenter.alpha
-        deepest = max(segmentation.tau, self._hierarchy_tau)
-        hierarchy = Hierarchy.of(frame.tree(alpha, deepest), feature_map.grid_hw)
-        finest = finest_cut(frame, feature_map, alpha, segmentation.tau) if with_finest_cut else None
+        frame, alpha = result.frame, self._pipeline.config.alpha
+        tree = frame.tree(alpha, max(segmentation.tau, self._hierarchy_tau))
         return FrameResult(
             scene.stamp_ns,
             scene.header,
             scene.image_rgb,
             segmentation,
-            hierarchy,
-            tuple(geometries),
-            depth_share,
+            Hierarchy.of(tree, frame.feature_map.grid_hw),
+            geometries,
+            None if scene.depth_m is None else float(np.mean(~np.isnan(scene.depth_m))),
             latency_ms,
-            finest,
+            finest_cut(frame, alpha, segmentation.tau) if with_finest_cut else None,
         )
-
-    def save(self) -> bytes:
-        """Return what the next images depend on: the tracks, and what is needed of the image before."""
-        return zlib.compress(pickle.dumps((self._tracker, self._before)), 1)
-
-    def load(self, state: bytes) -> None:
-        """Go on from where a pipeline with the same settings was saved; `state` is trusted, since it is a pickle."""
-        self._tracker, self._before = pickle.loads(zlib.decompress(state))
-
-    def _find_before(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
-        before = self._before
-        if before is None or not 0 <= stamp_ns - before.stamp_ns <= self._settings.tracker.max_age_s * 1e9:
-            return None
-        return partial(carry_segments, before.segments, before.thumbnail)

@@ -1,0 +1,258 @@
+"""One image, its features and all that is computed from them: hierarchy, cut, segments."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from diffcut_ros.core.affinity import affinity_matrix
+from diffcut_ros.core.assignment import assign_concepts, concept_features
+from diffcut_ros.core.memory import within_memory
+from diffcut_ros.core.ncut import recursive_ncut
+from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.refinement import refine_assignment
+from diffcut_ros.core.tree import SegmentTree
+from diffcut_ros.core.types import FeatureMap, Segmentation, Segments
+
+Result = TypeVar('Result')
+
+# A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
+_LARGEST_TAU = 1.0
+# Where the search for a number of segments looks, one after the other.
+_TARGET_TAUS = (0.5, 0.7, 0.8, 0.9, _LARGEST_TAU)
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """Settings of the mask stage; raises ValueError for a value out of its range."""
+
+    tau: float = parameter(
+        0.5,
+        'NCut threshold: subsets whose best split has a lower NCut value are split. Larger gives more, finer segments',
+        minimum=0.0,
+        maximum=_LARGEST_TAU,
+        dynamic=True,
+    )
+    alpha: float = parameter(
+        10.0,
+        'Exponent of the affinity; larger suppresses weak affinities',
+        minimum=0.1,
+        maximum=100.0,
+        dynamic=True,
+    )
+    target_segments: int = parameter(
+        0,
+        'At most this many segments per image: the largest tau up to 1 that gives no more is found for each image, '
+        'and tau is not used; 0 = use tau',
+        minimum=0,
+        maximum=1000,
+        dynamic=True,
+    )
+    min_segment_area: int = parameter(
+        0,
+        'Segments with fewer pixels are left out; their pixels become 0 (none)',
+        unit='px',
+        minimum=0,
+        maximum=100_000_000,
+        dynamic=True,
+    )
+    damping: float = parameter(
+        0.0,
+        'Against flicker; 0 = none. Splits whose NCut value is within this share of tau are made as in the image '
+        'before; a pixel keeps its segment, carried along by motion, unless another is more similar by this much '
+        '(cosine; half of it for a new segment)',
+        minimum=0.0,
+        maximum=0.5,
+        dynamic=True,
+    )
+    refine: str = parameter(
+        'none',
+        "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
+        choices=('none', 'pamr'),
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Frame:
+    """One image and its features with all that is computed from them, so that no cut computes it twice.
+
+    Cuts of one frame must not run at the same time; those of different frames may.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        feature_map: of that image.
+        before: for `SegmenterConfig.damping`: given this image, returns the segment 0..J-1 of the camera's last image
+            that each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+
+    Attributes:
+        image_rgb, feature_map: as given.
+        cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
+        segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
+            before.
+    """
+
+    def __init__(
+        self, image_rgb: np.ndarray, feature_map: FeatureMap, before: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        self.image_rgb = image_rgb
+        self.cells: np.ndarray | None = None
+        self.segments: np.ndarray | None = None
+        self._before = before
+        self._carried: np.ndarray | None = None
+        self.feature_map = feature_map
+        self._alpha: float | None = None
+        self._affinity: torch.Tensor | None = None
+        self._tree: SegmentTree | None = None
+
+    @torch.inference_mode()
+    def cut(self, config: SegmenterConfig) -> Segmentation:
+        """Return the segments of the image at these settings.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        return self._within_memory(lambda: self._cut(config))
+
+    @torch.inference_mode()
+    def tree(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy of the image's cells at this alpha, down to at least this tau; see `recursive_ncut`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        return self._within_memory(lambda: self._tree_for(alpha, tau))
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
+        cells = math.prod(self.feature_map.grid_hw)
+        advice = f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
+        return within_memory(work, self.feature_map.features.device, advice)
+
+    def _cut(self, config: SegmenterConfig) -> Segmentation:
+        tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
+        carried = self._carried_segments() if config.damping > 0 else None
+        last = None if carried is None else _at_cells(carried, self.feature_map.grid_hw)
+        if last is None or config.target_segments:
+            self.cells = self._tree_for(config.alpha, tau).cut(tau)
+        else:
+            deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
+            self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
+        device = self.feature_map.features.device
+        concepts = concept_features(self.feature_map, self.cells)
+        if config.refine == 'pamr':
+            labels = refine_assignment(self.image_rgb, self.feature_map, concepts)
+        elif carried is None or last is None:
+            labels = assign_concepts(self.feature_map, concepts)
+        else:
+            successors = _successors(last, self.cells, carried.max() + 1)
+            # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
+            lead = np.full(len(concepts), config.damping / 2, np.float32)
+            lead[successors[successors >= 0]] = config.damping
+            # The last value is for -1; NumPy takes less time here than PyTorch.
+            favoured = np.append(successors, -1).take(carried)
+            to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
+            labels = assign_concepts(self.feature_map, concepts, *to_device)
+        pixels = labels.cpu().numpy()
+        self.segments = pixels.astype(np.uint16)
+        return describe_segments(pixels, concepts.cpu().numpy(), config.min_segment_area, tau)
+
+    def _carried_segments(self) -> np.ndarray | None:
+        if self._before is not None:
+            # Let go: it holds the image before.
+            self._carried, self._before = self._before(self.image_rgb), None
+        return self._carried
+
+    def _tau_for(self, target_segments: int, alpha: float) -> float:
+        """Return the largest tau that gives at most so many segments."""
+        # The hierarchy grows until it has more: its last part takes most of the time, and few need it.
+        for deepest in _TARGET_TAUS:
+            tau = self._tree_for(alpha, deepest).tau_for(target_segments)
+            if tau < deepest:
+                break
+        return tau
+
+    def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
+        """Return the hierarchy at this alpha, down to at least this tau."""
+        if self._affinity is None or self._alpha != alpha:
+            self._affinity = affinity_matrix(self.feature_map.flat(), alpha)
+            self._tree, self._alpha = None, alpha
+        if self._tree is None or self._tree.tau < tau:
+            self._tree = recursive_ncut(self._affinity, tau, tree=self._tree)
+        return self._tree
+
+
+def _at_cells(pixels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
+    """Return the values [h * w] of an image [H, W] in the middle of each cell."""
+    y, x = ((2 * np.arange(cells) + 1) * side // (2 * cells) for cells, side in zip(grid_hw, pixels.shape, strict=True))
+    return pixels[y[:, None], x].ravel()
+
+
+def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
+    """Return which segment goes on from each one of the image before.
+
+    Args:
+        before: int [N], 0..count-1, the segment that each cell belonged to, or -1.
+        cells: int64 [N], 0..K-1.
+        count: number of segments before.
+
+    Returns:
+        int64 [count], 0..K-1, or -1: segments are paired so that as many cells as possible stay.
+    """
+    known = before >= 0
+    segments = cells.max() + 1
+    shared = np.bincount(before[known] * segments + cells[known], minlength=count * segments).reshape(count, segments)
+    row, column = linear_sum_assignment(shared, maximize=True)
+    successor = np.full(count, -1)
+    successor[row] = np.where(shared[row, column] > 0, column, -1)
+    return successor
+
+
+def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:
+    """Measure the segments of a label image and drop those that are too small.
+
+    Args:
+        labels: int64 [H, W], 0..K-1.
+        concepts: float32 [K, C], mean L2-normalised feature of each segment.
+        min_segment_area: in pixels; smaller segments and segments without pixels are dropped.
+        tau: the threshold these segments were cut at.
+
+    Returns:
+        The segments that are left, numbered from 1 in the order of their old labels.
+    """
+    height, width = labels.shape
+    count = len(concepts)
+    # One histogram over rows and one over columns give areas, boxes and centroids of all segments at once.
+    by_row = np.bincount((labels * height + np.arange(height)[:, None]).ravel(), minlength=count * height)
+    by_column = np.bincount((labels * width + np.arange(width)).ravel(), minlength=count * width)
+    by_row, by_column = by_row.reshape(count, height), by_column.reshape(count, width)
+    area = by_row.sum(1)
+    kept = np.flatnonzero(area >= max(1, min_segment_area))
+    new_label = np.zeros(count, np.uint8 if len(kept) <= 255 else np.uint16)
+    new_label[kept] = np.arange(1, len(kept) + 1)
+    (x0, x1), (y0, y1) = _extent(by_column[kept]), _extent(by_row[kept])
+    x = by_column[kept] @ np.arange(width) / area[kept]
+    y = by_row[kept] @ np.arange(height) / area[kept]
+    feature = concepts[kept]
+    segments = Segments(
+        label=np.arange(1, len(kept) + 1),
+        area_px=area[kept],
+        box_xyxy=np.stack([x0, y0, x1, y1], 1),
+        centroid_xy=np.stack([x, y], 1),
+        # The mean of unit vectors m has mean cosine similarity |m| to its own direction.
+        score=np.minimum(1, np.sqrt((feature.astype(float) ** 2).sum(1))),
+        feature=feature,
+        track_id=np.zeros(len(kept), np.int64),
+    )
+    return Segmentation(new_label[labels], segments, tau)
+
+
+def _extent(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last + 1 column of each row with a positive count."""
+    present = histogram > 0
+    return present.argmax(1), histogram.shape[1] - present[:, ::-1].argmax(1)

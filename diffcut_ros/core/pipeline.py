@@ -1,0 +1,202 @@
+"""The pipeline of one camera, from image to result: features, hierarchy, cut, identities, places.
+
+Node, analysis and library use it; it is written here once.
+"""
+
+import pickle
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffcut_ros.core.frame import Frame, SegmenterConfig
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments
+from diffcut_ros.core.motion import carry_segments, thumbnail
+from diffcut_ros.core.tracking import Tracker, TrackerConfig
+from diffcut_ros.core.types import FeatureMap, Segmentation, check_image
+
+# How long a new image waits for the last one's new cut.
+_PATIENCE_S = 0.3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a camera saw at one moment.
+
+    Attributes:
+        image_rgb: uint8 [H, W, 3].
+        stamp_ns: when that was, to order and compare by.
+        depth_m: float32 [H', W'] in metres, NaN where there is none; None without depth.
+        camera: of the image; None without depth.
+        header: whatever all outputs shall carry, such as a std_msgs/Header.
+    """
+
+    image_rgb: np.ndarray = field(repr=False)
+    stamp_ns: int = 0
+    depth_m: np.ndarray | None = field(default=None, repr=False)
+    camera: PinholeCamera | None = None
+    header: Any = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the pipeline finds in one scene.
+
+    Attributes:
+        scene: as it was given.
+        segmentation: its segments, with `track_id`.
+        frame: its features and hierarchy, for other cuts.
+    """
+
+    scene: Scene
+    segmentation: Segmentation
+    frame: Frame = field(repr=False)
+
+    @cached_property
+    def geometries(self) -> tuple[SegmentGeometry | None, ...]:
+        """Where each segment is in space, in their order, computed once; None where that is not known."""
+        count = len(self.segmentation.segments)
+        if self.scene.depth_m is None or self.scene.camera is None:
+            return (None,) * count
+        return locate_segments(self.segmentation.labels, self.scene.depth_m, self.scene.camera, count)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What damping needs of the image before: its stamp, its segments, and the image, or its `thumbnail`."""
+
+    stamp_ns: int
+    segments: np.ndarray
+    image: np.ndarray
+
+
+Deliver = Callable[[Result], None]
+
+
+def _keep(_: Result) -> None:
+    """Deliver to nobody but the caller."""
+
+
+class Pipeline:
+    """Segments the images of one camera, one after the other.
+
+    `process` and `recut` may be called by two threads at once: results are delivered one after the other, and none
+    of an image after one of a newer image. A failed image leaves the last one as it was.
+
+    Args:
+        extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
+        config: settings of the segments.
+        tracking: settings of the identities. Both may be replaced at any time: `pipeline.config`, `pipeline.tracking`.
+    """
+
+    def __init__(
+        self,
+        extractor: Callable[[np.ndarray], FeatureMap],
+        config: SegmenterConfig | None = None,
+        tracking: TrackerConfig | None = None,
+    ) -> None:
+        self.config = config or SegmenterConfig()
+        self._extractor = extractor
+        self._tracker = Tracker(tracking)
+        self._last: tuple[Scene, Frame] | None = None
+        self._before: _Before | None = None
+        self._turn = threading.Lock()
+        self._not_cutting = threading.Event()
+        self._not_cutting.set()
+
+    @property
+    def tracking(self) -> TrackerConfig:
+        """Settings of the identities."""
+        return self._tracker.config
+
+    @tracking.setter
+    def tracking(self, config: TrackerConfig) -> None:
+        self._tracker.config = config
+
+    @torch.inference_mode()
+    def process(self, scene: Scene, feature_map: FeatureMap | None = None, deliver: Deliver = _keep) -> Result:
+        """Segment the next image, which is the last one from now on.
+
+        Args:
+            scene: the image, with depth where there is some.
+            feature_map: of the image, where that is computed for several cameras at once.
+            deliver: called with the result when it is its turn, before it is returned.
+
+        Raises:
+            ValueError: for an image of another shape or dtype.
+            MemoryError: when the device has too little memory.
+        """
+        check_image(scene.image_rgb)
+        config = self.config  # one image, one set of settings, whenever they are replaced
+        frame = Frame(
+            scene.image_rgb,
+            self._extractor(scene.image_rgb) if feature_map is None else feature_map,
+            self._carry(scene.stamp_ns),
+        )
+        cut = frame.cut(config)
+        # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
+        self._not_cutting.wait(_PATIENCE_S)
+        with self._turn:
+            # An image before may have been delivered with the settings of now, and none of the old ones follows it.
+            if config != self.config:
+                cut = frame.cut(self.config)
+            self._last = scene, frame
+            return self._finish(scene, frame, cut, deliver)
+
+    @torch.inference_mode()
+    def recut(self, config: SegmenterConfig | None = None, deliver: Deliver = _keep) -> Result | None:
+        """Cut the last image again.
+
+        Args:
+            config: if given, replaces the settings.
+            deliver: as for `process`.
+
+        Returns:
+            Its result, or None if there is no image yet, or a newer one by the time it is cut.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        if config is not None:
+            self.config = config
+        last = self._last
+        if last is None:
+            return None
+        scene, frame = last
+        self._not_cutting.clear()
+        try:
+            cut = frame.cut(self.config)
+            with self._turn:
+                return self._finish(scene, frame, cut, deliver) if self._last is last else None
+        finally:
+            self._not_cutting.set()
+
+    def save(self) -> bytes:
+        """Return what the next images depend on: the tracks and, for damping, what is needed of the image before."""
+        before = self._before if self.config.damping > 0 else None
+        # Not the image: a saved state shall be small.
+        small = before and replace(before, image=thumbnail(before.image))
+        return zlib.compress(pickle.dumps((self._tracker, small)), 1)
+
+    def load(self, state: bytes) -> None:
+        """Go on from where a pipeline with the same settings was saved; `state` is trusted, since it is a pickle."""
+        self._tracker, self._before = pickle.loads(zlib.decompress(state))
+
+    def _finish(self, scene: Scene, frame: Frame, cut: Segmentation, deliver: Deliver) -> Result:
+        assert frame.segments is not None  # it has just been cut
+        self._before = _Before(scene.stamp_ns, frame.segments, scene.image_rgb)
+        result = Result(scene, self._tracker.update(cut, scene.stamp_ns), frame)
+        deliver(result)
+        return result
+
+    def _carry(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
+        before = self._before
+        if before is None or not self.tracking.follows(before.stamp_ns, stamp_ns):
+            return None
+        return partial(carry_segments, before.segments, before.image)

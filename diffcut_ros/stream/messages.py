@@ -1,0 +1,150 @@
+"""Results as messages, of rclpy's classes or of rosbags': the same fields, filled in here once.
+
+Every message carries the header that it is given. Values in a label image are labels, or with `by_track` the track ids.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
+
+# One entry per segment, None for one that could not be located.
+Geometries = Sequence[SegmentGeometry | None]
+
+IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+LABEL_INFO = 'vision_msgs/msg/LabelInfo'
+DETECTIONS_2D, DETECTIONS_3D = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection3DArray'
+
+
+def label_values(segmentation: Segmentation, by_track: bool) -> tuple[np.ndarray, str]:
+    """Return the values of a label image, uint8 or uint16 [H, W], and their encoding, mono8 or mono16."""
+    values = segmentation.labels_by_track() if by_track else segmentation.labels
+    return values, 'mono8' if values.dtype == np.uint8 else 'mono16'
+
+
+def shown(segmentation: Segmentation, geometries: Geometries, by_track: bool) -> tuple[Segments, Geometries]:
+    """Return the segments that a label image shows, all or those that are tracked, and their geometries."""
+    segments = segmentation.segments
+    if not by_track or segments.track_id.all():
+        return segments, geometries
+    rows = np.flatnonzero(segments.track_id)
+    return segments[rows], [geometries[row] for row in rows]
+
+
+def values_of(segments: Segments, by_track: bool) -> list[int]:
+    """Return the value of each segment in the label image."""
+    return (segments.track_id if by_track else segments.label).tolist()
+
+
+@dataclass(frozen=True)
+class MessageBuilder:
+    """Makes messages.
+
+    Args:
+        type_of: from the name of a type, such as 'sensor_msgs/msg/Image', to its class.
+        pack: an array's bytes, in the form that the class takes for a list of uint8.
+    """
+
+    type_of: Callable[[str], Callable[..., Any]]
+    pack: Callable[[np.ndarray], Any]
+
+    def image(self, array: np.ndarray, encoding: str, header: Any) -> Any:
+        """Return an array as sensor_msgs/Image, step without padding.
+
+        Args:
+            array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for 32FC1.
+            encoding: one of these four.
+            header: taken over as it is.
+        """
+        height, width = array.shape[:2]
+        little = array.astype(array.dtype.newbyteorder('<'), copy=False)
+        return self.type_of(IMAGE)(
+            header=header,
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=array[:1].nbytes,
+            data=self.pack(little),
+        )
+
+    def label_image(self, segmentation: Segmentation, header: Any, by_track: bool = False) -> Any:
+        """Return the label image, 0 = none: mono8, or mono16 above 255 segments and with `by_track`."""
+        return self.image(*label_values(segmentation, by_track), header)
+
+    def label_info(self, segments: Segments, header: Any, by_track: bool = False) -> Any:
+        """Return vision_msgs/LabelInfo: the name of each value in the label image."""
+        make = self.type_of('vision_msgs/msg/VisionClass')
+        named = [make(class_id=value, class_name=f'segment {value}') for value in values_of(segments, by_track)]
+        none = make(class_id=0, class_name='none')
+        return self.type_of(LABEL_INFO)(header=header, class_map=[none, *named], threshold=0.0)
+
+    def features(self, segments: Segments, header: Any) -> Any:
+        """Return the mean features, 32FC1 of K x C: row k is that of detection k; no rows without segments."""
+        return self.image(segments.feature if len(segments) else np.zeros((0, 0), np.float32), '32FC1', header)
+
+    def detections(
+        self, segments: Segments, header: Any, by_track: bool = False, geometries: Geometries | None = None
+    ) -> Any:
+        """Return vision_msgs/Detection2DArray, one detection per segment, in their order.
+
+        `id` is the track id, empty where it is not tracked. `results[0].pose` is the position of a segment that could
+        be located; others have a pose of zeros, which lies in the camera and thus nowhere.
+        """
+        values, places = values_of(segments, by_track), geometries or [None] * len(segments)
+        found = []
+        for segment, value, place in zip(segments, values, places, strict=True):
+            x0, y0, x1, y1 = segment.box_xyxy
+            # Pixel i covers [i, i + 1): a box around one pixel has size 1 and its centre in the pixel's middle.
+            middle = self.type_of('vision_msgs/msg/Point2D')(x=(x0 + x1) / 2, y=(y0 + y1) / 2)
+            box = self.type_of('vision_msgs/msg/BoundingBox2D')(
+                center=self.type_of('vision_msgs/msg/Pose2D')(position=middle, theta=0.0),
+                size_x=float(x1 - x0),
+                size_y=float(y1 - y0),
+            )
+            position_m = (0.0, 0.0, 0.0) if place is None else place.position_m
+            results = [self._hypothesis(value, segment.score, position_m)]
+            make = self.type_of('vision_msgs/msg/Detection2D')
+            found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
+        return self.type_of(DETECTIONS_2D)(header=header, detections=found)
+
+    def detections_3d(self, segments: Segments, header: Any, geometries: Geometries, by_track: bool = False) -> Any:
+        """Return vision_msgs/Detection3DArray: one detection for each segment that could be located, in their order.
+
+        `id`, `results[0].hypothesis.class_id` and header are those of `detections`, by which both join; the score is
+        the share of the segment's pixels that have depth. `bbox` is the box, `results[0].pose` the position; both are
+        turned as the camera is.
+        """
+        found = []
+        for segment, value, place in zip(segments, values_of(segments, by_track), geometries, strict=True):
+            if place is None:
+                continue
+            x, y, z = place.size_m
+            size = self.type_of('geometry_msgs/msg/Vector3')(x=x, y=y, z=z)
+            box = self.type_of('vision_msgs/msg/BoundingBox3D')(center=self.pose(place.center_m), size=size)
+            results = [self._hypothesis(value, place.valid_share, place.position_m)]
+            make = self.type_of('vision_msgs/msg/Detection3D')
+            found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
+        return self.type_of(DETECTIONS_3D)(header=header, detections=found)
+
+    def pose(self, position_m: Sequence[float]) -> Any:
+        """Return geometry_msgs/Pose of a position, x y z in metres, not turned."""
+        x, y, z = position_m
+        return self.type_of('geometry_msgs/msg/Pose')(
+            position=self.type_of('geometry_msgs/msg/Point')(x=x, y=y, z=z),
+            orientation=self.type_of('geometry_msgs/msg/Quaternion')(x=0.0, y=0.0, z=0.0, w=1.0),
+        )
+
+    def _hypothesis(self, value: int, score: float, position_m: Sequence[float]) -> Any:
+        hypothesis = self.type_of('vision_msgs/msg/ObjectHypothesis')(class_id=str(value), score=score)
+        make = self.type_of('geometry_msgs/msg/PoseWithCovariance')
+        pose = make(pose=self.pose(position_m), covariance=np.zeros(36))
+        return self.type_of('vision_msgs/msg/ObjectHypothesisWithPose')(hypothesis=hypothesis, pose=pose)
+
+
+def _id(track_id: int) -> str:
+    return str(track_id) if track_id else ''
