@@ -14,12 +14,11 @@ MAY_IMPORT = {
     'core': set(),
     'media': {'core'},
     'features': {'core'},
-    # A parameter file holds for core, features and the node: who knows all parameters stands above the first two.
-    'stream': {'core', 'features'},
-    'node': {'core', 'media', 'features', 'stream'},
-    'analysis': {'core', 'media', 'features', 'stream'},
+    'stream': {'core'},
+    'node': {'core', 'media', 'features', 'stream', 'settings'},
+    'analysis': {'core', 'media', 'features', 'stream', 'settings'},
     'evaluation': {'core', 'media', 'features'},
-    'benchmarks': {'core', 'media', 'features', 'stream', 'node', 'analysis', 'evaluation'},
+    'benchmarks': {'core', 'media', 'features', 'stream', 'node', 'analysis', 'evaluation', 'settings'},
 }
 # Those that measure the node.
 NODE_BENCHMARKS = {'load.py', 'node.py', 'node_3d.py'}

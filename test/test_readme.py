@@ -11,7 +11,7 @@ from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.settings import DiagnosticsConfig, NodeConfig, PointsConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -37,7 +37,7 @@ PAGES = [
 def test_parameter_table(page, prefix, config):
     text = (ROOT / page).read_text()
     for name, (field, info) in parameters(config).items():
-        live = 'yes' if info.dynamic else ''
+        live = 'yes' if info.live else ''
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         row = f'| `{prefix}{name}` | {default} | {range_text(info)} | {live} | {info.description} |'
         assert row in text

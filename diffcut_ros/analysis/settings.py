@@ -14,7 +14,7 @@ from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
 from diffcut_ros.features.registry import kind_of
-from diffcut_ros.stream.config import SPECS, NodeConfig, check_known
+from diffcut_ros.settings import SPECS, NodeConfig, check_known
 
 # The node's own name where nothing renames it; sections of a parameter file name the node that they are for.
 NODE = '/diffcut'

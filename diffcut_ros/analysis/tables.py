@@ -43,7 +43,7 @@ FRAMES = (
 
 SEGMENTS = (
     _STAMP,
-    Column('track_id', 'int64', '', 'Identity that persists from image to image, from 1; 0 = not tracked'),
+    Column('track_id', 'int64', '', 'The same in each image that shows the segment, from 1; 0 = not tracked'),
     Column('label', 'int64', '', 'Number of the segment in its image, from 1'),
     Column('area_px', 'int64', 'px', 'Number of its pixels'),
     Column('box_x0_px', 'int64', 'px', 'First column of its box'),

@@ -16,7 +16,7 @@ _COMMANDS = {
     'node_3d': ('node', 'what segments in space cost'),
     'pipeline': ('core', 'time and memory of each stage, from image to labels'),
     'replay': ('analysis', 'what an analysis of a recording adds to the pipeline'),
-    'tracking': ('core', 'whether segments keep their identity'),
+    'tracking': ('core', 'whether segments keep their track id'),
 }
 
 

@@ -27,7 +27,7 @@ from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
-from diffcut_ros.stream.config import NodeConfig, PointsConfig
+from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.images import MAX_PIXELS
 from diffcut_ros.stream.inputs import Inputs
 

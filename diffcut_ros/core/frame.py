@@ -35,14 +35,14 @@ class SegmenterConfig:
         'NCut threshold: subsets whose best split has a lower NCut value are split. Larger gives more, finer segments',
         minimum=0.0,
         maximum=_LARGEST_TAU,
-        dynamic=True,
+        live=True,
     )
     alpha: float = parameter(
         10.0,
         'Exponent of the affinity; larger suppresses weak affinities',
         minimum=0.1,
         maximum=100.0,
-        dynamic=True,
+        live=True,
     )
     target_segments: int = parameter(
         0,
@@ -50,7 +50,7 @@ class SegmenterConfig:
         'and tau is not used; 0 = use tau',
         minimum=0,
         maximum=1000,
-        dynamic=True,
+        live=True,
     )
     min_segment_area: int = parameter(
         0,
@@ -58,7 +58,7 @@ class SegmenterConfig:
         unit='px',
         minimum=0,
         maximum=100_000_000,
-        dynamic=True,
+        live=True,
     )
     damping: float = parameter(
         0.0,
@@ -67,13 +67,13 @@ class SegmenterConfig:
         '(cosine; half of it for a new segment)',
         minimum=0.0,
         maximum=0.5,
-        dynamic=True,
+        live=True,
     )
     refine: str = parameter(
         'none',
         "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
         choices=('none', 'pamr'),
-        dynamic=True,
+        live=True,
     )
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 class ParameterInfo:
     """What is known of one parameter beside its name, type and default.
 
-    `minimum` and `maximum` are inclusive. `dynamic` parameters may change while a node runs; others are fixed once the
+    `minimum` and `maximum` are inclusive. `live` parameters may change while a node runs; others are fixed once the
     backend is built.
     """
 
@@ -22,7 +22,7 @@ class ParameterInfo:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    dynamic: bool = False
+    live: bool = False
 
 
 def parameter(default: Any, description: str, **info: Any) -> Any:

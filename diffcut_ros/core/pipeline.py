@@ -1,4 +1,4 @@
-"""The pipeline of one camera, from image to result: features, hierarchy, cut, identities, places.
+"""The pipeline of one camera, from image to result: features, hierarchy, cut, track ids, places.
 
 Node, analysis and library use it; it is written here once.
 """
@@ -91,7 +91,7 @@ class Pipeline:
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
         config: settings of the segments.
-        tracking: settings of the identities. Both may be replaced at any time: `pipeline.config`, `pipeline.tracking`.
+        tracking: settings of the track ids. Both may be replaced at any time: `pipeline.config`, `pipeline.tracking`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Pipeline:
 
     @property
     def tracking(self) -> TrackerConfig:
-        """Settings of the identities."""
+        """Settings of the track ids."""
         return self._tracker.config
 
     @tracking.setter

@@ -35,8 +35,8 @@ class Segmenter:
 
         Args:
             image_rgb: uint8 [H, W, 3], RGB, every side at least 1.
-            stamp_ns: when it was taken, ns. Identities (`track_id`), and what damping follows, end with a gap between
-                images, see `TrackerConfig.max_age_s`; left out, there is none.
+            stamp_ns: when it was taken, ns. Track ids, and what damping follows, end with a gap between images, see
+                `TrackerConfig.max_age_s`; left out, there is none.
 
         Raises:
             ValueError: for another shape or dtype.

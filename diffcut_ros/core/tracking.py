@@ -1,11 +1,11 @@
-"""Identities that persist: which segment of an image is which segment of the images before.
+"""Track ids, which persist: which segment of an image is which segment of the images before.
 
 1. A segment is known by where it is, on a grid of samples over the image, and by its feature.
 2. The motion between two images is the shift that makes their label images agree most, climbed to from where their
    borders correlate most.
 3. Tracks, moved by it, and segments are paired so that as many samples as possible keep their track, each weighted by
    how alike the features are (Hungarian method). The larger part of a split, and the larger of two that merge, thus
-   keep their identity; the others get a new one, or wait for their segment to come back.
+   keep their track id; the others get a new one, or wait for their segment to come back.
 4. What is left over is paired by features alone: what moved too far to overlap, or comes back elsewhere.
 """
 
@@ -42,18 +42,18 @@ class TrackerConfig:
 
     max_age_s: float = parameter(
         3.0,
-        'A segment that comes back within this time gets its identity back; after a longer pause all are new',
+        'A segment that comes back within this time gets its track id back; after a longer pause all are new',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
-        dynamic=True,
+        live=True,
     )
     min_similarity: float = parameter(
         0.9,
         'Cosine similarity of features from which a segment may be one that was elsewhere, or hidden, before',
         minimum=0.0,
         maximum=1.0,
-        dynamic=True,
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -98,11 +98,11 @@ class _Tracks:
 
 
 class Tracker:
-    """Gives segments identities that persist from image to image of one camera.
+    """Gives segments track ids, which persist from image to image of one camera.
 
     All tracks end, so that every segment is new, when the stamp goes back, when it goes on by more than `max_age_s`, or
     when the features have another number of channels (another backend). The size of the image may change as long as it
-    shows the same field of view. The same images and stamps give the same identities, whatever the order of the labels.
+    shows the same field of view. The same images and stamps give the same track ids, whatever the order of the labels.
     Not to be used by several threads at once.
 
     Args:
@@ -123,7 +123,7 @@ class Tracker:
     def update(self, segmentation: Segmentation, stamp_ns: int) -> Segmentation:
         """Return a segmentation with the `track_id` of each of its segments.
 
-        Identities count up from 1, and none is given twice, until 65535 have been: then those of tracks that have ended
+        Track ids count up from 1, and none is given twice, until 65535 have been: then those of tracks that have ended
         are given again, the oldest first. Beyond the 1000 largest segments, the others are not tracked (0).
 
         Args:
@@ -166,7 +166,7 @@ class Tracker:
         return replace(segmentation, segments=replace(segmentation.segments, track_id=track_id))
 
     def _forget(self, channels: int) -> None:
-        """End all tracks; identities count on."""
+        """End all tracks; track ids count on."""
         none = np.zeros(0, np.int64)
         self._live = self._lost = _Tracks(
             none, none, np.zeros((0, channels), np.float32), np.zeros(0), np.zeros((0, 2)), none
@@ -188,7 +188,7 @@ class Tracker:
         self._lost, self._lost_samples = _kept(tracks, np.concatenate([live_samples, lost_samples], 1), keep)
 
     def _new_ids(self, count: int, in_use: np.ndarray) -> np.ndarray:
-        """Return the next identities that are not in use, in the order in which they are given."""
+        """Return the next track ids that are not in use, in the order in which they are given."""
         # One more than the last, and around: those in use are skipped, so twice as many candidates are enough.
         candidates = (self._last_id + np.arange(count + len(in_use))) % MAX_TRACK_ID + 1
         ids = candidates[~np.isin(candidates, in_use)][:count]

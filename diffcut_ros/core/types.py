@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-# Labels and identities fit into an image of 16 bits.
+# Labels and track ids fit into an image of 16 bits.
 MAX_SEGMENTS = MAX_TRACK_ID = 65535
 
 
@@ -91,7 +91,7 @@ class Segments:
         centroid_xy: float64 [K, 2], mean column and row of the pixels, in pixels; a single pixel at column 3 has x = 3.
         score: float64 [K], cohesion, 0 to 1: mean cosine similarity of the cells to their mean feature.
         feature: float32 [K, C], mean of the cells' L2-normalised features.
-        track_id: int64 [K], identity that persists from image to image, 1 to 65535; 0 = not tracked. See
+        track_id: int64 [K], the same in each image that shows the segment, 1 to 65535; 0 = not tracked. See
             `core.tracking`.
 
     Raises:
@@ -207,7 +207,7 @@ class Segmentation:
             raise ValueError(f'labels: expected values up to {count}, the number of segments, received {highest}')
 
     def labels_by_track(self) -> np.ndarray:
-        """Return a label image whose values are the segments' identities.
+        """Return a label image whose values are the segments' track ids.
 
         Returns:
             uint16 [H, W], `track_id` of the segment of each pixel; 0 = no segment, or not tracked.

@@ -25,7 +25,7 @@ from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.worker import Source
-from diffcut_ros.stream.config import NodeConfig, PointsConfig
+from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.inputs import Inputs
 from diffcut_ros.stream.messages import shown
 

@@ -14,7 +14,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from diffcut_ros.core import Segmentation
-from diffcut_ros.stream.config import DiagnosticsConfig
+from diffcut_ros.settings import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
 _WINDOW = 100

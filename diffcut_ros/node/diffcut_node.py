@@ -29,7 +29,7 @@ from diffcut_ros.node.diagnostics import RATE_WINDOW_S, ErrorThrottle, memory, s
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
-from diffcut_ros.stream.config import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
 from diffcut_ros.stream.inputs import Inputs
 
 _NO_IMAGE_S = 5.0

@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from diffcut_ros.core.parameters import ParameterInfo, complaint, parameters, range_text
-from diffcut_ros.stream.config import check_known
+from diffcut_ros.settings import check_known
 
 Config = TypeVar('Config')
 # (prefix of the names, configuration dataclass) of everything that is declared
@@ -62,7 +62,7 @@ def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> s
     Args:
         changes: what is to be set.
         specs: of everything declared.
-        configured: whether the node is: then only dynamic parameters may change.
+        configured: whether the node is: then only live parameters may change.
     """
     known = {prefix + name: spec for prefix, kind in specs for name, spec in parameters(kind).items()}
     for change in changes:
@@ -71,7 +71,7 @@ def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> s
             problem = complaint(field.type, info, change.value)
             if problem:
                 return f'{change.name}: {problem}'
-            if configured and not info.dynamic:
+            if configured and not info.live:
                 return (
                     f'{change.name} is read when the node is configured: bring it to unconfigured (lifecycle '
                     'deactivate, cleanup), set it, then configure and activate'

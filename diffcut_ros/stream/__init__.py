@@ -1,5 +1,4 @@
-"""What node and analysis have in common: a camera's messages, checked, decoded, joined by stamp and limited in rate.
+"""What node and analysis have in common: messages in, checked, decoded, joined by stamp, limited in rate; messages out.
 
-Without ROS: messages are anything with the fields of their type, those of rclpy or of rosbags. The parameters stand
-here, too: they are those of core, features and the node together, and a parameter file holds for both.
+Without ROS: messages are anything with the fields of their type, those of rclpy or of rosbags.
 """

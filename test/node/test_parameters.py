@@ -4,7 +4,7 @@ from rcl_interfaces.msg import ParameterType
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.stream.config import DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.settings import DiagnosticsConfig, NodeConfig, PointsConfig
 from support.domain import free_domain
 
 SPECS = [

@@ -123,7 +123,7 @@ def test_damping_acts(tracking):
 
 def test_tracking_parameters_act(tracking):
     peer = tracking
-    assert all(info.dynamic for _, info in parameters(TrackerConfig).values())
+    assert all(info.live for _, info in parameters(TrackerConfig).values())
     _, one = peer.segment(IMAGE)
     assert peer.set(**{'tracking.max_age_s': 0.5}).successful  # stamps are a second apart
     _, two = peer.segment(IMAGE)

@@ -122,7 +122,7 @@ def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, st
     yield f'{length_s:,.1f} s', 'Time', f'{(run["frames"] - 1) / length_s:.1f} frames per s' if length_s > 0 else ''
     low, high = _range(summary.segments)
     yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
-    yield f'{summary.track_count:,}', 'Tracks', 'identities given'
+    yield f'{summary.track_count:,}', 'Tracks', 'track ids given'
     if summary.depth_share.count:
         low, high = _range(summary.depth_share)
         yield _percent(_mean(summary.depth_share)), 'Pixels with depth', f'{_percent(low)} to {_percent(high)}'

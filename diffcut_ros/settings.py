@@ -1,4 +1,7 @@
-"""Settings of the node itself, and the list of all; those of the pipeline stand in `core` and `features`."""
+"""What a parameter file may hold: the settings of the node, and the list of all.
+
+Those of the pipeline stand in `core` and `features`.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,36 +42,36 @@ class NodeConfig:
         'frame',
         'Values in the label image: frame (1..N in each image) or track (the persistent ids, as mono16)',
         choices=('frame', 'track'),
-        dynamic=True,
+        live=True,
     )
-    lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', dynamic=True)
+    lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', live=True)
     rate_hz: float = parameter(
         10.0,
         'Images segmented per second and camera at most, by their header stamps; 0 = every image the machine can take',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,
-        dynamic=True,
+        live=True,
     )
     overlay_opacity: float = parameter(
         0.5,
         'Opacity of the colours in the overlay',
         minimum=0.0,
         maximum=1.0,
-        dynamic=True,
+        live=True,
     )
     max_image_megapixels: float = parameter(
-        MAX_PIXELS / 1e6, 'Larger images are refused', unit='megapixels', minimum=0.01, maximum=1000.0, dynamic=True
+        MAX_PIXELS / 1e6, 'Larger images are refused', unit='megapixels', minimum=0.01, maximum=1000.0, live=True
     )
     timeout_s: float = parameter(
-        10.0, 'An image that takes longer has failed', unit='s', minimum=0.1, maximum=3600.0, dynamic=True
+        10.0, 'An image that takes longer has failed', unit='s', minimum=0.1, maximum=3600.0, live=True
     )
     max_consecutive_failures: int = parameter(
         10,
         'After so many failed images in a row the node gives up and goes back to unconfigured; 0 = never',
         minimum=0,
         maximum=1000000,
-        dynamic=True,
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class PointsConfig:
     organized: bool = parameter(
         False,
         'Rows and columns of points as in the depth image, NaN without depth; else points with depth',
-        dynamic=True,
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -101,7 +104,7 @@ class DiagnosticsConfig:
         unit='s',
         minimum=0.0,
         maximum=3600.0,
-        dynamic=True,
+        live=True,
     )
     warn_output_share: float = parameter(
         0.0,
@@ -109,10 +112,10 @@ class DiagnosticsConfig:
         'count; 0 = never',
         minimum=0.0,
         maximum=1.0,
-        dynamic=True,
+        live=True,
     )
     stale_after_s: float = parameter(
-        5.0, 'STALE when no image came for this long', unit='s', minimum=0.1, maximum=3600.0, dynamic=True
+        5.0, 'STALE when no image came for this long', unit='s', minimum=0.1, maximum=3600.0, live=True
     )
 
     def __post_init__(self) -> None:
