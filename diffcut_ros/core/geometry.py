@@ -65,7 +65,7 @@ class PinholeCamera:
         """
         if size_hw == self.size_hw:
             return self
-        _check_aspect(f'camera_info of {_text(self.size_hw)} for images of {_text(size_hw)}', self.size_hw, size_hw)
+        check_aspect(f'camera_info of {_text(self.size_hw)} for images of {_text(size_hw)}', self.size_hw, size_hw)
         scale_y, scale_x = size_hw[0] / self.size_hw[0], size_hw[1] / self.size_hw[1]
         # Half a pixel: the images' outlines coincide, not the centres of their first pixels.
         return PinholeCamera(
@@ -129,7 +129,7 @@ def sample_at(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     height, width = image.shape[:2]
     if (height, width) == tuple(size_hw):
         return image
-    _check_aspect(f'image of {_text((height, width))} for depth of {_text(size_hw)}', (height, width), size_hw)
+    check_aspect(f'image of {_text((height, width))} for depth of {_text(size_hw)}', (height, width), size_hw)
     rows = (2 * np.arange(size_hw[0]) + 1) * height // (2 * size_hw[0])
     columns = (2 * np.arange(size_hw[1]) + 1) * width // (2 * size_hw[1])
     return image[rows[:, None], columns]
@@ -246,7 +246,8 @@ def _rays(camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
     return rays_x.astype(np.float32), rays_y.astype(np.float32)
 
 
-def _check_aspect(about: str, first_hw: tuple[int, int], second_hw: tuple[int, int]) -> None:
+def check_aspect(about: str, first_hw: tuple[int, int], second_hw: tuple[int, int]) -> None:
+    """Raise ValueError unless one size is the other scaled, up to rounding; `about` says which they are."""
     if abs(first_hw[1] * second_hw[0] / (first_hw[0] * second_hw[1]) - 1) > _ASPECT_TOLERANCE:
         raise ValueError(f'{about}: expected the same aspect')
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffcut_ros.core import PinholeCamera, Scene
+from diffcut_ros.core.geometry import check_aspect
 from diffcut_ros.stream.images import (
     DEPTH_ENCODINGS,
     Convert,
@@ -17,9 +18,6 @@ from diffcut_ros.stream.images import (
     is_compressed,
 )
 from diffcut_ros.stream.message_sync import stamp_ns
-
-# Sides of images that belong together may differ by rounding when one is a scaled copy of the other.
-_ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,7 @@ class Inputs:
             about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
             if own_width < 1 or own_height < 1:
                 raise ValueError(f'{about}: expected a size of at least 1 x 1')
-            if abs(own_width * height / (own_height * width) - 1) > _ASPECT_TOLERANCE:
-                raise ValueError(f'{about}: expected the same aspect')
+            check_aspect(about, (own_height, own_width), (height, width))
         if self.depth is not None and self.depth.encoding not in DEPTH_ENCODINGS:
             raise ValueError(
                 f'depth: encoding: expected one of {", ".join(DEPTH_ENCODINGS)}, received {self.depth.encoding!r}'
