@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from diffcut_ros.core import FeatureMap, Frame, Result, SegmenterConfig, Tracker, TrackerConfig
+from diffcut_ros.core import FeatureMap, Frame, Pipeline, Result, Tracker
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
@@ -80,8 +80,7 @@ def _size(text: str) -> tuple[int, int]:
 def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
-    configs = NodeConfig(), PointsConfig(), None, SegmenterConfig(), TrackerConfig()
-    camera = Camera(node, '', *configs, lambda *_: None, lambda *_: None)
+    camera = Camera(node, '', NodeConfig(), PointsConfig(), Pipeline(None), lambda *_: None, lambda *_: None)
     node.trigger_configure()
     node.trigger_activate()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)

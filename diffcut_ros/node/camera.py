@@ -17,8 +17,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
-from diffcut_ros.core import Pipeline, Result, SegmenterConfig, TrackerConfig, back_project
-from diffcut_ros.features.registry import Extractor
+from diffcut_ros.core import Pipeline, Result, back_project
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord
@@ -69,9 +68,9 @@ class Camera:
     Args:
         node: on which they are.
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
-        config: settings; like `points`, `pipeline.config` and `pipeline.tracking` it may be replaced at any time.
+        config: settings; like `points` they may be replaced at any time.
         points: settings of the point cloud.
-        extractor, segmenter, tracking: of the pipeline.
+        pipeline: from image to result.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
 
@@ -85,14 +84,11 @@ class Camera:
         name: str,
         config: NodeConfig,
         points: PointsConfig,
-        extractor: Extractor,
-        segmenter: SegmenterConfig,
-        tracking: TrackerConfig,
+        pipeline: Pipeline,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
     ) -> None:
-        self.name, self.config, self.points = name, config, points
-        self.pipeline = Pipeline(extractor, segmenter, tracking)
+        self.name, self.config, self.points, self.pipeline = name, config, points, pipeline
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input

@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
-from diffcut_ros.core import FeatureMap, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -92,9 +92,7 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
-                    self._extractor,
-                    self._segmenter_config,
-                    self._tracker_config,
+                    Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
                 )
