@@ -49,3 +49,6 @@ def _run(command: str, module: str, extra: str = '') -> int:
     except MissingPackageError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # during the imports; later, programs end by themselves
+        print(f'{command}: interrupted', file=sys.stderr)
+        return 130

@@ -24,6 +24,7 @@ OPTIONAL = {
     'safetensors': ('safetensors', 'diffusion'),
     'skimage': ('scikit-image', 'evaluate'),
     'sklearn': ('scikit-learn', 'analyze', 'evaluate'),
+    'zstandard': ('zstandard', 'analyze'),
     'transformers': ('transformers', 'diffusion'),
 }
 # What package.xml names of ROS.

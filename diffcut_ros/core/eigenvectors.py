@@ -342,13 +342,13 @@ def solve(graphs: list[Graph], tau: float, memory: torch.Tensor | None = None) -
 def dense_second_eigenvectors(affinity: np.ndarray, degree: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return x of small graphs, float64 [B, n], by LAPACK's dsyevr, which computes no other eigenvectors.
 
+    Where it finds none, which it does not call an error, all are computed: it happens with graphs that fall apart,
+    whose eigenvalue 1 has several eigenvectors.
+
     Args:
         affinity: float64 [B, n, n], graphs padded with zeros to the same size.
         degree: float64 [B, n], row sums, above 0 up to the graph's size.
         size: int64 [B], number of nodes of each graph. Beyond it x is infinite.
-
-    Raises:
-        RuntimeError: if LAPACK does not converge, which no finite input is known to bring about.
     """
     present = np.arange(degree.shape[1]) < size[:, None]
     scale = np.zeros_like(degree)
@@ -359,9 +359,7 @@ def dense_second_eigenvectors(affinity: np.ndarray, degree: np.ndarray, size: np
     matrices -= trivial[:, :, None] * trivial[:, None, :]
     x = np.full(degree.shape, np.inf)
     for row, matrix, n in zip(x, matrices, size.tolist(), strict=True):
-        _, vectors, _, _, info = lapack.dsyevr(matrix[:n, :n], range='I', il=n, iu=n)
-        if info:
-            raise RuntimeError(f'dsyevr: no eigenvector of a graph of {n} nodes, info {info}')
-        row[:n] = vectors[:, 0]
+        _, vectors, count, _, info = lapack.dsyevr(matrix[:n, :n], range='I', il=n, iu=n)
+        row[:n] = vectors[:, 0] if count == 1 and not info else np.linalg.eigh(matrix[:n, :n])[1][:, -1]
     x[present] *= scale[present]
     return x

@@ -153,7 +153,7 @@ class Pipeline:
         """Cut the last image again.
 
         Args:
-            config: if given, replaces the settings.
+            config: if given, replaces the settings, unless there is no image yet.
             deliver: as for `process`.
 
         Returns:
@@ -162,11 +162,11 @@ class Pipeline:
         Raises:
             MemoryError: when the device has too little memory.
         """
-        if config is not None:
-            self.config = config
         last = self._last
         if last is None:
             return None
+        if config is not None:
+            self.config = config
         scene, frame = last
         self._not_cutting.clear()
         try:

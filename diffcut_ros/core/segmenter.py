@@ -57,9 +57,7 @@ class Segmenter:
             RuntimeError: before the first image.
             ValueError: for a tau out of range.
         """
-        if tau is not None:
-            self.config = replace(self.config, tau=tau)
-        result = self._pipeline.recut()
+        result = self._pipeline.recut(None if tau is None else replace(self.config, tau=tau))
         if result is None:
             raise RuntimeError('recut: expected an image to have been segmented before, received none; call segment')
         return result.segmentation

@@ -63,7 +63,7 @@ class FeatureMap:
         return self.features.reshape(-1, self.features.shape[2])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segment:
     """One segment of an image: a row of `Segments`, which says what its fields are."""
 
@@ -149,14 +149,17 @@ class Segments:
     @overload
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> 'Segments': ...
     def __getitem__(self, rows: int | slice | np.ndarray | Sequence[int]) -> 'Segment | Segments':
-        if isinstance(rows, int | np.integer):
-            rows = range(len(self))[rows]  # IndexError as for any sequence
-            return next(iter(self[rows : rows + 1]))
-        if not isinstance(rows, slice):
-            rows = np.asarray(rows)
-            if not rows.size:
-                rows = rows.astype(np.int64)  # an empty list is none of bool
-        return Segments(*(values[rows] for values in vars(self).values()))
+        if isinstance(rows, slice):
+            chosen = np.arange(len(self))[rows]
+        else:
+            given = np.asarray(rows)
+            # An empty list is an array of floats. Masks of another length, and indices beyond, are NumPy's IndexError.
+            chosen = np.arange(len(self))[given if given.size or given.dtype == bool else given.astype(np.int64)]
+        if chosen.ndim == 0:
+            return next(iter(self[int(chosen) : int(chosen) + 1]))
+        if chosen.ndim > 1:
+            raise IndexError(f'segments: expected an index, a slice, a mask or a list of indices, received {rows!r}')
+        return Segments(*(values[chosen] for values in vars(self).values()))
 
 
 # Of the attributes of `Segments`: dtype, then the sides after K; None is any.

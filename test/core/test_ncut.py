@@ -95,6 +95,17 @@ def test_nodes_that_lose_all_affinity_by_a_split(n):
     assert sorted(np.bincount(tree.cut(2.0)).tolist()) == [1] * (n - 2) + [2]
 
 
+@pytest.mark.parametrize(('n', 'parts', 'graphs'), [(28, 14, 300), (60, 25, 100), (147, 49, 20), (400, 60, 5)])
+def test_graphs_that_fall_apart_into_many_parts(n, parts, graphs):
+    """Their eigenvalue 1 has many eigenvectors, of which LAPACK's search for one may find none, without an error."""
+    for seed in range(graphs):
+        random = np.random.default_rng(seed)
+        part = random.permutation(np.concatenate([np.arange(parts), random.integers(0, parts, n - parts)]))
+        affinity = (part[:, None] == part) * (random.uniform(0.5, 1, (n, n)) if seed % 2 else 1.0)
+        affinity = torch.from_numpy(affinity + affinity.T).float().fill_diagonal_(0)
+        assert same_partition(recursive_ncut(affinity, 0.3).cut(0.01), part), seed
+
+
 @pytest.mark.parametrize('copies', [4, 20])
 def test_copies_of_a_node_stay_together(copies):
     affinity = photograph_graph(0, 4)

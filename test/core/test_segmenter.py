@@ -236,6 +236,9 @@ def test_a_failed_image_leaves_the_last_one():
     segmenter = Segmenter(extractor)
     with pytest.raises(RuntimeError, match='expected an image to have been segmented before'):
         segmenter.recut()
+    with pytest.raises(RuntimeError, match='expected an image'):
+        segmenter.recut(tau=0.9)
+    assert segmenter.config == SegmenterConfig()
     before = segmenter.segment(image)
     with pytest.raises(RuntimeError, match='no features'):
         segmenter.segment(np.zeros_like(image))

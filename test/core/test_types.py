@@ -46,6 +46,7 @@ def test_segments_are_chosen_like_rows_of_an_array():
     assert (large.label.tolist(), large.feature.shape) == ([1], (1, 3))
     assert SEGMENTS[::-1].label.tolist() == [2, 1]
     assert SEGMENTS[np.array([1])].box_xyxy.tolist() == [[2, 0, 3, 2]]
+    assert SEGMENTS[np.array([[True, False]])[0]].label.tolist() == [1]
     for nothing in ([], np.zeros(2, bool), slice(0, 0)):
         assert len(SEGMENTS[nothing]) == 0
         assert SEGMENTS[nothing].feature.shape == (0, 3)
@@ -58,8 +59,14 @@ def test_segments_one_at_a_time():
     assert (second.centroid_xy, second.score, second.feature.tolist()) == ((2.0, 0.5), 0.8, [1, 1, 1])
     assert isinstance(first, Segment)
     assert SEGMENTS[-1].label == SEGMENTS[np.int64(1)].label == 2
+    assert SEGMENTS[np.array(1)].label == 2
+    assert first != second
+
+
+@pytest.mark.parametrize('rows', [2, -3, [0, 2], np.ones(3, bool), np.ones((1, 2), int), 0.5, True])
+def test_segments_that_are_not_there(rows):
     with pytest.raises(IndexError):
-        SEGMENTS[2]
+        SEGMENTS[rows]
 
 
 def test_labels_by_track():

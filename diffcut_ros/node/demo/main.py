@@ -51,6 +51,8 @@ def main() -> int:
     )
     parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
     args = parser.parse_args()
+    if not args.seconds > 0:
+        parser.error(f'--seconds: expected above 0, received {args.seconds:g}')
     args.output = args.output or Path('demo_output', *(['depth'] if args.depth else []))
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
