@@ -10,6 +10,7 @@ OPTIONAL = {
     'diffusers': ('diffusers', 'diffusion'),
     'huggingface_hub': ('huggingface-hub', 'diffusion'),
     'jinja2': ('jinja2', 'analyze'),
+    'lz4': ('lz4', 'analyze'),
     'mcap': ('mcap', 'analyze'),
     'PIL': ('pillow', 'evaluate'),
     'plotly': ('plotly', 'analyze', 'evaluate'),
