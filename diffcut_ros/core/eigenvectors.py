@@ -233,7 +233,7 @@ class RitzPairs:
     def next_step(self, round_: int, probes: Probes) -> tuple[float, float, int, bool]:
         """Return the arguments of `Graph.amplify` that should make `settled` true, in rounds 0, 1, ...
 
-        They do not depend on tau: what is found for one tau is, to the last digit, what is found for another.
+        They do not depend on tau, so that what is found for one tau is what is found for another.
         """
         # In the first round the last vectors are fresh, and their values say nothing of the spectrum.
         last = -1 if round_ else -1 - FRESH
