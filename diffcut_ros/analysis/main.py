@@ -14,10 +14,12 @@ from diffcut_ros.analysis.many import Engine, Outcome, Processes, analyze_many, 
 from diffcut_ros.analysis.parts import check_merged
 from diffcut_ros.analysis.ray_tasks import RayTasks
 from diffcut_ros.analysis.run import Progress as Done
-from diffcut_ros.analysis.run import Status, analyze_to_folder
+from diffcut_ros.analysis.run import analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
-from diffcut_ros.analysis.sweep import parse_sweep
 from diffcut_ros.analysis.tables import check_parquet
+from diffcut_ros.arguments.analyze import parse, parse_sweep
+from diffcut_ros.arguments.parser import given
+from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.progress import BarOrLines
 
@@ -25,64 +27,9 @@ from diffcut_ros.progress import BarOrLines
 _OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='diffcut_analyze',
-        description='Segment the camera images of recordings: ROS 1 (.bag), ROS 2 (folder, .mcap, .db3).',
-        epilog='Exit status: 0 all done; 1 failed; 2 wrong input; 3 done, but part of the input could not be read.',
-    )
-    defaults = AnalysisOptions()
-    parser.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='recordings')
-    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the outputs')
-    which = parser.add_argument_group('which images')
-    which.add_argument('--image-topic', metavar='TOPIC', help='camera, raw or compressed; found by type and name')
-    which.add_argument('--camera-info-topic', metavar='TOPIC', help='found likewise, where there is depth')
-    which.add_argument('--depth-topic', metavar='TOPIC', help='raw depth, found likewise')
-    which.add_argument('--no-depth', action='store_true', help='take images without depth, too; no segments in space')
-    which.add_argument(
-        '--start', type=float, default=defaults.start_s, metavar='S', help='begin so many seconds after the first image'
-    )
-    which.add_argument('--duration', type=float, metavar='S', help='analyse so many seconds; default: to the end')
-    which.add_argument(
-        '--rate', type=float, metavar='HZ', help='images per second at most; default: rate_hz of the file, else all'
-    )
-    which.add_argument('--every', type=int, default=defaults.every, metavar='N', help='take each n-th image')
-    how = parser.add_argument_group('how')
-    how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
-    how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
-    how.add_argument('--tau', type=float, help='threshold of the splits; replaces that of the file')
-    how.add_argument(
-        '--target-segments', type=int, metavar='N', help='at most so many segments; replaces that of the file'
-    )
-    what = parser.add_argument_group('outputs')
-    what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
-    what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
-    what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
-    what.add_argument(
-        '--sweep',
-        metavar='tau=FIRST:LAST:STEP',
-        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
-        'analysis that is complete, with --resume',
-    )
-    what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
-    what.add_argument('--no-report', action='store_true', help='leave report.html out')
-    what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
-    what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
-    many = parser.add_argument_group('several recordings')
-    many.add_argument(
-        '--jobs', type=int, metavar='N', help='so many at a time; default: 1, with Ray as many as there is room for'
-    )
-    many.add_argument('--retries', type=int, default=2, metavar='N', help='how often one that fails is tried again')
-    many.add_argument(
-        '--engine', choices=['processes', 'ray'], default='processes', help='what runs them; for a cluster: ray'
-    )
-    many.add_argument('--ray-address', metavar='A', help='of a cluster; default: RAY_ADDRESS, else none')
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    args = _parsed(sys.argv[1:] if arguments is None else arguments)
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     with_signals = interruptible()(_many if len(args.bags) > 1 else _one)
     status, text = _guarded(with_signals, args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
@@ -91,21 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:
     """Run the command for one recording; return its exit status and what it says."""
-    return _guarded(_one, _parsed(arguments))
-
-
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    if args.resume and args.overwrite:
-        parser.error('expected one of --resume and --overwrite, received both')
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs: expected at least 1, received {args.jobs}')
-    if args.retries < 0:
-        parser.error(f'--retries: expected at least 0, received {args.retries}')
-    if args.engine != 'ray' and args.ray_address is not None:
-        parser.error('--ray-address: expected --engine ray, too')
-    return args
+    return _guarded(_one, parse(arguments))
 
 
 def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argparse.Namespace) -> tuple[int, str]:
@@ -121,20 +54,10 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
 
 
 def _options(args: argparse.Namespace) -> AnalysisOptions:
-    return AnalysisOptions(
-        params=args.params,
-        backend=args.backend,
-        tau=args.tau,
-        target_segments=args.target_segments,
-        image_topic=args.image_topic,
-        camera_info_topic=args.camera_info_topic,
-        depth_topic=args.depth_topic,
-        depth=not args.no_depth,
-        start_s=args.start,
-        duration_s=args.duration,
-        rate_hz=args.rate,
-        every=args.every,
-    )
+    named = {'start': 'start_s', 'duration': 'duration_s', 'rate': 'rate_hz'}
+    same = ('params', 'backend', 'tau', 'target_segments', 'image_topic', 'camera_info_topic', 'depth_topic', 'every')
+    values = {named.get(name, name): value for name, value in given(args, *named, *same).items()}
+    return AnalysisOptions(depth=not args.no_depth, **values)
 
 
 def _output(args: argparse.Namespace) -> OutputOptions:

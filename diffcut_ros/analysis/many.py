@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diffcut_ros.analysis.parts import begun, merge_outputs, read_run
-from diffcut_ros.analysis.run import Status, Summary
+from diffcut_ros.analysis.run import Summary
 from diffcut_ros.analysis.tables import Row
+from diffcut_ros.exit_status import Status
 
 _RESUME = '--resume'
 

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,12 @@ from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settin
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
-
-
-class Status(IntEnum):
-    """Exit statuses of the command beside 0."""
-
-    FAILED = 1
-    BAD_INPUT = 2  # as of argparse
-    INCOMPLETE = 3  # done, but part of the input could not be read
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
