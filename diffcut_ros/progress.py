@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Between two lines; the first one comes after a tenth of it.
+# Between two lines.
 LINE_S = 30
 
 Item = TypeVar('Item')
@@ -25,15 +25,15 @@ class BarOrLines(Progress):
 
     Args:
         columns: between the title with the bar and the time left.
-        transient: whether the bar goes away at the end.
+        step: of something longer: its bar goes away at the end, and its first line comes after a tenth of the time.
     """
 
-    def __init__(self, *columns: ProgressColumn, transient: bool = False) -> None:
+    def __init__(self, *columns: ProgressColumn, step: bool = False) -> None:
         console = Console(stderr=True)
         title = TextColumn('{task.description}', markup=False)
         columns = title, BarColumn(), *columns, TimeRemainingColumn()
-        super().__init__(*columns, console=console, transient=transient, disable=not console.is_terminal)
-        self._next_s = self.get_time() + LINE_S / 10
+        super().__init__(*columns, console=console, transient=step, disable=not console.is_terminal)
+        self._next_s = self.get_time() + (LINE_S / 10 if step else LINE_S)
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Show changes of a task, see `Progress.update`."""
@@ -48,7 +48,7 @@ class BarOrLines(Progress):
 
 def track(items: Iterable[Item], count: int, title: str) -> Iterator[Item]:
     """Yield items, and show how many of them are done; where there is a bar, it goes away at the end."""
-    with BarOrLines(MofNCompleteColumn(), transient=True) as progress:
+    with BarOrLines(MofNCompleteColumn(), step=True) as progress:
         task = progress.add_task(title, total=count)
         for item in items:
             yield item

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.analysis.bag import Bag, BagError, open_bag
+from diffcut_ros.analysis.causes import Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
@@ -40,6 +41,7 @@ class Summary:
         frames: images segmented.
         images: images read.
         problems: images and messages that had to be left out.
+        causes: why, for people, the most frequent ones; empty: none had to be.
         lost: what of the recording could not be read, for people; empty: nothing.
         warning: what may be wrong with positions in space, for people; empty: nothing known.
     """
@@ -47,6 +49,7 @@ class Summary:
     frames: int
     images: int
     problems: int
+    causes: str
     lost: str
     warning: str
 
@@ -64,7 +67,9 @@ class Summary:
         """Return it in a line, for people."""
         parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
         if self.problems:
-            parts.append(f'{self.problems} images or messages left out, see the table problems')
+            table = next((path.name for path in sorted(out.glob('problems.*'))), 'the table problems')
+            what = 'images or messages' if self.problems > 1 else 'image or message'
+            parts.append(f'{self.problems} {what} left out: {self.causes}; all in {table}')
         if self.lost:
             parts.append(f'not all could be read: {self.lost}')
         if self.warning:
@@ -74,7 +79,7 @@ class Summary:
     @staticmethod
     def of(run: dict[str, Any]) -> 'Summary':
         """Return the one that run.json holds."""
-        return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
+        return Summary(**{field.name: run.get(field.name, '') for field in dataclasses.fields(Summary)})
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class _Done:
     image_number: int = 0
     frames: int = 0
     problems: int = 0
+    causes: Causes = field(default_factory=Causes)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
 
@@ -212,7 +218,7 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
+        summary = Summary(done.frames, moments.images, done.problems, done.causes.told(), opened.lost, moments.warning)
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
@@ -282,7 +288,9 @@ def _records(
     for moment, result, problem in _results(moments, analyzer, settings, shown):
         left_out = 0
         done.position = moment.position
-        done.problems += bool(problem)
+        if problem:
+            done.problems += 1
+            done.causes.add(problem, moment.stamp_ns)
         if result is not None:
             done.frames += 1
             left_out = max(0, moment.image_number - done.image_number - 1)
