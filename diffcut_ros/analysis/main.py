@@ -11,8 +11,10 @@ from rich.progress import MofNCompleteColumn, TaskProgressColumn, TextColumn
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same
 from diffcut_ros.analysis.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
-from diffcut_ros.analysis.parts import check_merged
+from diffcut_ros.analysis.parts import begun, check_merged
 from diffcut_ros.analysis.ray_tasks import RayTasks
+from diffcut_ros.analysis.report.index import INDEX, write_index
+from diffcut_ros.analysis.report.page import check_report
 from diffcut_ros.analysis.run import Progress as Done
 from diffcut_ros.analysis.run import analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
@@ -48,9 +50,15 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
     except (ValueError, MemoryError) as error:
         return Status.BAD_INPUT, f'diffcut_analyze: {error}'
     except (OSError, RuntimeError) as error:
-        return Status.FAILED, f'diffcut_analyze: {error}; what is done is kept: go on with --resume'
+        kept = '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
+        return Status.FAILED, f'diffcut_analyze: {error}{kept}'
     except KeyboardInterrupt:
         return Status.INTERRUPTED, 'diffcut_analyze: interrupted; what is done is kept: go on with --resume'
+
+
+def _folders(args: argparse.Namespace) -> list[Path]:
+    """Return the folders of the outputs of each recording."""
+    return [args.out] if len(args.bags) == 1 else [args.out / name for name in folder_names(args.bags)]
 
 
 def _options(args: argparse.Namespace) -> AnalysisOptions:
@@ -62,7 +70,8 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
 
 def _output(args: argparse.Namespace) -> OutputOptions:
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    return OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
+    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau')
+    return OutputOptions(video=not args.no_video, sweep=sweep, report=not args.no_report, **more)
 
 
 def _one(args: argparse.Namespace) -> tuple[int, str]:
@@ -89,7 +98,10 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     settings = read_settings(options)  # wrong for one, wrong for all
     if not args.csv:
         check_parquet()
+    if output.report:
+        check_report()
     folder_names(args.bags)
+    ending = '.csv' if args.csv else '.parquet'
     if args.engine == 'ray':
         engine: Engine = RayTasks(args.ray_address, args.jobs, settings.node.device, analyze_one)
         at_a_time = args.jobs or len(args.bags)  # Ray knows how many there is room for
@@ -105,7 +117,8 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
 
         def show(outcome: Outcome) -> None:
             progress.advance(task)
-            progress.console.print(outcome.text, markup=False, highlight=False, soft_wrap=True)
+            text = f'{outcome.bag}: {outcome.text}'
+            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         with engine:
             outcomes = analyze_many(
@@ -118,17 +131,21 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
                 check_complete,
                 show,
             )
-        merge(outcomes, args.out, '.csv' if args.csv else '.parquet')
-    failed = [f'{one.bag}: {one.text} (exit status {one.status})' for one in outcomes if one.status]
+        merge(outcomes, args.out, ending)
+        if output.report:
+            write_index(args.out, outcomes, ending)
+    failed = [f'{one.folder.name} (exit status {int(one.status)})' for one in outcomes if one.status]
+    pages = f', {args.out / INDEX}' if output.report else ''
     if not failed:
-        return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}'
+        return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}{pages}'
     statuses = {outcome.status for outcome in outcomes}
     # Wrong input for some is a failure of those; for all, it is a wrong command.
     status = Status.BAD_INPUT if statuses == {Status.BAD_INPUT} else Status.FAILED
     if statuses - {0} == {Status.INCOMPLETE}:
         status = Status.INCOMPLETE
-    return status, '\n  '.join(
-        [f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings failed or are incomplete:', *failed]
+    return status, (
+        f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings failed or are incomplete: {", ".join(failed)}; '
+        f'reasons above, and in the table recordings{pages}'
     )
 
 

@@ -197,7 +197,7 @@ def analyze_to_folder(
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        analyzer, done = Analyzer(settings, max(output.sweep, default=0.0)), _Done()
+        analyzer, done = Analyzer(settings, max(output.hierarchy_tau, *output.sweep, 0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)

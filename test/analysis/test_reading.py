@@ -360,6 +360,17 @@ def test_damaged_images_are_counted_and_listed(tmp_path, capsys, rows):
     assert len([w for w in caught if 'image ignored' in str(w.message)]) == 2
 
 
+def test_options_out_of_range():
+    for options, words in (
+        ({'every': 0}, 'every: expected at least 1'),
+        ({'start_s': -1.0}, 'start: expected 0 s or more'),
+        ({'duration_s': float('nan')}, 'duration: expected more than 0 s'),
+        ({'depth': False, 'depth_topic': DEPTH}, 'expected one of --no-depth and --depth-topic'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            AnalysisOptions(**options)
+
+
 def test_options_that_take_no_image(tmp_path, capsys):
     film = record(tmp_path / 'film', 2)
     for arguments, words in {
