@@ -32,7 +32,7 @@ def main() -> int:
     except KeyboardInterrupt:
         # The usual end of what is live or shown; what is written of a bag is not complete.
         return Status.INTERRUPTED if args.bag and args.save else 0
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         print(f'diffcut_view: {error}', file=sys.stderr)
         return Status.BAD_INPUT
     except OSError as error:
