@@ -4,6 +4,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rosbags.serde import SerdeError
 
@@ -12,6 +13,7 @@ from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
+from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 from diffcut_ros.stream.message_sync import SimpleFilter, stamp_ns
 from diffcut_ros.stream.rate import RateLimit
@@ -33,6 +35,7 @@ class Moment:
         time_ns: when it was recorded.
         scene: the image that is to be segmented, complete with this message; None: it completes none.
         problem: why an image is left out, for people; empty: it is not.
+        decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
 
     position: int
@@ -42,6 +45,7 @@ class Moment:
     scene: Scene | None = None
     image_number: int = 0
     problem: str = ''
+    decoder: tuple[Any, ...] = ()
 
 
 class Moments:
@@ -52,7 +56,6 @@ class Moments:
     Attributes:
         images: images read so far.
         joined: sets of image, camera_info and depth among them, within the time that is analysed.
-        warning: what may be wrong with all of them, for people; empty: nothing known.
 
     Args:
         bag: open.
@@ -61,15 +64,26 @@ class Moments:
         settings: of the node.
         after: messages up to this position are read, since later ones are joined with them, but their images are not
             decoded and they are not given out.
+        decoder: of the moment at that position, where reading goes on.
     """
 
-    def __init__(self, bag: Bag, topics: Topics, options: AnalysisOptions, settings: Settings, after: int = 0) -> None:
+    def __init__(
+        self,
+        bag: Bag,
+        topics: Topics,
+        options: AnalysisOptions,
+        settings: Settings,
+        after: int = 0,
+        decoder: tuple[Any, ...] = (),
+    ) -> None:
         self.images = self.within = self.joined = 0
-        self.warning = ''
+        self._warning = ''
         # Stamps and numbers of the last images: of more than the joining keeps.
         self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
+        self._decoder = Decoder(self._max_pixels)
+        self._decoder.load(decoder)
         self._limit = RateLimit(settings.node.rate_hz)
         self._found: Inputs | None = None
         self._problem = ''
@@ -115,6 +129,11 @@ class Moments:
             if position > self._after:
                 yield self._decoded(moment)
 
+    @property
+    def warning(self) -> str:
+        """What may be wrong with all of the images, or was guessed, for people; empty: nothing known."""
+        return '; '.join(filter(None, (self._warning, *self._decoder.notes)))
+
     def _start(self, image_ns: int) -> bool:
         """Let the time that is analysed begin with the first image; say whether it goes on with this one."""
         if self._span_ns is None:
@@ -131,7 +150,7 @@ class Moments:
         if not self._within(inputs.stamp_ns):
             return
         self.joined += 1
-        self.warning = self.warning or inputs.warning
+        self._warning = self._warning or inputs.warning
         if (self.joined - 1) % self._options.every:
             return
         try:
@@ -150,9 +169,9 @@ class Moments:
         if self._found is None:
             return moment
         try:
-            scene = self._found.decode(self._max_pixels)
+            scene = self._decoder.decode(self._found)
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
-            return dataclasses.replace(moment, problem=problem)
+            return dataclasses.replace(moment, problem=problem, decoder=self._decoder.save())
         number = next(number for own_ns, number in self._numbered if own_ns == self._found.stamp_ns)
-        return dataclasses.replace(moment, scene=scene, image_number=number)
+        return dataclasses.replace(moment, scene=scene, image_number=number, decoder=self._decoder.save())

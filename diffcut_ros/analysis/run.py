@@ -104,6 +104,7 @@ class _Done:
     problems: int = 0
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
+    decoder: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def analyze_to_folder(
         if saved is not None:
             done, state = pickle.loads(saved)
             analyzer.load(state)
-        moments = Moments(opened, topics, options, settings, after=done.position)
+        moments = Moments(opened, topics, options, settings, done.position, done.decoder)
 
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
@@ -292,6 +293,7 @@ def _records(
         left_out = 0
         done.position = moment.position
         done.problems += bool(problem)
+        done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1
             left_out = max(0, moment.image_number - done.image_number - 1)
