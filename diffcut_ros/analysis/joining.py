@@ -78,6 +78,11 @@ class Joiner:
         if image is not None:
             self._overtake(image)
 
+    @property
+    def full(self) -> bool:
+        """Whether more waits than may."""
+        return self._bytes > self._largest
+
     def waiting(self) -> Iterator[Stamped]:
         """Iterate over the images that wait, the latest first."""
         return reversed(self._images)
@@ -93,13 +98,13 @@ class Joiner:
             depth = self._partner(image)
             # A depth that is older than the image may be followed by a nearer one.
             decided = depth is not None and self._depths_by_stamp[-1].stamp_ns >= image.stamp_ns
-            full = self._bytes > self._largest
+            full = self.full
             if not (decided or ended or full or self._overtaken is not None):
                 return
             self.given_up += full and depth is None
             self._take(image, depth)
             yield image, depth
-        while self._depths and self._bytes > self._largest:
+        while self._depths and self.full:
             self._drop(self._depths[0])
 
     def offset_ns(self) -> int | None:
