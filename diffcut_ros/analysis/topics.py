@@ -1,5 +1,6 @@
 """Which topics of a recording are camera, camera_info and depth."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,9 +92,12 @@ def _of_this_camera(names: list[str], image: str) -> list[str]:
 
 
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, if there is one."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0] + '/camera_info'
-    return [own] if own in names else names
+    """Of several camera_info topics the one in the image's namespace, or else those that share most of it."""
+    own = image.removesuffix(_COMPRESSED).rpartition('/')[0]
+    if f'{own}/camera_info' in names:
+        return [f'{own}/camera_info']
+    shared = {name: len(os.path.commonprefix([name.split('/'), own.split('/')])) for name in names}
+    return [name for name in names if shared[name] == max(shared.values())]
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:

@@ -209,6 +209,18 @@ def test_topics_are_found_by_type_and_name():
     assert find_topics(aligned) == Topics('/a/image_raw', '/a/camera_info', '/a/aligned_depth/image')
 
 
+def test_camera_info_that_is_not_beside_its_image():
+    names = {
+        f'/device/{part}/{name}': kind
+        for part in ('color', 'depth')
+        for name, kind in (('image/data', 'Image'), ('info/camera_info', 'Info'))
+    }
+    found = find_topics(topics(**{name.replace('/', '__'): kind for name, kind in names.items()}))
+    assert found == Topics('/device/color/image/data', '/device/color/info/camera_info', '/device/depth/image/data')
+    with pytest.raises(BagError, match='camera_info: several topics may be it, choose with --camera-info-topic'):
+        find_topics(topics(__a__image='Image', __a__depth='Image', __b__camera_info='Info', __c__camera_info='Info'))
+
+
 def test_a_choice_is_listed():
     with pytest.raises(BagError, match='choose with --image-topic: /a/image_raw, /b/image'):
         find_topics(topics(**TWO))
