@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
+from diffcut_ros.recordings.bag import Bag, BagMessage
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.inputs import Inputs
 from diffcut_ros.stream.message_sync import SimpleFilter, stamp_ns
 from diffcut_ros.stream.rate import RateLimit

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffcut_ros.analysis.bag import BagError, BagTopic
+from diffcut_ros.recordings.bag import BagError, BagTopic
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
 _COMPRESSED = '/compressed'

@@ -18,12 +18,12 @@ import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main as analyze
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
 from support.recordings import record

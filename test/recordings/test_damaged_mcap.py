@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
 from ruamel.yaml import YAML
 
-from diffcut_ros.analysis.bag import BagError, BagMessage, BagTopic, open_bag
+from diffcut_ros.recordings.bag import BagError, BagMessage, BagTopic, open_bag
 from support.recordings import DEPTH, IMAGE, INFO, START_NS, STEP_NS, Recorder, image_message, moving_scene, record
 
 NO_INDEX = {

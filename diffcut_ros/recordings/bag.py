@@ -11,8 +11,8 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from diffcut_ros.analysis.mcap_reader import McapReader
-from diffcut_ros.analysis.message_types import STORE
+from diffcut_ros.recordings.mcap_reader import McapReader
+from diffcut_ros.recordings.message_types import STORE
 
 
 class BagError(ValueError):
