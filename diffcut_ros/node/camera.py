@@ -25,6 +25,7 @@ from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
+from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 from diffcut_ros.stream.messages import shown
 
@@ -70,6 +71,7 @@ class Camera:
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
         config: settings; like `points` they may be replaced at any time.
         points: settings of the point cloud.
+        decoder: from messages to images.
         pipeline: from image to result.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
@@ -84,11 +86,13 @@ class Camera:
         name: str,
         config: NodeConfig,
         points: PointsConfig,
+        decoder: Decoder,
         pipeline: Pipeline,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
     ) -> None:
-        self.name, self.config, self.points, self.pipeline = name, config, points, pipeline
+        self.name, self.config, self.points = name, config, points
+        self.decoder, self.pipeline = decoder, pipeline
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input

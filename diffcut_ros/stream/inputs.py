@@ -1,20 +1,15 @@
-"""What a camera gives at one moment, checked, and decoded."""
+"""What a camera gives at one moment, checked."""
 
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffcut_ros.core import PinholeCamera, Scene
+from diffcut_ros.core import PinholeCamera
 from diffcut_ros.core.geometry import check_aspect
 from diffcut_ros.stream.images import (
     DEPTH_ENCODINGS,
-    Convert,
     check_compressed,
     check_image,
-    convert_with_rosbags,
-    decode_compressed,
-    decode_depth,
-    decode_image,
     is_compressed,
 )
 from diffcut_ros.stream.message_sync import stamp_ns
@@ -69,28 +64,14 @@ class Inputs:
             check_compressed(self.image, max_pixels)
             return  # the size is known after decoding only
         check_image(self.image, max_pixels)
-        self._check_sizes(self.image.height, self.image.width)
+        self.check_sizes(self.image.height, self.image.width)
 
-    def decode(self, max_pixels: int, convert: Convert = convert_with_rosbags) -> Scene:
-        """Return what the messages hold; `convert` is that of `decode_image`.
+    def check_sizes(self, height: int, width: int) -> None:
+        """Check that camera_info and depth, where there are some, belong to an image of this size.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        if is_compressed(self.image):
-            image_rgb = decode_compressed(self.image, max_pixels, convert)
-            self._check_sizes(*image_rgb.shape[:2])
-        else:
-            image_rgb = decode_image(self.image, max_pixels, convert)
-        if self.depth is None or self.camera_info is None:
-            return Scene(image_rgb, self.stamp_ns, header=self.header)
-        try:
-            depth_m = decode_depth(self.depth, max_pixels)
-        except ValueError as error:
-            raise ValueError(f'depth: {error}') from error
-        return Scene(image_rgb, self.stamp_ns, depth_m, pinhole_camera(self.camera_info), self.header)
-
-    def _check_sizes(self, height: int, width: int) -> None:
         sizes_hw = {}
         if self.camera_info is not None:
             roi = self.camera_info.roi
@@ -109,6 +90,14 @@ class Inputs:
             )
         if self.camera_info is not None:
             pinhole_camera(self.camera_info)
+
+
+def calibration(camera_info: Any) -> tuple[Any, ...]:
+    """Return all of a camera_info but its header, to compare."""
+    roi = camera_info.roi
+    sizes = camera_info.height, camera_info.width, camera_info.binning_x, camera_info.binning_y
+    values = (tuple(map(float, values)) for values in (camera_info.d, camera_info.k, camera_info.r, camera_info.p))
+    return (*sizes, roi.x_offset, roi.y_offset, roi.height, roi.width, camera_info.distortion_model, *values)
 
 
 def pinhole_camera(camera_info: Any) -> PinholeCamera:
