@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from diffcut_ros.recordings.bag import BagError, BagTopic
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
@@ -85,14 +86,18 @@ def _is_depth(name: str) -> bool:
 
 def _of_this_camera(names: list[str], image: str) -> list[str]:
     """Of several depth topics, those that belong to the camera by name, and of these the registered ones."""
-    first = image.split('/')[1]
-    same = [name for name in names if name.split('/')[1] == first] or names
+    first = _first(image)
+    same = [name for name in names if _first(name) == first] or names
     return [name for name in same if 'aligned' in name or 'registered' in name] or same
+
+
+def _first(name: str) -> str:
+    return name.strip('/').partition('/')[0]
 
 
 def _beside(names: list[str], image: str) -> list[str]:
     """Of several camera_info topics the one in the image's namespace, if there is one."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0] + '/camera_info'
+    own = str(PurePosixPath(image.removesuffix(_COMPRESSED)).with_name('camera_info'))
     return [own] if own in names else names
 
 

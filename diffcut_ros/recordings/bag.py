@@ -1,18 +1,26 @@
 """Opens recordings: ROS 1, and ROS 2 in SQLite and MCAP."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from rosbags.rosbag1 import Reader as Ros1Reader
-from rosbags.rosbag2 import Reader as Ros2Reader
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+import zstandard
 
-from diffcut_ros.recordings.mcap_reader import McapReader
+from diffcut_ros.recordings.connection import CDR, ROS1, Connection
+from diffcut_ros.recordings.files import ZSTD, find_files, kind_of, unpacked
+from diffcut_ros.recordings.mcap_reader import McapFile
 from diffcut_ros.recordings.message_types import STORE
+from diffcut_ros.recordings.ros1_reader import Ros1File
+from diffcut_ros.recordings.sqlite_reader import SqliteFile
+
+# More places of damage are counted, not listed.
+_MOST_WORDS = 10
+# What skipped messages are called where somebody may miss them.
+_PICTURES = re.compile('image|video|camera|depth', re.IGNORECASE)
 
 
 class BagError(ValueError):
@@ -30,10 +38,26 @@ class BagMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class BagTopic:
-    """A topic of a recording: the type of its messages and how many there are."""
+    """A topic of a recording: the type of its messages, with their encoding where they are skipped, and how many."""
 
     type_name: str
     count: int
+
+
+class _File(Protocol):
+    """An open file of a recording."""
+
+    connections: Collection[Connection]
+    start_ns: int
+    end_ns: int  # 0 without messages
+    lost: list[str]  # what could not be read so far, for people
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+_FILES: dict[str, Callable[[Path], _File]] = {'mcap': McapFile, 'sqlite': SqliteFile, 'ros1': Ros1File}
 
 
 class Bag:
@@ -42,47 +66,69 @@ class Bag:
     Attributes:
         path: of it.
         topics: by name.
+        count: messages that can be read.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
     """
 
-    def __init__(self, path: Path, reader: Ros1Reader | Ros2Reader | McapReader) -> None:
+    def __init__(self, path: Path, files: Collection[_File], guess: str = '', lost: Collection[str] = ()) -> None:
         self.path = path
-        self._reader, self._is_ros1 = reader, isinstance(reader, Ros1Reader)
-        self.topics: dict[str, BagTopic] = {}
-        for connection in reader.connections:
-            before = self.topics.get(connection.topic, BagTopic(connection.msgtype, 0))
-            self.topics[connection.topic] = BagTopic(connection.msgtype, before.count + connection.msgcount)
-        self.start_ns, self.end_ns = reader.start_time, reader.end_time
-        self._broken_off = ''
+        self._files, self._guess, self._lost = files, guess, list(lost)
+        self._left_out: Counter[str] = Counter()
+        connections = [connection for file in files for connection in file.connections]
+        self.topics = _topics([one for one in connections if not _is_read(one)])
+        self._skipped = [
+            f'{name} ({topic.type_name}, {topic.count} messages)'
+            for name, topic in self.topics.items()
+            if topic.count and _PICTURES.search(name + topic.type_name)
+        ]
+        self.topics |= _topics([one for one in connections if _is_read(one)])
+        self.count = sum(one.count for one in connections if _is_read(one))
+        self.start_ns = min((file.start_ns for file in files if file.end_ns), default=0)
+        self.end_ns = max((file.end_ns for file in files), default=0)
 
     @property
     def lost(self) -> str:
         """What could not be read, for people; empty while all could. Complete after `messages` has ended."""
-        return '; '.join(filter(None, [getattr(self._reader, 'lost', ''), self._broken_off]))
+        words = [*self._lost, *(words for file in self._files for words in file.lost)]
+        words += [f'{count} messages of {about}' for about, count in self._left_out.items()]
+        if len(words) > _MOST_WORDS:
+            words[_MOST_WORDS - 1 : -1] = [f'{len(words) - _MOST_WORDS} more places']
+        return '; '.join(words)
 
-    def messages(self, topics: set[str]) -> Iterator[BagMessage]:
-        """Yield the messages of some topics in the order in which they were recorded, as far as they can be read."""
-        connections = [connection for connection in self._reader.connections if connection.topic in topics]
-        count = 0
-        try:
-            for connection, time_ns, raw in self._reader.messages(connections):
-                cdr = STORE.ros1_to_cdr(raw, connection.msgtype) if self._is_ros1 else raw
-                count += 1
-                yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(cdr))
-        except Exception as error:
-            # A boundary: damage to a file shows as any exception of the reader, the database or a decompressor.
-            expected = sum(self.topics[topic].count for topic in topics)
-            missing = max(0, expected - count)
-            self._broken_off = f'{missing} of {expected} messages: {type(error).__name__}: {error}'
+    @property
+    def note(self) -> str:
+        """What was guessed, and what is skipped that looks like images, for people; empty: nothing."""
+        skipped = f'skipped, being no messages of ROS: {", ".join(self._skipped)}' if self._skipped else ''
+        return '; '.join(filter(None, [self._guess, skipped]))
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Yield the messages of some topics, by time in each file where that is possible, as far as they can be read.
+
+        Those of other encodings than CDR and that of ROS 1 are skipped.
+        """
+        for file in self._files:
+            connections = {one for one in file.connections if one.topic in topics and _is_read(one)}
+            expected, count = sum(connection.count for connection in connections), 0
+            try:
+                for connection, time_ns, data in file.messages(connections) if connections else ():
+                    count += 1
+                    try:
+                        cdr = _cdr(data, connection)
+                    except Exception as error:  # a boundary: damage shows as any exception of what unpacks or converts
+                        self._left_out[f'{connection.topic}: {_words(error)}'] += 1
+                        continue
+                    yield BagMessage(connection.topic, connection.type_name, time_ns, cdr)
+            except Exception as error:  # as above, of the reader or the database
+                self._lost.append(f'{max(0, expected - count)} of {expected} messages: {_words(error)}')
 
 
 @contextmanager
 def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
-    """Open a recording: a folder with metadata.yaml, an .mcap or .db3 file, or a .bag file of ROS 1.
+    """Open a recording: MCAP, SQLite or a bag of ROS 1, whatever it is called, also compressed with zstd.
 
     Args:
-        path: of it.
+        path: its file, or its folder, with metadata.yaml or without.
         may_be_empty: whether one without messages is fine.
 
     Raises:
@@ -90,35 +136,56 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
     """
     if not path.exists():
         raise BagError(f'{path}: expected a recording, found nothing there')
-    if path.is_dir() and not (path / 'metadata.yaml').exists():
-        raise BagError(
-            f'{path}: expected metadata.yaml in this folder, found none; give the .mcap or .db3 file in it, or write '
-            f'it anew: ros2 bag reindex {path}'
-        )
-    try:
-        reader = _reader(path)
-        reader.open()
-    except Exception as error:  # see `Bag.messages`
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BagError(f'{path}: expected a recording (folder, .mcap, .db3, .bag), cannot read it: {text}') from error
-    try:
-        if not reader.message_count and not may_be_empty:
-            why = f': {reader.lost}' if isinstance(reader, McapReader) and reader.lost else ''
-            raise BagError(f'{path}: expected messages, received an empty recording{why}')
-        yield Bag(path, reader)
-    finally:
-        reader.close()
+    with ExitStack() as stack:
+        try:
+            paths, guess = find_files(path)
+        except (OSError, ValueError) as error:
+            raise BagError(f'{path}: {error}') from error
+        files: list[_File] = []
+        lost: list[str] = []
+        for one in paths:
+            try:
+                open_file = _FILES[kind_of(one)]
+                whole, damage = unpacked(one, stack)
+                lost += [damage] if damage else []
+                files.append(stack.enter_context(closing(open_file(whole))))
+            except FileNotFoundError:
+                lost.append(f'{one.name} is missing')
+            except Exception as error:  # see `Bag.messages`
+                lost.append(f'{one.name}: {_words(error)}')
+        bag = Bag(path, files, guess, lost)
+        if not files:
+            raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')
+        if not bag.count and not may_be_empty:
+            why = '; '.join(filter(None, [bag.note, bag.lost]))
+            raise BagError(f'{path}: expected messages of ROS, received an empty recording{why and f": {why}"}')
+        yield bag
 
 
-def _reader(path: Path) -> Ros1Reader | Ros2Reader | McapReader:
-    if path.suffix == '.bag' and path.is_file():
-        return Ros1Reader(path)
-    if path.suffix == '.mcap' and path.is_file():
-        return McapReader([path])
-    if path.is_dir():
-        with suppress(YAMLError, LookupError, TypeError):  # the other reader says what is wrong with metadata
-            about = YAML(typ='safe').load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
-            files = [path / Path(name).name for name in about['relative_file_paths']]
-            if about['storage_identifier'] == 'mcap':
-                return McapReader(files, about.get('compression_mode'))
-    return Ros2Reader(path)
+def _is_read(connection: Connection) -> bool:
+    return connection.encoding in (CDR, ROS1)
+
+
+def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
+    """The topics of these connections; one whose messages are of several types has that of most of them."""
+    counts: dict[str, Counter[str]] = {}
+    for one in connections:
+        type_name = one.type_name if _is_read(one) else f'{one.type_name} in {one.encoding or "an unknown encoding"}'
+        counts.setdefault(one.topic, Counter())[type_name] += one.count
+    return {topic: BagTopic(types.most_common(1)[0][0], types.total()) for topic, types in counts.items()}
+
+
+def _cdr(data: bytes, connection: Connection) -> bytes:
+    """A message in the serialization of ROS 2, which never begins as zstd does."""
+    if connection.encoding == ROS1:
+        return bytes(STORE.ros1_to_cdr(data, connection.type_name))
+    if data[:4] != ZSTD:
+        return bytes(data)
+    if zstandard.frame_content_size(data) < 0:  # a stream, whose writer did not know it
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return zstandard.decompress(data)
+
+
+def _words(error: Exception) -> str:
+    name = '' if isinstance(error, ValueError) and str(error) else f'{type(error).__name__}: '
+    return name + (str(error).splitlines() or [''])[0]
