@@ -47,6 +47,7 @@ def find_topics(
             camera or a choice.
     """
     topics = {name: topic for name, topic in topics.items() if topic.count}
+    image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
@@ -64,6 +65,13 @@ def find_topics(
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)
     return Topics(image, camera_info, depth)
+
+
+def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None:
+    """A name that is given, with or without its leading slash, as the recording has it."""
+    if name is None or name in topics:
+        return name
+    return next((one for one in topics if one.strip('/') == name.strip('/')), name)
 
 
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:

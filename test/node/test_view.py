@@ -445,9 +445,13 @@ def error_of(*args) -> str:
 
 
 def test_errors_of_bags_and_files(tmp_path):
-    assert 'which is not there' in error_of('--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd')
+    assert 'expected a recording, found nothing there' in error_of(
+        '--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd'
+    )
     (tmp_path / 'notes.txt').write_text('no bag')
-    assert 'expected a ROS 2 bag' in error_of('--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd')
+    assert 'expected MCAP, SQLite, or a bag of ROS 1, received a file that begins with' in error_of(
+        '--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd'
+    )
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(node='/other'))
     error = error_of('--bag', bag, '--save', tmp_path / 'a.rrd')
     assert 'expected /diffcut/labels' in error
