@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 from diffcut_ros.recordings.bag import BagError, BagTopic
@@ -104,9 +105,18 @@ def _first(name: str) -> str:
 
 
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, if there is one."""
+    """Of several camera_info topics the one in the image's namespace, if there is one, else the nearest by name."""
     own = str(PurePosixPath(image.removesuffix(_COMPRESSED)).with_name('camera_info'))
-    return [own] if own in names else names
+    if own in names:
+        return [own]
+    shared = [_shared(name, image) for name in names]
+    return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
+
+
+def _shared(name: str, other: str) -> int:
+    """How many parts two names have in common, from the first on."""
+    pairs = zip(name.strip('/').split('/'), other.strip('/').split('/'), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:
