@@ -6,14 +6,14 @@ from typing import Any
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage, open_bag
 from diffcut_ros.analysis.joining import MAX_WAITING_BYTES, Joiner, Stamped
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.timeline import Timeline
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
 from diffcut_ros.core.parameters import parameters
+from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.analysis.bag import Bag, BagError, open_bag
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
@@ -27,6 +26,7 @@ from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
 from diffcut_ros.analysis.topics import Topics, find_topics
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from diffcut_ros.analysis.bag import BagError, BagTopic
+from diffcut_ros.recordings.bag import BagError, BagTopic
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
 _COMPRESSED = '/compressed'
@@ -47,6 +48,7 @@ def find_topics(
             camera or a choice.
     """
     topics = {name: topic for name, topic in topics.items() if topic.count}
+    image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
@@ -64,6 +66,13 @@ def find_topics(
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)
     return Topics(image, camera_info, depth)
+
+
+def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None:
+    """A name that is given, with or without its leading slash, as the recording has it."""
+    if name is None or name in topics:
+        return name
+    return next((one for one in topics if one.strip('/') == name.strip('/')), name)
 
 
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:
@@ -86,18 +95,22 @@ def _is_depth(name: str) -> bool:
 
 def _of_this_camera(names: list[str], image: str) -> list[str]:
     """Of several depth topics, those that belong to the camera by name, and of these the registered ones."""
-    first = image.split('/')[1]
-    same = [name for name in names if name.split('/')[1] == first] or names
+    first = _first(image)
+    same = [name for name in names if _first(name) == first] or names
     return [name for name in same if 'aligned' in name or 'registered' in name] or same
 
 
+def _first(name: str) -> str:
+    return name.strip('/').partition('/')[0]
+
+
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, or else those that share most of it."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0]
-    if f'{own}/camera_info' in names:
-        return [f'{own}/camera_info']
-    shared = {name: len(os.path.commonprefix([name.split('/'), own.split('/')])) for name in names}
-    return [name for name in names if shared[name] == max(shared.values())]
+    """Of several camera_info topics the one beside the image, or else those that share most of its name."""
+    own = PurePosixPath(image.removesuffix(_COMPRESSED)).with_name('camera_info')
+    if str(own) in names:
+        return [str(own)]
+    shared = [len(os.path.commonprefix([PurePosixPath(name).parts, own.parts])) for name in names]
+    return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:

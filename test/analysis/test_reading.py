@@ -15,9 +15,9 @@ from mcap.records import MessageIndex
 from mcap.stream_reader import StreamReader
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagError, BagTopic, open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagError, BagTopic, open_bag
 from diffcut_ros.stream.rate import RateLimit
 from support.recordings import (
     COMPRESSED,
