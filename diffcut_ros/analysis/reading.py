@@ -82,7 +82,10 @@ class Moments:
         self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
-        self._decoder = Decoder(self._max_pixels)
+        node = settings.node
+        self._decoder = Decoder(
+            self._max_pixels, depth_scale=node.depth_scale, calibration=node.calibration, topic=topics.image
+        )
         self._decoder.load(decoder)
         self._limit = RateLimit(settings.node.rate_hz)
         self._found: Inputs | None = None

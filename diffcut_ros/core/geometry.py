@@ -164,6 +164,14 @@ def back_project(depth_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     return points
 
 
+def share_without_direction(camera: PinholeCamera) -> float:
+    """Return the share of pixels whose direction the camera's distortion does not tell, 0 to 1; 0 without distortion.
+
+    Where strong distortion is extrapolated beyond the points that it was calibrated with, its polynomial may fold.
+    """
+    return 0.0 if camera.distortion is None else _unbent_rays(camera)[2]
+
+
 def project(points_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     """Return where points are in the image: float [..., 2], column and row, for points [..., 3] with z above 0."""
     focal, center = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
@@ -257,20 +265,21 @@ def _center_and_extent(values: np.ndarray, starts: np.ndarray, counts: np.ndarra
 def _rays(camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
     """Return x / z and y / z of each pixel: float32 [W] and [H, 1]; with distortion both [H, W], NaN where none."""
     if camera.distortion is not None:
-        return _unbent_rays(camera)
+        return _unbent_rays(camera)[:2]
     rays_x, rays_y = _pinhole_rays(camera)
     return rays_x.astype(np.float32), rays_y.astype(np.float32)[:, None]
 
 
 # As many as a node has cameras, in general. One takes 0.2 s and 2.4 MB at 640 x 480.
 @lru_cache(maxsize=8)
-def _unbent_rays(camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
+def _unbent_rays(camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return x / z and y / z of each pixel, float32 [H, W], NaN where there is no direction, and the share of those."""
     assert camera.distortion is not None
     bent = np.stack(np.meshgrid(*_pinhole_rays(camera)), -1).reshape(-1, 2)
     rays = camera.distortion.unbend(bent).astype(np.float32).reshape(*camera.size_hw, 2)
     rays_x, rays_y = np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1])
     rays_x.flags.writeable = rays_y.flags.writeable = False  # others are given the same
-    return rays_x, rays_y
+    return rays_x, rays_y, float(np.isnan(rays_x).mean())
 
 
 def _pinhole_rays(camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:

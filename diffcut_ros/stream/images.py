@@ -56,13 +56,6 @@ ENCODINGS = {
     '8UC3': _Layout('u1', 3, 'bgr8'),
 }
 
-# REP 118: 16 bits are millimetres, floats are metres.
-DEPTH_ENCODINGS = {
-    '16UC1': _Layout('u2', 1, None),
-    'mono16': _Layout('u2', 1, None),
-    '32FC1': _Layout('f4', 1, None),
-}
-
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 # Frame headers of a JPEG: C0 to CF without the tables among them.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -110,26 +103,6 @@ def decode_image(message: Any, max_pixels: int = MAX_PIXELS, convert: Convert = 
     if isinstance(layout.to_rgb, int):
         return cv2.cvtColor(pixels, layout.to_rgb)
     return _to_rgb(_to_8_bits(pixels), layout.to_rgb, convert)
-
-
-def decode_depth(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Return a depth image as float32 [H, W] in metres, NaN where there is none (0, negative, infinite or NaN).
-
-    Args:
-        message: 16UC1 or mono16 in millimetres, or 32FC1 in metres.
-        max_pixels: width * height at most.
-
-    Raises:
-        ValueError: as `check_image`, for these encodings.
-    """
-    _check_layout(message, DEPTH_ENCODINGS, max_pixels)
-    layout = DEPTH_ENCODINGS[message.encoding]
-    depth = _pixels(message, layout).astype(np.float32)
-    if layout.dtype == 'u2':
-        depth /= 1000
-    with np.errstate(invalid='ignore'):  # a signalling NaN among the values
-        depth[~((depth > 0) & (depth < np.inf))] = np.nan
-    return depth
 
 
 def check_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> None:
@@ -208,7 +181,7 @@ def _decode_picture(message: Any, max_pixels: int) -> np.ndarray:
 
 def _check_layout(message: Any, encodings: dict[str, _Layout], max_pixels: int) -> None:
     if message.encoding not in encodings:
-        which = ', which holds depth' if message.encoding in DEPTH_ENCODINGS else ''
+        which = ', which holds depth' if message.encoding in ('16UC1', '32FC1') else ''
         raise ValueError(f'encoding: expected one of {", ".join(encodings)}, received {message.encoding!r}{which}')
     layout = encodings[message.encoding]
     about = f'{message.encoding} image of {message.width} x {message.height}'

@@ -293,7 +293,6 @@ def test_geometry_is_validated(change, message):
 
 
 # Lenses as those of a USB camera, of a webcam, of a wide depth camera (8 coefficients), and of a fisheye.
-# a fisheye; and a lens whose polynomial folds within the image.
 LENSES = {
     'plumb_bob': (-0.361976, 0.110510, 0.001014, 0.000505, 0.0),
     'plumb_bob of 4': (-0.30, 0.09, 0.0010, -0.0007),
