@@ -77,7 +77,7 @@ class Moments:
         decoder: tuple[Any, ...] = (),
     ) -> None:
         self.images = self.within = self.joined = 0
-        self._warning = ''
+        self._warning = topics.note
         # Stamps and numbers of the last images: of more than the joining keeps.
         self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
@@ -153,7 +153,7 @@ class Moments:
         if not self._within(inputs.stamp_ns):
             return
         self.joined += 1
-        self._warning = self._warning or inputs.warning
+        self._warning = self._warning or inputs.warning  # a note on depth is of none that could be joined
         if (self.joined - 1) % self._options.every:
             return
         try:

@@ -48,8 +48,8 @@ def read_calibration(
         if calibration == 'auto' and not note and (distortion is not None or differs):
             lens = 'without distortion' if distortion is None else f'with its distortion ({distortion.model})'
             note = (
-                f'positions by K of camera_info, {lens}, for neither topic nor frame say that the image is rectified '
-                '(image_rect...); if it is: calibration: P'
+                f'positions by K of camera_info, {lens}: neither topic nor frame of the image say that it is rectified '
+                '(image_rect...); if it is, set calibration: P'
             )
     fx, fy, cx, cy = map(float, p if by_p else k)
     size_hw = camera_info.height, camera_info.width

@@ -7,7 +7,7 @@ import numpy as np
 from diffcut_ros.core import PinholeCamera, Scene
 from diffcut_ros.core.geometry import share_without_direction
 from diffcut_ros.stream.calibration import read_calibration
-from diffcut_ros.stream.depth import decode_depth
+from diffcut_ros.stream.depth import decode_depth, says_metres
 from diffcut_ros.stream.images import Convert, convert_with_rosbags, decode_compressed, decode_image, is_compressed
 from diffcut_ros.stream.inputs import Inputs
 
@@ -57,6 +57,8 @@ class Decoder:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
         try:
             depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale)
+            if self.depth_scale != 1 and says_metres(inputs.depth):
+                self._note(f'depth_scale {self.depth_scale:g} is not used: depth is of floats, which are metres')
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
         return Scene(image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape), inputs.header)
@@ -78,7 +80,9 @@ class Decoder:
         self._note(note)
         share = share_without_direction(camera.scaled_to(depth_hw))
         if share > _FEW:
-            self._note(f'{share:.0%} of the image lie where its lens has no direction by camera_info: without depth')
+            self._note(
+                f"{share:.0%} of the image have no direction by camera_info's distortion, and count as without depth"
+            )
         return camera
 
     def _note(self, note: str) -> None:

@@ -102,6 +102,11 @@ def decode_depth(message: Any, max_pixels: int = MAX_PIXELS, scale_mm: float = 1
     return depth
 
 
+def says_metres(message: Any) -> bool:
+    """Say whether a depth message names floats as its encoding: those are metres, whatever `scale_mm` is."""
+    return '32FC1' in (message.format if is_compressed(message) else message.encoding)
+
+
 def never_depth(message: Any) -> str:
     """Say why all messages of this kind are no depth, whether damaged or not; empty: they may be."""
     if not is_compressed(message):
