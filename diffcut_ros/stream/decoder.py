@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core import Scene
+from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.images import (
     Convert,
     convert_with_rosbags,
@@ -21,7 +22,6 @@ class Decoder:
 
     Attributes:
         max_pixels: of an image at most; may be replaced at any time.
-        notes: what was guessed of the images so far, each once, for people.
 
     Args:
         max_pixels: the attribute.
@@ -30,8 +30,13 @@ class Decoder:
 
     def __init__(self, max_pixels: int, convert: Convert = convert_with_rosbags) -> None:
         self.max_pixels = max_pixels
-        self.notes: tuple[str, ...] = ()
         self._convert = convert
+        self._guesses = Guesses()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed of the images so far, each once, for people."""
+        return tuple(self._guesses.notes.values())
 
     def decode(self, inputs: Inputs) -> Scene:
         """Return what the messages hold.
@@ -52,12 +57,13 @@ class Decoder:
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""
-        return (self.notes,)
+        return self._guesses.save()
 
     def load(self, state: tuple[Any, ...]) -> None:
         """Go on from where a decoder with the same settings was saved; of an empty state, from the beginning."""
-        (self.notes,) = state or ((),)
+        if state:
+            self._guesses.load(state)
 
     def _image_rgb(self, message: Any) -> np.ndarray:
         decode = decode_compressed if is_compressed(message) else decode_image
-        return decode(message, self.max_pixels, self._convert)
+        return decode(message, self.max_pixels, self._convert, self._guesses)
