@@ -7,7 +7,8 @@ import numpy as np
 from diffcut_ros.core import PinholeCamera, Scene
 from diffcut_ros.core.geometry import share_without_direction
 from diffcut_ros.stream.calibration import read_calibration
-from diffcut_ros.stream.depth import decode_depth, says_metres
+from diffcut_ros.stream.depth import decode_depth
+from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.images import Convert, convert_with_rosbags, decode_compressed, decode_image, is_compressed
 from diffcut_ros.stream.inputs import Inputs
 
@@ -20,10 +21,9 @@ class Decoder:
 
     Attributes:
         max_pixels: of an image at most. It and the next two may be replaced at any time.
-        depth_scale: millimetres per count of 16 bits.
+        depth_scale: millimetres per count of depth of 16 bits.
         calibration: one of `CALIBRATIONS`.
         topic: of the image, where it is known.
-        notes: what was guessed of the images so far, each once, for people.
 
     Args:
         max_pixels, depth_scale, calibration, topic: the attributes.
@@ -40,8 +40,13 @@ class Decoder:
     ) -> None:
         self.max_pixels, self.depth_scale, self.calibration = max_pixels, depth_scale, calibration
         self.topic = topic
-        self.notes: tuple[str, ...] = ()
         self._convert = convert
+        self._guesses = Guesses()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed of the images so far, each once, for people."""
+        return tuple(self._guesses.notes.values())
 
     def decode(self, inputs: Inputs) -> Scene:
         """Return what the messages hold.
@@ -56,35 +61,32 @@ class Decoder:
         if inputs.depth is None or inputs.camera_info is None:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
         try:
-            depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale)
-            if self.depth_scale != 1 and says_metres(inputs.depth):
-                self._note(f'depth_scale {self.depth_scale:g} is not used: depth is of floats, which are metres')
+            depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
         return Scene(image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape), inputs.header)
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""
-        return (self.notes,)
+        return self._guesses.save()
 
     def load(self, state: tuple[Any, ...]) -> None:
         """Go on from where a decoder with the same settings was saved; of an empty state, from the beginning."""
-        (self.notes,) = state or ((),)
+        if state:
+            self._guesses.load(state)
 
     def _image_rgb(self, message: Any) -> np.ndarray:
         decode = decode_compressed if is_compressed(message) else decode_image
-        return decode(message, self.max_pixels, self._convert)
+        return decode(message, self.max_pixels, self._convert, self._guesses)
 
     def _camera(self, inputs: Inputs, depth_hw: tuple[int, int]) -> PinholeCamera:
         camera, note = read_calibration(inputs.camera_info, self.calibration, (self.topic, inputs.header.frame_id))
-        self._note(note)
+        if note:
+            self._guesses.note('calibration', note)
         share = share_without_direction(camera.scaled_to(depth_hw))
         if share > _FEW:
-            self._note(
-                f"{share:.0%} of the image have no direction by camera_info's distortion, and count as without depth"
+            self._guesses.note(
+                'directions',
+                f"{share:.0%} of the image have no direction by camera_info's distortion, and count as without depth",
             )
         return camera
-
-    def _note(self, note: str) -> None:
-        if note and note not in self.notes:
-            self.notes += (note,)

@@ -1,32 +1,24 @@
-"""Depth messages to metres. The one place that knows their encodings.
+"""Depth messages to metres. The one place that knows how they are compressed.
 
-Raw (REP 118), as `compressedDepth` of image_transport, and as a plain CompressedImage that is a PNG of 16 bits.
+Raw (REP 118), as `compressedDepth` of image_transport, and as a plain CompressedImage: a PNG of 16 bits, or a TIFF.
 """
 
 import struct
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from diffcut_ros.stream.images import (
-    _JPEG,
-    _PNG,
-    MAX_PIXELS,
-    _check_layout,
-    _check_size,
-    _Layout,
-    _pixels,
-    _png_size,
-    is_compressed,
+from diffcut_ros.stream.encodings import (
+    DEPTH_ENCODINGS,
+    check_layout,
+    check_size,
+    known_name,
+    read_rows,
+    read_values,
 )
-
-# 16 bits are counts of `depth_scale`, floats are metres.
-DEPTH_ENCODINGS = {
-    '16UC1': _Layout('u2', 1, None),
-    'mono16': _Layout('u2', 1, None),
-    '32FC1': _Layout('f4', 1, None),
-}
+from diffcut_ros.stream.guesses import Guesses
+from diffcut_ros.stream.images import MAX_PIXELS, is_compressed
+from diffcut_ros.stream.pictures import decode_values, kind_of, read_header
 
 # What compressedDepth writes before the picture: an enum, and the two numbers by which inverse depth was made 16 bits.
 _HEADER = struct.Struct('<iff')
@@ -42,9 +34,9 @@ class _Packed(NamedTuple):
     """What a compressed message holds.
 
     Attributes:
-        kind: 'PNG' or 'RVL'.
+        kind: 'PNG', 'TIFF' or 'RVL'.
         size_hw: height and width, px.
-        data: the PNG, or what follows the size of RVL.
+        data: the picture, or what follows the size of RVL.
         quantization: a and b, where a value v stands for a / (v - b) metres; None: values are counts.
     """
 
@@ -67,29 +59,33 @@ def depth_size(message: Any, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """
     if is_compressed(message):
         return _unpacked(message, max_pixels).size_hw
-    _check_layout(message, DEPTH_ENCODINGS, max_pixels)
+    check_layout(message, DEPTH_ENCODINGS, max_pixels)
     return message.height, message.width
 
 
-def decode_depth(message: Any, max_pixels: int = MAX_PIXELS, scale_mm: float = 1.0) -> np.ndarray:
+def decode_depth(
+    message: Any, max_pixels: int = MAX_PIXELS, scale_mm: float = 1.0, guesses: Guesses | None = None
+) -> np.ndarray:
     """Return a depth image as float32 [H, W] in metres, NaN where there is none (0, negative, infinite or NaN).
 
     Args:
         message: sensor_msgs/Image of 16UC1 or mono16, or of 32FC1 in metres; CompressedImage as compressedDepth (PNG or
-            RVL, of either), or as a PNG of 16 bits.
+            RVL, of either), or as a PNG of 16 bits or a TIFF.
         max_pixels: width * height at most.
         scale_mm: millimetres per count of 16 bits.
+        guesses: of the images before, added to; None: this image is the only one.
 
     Raises:
         ValueError: see `depth_size`; also where decompressing finds damage.
     """
-    quantization = None
+    quantization, guesses = None, guesses or Guesses()
     if is_compressed(message):
         packed = _unpacked(message, max_pixels)
         values, quantization = _decompressed(packed), packed.quantization
     else:
-        _check_layout(message, DEPTH_ENCODINGS, max_pixels)
-        values = _pixels(message, DEPTH_ENCODINGS[message.encoding])
+        layout = check_layout(message, DEPTH_ENCODINGS, max_pixels)
+        rows, _ = read_rows(message, layout, guesses)
+        values = read_values(message, rows, layout)
     depth = values.astype(np.float32)
     # A signalling NaN among the values, or one that stands for infinity.
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -98,24 +94,22 @@ def decode_depth(message: Any, max_pixels: int = MAX_PIXELS, scale_mm: float = 1
             depth = np.where(values > 0, np.float32(a) / (depth - np.float32(b)), np.float32(np.nan))
         elif values.dtype == np.uint16:
             depth /= 1000 / scale_mm
+        if scale_mm != 1 and (quantization is not None or values.dtype != np.uint16):
+            guesses.note('depth_scale', f'depth_scale {scale_mm:g} is not used: depth is of floats, which are metres')
         depth[~((depth > 0) & (depth < np.inf))] = np.nan
     return depth
-
-
-def says_metres(message: Any) -> bool:
-    """Say whether a depth message names floats as its encoding: those are metres, whatever `scale_mm` is."""
-    return '32FC1' in (message.format if is_compressed(message) else message.encoding)
 
 
 def never_depth(message: Any) -> str:
     """Say why all messages of this kind are no depth, whether damaged or not; empty: they may be."""
     if not is_compressed(message):
-        return '' if message.encoding in DEPTH_ENCODINGS else f'their encoding is {message.encoding!r}'
+        return '' if known_name(message.encoding) in DEPTH_ENCODINGS else f'their encoding is {message.encoding!r}'
     data = bytes(message.data[: _HEADER.size + _PNG_ABOUT.stop])
-    if data.startswith(_JPEG):
-        return 'they are JPEG, which changes depth'
-    picture = data if data.startswith(_PNG) else data[_HEADER.size :]
-    if picture.startswith(_PNG) and picture[_PNG_ABOUT] not in (_GRAY_OF_16_BITS, b''):  # cut off: not known
+    kind = kind_of(data)
+    if kind not in (None, 'PNG', 'TIFF'):
+        return f'they are {kind}, which changes depth'
+    picture = data if kind else data[_HEADER.size :]
+    if kind_of(picture) == 'PNG' and picture[_PNG_ABOUT] not in (_GRAY_OF_16_BITS, b''):  # cut off: not known
         return 'they are PNG of colours or of 8 bits'
     return ''
 
@@ -129,21 +123,20 @@ def _unpacked(message: Any, max_pixels: int) -> _Packed:
             'compressedDepth'
         )
     # What the data are is said by the data, for texts differ: old ones lack the codec, some drivers the rest.
-    start = 0 if data.startswith(_PNG) else _HEADER.size
+    start = 0 if kind_of(data) else _HEADER.size
     packed, words = data[start:], message.format.replace(';', ' ').split()
-    if packed.startswith(_PNG):
-        try:
-            (width, height), kind = _png_size(packed), 'PNG'
-        except ValueError as error:
-            raise ValueError(f'{about}: {error}') from None
+    kind = kind_of(packed)
+    if kind in ('PNG', 'TIFF'):
+        size_hw, packed = read_header(kind, packed, max_pixels)
     elif 'png' in words or len(packed) < _RVL_SIZE.size:
         found = f'{data[:24].hex(" ")} ...' if data else 'no data'
         raise ValueError(f'{about}: expected a PNG of 16 bits, compressedDepth before it or not, received {found}')
     else:
         (width, height), kind = _RVL_SIZE.unpack_from(packed), 'RVL'
-        packed = packed[_RVL_SIZE.size :]
-    _check_size(f'{about}, {kind} of {width} x {height}', width, height, 1, max_pixels)
-    return _Packed(kind, (height, width), packed, _quantization(about, data[:start], words))
+        check_size(f'{about}, RVL of {width} x {height}', width, height, 1, max_pixels)
+        size_hw, packed = (height, width), packed[_RVL_SIZE.size :]
+    quantization = None if kind == 'TIFF' else _quantization(about, data[:start], words)
+    return _Packed(kind, size_hw, packed, quantization)
 
 
 def _quantization(about: str, header: bytes, words: list[str]) -> tuple[float, float] | None:
@@ -159,7 +152,7 @@ def _quantization(about: str, header: bytes, words: list[str]) -> tuple[float, f
 
 
 def _decompressed(packed: _Packed) -> np.ndarray:
-    """Return the values, uint16 [H, W]."""
+    """Return the values, uint16 or, of a TIFF, float32 [H, W]."""
     height, width = packed.size_hw
     about = f'{packed.kind} of {width} x {height}, {len(packed.data)} bytes'
     if packed.kind == 'RVL':
@@ -167,12 +160,9 @@ def _decompressed(packed: _Packed) -> np.ndarray:
             return decode_rvl(packed.data, height * width).reshape(height, width)
         except ValueError as error:
             raise ValueError(f'{about}: {error}') from None
-    try:
-        values = cv2.imdecode(np.frombuffer(packed.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ValueError(f'{about}: expected data that can be decoded, received: {error.err}') from None
-    if values is None:
-        raise ValueError(f'{about}: expected data that can be decoded, received others')
+    values = decode_values(packed.data, about)
+    if values.ndim != 2 or values.dtype not in (np.uint16, np.float32):
+        raise ValueError(f'{about}: expected one channel of 16 bits or floats, received {values.dtype} {values.shape}')
     return values
 
 

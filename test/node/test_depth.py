@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from diffcut_ros.stream.depth import DEPTH_ENCODINGS, decode_depth, decode_rvl, depth_size, never_depth
+from diffcut_ros.stream.depth import decode_depth, decode_rvl, depth_size, never_depth
+from diffcut_ros.stream.encodings import DEPTH_ENCODINGS
 from support.depth import packed_depth, png, raw_depth, run_lengths
 
 DEPTH = np.array([[1.5, 0, 65.535], [0.001, 8, 0]], np.float32)
@@ -82,6 +83,18 @@ def test_a_picture_of_16_bits(text):
     assert np.array_equal(decode_depth(message), METRES, equal_nan=True)
 
 
+def test_a_tiff():
+    def tiff(values: np.ndarray, text: str) -> CompressedImage:
+        return CompressedImage(format=text, data=cv2.imencode('.tiff', values)[1].tobytes())
+
+    for message in (tiff(COUNTS, '16UC1; tiff compressed '), tiff(METRES, '32FC1; tiff compressed ')):
+        assert not never_depth(message)
+        assert depth_size(message) == COUNTS.shape
+        assert np.array_equal(decode_depth(message), METRES, equal_nan=True)
+    with pytest.raises(ValueError, match='expected one channel of 16 bits or floats, received uint8'):
+        decode_depth(tiff(COUNTS.astype(np.uint8), 'tiff'))
+
+
 @pytest.mark.parametrize('scale_mm', [0.2, 0.25, 1.0, 10.0])
 def test_depth_in_other_counts_than_millimetres(scale_mm):
     messages = [raw_depth(COUNTS, '16UC1'), raw_depth(COUNTS, 'mono16'), packed_depth(COUNTS, run_lengths)]
@@ -149,7 +162,7 @@ def test_what_is_no_depth_has_one_clear_error(data, text, problem):
 def test_sizes_are_bounded_before_anything_is_decompressed(pack):
     message = packed_depth(np.zeros((2000, 2000), np.uint16), pack)
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r'of 2000 x 2000: expected at most 3\.9 megapixels, received 4'):
+    with pytest.raises(ValueError, match=r' 2000 x 2000: expected at most 3\.9 megapixels, received 4'):
         decode_depth(message, max_pixels=3_900_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
