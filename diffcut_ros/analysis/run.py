@@ -51,19 +51,21 @@ class Summary:
         images: images read.
         problems: images and messages that had to be left out.
         lost: what of the recording could not be read, for people; empty: nothing.
-        warning: what may be wrong with positions in space, for people; empty: nothing known.
+        unjoined: images without depth or camera_info.
+        warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
     """
 
     frames: int
     images: int
     problems: int
     lost: str
+    unjoined: int
     warning: str
 
     @property
     def complete(self) -> bool:
-        """Whether all of the input could be read."""
-        return not self.problems and not self.lost
+        """Whether all of the input could be read, and most images had depth where that is wanted."""
+        return not self.problems and not self.lost and 2 * self.unjoined <= self.images
 
     @property
     def status(self) -> int:
@@ -148,12 +150,12 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                 if result is not None:
                     frames += 1
                     yield result
+        if not frames and not problems:
+            raise _no_frames(opened, topics, moments)
         if moments.warning:
             warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
-        if not frames and not problems:
-            raise _no_frames(opened, topics, moments)
 
 
 def analyze_to_folder(
@@ -223,7 +225,9 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
+        summary = Summary(
+            done.frames, moments.images, done.problems, opened.lost, moments.within - moments.joined, moments.warning
+        )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
@@ -329,12 +333,12 @@ class _Writing:
             self._part = self._folder.next_part()
         moment, result = record.moment, record.result
         if self._output.with_source and moment.message is not None:
-            self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
+            self._part.write(moment.message.topic, moment.log_ns, moment.message.cdr)
         if record.problem:
             self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
         if result is not None:
             for output in self._made:
-                self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
+                self._part.write(output.topic, moment.log_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
             self._part.add_rows('hierarchies', [hierarchy_row(result)])
@@ -361,10 +365,6 @@ def _share(bag: Bag, moment: Moment) -> float:
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
-    if moments.joined or not moments.within or len(topics.names()) == 1:
-        return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
-    return BagError(
-        f'{bag.path}: {moments.within} images of {topics.image} within the time that is asked for, none has '
-        f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
-        'other topics, or --no-depth'
-    )
+    if moments.unjoined:
+        return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')

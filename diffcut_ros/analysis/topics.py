@@ -1,5 +1,6 @@
 """Which topics of a recording are camera, camera_info and depth."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -109,20 +110,15 @@ def _depths(
     topics: Mapping[str, BagTopic], image: str, preferred: str, why_not: Callable[[str], str]
 ) -> tuple[list[str], str]:
     """Return the topics that may be the camera's depth, and why others, that would be, are not used."""
-    rank = {name: i for i, name in enumerate((preferred, *(t for t in _TRANSPORTS if t != preferred)))}
-    by_image: dict[str, tuple[int, str]] = {}
+    by_image: dict[str, tuple[int, str]] = {}  # the best topic of each depth image, after its rank
     for name, topic in topics.items():
         if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and _is_depth(name) and name != image:
+            packed = 'compressedDepth' if name.endswith(_COMPRESSED_DEPTH) else 'compressed'
+            transport = 'raw' if topic.type_name == IMAGE else packed
+            found = -1 if transport == preferred else _TRANSPORTS.index(transport), name
             base = name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
-            transport = (
-                'raw'
-                if topic.type_name == IMAGE
-                else 'compressedDepth'
-                if base + _COMPRESSED_DEPTH == name
-                else 'compressed'
-            )
-            by_image[base] = min(by_image.get(base, (len(rank), name)), (rank[transport], name))
-    ranks = {name: place for place, name in by_image.values()}
+            by_image[base] = min(by_image.get(base, found), found)
+    ranks = {name: rank for rank, name in by_image.values()}
     names = _of_this_camera([*ranks], image) if ranks else []
     # A look inside costs time, and tells where names do not.
     unsure = len(names) > 1 or any(name.endswith(_COMPRESSED) for name in names)
@@ -161,9 +157,12 @@ def _of_this_camera(names: list[str], image: str) -> list[str]:
 
 
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, if there is one."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0] + '/camera_info'
-    return [own] if own in names else names
+    """Of several camera_info topics the one in the image's namespace, or else those that share most of it."""
+    own = image.removesuffix(_COMPRESSED).rpartition('/')[0]
+    if f'{own}/camera_info' in names:
+        return [f'{own}/camera_info']
+    shared = {name: len(os.path.commonprefix([name.split('/'), own.split('/')])) for name in names}
+    return [name for name in names if shared[name] == max(shared.values())]
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:

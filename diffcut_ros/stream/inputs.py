@@ -86,3 +86,11 @@ class Inputs:
             check_aspect(about, (own_height, own_width), (height, width))
         if self.camera_info is not None:
             pinhole_camera(self.camera_info)
+
+
+def calibration(camera_info: Any) -> tuple[Any, ...]:
+    """Return all of a camera_info but its header, to compare."""
+    roi = camera_info.roi
+    sizes = camera_info.height, camera_info.width, camera_info.binning_x, camera_info.binning_y
+    values = (tuple(map(float, values)) for values in (camera_info.d, camera_info.k, camera_info.r, camera_info.p))
+    return (*sizes, roi.x_offset, roi.y_offset, roi.height, roi.width, camera_info.distortion_model, *values)
