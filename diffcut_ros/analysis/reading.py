@@ -100,7 +100,10 @@ class Moments:
         self.images = self.within = self.joined = 0
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
-        self._decoder = Decoder(self._max_pixels)
+        node = settings.node
+        self._decoder = Decoder(
+            self._max_pixels, depth_scale=node.depth_scale, calibration=node.calibration, topic=topics.image
+        )
         self._decoder.load(decoder)
         self._limit = RateLimit(settings.node.rate_hz)
         self._timeline = Timeline()
@@ -167,7 +170,14 @@ class Moments:
     @property
     def warning(self) -> str:
         """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
-        parts = self._jumps, self.unjoined, self._frame_warning, self._recalibrated, *self._decoder.notes
+        parts = (
+            self._topics.note,
+            self._jumps,
+            self.unjoined,
+            self._frame_warning,
+            self._recalibrated,
+            *self._decoder.notes,
+        )
         return '; '.join(filter(None, parts))
 
     @property

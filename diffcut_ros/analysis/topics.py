@@ -1,24 +1,38 @@
 """Which topics of a recording are camera, camera_info and depth."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import and_, eq
 from pathlib import PurePosixPath
 
-from diffcut_ros.recordings.bag import BagError, BagTopic
+from rosbags.serde import SerdeError
+
+from diffcut_ros.recordings.bag import Bag, BagError, BagTopic
+from diffcut_ros.recordings.message_types import STORE
+from diffcut_ros.stream.depth import never_depth
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
-_COMPRESSED = '/compressed'
+_COMPRESSED, _COMPRESSED_DEPTH = '/compressed', '/compressedDepth'
+# Of one depth image, the first that is there; a topic's transport is its suffix.
+_TRANSPORTS = ('raw', 'compressedDepth', 'compressed')
+# Parts of the names of types that hold images; clouds and metadata of a depth camera are no loss.
+_IMAGE_LIKE = ('Image', 'Packet', 'Video')
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the topics that are analysed; camera_info and depth are both there or both None."""
+    """Names of the topics that are analysed; camera_info and depth are both there or both None.
+
+    `note` says why depth that is there is not used, for people; empty: it is, or there is none.
+    """
 
     image: str
     camera_info: str | None = None
     depth: str | None = None
+    note: str = ''
 
     def names(self) -> tuple[str, ...]:
         """Return those that there are: image, camera_info, depth."""
@@ -32,6 +46,8 @@ def find_topics(
     depth: str | None = None,
     with_depth: bool = True,
     prefer_compressed: bool = False,
+    depth_transport: str = 'raw',
+    why_not: Callable[[str], str] = lambda _: '',
 ) -> Topics:
     """Choose topics by type and name, where they are not given.
 
@@ -42,6 +58,8 @@ def find_topics(
         depth: name.
         with_depth: whether camera_info and depth are wanted.
         prefer_compressed: of a camera that was recorded both raw and compressed.
+        depth_transport: that is preferred where depth was recorded in several: raw, compressedDepth or compressed.
+        why_not: says of a topic why its messages are no depth; empty: they may be. See `why_not_depth`.
 
     Raises:
         BagError: for a name that is not there or is of another type, listing those that are, and when there is no
@@ -56,12 +74,17 @@ def find_topics(
     if not with_depth:
         return Topics(image)
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
-    depths = [name for name, topic in topics.items() if topic.type_name == IMAGE and _is_depth(name) and name != image]
     if depth is None:
+        depths, note = _depths(topics, image, depth_transport, why_not)
+        if camera_info is None and not infos and depths:
+            note = f'depth on {", ".join(depths)} is not used: there is no camera_info'
         if camera_info is None and not (depths and infos):
-            return Topics(image)
-        depth = _only('depth', _of_this_camera(depths, image), topics)
-    _check('depth', depth, (IMAGE,), topics)
+            return Topics(image, note=note)
+        depth = _only('depth', depths, topics)
+    else:
+        _check('depth', depth, (IMAGE, COMPRESSED_IMAGE), topics)
+        if reason := why_not(depth):
+            raise BagError(f'{_OPTION["depth"]}: expected depth, received others on {depth}: {reason}')
     if camera_info is None:
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)
@@ -93,6 +116,49 @@ def _is_depth(name: str) -> bool:
     return 'depth' in name.lower() or 'disparity' in name.lower()
 
 
+def _depths(
+    topics: Mapping[str, BagTopic], image: str, preferred: str, why_not: Callable[[str], str]
+) -> tuple[list[str], str]:
+    """Return the topics that may be the camera's depth, and why others, that would be, are not used."""
+    by_image: dict[str, tuple[int, str]] = {}  # the best topic of each depth image, after its rank
+    for name, topic in topics.items():
+        if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and _is_depth(name) and name != image:
+            packed = 'compressedDepth' if name.endswith(_COMPRESSED_DEPTH) else 'compressed'
+            transport = 'raw' if topic.type_name == IMAGE else packed
+            found = -1 if transport == preferred else _TRANSPORTS.index(transport), name
+            base = name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
+            by_image[base] = min(by_image.get(base, found), found)
+    ranks = {name: rank for rank, name in by_image.values()}
+    names = _of_this_camera([*ranks], image) if ranks else []
+    # A look inside costs time, and tells where names do not.
+    unsure = len(names) > 1 or any(name.endswith(_COMPRESSED) for name in names)
+    reasons = {name: why_not(name) for name in names} if unsure else {}
+    left = [name for name in names if not reasons.get(name)]
+    best = min((ranks[name] for name in left), default=None)
+    note = '; '.join(f'depth on {name} is not used: {reason}' for name, reason in reasons.items() if reason)
+    others = [
+        f'{name} ({topic.type_name})'
+        for name, topic in topics.items()
+        if _is_depth(name)
+        and topic.type_name not in (IMAGE, COMPRESSED_IMAGE)
+        and any(part in topic.type_name.rpartition('/')[2] for part in _IMAGE_LIKE)
+    ]
+    if not names and others:
+        note = f'depth on {", ".join(others)} is not used: expected {IMAGE} or {COMPRESSED_IMAGE}'
+    return [name for name in left if ranks[name] == best], '' if left else note
+
+
+def why_not_depth(bag: Bag, topic: str) -> str:
+    """Say why the messages of a topic are no depth, by its first one; empty: they may be."""
+    with closing(bag.messages({topic})) as messages:
+        for message in messages:
+            try:
+                return never_depth(STORE.deserialize_cdr(message.cdr, message.type_name))
+            except SerdeError:
+                break  # damaged: nothing is known of the others
+    return ''
+
+
 def _of_this_camera(names: list[str], image: str) -> list[str]:
     """Of several depth topics, those that belong to the camera by name, and of these the registered ones."""
     first = _first(image)
@@ -109,7 +175,7 @@ def _beside(names: list[str], image: str) -> list[str]:
     own = PurePosixPath(image.removesuffix(_COMPRESSED)).with_name('camera_info')
     if str(own) in names:
         return [str(own)]
-    shared = [len(os.path.commonprefix([PurePosixPath(name).parts, own.parts])) for name in names]
+    shared = [sum(accumulate(map(eq, PurePosixPath(name).parts, own.parts), and_)) for name in names]
     return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
 
 

@@ -265,7 +265,7 @@ def test_what_is_no_recording(tmp_path, capsys):
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: Cannot open database',
+        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
         'old.bag': 'cannot read it: ',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',
