@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diffcut_ros.analysis.bag import BagError, BagTopic
-from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET, IMAGE
 
 _COMPRESSED = '/compressed'
+# Types of video, and what image_transport appends to the camera's name.
+_VIDEO = {FFMPEG_PACKET: '/ffmpeg', COMPRESSED_VIDEO: '/foxglove'}
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}
 
 
@@ -35,7 +37,7 @@ def find_topics(
 
     Args:
         topics: those of the recording.
-        image: name of the camera's topic, raw or compressed.
+        image: name of the camera's topic, raw, compressed or video.
         camera_info: name.
         depth: name.
         with_depth: whether camera_info and depth are wanted.
@@ -49,7 +51,7 @@ def find_topics(
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
-        _check('image', image, (IMAGE, COMPRESSED_IMAGE), topics)
+        _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
         return Topics(image)
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
@@ -66,7 +68,7 @@ def find_topics(
 
 
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:
-    """Names of colour or mono cameras, each once: raw or compressed."""
+    """Names of colour or mono cameras, each once: raw or compressed, or else as video."""
     raw = [name for name, topic in topics.items() if topic.type_name == IMAGE and not _is_depth(name)]
     compressed = [
         name
@@ -75,8 +77,22 @@ def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[st
         if topic.type_name == COMPRESSED_IMAGE and not _is_depth(name) and not name.endswith('/theora')
     ]
     if prefer_compressed:
-        return compressed + [name for name in raw if name + _COMPRESSED not in compressed]
-    return raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+        found = compressed + [name for name in raw if name + _COMPRESSED not in compressed]
+    else:
+        found = raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+    cameras = {_camera(name) for name in found}
+    for name, topic in topics.items():
+        if topic.type_name in _VIDEO and not _is_depth(name) and _camera(name) not in cameras:
+            found.append(name)
+            cameras.add(_camera(name))
+    return found
+
+
+def _camera(image: str) -> str:
+    """The name of a camera's raw images, from that of one of its topics."""
+    for ending in (_COMPRESSED, *_VIDEO.values()):
+        image = image.removesuffix(ending)
+    return image
 
 
 def _is_depth(name: str) -> bool:
@@ -92,7 +108,7 @@ def _of_this_camera(names: list[str], image: str) -> list[str]:
 
 def _beside(names: list[str], image: str) -> list[str]:
     """Of several camera_info topics the one in the image's namespace, if there is one."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0] + '/camera_info'
+    own = _camera(image).rpartition('/')[0] + '/camera_info'
     return [own] if own in names else names
 
 

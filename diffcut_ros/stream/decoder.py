@@ -14,6 +14,7 @@ from diffcut_ros.stream.images import (
     is_compressed,
 )
 from diffcut_ros.stream.inputs import Inputs, pinhole_camera
+from diffcut_ros.stream.video_packets import VideoImage
 
 
 class Decoder:
@@ -59,5 +60,7 @@ class Decoder:
         (self.notes,) = state or ((),)
 
     def _image_rgb(self, message: Any) -> np.ndarray:
+        if isinstance(message, VideoImage):
+            return message.rgb()
         decode = decode_compressed if is_compressed(message) else decode_image
         return decode(message, self.max_pixels, self._convert)

@@ -13,6 +13,7 @@ from diffcut_ros.stream.images import (
     is_compressed,
 )
 from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.stream.video_packets import VideoImage
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Inputs:
     """Messages of one camera with one stamp.
 
     Attributes:
-        image: sensor_msgs/Image or CompressedImage.
+        image: sensor_msgs/Image or CompressedImage, or `VideoImage`.
         camera_info: sensor_msgs/CameraInfo where depth is wanted.
         depth: sensor_msgs/Image where depth is wanted.
         arrival_ns: when they arrived, by any clock.
@@ -60,6 +61,10 @@ class Inputs:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        if isinstance(self.image, VideoImage):
+            self.image.check(max_pixels)
+            self.check_sizes(*self.image.size_hw)
+            return
         if is_compressed(self.image):
             check_compressed(self.image, max_pixels)
             return  # the size is known after decoding only
