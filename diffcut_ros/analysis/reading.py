@@ -276,8 +276,9 @@ class Moments:
     def _led(self, held: Held, own_ns: int, log_ns: int, within: bool) -> Iterator[Moment]:
         """Keep packets of video before the time that is analysed while its images depend on them; yield them then."""
         if within:
-            for lead in self._lead:
-                yield from self._given(*lead)
+            for lead_ns, lead_log_ns, message in self._lead:
+                # Parameters before the first image have no time but that of recording, which may be later.
+                yield from self._given(lead_ns, min(lead_log_ns, log_ns), message)
             self._lead = []
         elif held.restarts or self._lead:
             self._lead = [*([] if held.restarts else self._lead[-_LONGEST_LEAD:]), (own_ns, log_ns, held.message)]

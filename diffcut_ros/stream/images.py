@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from diffcut_ros.stream.video_packets import check_no_video
+
 # Turns an image message into an array of another encoding: `CvBridge.imgmsg_to_cv2` or `convert_with_rosbags`.
 Convert = Callable[[Any, str], np.ndarray]
 
@@ -139,6 +141,7 @@ def check_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> None:
         ValueError: for depth, another format, data that are damaged or end too early, and a size out of range; says
             what was expected and received. Damage within the pixels of a JPEG cannot be told: it has no checksums.
     """
+    check_no_video(message)
     source, _, codec = message.format.partition(';')
     if 'compressedDepth' in codec or source.strip() in ('16UC1', '32FC1'):
         raise ValueError(f'format: expected a JPEG or PNG picture, received {message.format!r}, which holds depth')

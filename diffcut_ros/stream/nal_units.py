@@ -1,7 +1,6 @@
 """What packets of H.264 and H.265 say of themselves, without decoding them.
 
-Syntax: ITU-T H.264 and H.265, sections 7.3. Data are units behind start codes (Annex B) or, as in MP4, behind their
-lengths of 4 bytes.
+Syntax: ITU-T H.264 and H.265, sections 7.3. Data are units behind start codes (Annex B).
 """
 
 import itertools
@@ -159,24 +158,18 @@ class H265:
         return Packet(_pieces(data, starts, seen), parameters, begins, whole, gap=False, size_wh=self._size_wh)
 
 
-def annex_b(data: bytes) -> bytes:
-    """Return the units of a packet behind start codes, whichever way they come.
-
-    Raises:
-        ValueError: for data that are neither.
-    """
-    if data.startswith(START_CODES):
-        return data
+def behind_lengths(data: bytes) -> list[bytes]:
+    """Return the units of a packet in which each lies behind its length of 4 bytes; empty: it is none."""
     units, at = [], 0
     while at + 4 < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], 'big')
         units.append(data[at + 4 : end])
         at = end
-    if at != len(data) or not units:
-        raise ValueError(
-            f'expected a start code (00 00 01) or the length of a unit, received {len(data)} bytes that begin with '
-            f'{data[:8].hex(" ")}'
-        )
+    return units if at == len(data) else []
+
+
+def behind_start_codes(units: list[bytes]) -> bytes:
+    """Return a packet of units."""
     return b''.join(START_CODES[1] + unit for unit in units)
 
 

@@ -13,7 +13,15 @@ import numpy as np
 
 from diffcut_ros.missing import needed
 from diffcut_ros.stream.message_sync import stamp_ns
-from diffcut_ros.stream.nal_units import H264, H265, START_CODES, Packet, annex_b, guess_h265
+from diffcut_ros.stream.nal_units import (
+    H264,
+    H265,
+    START_CODES,
+    Packet,
+    behind_lengths,
+    behind_start_codes,
+    guess_h265,
+)
 
 # What formats and encoders are called, and FFmpeg's decoder. The first match counts; 'libvpx' alone is VP8.
 _CODECS = {
@@ -97,7 +105,7 @@ class VideoDecoder:
         self._codec = ''
         self._reader: H264 | H265 | None = None
         self._context: Any = None
-        self._parameters = b''
+        self._parameters, self._start_codes = b'', False
         self._number = self._group = 0
         self._broken: dict[int, tuple[int, str]] = {}  # of a group: from which packet on it is of no use, and why
         self._sent: dict[int, _Sent] = {}
@@ -134,8 +142,10 @@ class VideoDecoder:
             return [*found, VideoImage(message.header, problem=f'{_NAMES[codec]}: {error}')]
         if not packet.pictures:
             return [*found, None]
-        if packet.gap or not packet.whole:
-            self._break(_GAP if packet.gap else _PART)
+        if packet.gap:
+            self._break(_GAP)
+        if not packet.whole:  # which makes the one before it look damaged
+            self._broken[self._group] = self._broken.get(self._group, (self._number,))[0], _PART
         why = _DAMAGE
         width, height = packet.size_wh or (0, 0)
         too_large = packet.begins and (width - 15) * (height - 15) > self._max_pixels  # however it is cropped
@@ -165,7 +175,7 @@ class VideoDecoder:
         with needed('video', 'analyze'):
             import av
         self._codec, self._reader = codec, _READERS[codec]() if codec in _READERS else None
-        self._parameters = b''
+        self._parameters, self._start_codes = b'', False
         self._context = av.CodecContext.create(codec, 'r')
         # Memory is bounded before; what is more than allowed is told of each image.
         self._context.options = _OPTIONS | {'max_pixels': str(2 * self._max_pixels)}
@@ -177,11 +187,22 @@ class VideoDecoder:
             # The decoders of other codecs refuse by themselves what does not begin with a key frame.
             begins = self._group in self._broken
             return Packet([data], parameters=False, begins=begins, whole=True, gap=False, size_wh=None)
-        data = self._parameters + annex_b(data)
+        data = self._parameters + self._annex_b(data)
         packet = self._reader.read(data)
         self.restarts = packet.parameters and not self._parameters
         self._parameters = b'' if packet.pictures else data
         return packet
+
+    def _annex_b(self, data: bytes) -> bytes:
+        """Return the units of a packet behind start codes; as in MP4, they may lie behind their lengths."""
+        units = [] if self._start_codes else behind_lengths(data)
+        if units and not data.startswith(START_CODES[1]):  # the length of 256 to 511 begins like the shorter start code
+            return behind_start_codes(units)
+        if not data.startswith(START_CODES):
+            about = f'{len(data)} bytes that begin with {data[:8].hex(" ")}'
+            raise ValueError(f'expected a start code (00 00 01) or the length of a unit, received {about}')
+        self._start_codes = True
+        return data
 
     def _pictures(self, data: bytes | None, why: str) -> Iterator[VideoImage]:
         """Have data decoded, None: what is held back; yield images of the pictures that come out.
@@ -244,6 +265,17 @@ def video_codec(message: Any) -> str:
     if start.startswith((b'\xff\xd8\xff', b'\x89PNG')):  # drivers write all kinds of formats
         return ''
     return _NAMES.get(_codec_of_format(message.format) or _codec_of_data(message.data), '')
+
+
+def check_no_video(message: Any) -> None:
+    """Raise ValueError for a compressed image that is a packet of video, where single images are taken."""
+    codec = video_codec(message)
+    if codec:
+        raise ValueError(
+            f'format {message.format!r}: expected a picture by itself, received {codec} video, whose images depend on '
+            'those before them. Next: publish raw or JPEG images, or have it decoded by '
+            "image_transport's republish with its plugin (ffmpeg, foxglove); diffcut_analyze reads recordings of video"
+        )
 
 
 def _codec_of_format(name: str) -> str:

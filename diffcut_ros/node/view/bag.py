@@ -11,6 +11,7 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.stream.messages import COMPRESSED_VIDEO, FFMPEG_PACKET
 
 
 def open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
@@ -60,6 +61,10 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     except ValueError as error:
         print(error, file=sys.stderr)
         return outputs
+    videos = [name for name, kind in types.items() if kind in (COMPRESSED_VIDEO, FFMPEG_PACKET)]
+    if videos and 'image' not in camera:
+        print(f'not shown: {", ".join(videos)}: video; overlay.mp4 of diffcut_analyze has its images', file=sys.stderr)
+        return {**camera, **outputs}
     if wanted.image and 'image' not in camera:
         raise ValueError(f'{path}: expected the camera on {wanted.image}, received {received}. Choose another --image')
     return {**camera, **outputs}
