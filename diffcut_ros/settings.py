@@ -28,11 +28,11 @@ class NodeConfig:
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
-        False, 'Subscribe to camera_info and depth, too, and take images only with both, joined by their stamps'
+        False, 'Subscribe to camera_info and depth, too, and take only images with depth of their stamps'
     )
     sync_slop_s: float = parameter(
         0.02,
-        'Stamps of image, camera_info and depth differ by less than this; 0 = they are equal',
+        'Stamps of image and depth differ by less than this; 0 = they are equal',
         unit='s',
         minimum=0.0,
         maximum=10.0,

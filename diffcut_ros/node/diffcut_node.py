@@ -353,9 +353,9 @@ class DiffcutNode(LifecycleNode):
                 )
                 self._warn(f'{topic}: {lost} messages lost on the way in {RATE_WINDOW_S:g} s; {advice}')
             if not silent and camera.record.alone_s() > _NO_IMAGE_S:
-                others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
+                depth = camera.input_topics[-1]
                 slop = self._config.sync_slop_s
-                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {others}')
+                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {depth}')
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):

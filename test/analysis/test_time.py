@@ -83,17 +83,16 @@ def test_a_jump_is_said_once_and_ends_tracks(tmp_path, capsys, rows, name):
     out, err = capsys.readouterr()
     assert (out + err).count('the stamps of /camera/image_raw jump') == JUMPS[name]
     assert ('tracks end there' in json.loads((tmp_path / 'out/run.json').read_text())['warning']) == JUMPS[name]
-    tracks = [
-        {row['track_id'] for row in rows(tmp_path / 'out/segments.csv') if row['stamp_ns'] == str(STAMPS[name](k))}
-        for k in (0, 4, 9)
-    ]
+    segments = rows(tmp_path / 'out/segments.csv')
+    tracks = [{row['track_id'] for row in segments if row['stamp_ns'] == str(STAMPS[name](k))} for k in (0, 9)]
     if JUMPS[name] and len({STAMPS[name](k) for k in range(COUNT)}) == COUNT:
-        assert not tracks[0] & tracks[2]
+        assert not tracks[0] & tracks[1]
     # What is written goes on in time, so that it can be played.
     with open_bag(tmp_path / 'out/segments.mcap') as bag:
         times = [message.time_ns for message in bag.messages({'/diffcut/segments'})]
     steps = np.diff(times)
-    assert len(times) == COUNT and (steps > 0).all() and (steps <= 2 * STEP_NS).all()
+    assert len(times) == COUNT
+    assert ((steps > 0) & (steps <= 2 * STEP_NS)).all()
 
 
 def test_start_and_duration_where_stamps_jump(tmp_path):

@@ -102,6 +102,50 @@ def test_positions_boxes_points_and_markers(space, encoding):
     assert {marker.ns for marker in shown[1:]} == {'boxes', 'centroids', 'ids'}
 
 
+def exchange_without_camera_info(peer):
+    def publish(header: Header) -> None:
+        depth = depth_of(DISTANCE_M[QUADRANT])
+        depth.header = header
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+
+    return peer._exchange(publish, peer.header())
+
+
+@pytest.mark.parametrize('stamp_ns', [0, 10**9])
+def test_the_last_camera_info_holds_whatever_its_stamp(start_node, connect, stamp_ns):
+    domain = free_domain()
+    topics = (*OUTPUTS, *MORE_OUTPUTS)
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', RELIABLE.format('depth')]
+    with start_node(domain, *options) as node, connect(domain, topics=topics) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        # What came before it, waits for it.
+        header = peer.header()
+        depth = depth_of(DISTANCE_M[QUADRANT])
+        depth.header = header
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+        assert not peer.spin_until(lambda: peer.outputs(header)['segments_3d'], 1.0)
+        info = camera_info()
+        info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        peer.camera_info.publish(info)
+        assert peer.spin_until(lambda: peer.outputs(header)['segments_3d'])
+        widths = [detection.bbox.size.x for detection in peer.outputs(header)['segments_3d'][0].detections]
+        for _ in range(3):
+            _, outputs = exchange_without_camera_info(peer)
+            assert len(outputs['segments_3d'][0].detections) == 4
+        # It is not missed, though it does not come again.
+        assert not peer.spin_until(lambda: 'camera_info' in node.log.split('waiting for images')[1][60:], 7.0)
+        info = camera_info(focal=200.0)
+        info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        peer.camera_info.publish(info)
+        node.wait_for_log('/camera_info: the calibration has changed')
+        _, outputs = exchange_without_camera_info(peer)
+        halves = [detection.bbox.size.x for detection in outputs['segments_3d'][0].detections]
+        assert np.allclose(halves, np.array(widths) / 2, rtol=0.1)
+
+
 def test_a_new_tau_is_shown_in_space_too(space):
     _, peer = space
     header, outputs = peer.exchange_depth(IMAGE, depth_of(DISTANCE_M[QUADRANT]), camera_info())

@@ -110,6 +110,28 @@ def test_a_gap():
     check(decode(packets[:2] + packets[3:], 'hevc'), n3=LOST, n4=LOST)
 
 
+@pytest.mark.parametrize('more', ['', ':open-gop=1'])
+@pytest.mark.parametrize('codec', ['h264', 'hevc'])
+def test_whatever_is_missing_no_picture_is_other_than_it_was(codec, more):
+    packets = encode(16, codec, gop=6, b_frames=2, more=more)
+    whole = pictures(packets, codec)
+    assert len(whole) == 16
+    for lost in range(16):
+        found = pictures(packets[:lost] + packets[lost + 1 :], codec)
+        assert lost >= 8 or {14, 15} <= set(found)
+        for index, picture in found.items():
+            assert np.array_equal(picture, whole[index])
+
+
+def pictures(packets, codec):
+    """Return what can be decoded, by the numbers of the packets."""
+    video, found = VideoDecoder(MEGAPIXEL), []
+    for index, data in packets:
+        found += video.push(compressed_image(data, START_NS + index * STEP_NS, codec))
+    found += video.flush()
+    return {(stamp_ns(one) - START_NS) // STEP_NS: one.rgb() for one in found if one.frame}
+
+
 def test_gaps_that_the_stream_allows_are_none():
     """Numbers of frames may be left out on purpose, where the sequence says so."""
     packets = encode(12)
@@ -165,6 +187,14 @@ def test_parameters_in_the_first_packet_only():
     check(decode(packets[:2] + packets[3:]), n3=GAP, n4=GAP)
 
 
+@pytest.mark.parametrize(('more', 'b_frames'), [(':open-gop=1', 2), (':intra-refresh=1', 0)])
+def test_recovery_points_without_parameters(more, b_frames):
+    packets = encode(40, gop=8, b_frames=b_frames, more=more)
+    packets = [(index, data if not index else without_parameters(data)) for index, data in packets]
+    good = [index for index, picture in decode(packets[:4] + packets[5:]) if picture == index]
+    assert good[-16:] == list(range(24, 40))
+
+
 def without_parameters(data: bytes) -> bytes:
     return joined(unit for unit in units(data) if unit[0] & 31 not in (7, 8))
 
@@ -185,6 +215,16 @@ def test_units_behind_their_lengths(codec):
         for index, data in encode(7, codec)
     ]
     assert decode(packets, codec) == [(index, index) for index in range(7)]
+
+
+def test_a_start_code_that_looks_like_a_length():
+    """00 00 01 41 before 321 bytes; zeros behind a unit mean nothing."""
+    packets = encode(3)
+    (unit,) = units(packets[1][1])
+    assert unit[0] == 0x41
+    assert len(unit) < 322
+    packets[1] = 1, (b'\0\0\1' + unit).ljust(4 + 0x141, b'\0')
+    assert decode(packets) == [(index, index) for index in range(3)]
 
 
 @pytest.mark.parametrize('codec', ['h264', 'hevc'])
