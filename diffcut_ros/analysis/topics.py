@@ -12,13 +12,15 @@ from rosbags.serde import SerdeError
 from diffcut_ros.recordings.bag import Bag, BagError, BagTopic
 from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.depth import never_depth
-from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET, IMAGE
 
 _COMPRESSED, _COMPRESSED_DEPTH = '/compressed', '/compressedDepth'
 # Of one depth image, the first that is there; a topic's transport is its suffix.
 _TRANSPORTS = ('raw', 'compressedDepth', 'compressed')
 # Parts of the names of types that hold images; clouds and metadata of a depth camera are no loss.
 _IMAGE_LIKE = ('Image', 'Packet', 'Video')
+# Types of video, and what image_transport appends to the camera's name.
+_VIDEO = {FFMPEG_PACKET: '/ffmpeg', COMPRESSED_VIDEO: '/foxglove'}
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}
 
 
@@ -53,7 +55,7 @@ def find_topics(
 
     Args:
         topics: those of the recording.
-        image: name of the camera's topic, raw or compressed.
+        image: name of the camera's topic, raw, compressed or video.
         camera_info: name.
         depth: name.
         with_depth: whether camera_info and depth are wanted.
@@ -70,7 +72,7 @@ def find_topics(
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
-        _check('image', image, (IMAGE, COMPRESSED_IMAGE), topics)
+        _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
         return Topics(image)
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
@@ -99,7 +101,7 @@ def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None
 
 
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:
-    """Names of colour or mono cameras, each once: raw or compressed."""
+    """Names of colour or mono cameras, each once: raw or compressed, or else as video."""
     raw = [name for name, topic in topics.items() if topic.type_name == IMAGE and not _is_depth(name)]
     compressed = [
         name
@@ -108,8 +110,22 @@ def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[st
         if topic.type_name == COMPRESSED_IMAGE and not _is_depth(name) and not name.endswith('/theora')
     ]
     if prefer_compressed:
-        return compressed + [name for name in raw if name + _COMPRESSED not in compressed]
-    return raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+        found = compressed + [name for name in raw if name + _COMPRESSED not in compressed]
+    else:
+        found = raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+    cameras = {_camera(name) for name in found}
+    for name, topic in topics.items():
+        if topic.type_name in _VIDEO and not _is_depth(name) and _camera(name) not in cameras:
+            found.append(name)
+            cameras.add(_camera(name))
+    return found
+
+
+def _camera(image: str) -> str:
+    """The name of a camera's raw images, from that of one of its topics."""
+    for ending in (_COMPRESSED, *_VIDEO.values()):
+        image = image.removesuffix(ending)
+    return image
 
 
 def _is_depth(name: str) -> bool:
@@ -172,7 +188,7 @@ def _first(name: str) -> str:
 
 def _beside(names: list[str], image: str) -> list[str]:
     """Of several camera_info topics the one beside the image, or else those that share most of its name."""
-    own = PurePosixPath(image.removesuffix(_COMPRESSED)).with_name('camera_info')
+    own = PurePosixPath(_camera(image)).with_name('camera_info')
     if str(own) in names:
         return [str(own)]
     shared = [sum(accumulate(map(eq, PurePosixPath(name).parts, own.parts), and_)) for name in names]
