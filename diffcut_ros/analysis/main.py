@@ -63,7 +63,17 @@ def _folders(args: argparse.Namespace) -> list[Path]:
 
 def _options(args: argparse.Namespace) -> AnalysisOptions:
     named = {'start': 'start_s', 'duration': 'duration_s', 'rate': 'rate_hz'}
-    same = ('params', 'backend', 'tau', 'target_segments', 'image_topic', 'camera_info_topic', 'depth_topic', 'every')
+    same = (
+        'params',
+        'backend',
+        'tau',
+        'target_segments',
+        'depth_scale',
+        'image_topic',
+        'camera_info_topic',
+        'depth_topic',
+        'every',
+    )
     values = {named.get(name, name): value for name, value in given(args, *named, *same).items()}
     return AnalysisOptions(depth=not args.no_depth, **values)
 

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffcut_ros.analysis.bag import Bag, BagError, open_bag
 from diffcut_ros.analysis.causes import Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
@@ -24,10 +24,11 @@ from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
-from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
@@ -43,7 +44,8 @@ class Summary:
         problems: images and messages that had to be left out.
         causes: why, for people, the most frequent ones; empty: none had to be.
         lost: what of the recording could not be read, for people; empty: nothing.
-        warning: what may be wrong with positions in space, for people; empty: nothing known.
+        unjoined: images without depth or camera_info.
+        warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
     """
 
     frames: int
@@ -51,12 +53,13 @@ class Summary:
     problems: int
     causes: str
     lost: str
+    unjoined: int
     warning: str
 
     @property
     def complete(self) -> bool:
-        """Whether all of the input could be read."""
-        return not self.problems and not self.lost
+        """Whether all of the input could be read, and most images had depth where that is wanted."""
+        return not self.problems and not self.lost and 2 * self.unjoined <= self.images
 
     @property
     def status(self) -> int:
@@ -79,7 +82,8 @@ class Summary:
     @staticmethod
     def of(run: dict[str, Any]) -> 'Summary':
         """Return the one that run.json holds."""
-        return Summary(**{field.name: run.get(field.name, '') for field in dataclasses.fields(Summary)})
+        run = {'causes': '', 'unjoined': 0} | run  # which older ones do not have
+        return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class _Done:
     causes: Causes = field(default_factory=Causes)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
+    decoder: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,12 +148,12 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                 if result is not None:
                     frames += 1
                     yield result
+        if not frames and not problems:
+            raise _no_frames(opened, topics, moments)
         if moments.warning:
             warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
-        if not frames and not problems:
-            raise _no_frames(opened, topics, moments)
 
 
 def analyze_to_folder(
@@ -204,7 +209,7 @@ def analyze_to_folder(
         if saved is not None:
             done, state = pickle.loads(saved)
             analyzer.load(state)
-        moments = Moments(opened, topics, options, settings, after=done.position)
+        moments = Moments(opened, topics, options, settings, done.position, done.decoder)
 
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
@@ -218,7 +223,15 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, done.causes.told(), opened.lost, moments.warning)
+        summary = Summary(
+            done.frames,
+            moments.images,
+            done.problems,
+            done.causes.told(),
+            opened.lost,
+            moments.within - moments.joined,
+            moments.warning,
+        )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
@@ -240,11 +253,13 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             options.depth_topic,
             settings.with_depth,
             settings.node.image_transport == 'compressed',
+            settings.node.depth_transport,
+            partial(why_not_depth, bag),
         )
         if settings.node.depth and settings.with_depth and topics.depth is None:
             raise BagError(
                 f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
-                'take --depth-topic and --camera-info-topic, or --no-depth'
+                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or --no-depth'
             )
         yield bag, topics, settings
 
@@ -291,6 +306,7 @@ def _records(
         if problem:
             done.problems += 1
             done.causes.add(problem, moment.stamp_ns)
+        done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1
             left_out = max(0, moment.image_number - done.image_number - 1)
@@ -323,12 +339,12 @@ class _Writing:
             self._part = self._folder.next_part()
         moment, result = record.moment, record.result
         if self._output.with_source and moment.message is not None:
-            self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
+            self._part.write(moment.message.topic, moment.log_ns, moment.message.cdr)
         if record.problem:
             self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
         if result is not None:
             for output in self._made:
-                self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
+                self._part.write(output.topic, moment.log_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
             self._part.add_rows('hierarchies', [hierarchy_row(result)])
@@ -355,10 +371,6 @@ def _share(bag: Bag, moment: Moment) -> float:
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
-    if moments.joined or not moments.within or len(topics.names()) == 1:
-        return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
-    return BagError(
-        f'{bag.path}: {moments.within} images of {topics.image} within the time that is asked for, none has '
-        f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
-        'other topics, or --no-depth'
-    )
+    if moments.unjoined:
+        return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')

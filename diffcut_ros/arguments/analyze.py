@@ -23,7 +23,7 @@ def _parser() -> Parser:
     which = parser.add_argument_group('which images')
     which.add_argument('--image-topic', metavar='TOPIC', help='camera, raw or compressed; found by type and name')
     which.add_argument('--camera-info-topic', metavar='TOPIC', help='found likewise, where there is depth')
-    which.add_argument('--depth-topic', metavar='TOPIC', help='raw depth, found likewise')
+    which.add_argument('--depth-topic', metavar='TOPIC', help='depth, raw or compressed, found likewise')
     which.add_argument('--no-depth', action='store_true', help='take images without depth, too; no segments in space')
     which.add_argument(
         '--start', type=number(0, LONGEST_S), metavar='S', help='begin so many seconds after the first image'
@@ -45,6 +45,12 @@ def _parser() -> Parser:
     how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
     how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
     how.add_argument('--tau', type=TAU, help='threshold of the splits; replaces that of the file')
+    how.add_argument(
+        '--depth-scale',
+        type=number(0.001, 100),
+        metavar='MM',
+        help='millimetres per count of depth of 16 bits; replaces that of the file',
+    )
     how.add_argument(
         '--target-segments',
         type=whole(0, 1000),

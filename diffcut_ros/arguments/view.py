@@ -18,7 +18,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
     parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
     parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
-    parser.add_argument('--bag', type=Path, help='ROS 2 bag (MCAP or SQLite) with outputs of the node, instead of live')
+    parser.add_argument('--bag', type=Path, help='recording (MCAP or SQLite) with outputs of the node, instead of live')
     parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
     parser.add_argument(
         '--port',

@@ -28,6 +28,7 @@ from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.settings import NodeConfig, PointsConfig
+from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.images import MAX_PIXELS
 from diffcut_ros.stream.inputs import Inputs
 
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> None:
 def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:
     """Return the seconds that decoding and publishing take, for each image."""
     node = LifecycleNode('diffcut_node_benchmark', enable_rosout=False)
-    camera = Camera(node, '', NodeConfig(), PointsConfig(), Pipeline(None), lambda *_: None, lambda *_: None)
+    decoder = Decoder(MAX_PIXELS)
+    camera = Camera(node, '', NodeConfig(), PointsConfig(), decoder, Pipeline(None), lambda *_: None, lambda *_: None)
     node.trigger_configure()
     node.trigger_activate()
     image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
@@ -82,7 +84,7 @@ def _times(repeats: int, width: int, height: int, encoding: str, everything: boo
                 inputs = Inputs(message)
                 start_s = time.perf_counter()
                 inputs.check(MAX_PIXELS)
-                scene = inputs.decode(MAX_PIXELS)
+                scene = decoder.decode(inputs)
                 middle_s = time.perf_counter()
                 camera.publish(Result(scene, tracker.update(segmentation, scene.stamp_ns), frame))
                 publish.append(time.perf_counter() - middle_s)

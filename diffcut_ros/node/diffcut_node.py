@@ -29,6 +29,7 @@ from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
 _NO_IMAGE_S = 5.0
@@ -91,6 +92,7 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
+                    Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
                     Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
@@ -194,7 +196,7 @@ class DiffcutNode(LifecycleNode):
         start_s = time.monotonic()
         for name, inputs in waiting.items():
             try:
-                scenes[name] = inputs.decode(self._max_pixels, convert)
+                scenes[name] = self._decode(by_name[name], inputs)
             except ValueError as error:
                 self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
@@ -215,6 +217,15 @@ class DiffcutNode(LifecycleNode):
                 self._segment(camera, scene, feature_map, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)
+
+    def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
+        decoder = camera.decoder
+        told = len(decoder.notes)
+        try:
+            return decoder.decode(inputs)
+        finally:
+            for note in decoder.notes[told:]:
+                self.get_logger().warning(f'{camera.topic}: {note}')
 
     @property
     def _max_pixels(self) -> int:
@@ -271,6 +282,9 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics_config = changed_config(self._diagnostics_config, changes, 'diagnostics.')
         for camera in self._cameras.values():
             camera.config, camera.points = self._config, self._points_config
+            camera.decoder.max_pixels = self._max_pixels
+            camera.decoder.depth_scale = self._config.depth_scale
+            camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
@@ -340,9 +354,9 @@ class DiffcutNode(LifecycleNode):
                 )
                 self._warn(f'{topic}: {lost} messages lost on the way in {RATE_WINDOW_S:g} s; {advice}')
             if not silent and camera.record.alone_s() > _NO_IMAGE_S:
-                others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
+                depth = camera.input_topics[-1]
                 slop = self._config.sync_slop_s
-                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {others}')
+                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {depth}')
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):

@@ -35,6 +35,7 @@ OPTIONS = {
         '--every': '1',
         '--tau': '1',
         '--target-segments': '0',
+        '--depth-scale': '0.2',
         '--hierarchy-tau': '0',
         '--jobs': '1',
         '--retries': '0',
@@ -73,7 +74,19 @@ OPTIONS = {
 }
 # Numbers that must be above 0.
 POSITIVE = {
-    *('--duration', '--every', '--jobs', '--limit', '--tune', '--seconds', '--port', '--hz', '--cells', '--frames'),
+    *(
+        '--duration',
+        '--depth-scale',
+        '--every',
+        '--jobs',
+        '--limit',
+        '--tune',
+        '--seconds',
+        '--port',
+        '--hz',
+        '--cells',
+        '--frames',
+    ),
     *('--changes', '--nodes', '--photographs', '--repeats', '--sizes', '--segments', '--input-size', '--rounds'),
 }
 CASES = [(command, option) for command, options in OPTIONS.items() for option in options]
@@ -156,16 +169,14 @@ def test_names_are_those_of_what_is_imported_later():
 
 
 def test_ranges_are_those_of_the_parameters():
-    fields = parameters(SegmenterConfig) | {'rate_hz': parameters(NodeConfig)['rate_hz']}
+    fields = parameters(SegmenterConfig) | parameters(NodeConfig)
 
-    def rate(text: str) -> float:
-        return parse(*ANALYZE, '--rate', text).rate
+    def of_analyze(option: str):
+        return lambda text: getattr(parse(*ANALYZE, f'--{option}', text), option.replace('-', '_'))
 
-    def target(text: str) -> int:
-        return parse(*ANALYZE, '--target-segments', text).target_segments
-
-    options = {'tau': TAU, 'damping': DAMPING, 'min_segment_area': MIN_SEGMENT_AREA, 'rate_hz': rate}
-    for name, read in (options | {'target_segments': target}).items():
+    options = {'tau': TAU, 'damping': DAMPING, 'min_segment_area': MIN_SEGMENT_AREA, 'rate_hz': of_analyze('rate')}
+    options |= {'target_segments': of_analyze('target-segments'), 'depth_scale': of_analyze('depth-scale')}
+    for name, read in options.items():
         _, info = fields[name]
         assert (read(str(info.minimum)), read(str(info.maximum))) == (info.minimum, info.maximum)
         for beyond in (info.minimum - 1, info.maximum + 1):
