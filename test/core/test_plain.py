@@ -10,7 +10,7 @@ from diffcut_ros.core.plain import pack, unpack
 
 
 def test_all_comes_back():
-    arrays = [np.arange(6, dtype=kind).reshape(2, 3) for kind in ('u1', '<u2', 'i8', 'f4', 'f8', '?')]
+    arrays = [np.arange(6).astype(kind).reshape(2, 3) for kind in ('u1', '<u2', 'i8', 'f4', 'f8', '?')]
     value = {
         'a': [None, True, 1, -(2**63), 0.1, 'text \x1b \u00e4', b'\0\xff', {}],
         'b': {'c': arrays},
