@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage
-from diffcut_ros.analysis.message_types import deserialize
 from diffcut_ros.analysis.topics import Topics
+from diffcut_ros.recordings.bag import Bag, BagMessage
+from diffcut_ros.recordings.message_types import deserialize
 from diffcut_ros.stream.images import is_compressed
 from diffcut_ros.stream.video_packets import VideoDecoder, video_codec
 

@@ -18,15 +18,15 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.hierarchies import read_hierarchies
 from diffcut_ros.analysis.lock import LOCK
 from diffcut_ros.analysis.manifest import differences
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
 from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES, Row, join_tables, merge_tables, write_table
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import LABEL_INFO
 
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'

@@ -6,15 +6,15 @@ from typing import Any
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage, open_bag
 from diffcut_ros.analysis.decoded import Held, read_messages
 from diffcut_ros.analysis.joining import MAX_WAITING_BYTES, Joiner, Stamped
-from diffcut_ros.analysis.message_types import deserialize
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.timeline import Timeline
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
 from diffcut_ros.core.parameters import parameters
+from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
+from diffcut_ros.recordings.message_types import deserialize
 from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
@@ -104,7 +104,10 @@ class Moments:
         self.images = self.within = self.joined = 0
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
-        self._decoder = Decoder(self._max_pixels)
+        node = settings.node
+        self._decoder = Decoder(
+            self._max_pixels, depth_scale=node.depth_scale, calibration=node.calibration, topic=topics.image
+        )
         self._decoder.load(decoder)
         self._limit = RateLimit(settings.node.rate_hz)
         self._timeline = Timeline()
@@ -175,8 +178,16 @@ class Moments:
     @property
     def warning(self) -> str:
         """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
-        parts = self._jumps, self.unjoined, self._frame_warning, self._recalibrated, self._video.note
-        return '; '.join(filter(None, (*parts, *self._decoder.notes)))
+        parts = (
+            self._topics.note,
+            self._jumps,
+            self.unjoined,
+            self._frame_warning,
+            self._recalibrated,
+            self._video.note,
+            *self._decoder.notes,
+        )
+        return '; '.join(filter(None, parts))
 
     @property
     def unjoined(self) -> str:

@@ -24,9 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.messages import Output, outputs, serialize
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, read_run
 from diffcut_ros.analysis.reading import Moments
@@ -40,6 +38,8 @@ from diffcut_ros.core import Scene
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import IMAGE
 
 _SIZE_HW, _HZ = (480, 640), 10

@@ -15,9 +15,9 @@ from mcap.records import MessageIndex
 from mcap.stream_reader import StreamReader
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagError, BagTopic, open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagError, BagTopic, open_bag
 from diffcut_ros.stream.rate import RateLimit
 from support.recordings import (
     COMPRESSED,
@@ -209,6 +209,18 @@ def test_topics_are_found_by_type_and_name():
     assert find_topics(aligned) == Topics('/a/image_raw', '/a/camera_info', '/a/aligned_depth/image')
 
 
+def test_camera_info_that_is_not_beside_its_image():
+    names = {
+        f'/device/{part}/{name}': kind
+        for part in ('color', 'depth')
+        for name, kind in (('image/data', 'Image'), ('info/camera_info', 'Info'))
+    }
+    found = find_topics(topics(**{name.replace('/', '__'): kind for name, kind in names.items()}))
+    assert found == Topics('/device/color/image/data', '/device/color/info/camera_info', '/device/depth/image/data')
+    with pytest.raises(BagError, match='camera_info: several topics may be it, choose with --camera-info-topic'):
+        find_topics(topics(__a__image='Image', __a__depth='Image', __b__camera_info='Info', __c__camera_info='Info'))
+
+
 def test_a_choice_is_listed():
     with pytest.raises(BagError, match='choose with --image-topic: /a/image_raw, /b/image'):
         find_topics(topics(**TWO))
@@ -253,7 +265,7 @@ def test_what_is_no_recording(tmp_path, capsys):
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: Cannot open database',
+        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
         'old.bag': 'cannot read it: ',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagTopic, open_bag
 from diffcut_ros.analysis.main import main
-from diffcut_ros.analysis.message_types import STORE as OURS
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagTopic, open_bag
+from diffcut_ros.recordings.message_types import STORE as OURS
 from support.recordings import (
     COMPRESSED,
     DEPTH,

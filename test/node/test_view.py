@@ -18,12 +18,12 @@ import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main as analyze
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
 from support.recordings import Recorder as FilmRecorder
@@ -467,9 +467,13 @@ def error_of(*args) -> str:
 
 
 def test_errors_of_bags_and_files(tmp_path):
-    assert 'which is not there' in error_of('--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd')
+    assert 'expected a recording, found nothing there' in error_of(
+        '--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd'
+    )
     (tmp_path / 'notes.txt').write_text('no bag')
-    assert 'expected a ROS 2 bag' in error_of('--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd')
+    assert 'expected MCAP, SQLite, or a bag of ROS 1, received a file that begins with' in error_of(
+        '--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd'
+    )
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(node='/other'))
     error = error_of('--bag', bag, '--save', tmp_path / 'a.rrd')
     assert 'expected /diffcut/labels' in error

@@ -4,7 +4,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
     parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
     parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
-    parser.add_argument('--bag', type=Path, help='ROS 2 bag (MCAP or SQLite) with outputs of the node, instead of live')
+    parser.add_argument('--bag', type=Path, help='recording (MCAP or SQLite) with outputs of the node, instead of live')
     parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
     parser.add_argument(
         '--port', type=int, default=_PORT, help=f'of the page, data are on the next one (default {_PORT})'
@@ -57,9 +57,9 @@ def _absolute(name: str) -> str:
 def _run(args: argparse.Namespace, wanted: Wanted) -> None:
     rerun = load_rerun()
     rerun.set_strict_mode(True)  # an error is raised, and not a warning
-    # Before anything is written or served: a bag that cannot be read leaves nothing behind.
-    messages = _open_bag(args.bag, wanted) if args.bag else None
     with ExitStack() as stack:
+        # Before anything is written or served: a bag that cannot be read leaves nothing behind.
+        messages = stack.enter_context(_open_bag(args.bag, wanted)) if args.bag else None
         recording = rerun.RecordingStream('diffcut_view')
         stack.callback(recording.disconnect)
         if args.save:
@@ -80,10 +80,10 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
                 threading.Event().wait()
 
 
-def _open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
+def _open_bag(path: Path, wanted: Wanted) -> AbstractContextManager[Iterator[tuple[str, Any]]]:
     with needed('--bag', 'view'):
-        from diffcut_ros.node.view.bag import open_bag  # ROS distributions do without rosbags
-    return open_bag(path, wanted)
+        from diffcut_ros.node.view.bag import open_messages  # ROS distributions do without rosbags
+    return open_messages(path, wanted)
 
 
 def _save(recording: Any, path: Path) -> None:
