@@ -30,7 +30,7 @@ from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import LABEL_INFO
 
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
-_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
+_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.npz', 'messages', 'run.json'
 _BAG, VIDEO = 'segments.mcap', 'overlay.mp4'
 _RECORDINGS = 'recordings'
 _ENDINGS = ('.parquet', '.csv')

@@ -1,7 +1,6 @@
 """Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
 
 import dataclasses
-import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.analysis.causes import Causes
+from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
@@ -25,6 +24,7 @@ from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settin
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
+from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
@@ -106,6 +106,19 @@ class _Done:
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
     decoder: tuple[Any, ...] = ()
+
+    @staticmethod
+    def of(saved: dict[str, Any]) -> '_Done':
+        """Return what `dataclasses.asdict` and `pack` made of one."""
+        causes = saved['causes']
+        found = {kind: Cause(**cause) for kind, cause in causes['_found'].items()}
+        height_width = saved['playback']['size_hw']
+        kept = {
+            'causes': Causes(**causes | {'_found': found}),
+            'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
+            'shown': Slots(**saved['shown']),
+        }
+        return _Done(**saved | kept)
 
 
 @dataclass(frozen=True)
@@ -207,8 +220,12 @@ def analyze_to_folder(
         about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)
         if saved is not None:
-            done, state = pickle.loads(saved)
-            analyzer.load(state)
+            try:
+                state = unpack(saved)
+                done = _Done.of(state['done'])
+                analyzer.load(state['pipeline'])
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f'{out}: cannot go on from what is there, take --overwrite: {error!r}') from error
         moments = Moments(opened, topics, options, settings, done.position, done.decoder)
 
         def shown(moment: Moment) -> bool:
@@ -219,7 +236,7 @@ def analyze_to_folder(
                 for record in _records(ahead, analyzer, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
-            write.close(pickle.dumps((done, analyzer.save())))
+            write.close(_state(done, analyzer))
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
@@ -315,8 +332,12 @@ def _records(
         state = None
         if done.frames - begun.frames >= FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
-            state = pickle.dumps((done, analyzer.save()))
+            state = _state(done, analyzer)
         yield _Record(moment, result, problem, left_out, done.playback, state)
+
+
+def _state(done: _Done, analyzer: Analyzer) -> bytes:
+    return pack({'done': dataclasses.asdict(done), 'pipeline': analyzer.save()})
 
 
 class _Writing:

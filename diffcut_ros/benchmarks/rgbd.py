@@ -52,7 +52,8 @@ def load_camera(root: Path, size_hw: tuple[int, int]) -> PinholeCamera:
     path = root / 'camera-intrinsics.txt'
     matrix = _matrix(path, 3)
     try:
-        return PinholeCamera(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))), size_hw)
+        fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        return PinholeCamera(fx, fy, cx, cy, size_hw)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 

@@ -1,6 +1,8 @@
 """Analyses that are killed and resumed, that need the same memory for ten times the frames."""
 
 import filecmp
+import json
+import pickle
 import re
 import signal
 import subprocess
@@ -76,6 +78,34 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     reports = [report_without_latency(folder / 'report.html') for folder in (out, film / 'whole')]
     assert reports[0] == reports[1]
     assert reports[0].count('class="tile"') == 12
+
+
+class Intruder:
+    """A pickle of it ends the program with status 99."""
+
+    def __reduce__(self):
+        return exec, ('import os; os._exit(99)',)
+
+
+def test_a_folder_from_somebody_else_runs_nothing(film, start, capsys):
+    process = start(*arguments(film, 'foreign'))
+    wait_for((film / 'foreign/.unfinished/part-000000').exists, process)
+    process.kill()
+    process.communicate()
+    part = film / 'foreign/.unfinished/part-000000'
+    kept = [part / 'state.npz', *part.glob('shown-*')]
+    assert len(kept) > 1
+    assert not list(film.rglob('*.pickle'))
+    for path in kept:
+        path.write_bytes(pickle.dumps(Intruder()))
+    resuming = [str(argument) for argument in arguments(film, 'foreign', '--resume')]
+    assert main(resuming) == 2
+    assert 'cannot go on from what is there, take --overwrite: ' in capsys.readouterr().err
+    # Of an earlier version.
+    manifest = film / 'foreign/.unfinished/manifest.json'
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), 'format': 1}))
+    assert main(resuming) == 2
+    assert 'received another format; take --overwrite' in capsys.readouterr().err
 
 
 def test_interrupted_from_the_keyboard(film, start):

@@ -1,12 +1,11 @@
 """What a report says of all frames: points of timelines, tracks, latencies, problems, and which frames are shown."""
 
-import pickle
-
 import pytest
 
 from diffcut_ros.analysis.report.gallery import Slots
 from diffcut_ros.analysis.report.summary import summarize
 from diffcut_ros.analysis.tables import TABLES, write_table
+from diffcut_ros.core.plain import pack, unpack
 
 STEP_NS = 10**8
 
@@ -128,5 +127,5 @@ def test_frames_shown_after_a_pause_are_those_without():
     times_ns = list(range(0, 10**10, 10**7))
     slots = Slots()
     first = shown(times_ns[:400], slots, times_ns[-1])
-    slots = pickle.loads(pickle.dumps(slots))
+    slots = Slots(**unpack(pack(vars(slots))))
     assert first + shown(times_ns[400:], slots, times_ns[-1]) == shown(times_ns, Slots(), times_ns[-1])
