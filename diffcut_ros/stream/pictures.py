@@ -101,7 +101,7 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
         check_no_video(message)
     if kind not in _READERS:
         start = f'{len(data)} bytes that begin with {data[:8].hex(" ")}' if data else 'no data'
-        raise ValueError(f'format {message.format!r}: {expected}, received {kind and f"{kind}, "}{start}')
+        raise ValueError(f'format {message.format!r}: {expected}, received {f"{kind}, " if kind else ""}{start}')
     return kind, read_header(kind, data, max_pixels, smallest)[1]
 
 
