@@ -167,7 +167,14 @@ class Moments:
     @property
     def warning(self) -> str:
         """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
-        parts = self._jumps, self.unjoined, self._frame_warning, self._recalibrated, *self._decoder.notes
+        parts = (
+            self._bag.note,
+            self._jumps,
+            self.unjoined,
+            self._frame_warning,
+            self._recalibrated,
+            *self._decoder.notes,
+        )
         return '; '.join(filter(None, parts))
 
     @property
