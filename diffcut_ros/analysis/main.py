@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_argument_group('which images')
     which.add_argument('--image-topic', metavar='TOPIC', help='camera, raw or compressed; found by type and name')
     which.add_argument('--camera-info-topic', metavar='TOPIC', help='found likewise, where there is depth')
-    which.add_argument('--depth-topic', metavar='TOPIC', help='raw depth, found likewise')
+    which.add_argument('--depth-topic', metavar='TOPIC', help='depth, raw or compressed, found likewise')
     which.add_argument('--no-depth', action='store_true', help='take images without depth, too; no segments in space')
     which.add_argument(
         '--start', type=float, default=defaults.start_s, metavar='S', help='begin so many seconds after the first image'
@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
     how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
     how.add_argument('--tau', type=float, help='threshold of the splits; replaces that of the file')
+    how.add_argument(
+        '--depth-scale',
+        type=float,
+        metavar='MM',
+        help='millimetres per count of depth of 16 bits; replaces that of the file',
+    )
     how.add_argument(
         '--target-segments', type=int, metavar='N', help='at most so many segments; replaces that of the file'
     )
@@ -130,6 +136,7 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
         camera_info_topic=args.camera_info_topic,
         depth_topic=args.depth_topic,
         depth=not args.no_depth,
+        depth_scale=args.depth_scale,
         start_s=args.start,
         duration_s=args.duration,
         rate_hz=args.rate,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
-from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
@@ -248,11 +249,13 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             options.depth_topic,
             settings.with_depth,
             settings.node.image_transport == 'compressed',
+            settings.node.depth_transport,
+            partial(why_not_depth, bag),
         )
         if settings.node.depth and settings.with_depth and topics.depth is None:
             raise BagError(
                 f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
-                'take --depth-topic and --camera-info-topic, or --no-depth'
+                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or --no-depth'
             )
         yield bag, topics, settings
 

@@ -34,6 +34,7 @@ class AnalysisOptions:
         camera_info_topic: likewise.
         depth_topic: likewise.
         depth: False: without segments in space, even if there is depth.
+        depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
         rate_hz: images per second at most, by their header stamps; replaces that of the file; 0: all.
@@ -51,6 +52,7 @@ class AnalysisOptions:
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     depth: bool = True
+    depth_scale: float | None = None
     start_s: float = 0.0
     duration_s: float | None = None
     rate_hz: float | None = None
@@ -115,7 +117,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
             value out of range.
     """
     values = {} if options.params is None else read_parameter_file(options.params)
-    own = ('backend', 'tau', 'target_segments', 'rate_hz')
+    own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
     configs = {}

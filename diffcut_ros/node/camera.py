@@ -99,6 +99,7 @@ class Camera:
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
+        decoder.topic = self.topic
         self._subscribers: list[sync.Subscriber] = []
         self._heard_s: dict[str, float] = {}
         self._camera_info: CameraInfo | None = None
@@ -174,8 +175,13 @@ class Camera:
         image = CompressedImage if self.config.image_transport == 'compressed' else Image
         inputs = [(image, self.topic)]
         if self.config.depth:
-            inputs += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
+            inputs += [(CameraInfo, f'{self._prefix}camera_info'), self._depth]
         return inputs
+
+    @property
+    def _depth(self) -> tuple[type, str]:
+        topic, transport = self._node.resolve_topic_name(f'{self._prefix}depth'), self.config.depth_transport
+        return (Image, topic) if transport == 'raw' else (CompressedImage, f'{topic}/{transport}')
 
     def _subscribe(self) -> None:
         for kind, topic in self._inputs:

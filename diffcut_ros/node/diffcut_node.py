@@ -93,7 +93,7 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
-                    Decoder(self._max_pixels, convert),
+                    Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
                     Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
@@ -284,6 +284,8 @@ class DiffcutNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.config, camera.points = self._config, self._points_config
             camera.decoder.max_pixels = self._max_pixels
+            camera.decoder.depth_scale = self._config.depth_scale
+            camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()

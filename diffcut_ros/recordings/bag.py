@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import zstandard
 
@@ -57,7 +57,7 @@ class _File(Protocol):
     def close(self) -> None: ...
 
 
-_FILES: dict[str, Callable[[Path], _File]] = {'mcap': McapFile, 'sqlite': SqliteFile, 'ros1': Ros1File}
+_FILES: dict[str, Any] = {'mcap': McapFile, 'sqlite': SqliteFile, 'ros1': Ros1File}
 
 
 class Bag:

@@ -113,6 +113,7 @@ def _first_bytes(path: Path) -> bytes:
 def _kind_or_none(path: Path) -> str | None:
     with suppress(OSError, ValueError):
         return kind_of(path)
+    return None
 
 
 def _listed(folder: Path) -> list[str]:

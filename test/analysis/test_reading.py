@@ -223,13 +223,16 @@ def test_names_without_a_leading_slash():
     assert find_topics(slashed, 'a/image').image == '/a/image'
 
 
-def test_the_nearest_camera_info_is_taken():
-    names = {f'__d{n}__{kind}__data': 'Image' for n, kind in ((0, 'Depth'), (1, 'Color'))}
-    names |= {f'__d{n}__{kind}__info__camera_info': 'Info' for n, kind in ((0, 'Depth'), (1, 'Color'))}
-    assert find_topics(topics(**names)).camera_info == '/d1/Color/info/camera_info'
-    tie = topics(__a__image='Image', __a__depth='Image', __a__b__camera_info='Info', __a__c__camera_info='Info')
-    with pytest.raises(BagError, match=r'choose with --camera-info-topic, .*: /a/b/camera_info, /a/c/camera_info'):
-        find_topics(tie)
+def test_camera_info_that_is_not_beside_its_image():
+    names = {
+        f'/device/{part}/{name}': kind
+        for part in ('color', 'depth')
+        for name, kind in (('image/data', 'Image'), ('info/camera_info', 'Info'))
+    }
+    found = find_topics(topics(**{name.replace('/', '__'): kind for name, kind in names.items()}))
+    assert found == Topics('/device/color/image/data', '/device/color/info/camera_info', '/device/depth/image/data')
+    with pytest.raises(BagError, match='camera_info: several topics may be it, choose with --camera-info-topic'):
+        find_topics(topics(__a__image='Image', __a__depth='Image', __b__camera_info='Info', __c__camera_info='Info'))
 
 
 def test_a_choice_is_listed():

@@ -28,8 +28,11 @@ from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, type_name, write_bag
+from support.recordings import Recorder as FilmRecorder
 from support.recordings import record
 from support.scenes import quadrants
+from support.video import STORE as VIDEO_STORE
+from support.video import compressed_image, compressed_video, encode
 from support.waiting import PATIENCE_S
 
 pytest.importorskip('rerun', reason='rerun-sdk is optional')
@@ -323,6 +326,25 @@ def test_what_diffcut_analyze_writes(tmp_path):
         kept = [decoded(m) for m in opened.messages({'/diffcut/labels/compressed'})]
     shown = [values for _, (values,) in read(tmp_path / 'a.rrd')['/camera/pinhole/labels', 'SegmentationImage:buffer']]
     assert [np.array(values, np.uint8).tobytes() for values in shown] == [labels.tobytes() for labels in kept]
+
+
+def test_video_is_not_shown_and_why(tmp_path):
+    options = ['--with-source', '--no-report', '--no-video', '--tau', '0.3']
+    for make in (compressed_image, compressed_video):
+        film = tmp_path / make.__name__
+        with FilmRecorder(film) as recorder:
+            recorder.store = VIDEO_STORE
+            for index, data in encode(3):
+                recorder.write('/camera/video', make(data, index * 10**8 + 1))
+        assert analyze([str(film), '-o', str(tmp_path / 'out'), '--overwrite', *options]) == 0
+        done = run('--bag', tmp_path / 'out/segments.mcap', '--save', tmp_path / 'a.rrd')
+        assert done.returncode == 0
+        assert '3 labels' in done.stdout
+        assert ' image' not in done.stdout
+        if make is compressed_video:
+            assert 'not shown: /camera/video: video; overlay.mp4 of diffcut_analyze has its images' in done.stderr
+        else:
+            assert done.stderr.count("left out: image: format 'h264': expected a picture by itself") == 1
 
 
 def decoded(message) -> np.ndarray:

@@ -11,6 +11,7 @@ from rclpy.serialization import deserialize_message
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
 from diffcut_ros.recordings.bag import Bag, open_bag
+from diffcut_ros.stream.messages import COMPRESSED_VIDEO, FFMPEG_PACKET
 
 
 @contextmanager
@@ -61,6 +62,10 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     except ValueError as error:
         _tell(str(error))
         return outputs
+    videos = [name for name, kind in types.items() if kind in (COMPRESSED_VIDEO, FFMPEG_PACKET)]
+    if videos and 'image' not in camera:
+        _tell(f'not shown: {", ".join(videos)}: video; overlay.mp4 of diffcut_analyze has its images')
+        return {**camera, **outputs}
     if wanted.image and 'image' not in camera:
         raise ValueError(f'{path}: expected the camera on {wanted.image}, received {received}. Choose another --image')
     return {**camera, **outputs}
