@@ -117,16 +117,23 @@ def test_nothing_but_other_messages(tmp_path):
         open_bag(tmp_path / 'other.mcap').__enter__()
 
 
-def test_topics_of_several_types(tmp_path, film):
-    """A topic has the type of most of its messages."""
+@pytest.mark.parametrize('kind', ['std_msgs/msg/String', 'my_msgs/msg/Unknown'])
+def test_topics_of_several_types(tmp_path, film, capsys, kind):
+    """A topic has the type of most of its messages; the others are left out."""
     text = b'\0\1\0\0\3\0\0\0hi\0'
     with Mcap(tmp_path / 'odd.mcap') as mcap:
-        mcap.write((IMAGE, 'std_msgs/msg/String', 'ros2msg', b'', 'cdr'), START_NS - 1, text)
+        mcap.write((IMAGE, kind, 'ros2msg', b'', 'cdr'), START_NS - 1, text)
         for one in film:
             mcap.write((one.topic, one.type_name, 'ros2msg', b'', 'cdr'), one.time_ns, one.cdr)
     with open_bag(tmp_path / 'odd.mcap') as bag:
         assert bag.topics[IMAGE] == BagTopic('sensor_msgs/msg/Image', 5)
         assert list(bag.messages({DEPTH})) == [one for one in film if one.topic == DEPTH]
+    out = str(tmp_path / 'out')
+    assert main([str(tmp_path / 'odd.mcap'), '-o', out, '--csv', '--no-report', '--no-video', '--with-source']) == 3
+    assert '4 of 5 images segmented' in capsys.readouterr().out
+    problems = (tmp_path / 'out/problems.csv').read_text()
+    assert f'{IMAGE}: message ignored: expected sensor_msgs/msg/Image or ' in problems
+    assert f', received {kind}' in problems
 
 
 def test_a_recording_without_slashes(tmp_path, capsys):
