@@ -151,7 +151,7 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
             except FileNotFoundError:
                 lost.append(f'{one.name} is missing')
             except Exception as error:  # see `Bag.messages`
-                lost.append(f'{one.name}: {_words(error)}')
+                lost.append(_words(error) if one == path else f'{one.name}: {_words(error)}')
         bag = Bag(path, files, guess, lost)
         if not files:
             raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')

@@ -278,7 +278,7 @@ def test_what_is_no_recording(tmp_path, capsys):
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
+        'broken.db3': 'cannot read it: file is not a database; to save what is whole: sqlite3 broken.db3 .recover',
         'old.bag': 'received an empty recording: old.bag has no index (',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',

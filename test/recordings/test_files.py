@@ -95,6 +95,10 @@ def test_metadata_that_does_not_fit(tmp_path, storage):
     found, bag = read(folder)
     assert (found, bag.lost) == (expected, '')
     assert bag.note == f'metadata.yaml names other files, taken is renamed.db3 for {file.name}'
+    packed = (folder / 'renamed.db3').rename(folder / f'{file.name}.zst')
+    packed.write_bytes(zstandard.compress(packed.read_bytes()))
+    found, bag = read(folder)
+    assert (found, bag.lost, bag.note) == (expected, '', '')
 
 
 def split(folder: Path, names: list[str]) -> list[BagMessage]:
@@ -156,6 +160,16 @@ def test_what_is_no_recording(tmp_path):
     assert 'found none' in error_of(tmp_path)
     record(tmp_path / 'film', 1)
     assert 'found none; give one of the folders in it: film' in error_of(tmp_path)
+
+
+def test_a_database_that_is_none(tmp_path):
+    with sqlite3.connect(tmp_path / 'other.db3') as database:
+        database.execute('CREATE TABLE points(x)')
+    database.close()
+    assert 'cannot read it: expected a database of rosbag2: no such table: ' in error_of(tmp_path / 'other.db3')
+    cut = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3'
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    assert 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3' in error_of(cut)
 
 
 # Compression.
