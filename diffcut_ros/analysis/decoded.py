@@ -8,9 +8,9 @@ from rosbags.serde import SerdeError
 
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.recordings.bag import Bag, BagMessage
-from diffcut_ros.recordings.message_types import deserialize
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET, deserialize
 from diffcut_ros.stream.images import is_compressed
-from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET, IMAGE
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from diffcut_ros.stream.video_packets import VideoDecoder, video_codec
 
 IMAGES = IMAGE, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET

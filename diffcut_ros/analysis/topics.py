@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from rosbags.serde import SerdeError
 
 from diffcut_ros.recordings.bag import Bag, BagError, BagTopic
-from diffcut_ros.recordings.message_types import STORE
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET, STORE
 from diffcut_ros.stream.depth import never_depth
-from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET, IMAGE
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
 _COMPRESSED, _COMPRESSED_DEPTH = '/compressed', '/compressedDepth'
 # Of one depth image, the first that is there; a topic's transport is its suffix.

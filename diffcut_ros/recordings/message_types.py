@@ -5,7 +5,7 @@ from typing import Any
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from diffcut_ros.stream.messages import COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET
+COMPRESSED_VIDEO, FFMPEG_PACKET = 'foxglove_msgs/msg/CompressedVideo', 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 
 # vision_msgs 4.1, which rosbags does not know. Names, types and order are those of the released package: readers tell
 # types apart by a hash of them.
@@ -52,7 +52,7 @@ def deserialize(cdr: bytes, type_name: str) -> Any:
         SerdeError: for damaged data.
     """
     message = STORE.deserialize_cdr(cdr, type_name)
-    image = STORE.types[COMPRESSED_IMAGE]
+    image = STORE.types['sensor_msgs/msg/CompressedImage']
     if type_name == COMPRESSED_VIDEO:
         header = STORE.types['std_msgs/msg/Header'](stamp=message.timestamp, frame_id=message.frame_id)
         return image(header=header, format=message.format, data=message.data)

@@ -14,7 +14,6 @@ import numpy as np
 from diffcut_ros.stream.encodings import ENCODINGS, check_layout, known_name, read_rows, read_values
 from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.pictures import check_picture, decode_picture, source_encoding
-from diffcut_ros.stream.video_packets import check_no_video
 
 # Turns an image message into an array of another encoding: `CvBridge.imgmsg_to_cv2` or `convert_with_rosbags`.
 Convert = Callable[[Any, str], np.ndarray]
@@ -89,7 +88,6 @@ def check_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> None:
             what was expected and received.
         MissingPackageError: for a picture that Pillow decodes, where that is not installed.
     """
-    check_no_video(message)
     check_picture(message, max_pixels, 3 if _mosaic(message.format) else 1)
 
 

@@ -15,7 +15,6 @@ from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
 Geometries = Sequence[SegmentGeometry | None]
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-COMPRESSED_VIDEO, FFMPEG_PACKET = 'foxglove_msgs/msg/CompressedVideo', 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 DETECTIONS_2D, DETECTIONS_3D = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection3DArray'

@@ -143,6 +143,8 @@ class H265:
         whole = True
         starts, seen, boundary = [], False, None
         for at, unit in _units(data):
+            if unit[0] & 1 or unit[1] >> 3:  # of another layer, such as the second eye's
+                continue
             kind = unit[0] >> 1 & 63
             if kind in (32, 33, 34, 35, 39):
                 boundary = at if seen and boundary is None else boundary

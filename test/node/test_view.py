@@ -472,7 +472,7 @@ def test_a_signal_ends_it_in_the_middle_of_a_bag(view, tmp_path, number):
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, [(topic, segments)] * 1000)
     with view('--bag', bag, '--save', tmp_path / 'bag.rrd') as viewer:
         viewer.wait_for('reading')
-        assert viewer.interrupt(number) == 0, viewer.log
+        assert viewer.interrupt(number) == 130, viewer.log
         assert 'Traceback' not in viewer.log
         assert 'Open it with' in viewer.log
         assert '1000 segments' not in viewer.log
@@ -484,16 +484,16 @@ def test_a_port_that_is_taken(tmp_path):
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', port + 1))
         taken.listen()
-        assert f'received {port + 1}:' in error_of('--bag', bag, '--port', port)
+        assert f'received {port + 1}:' in error_of('--bag', bag, '--port', port, status=1)
 
 
-def error_of(*args) -> str:
+def error_of(*args, status: int = 2) -> str:
     """The one line that a call that fails prints."""
     done = run(*args)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith('error: ')
+    assert lines[0].startswith('diffcut_view: ')
     return lines[0]
 
 
@@ -513,7 +513,9 @@ def test_errors_of_bags_and_files(tmp_path):
     error = error_of('--bag', bag, '--node', '/other', '--image', '/elsewhere', '--save', tmp_path / 'a.rrd')
     assert 'expected the camera on /elsewhere, received /camera_info, /image' in error
     assert not (tmp_path / 'a.rrd').exists()
-    assert '--save: expected' in error_of('--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd')
+    assert '--save: expected' in error_of(
+        '--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd', status=1
+    )
 
 
 @pytest.mark.parametrize(('module', 'package'), [('rerun', 'rerun-sdk'), ('rosbags', 'rosbags')])

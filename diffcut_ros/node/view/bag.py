@@ -11,7 +11,7 @@ from rclpy.serialization import deserialize_message
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
 from diffcut_ros.recordings.bag import Bag, open_bag
-from diffcut_ros.stream.messages import COMPRESSED_VIDEO, FFMPEG_PACKET
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
 
 
 @contextmanager

@@ -10,43 +10,34 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.arguments.view import parse
+from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rerun_scene import load_rerun
-from diffcut_ros.missing import MissingPackageError, needed
+from diffcut_ros.missing import needed
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
 from diffcut_ros.node.view.viewer import serve
 
-_PORT = 9090
-
 
 def main() -> int:
-    """Show it until interrupted; return 0, 1 when it cannot be shown, or 2 when a package is not installed."""
-    parser = argparse.ArgumentParser(prog='diffcut_view', description=__doc__.partition(': ')[2])
-    parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
-    parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
-    parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
-    parser.add_argument('--bag', type=Path, help='recording (MCAP or SQLite) with outputs of the node, instead of live')
-    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
-    parser.add_argument(
-        '--port', type=int, default=_PORT, help=f'of the page, data are on the next one (default {_PORT})'
-    )
-    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    """Show it until interrupted; return 0 or one of `Status`."""
+    args = parse(sys.argv[1:])
     wanted = Wanted(_absolute(args.node), args.camera.strip('/'), args.image and _absolute(args.image))
     try:
         with interruptible():
             _run(args, wanted)
     except KeyboardInterrupt:
-        return 0
-    except MissingPackageError as error:
+        # The usual end of what is live or shown; what is written of a bag is not complete.
+        return Status.INTERRUPTED if args.bag and args.save else 0
+    except (ValueError, FileNotFoundError) as error:
         print(f'diffcut_view: {error}', file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return Status.BAD_INPUT
+    except OSError as error:
+        print(f'diffcut_view: {error}', file=sys.stderr)
+        return Status.FAILED
     return 0
 
 
