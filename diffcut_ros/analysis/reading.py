@@ -6,22 +6,26 @@ from typing import Any
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage, open_bag
+from diffcut_ros.analysis.decoded import Held, read_messages
 from diffcut_ros.analysis.joining import MAX_WAITING_BYTES, Joiner, Stamped
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.timeline import Timeline
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
 from diffcut_ros.core.parameters import parameters
+from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
+from diffcut_ros.recordings.message_types import deserialize
 from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.message_sync import stamp_ns
 from diffcut_ros.stream.rate import RateLimit
+from diffcut_ros.stream.video_packets import VideoDecoder, VideoImage
 
 # Images before a camera_info that may have its stamp, where both are recorded in any order.
 _NEARBY = 10
+# Packets of video before the time that is analysed which are kept for the copy of the source.
+_LONGEST_LEAD = 1000
 # What sync_slop_s may be at most.
 _LARGEST_SLOP_S = parameters(NodeConfig)['sync_slop_s'][1].maximum
 
@@ -114,19 +118,22 @@ class Moments:
         self._zero_is_a_time: dict[str, bool] = {}
         self._camera_info: Any | None = None
         self._early: BagMessage | None = None
+        self._video, self._lead = VideoDecoder(self._max_pixels), []
         self._changes = 0
         self._position = self._time_ns = self._last_ns = 0
         self._frame_warning = ''
 
     def __iter__(self) -> Iterator[Moment]:
         ended = False
-        for message in self._bag.messages(set(self._topics.names())):
+        for held in read_messages(self._bag, self._topics, self._video):
+            message, decoded = held.message, held.content
             self._time_ns = message.time_ns
-            try:
-                decoded = STORE.deserialize_cdr(message.cdr, message.type_name)
-            except SerdeError as error:
+            if decoded is None:
+                yield from self._parameters(held)
+                continue
+            if isinstance(decoded, SerdeError):
                 self.images += message.topic == self._topics.image
-                problem = f'{message.topic}: message ignored: {error}'
+                problem = f'{message.topic}: message ignored: {decoded}'
                 yield from self._given(message.time_ns, self._timeline.log_ns(message.time_ns), problem=problem)
                 continue
             own_ns = self._stamp_ns(message, decoded)
@@ -145,6 +152,7 @@ class Moments:
                 if within and self._early is not None:
                     yield from self._given(own_ns, log_ns, self._early)
                     self._early = None
+                yield from self._led(held, own_ns, log_ns, within)
                 image = _Image(decoded, own_ns, log_ns, self.images, within, self._camera_info)
                 if self._topics.depth is None:
                     found = [(image, None)]
@@ -176,6 +184,7 @@ class Moments:
             self.unjoined,
             self._frame_warning,
             self._recalibrated,
+            self._video.note,
             *self._decoder.notes,
         )
         return '; '.join(filter(None, parts))
@@ -239,7 +248,7 @@ class Moments:
             # A simulation begins at 0, and goes on; a driver without stamps does not.
             with open_bag(self._bag.path) as again:
                 both = (one for one, _ in zip(again.messages({message.topic}), range(2), strict=False))
-                stamps = [stamp_ns(STORE.deserialize_cdr(one.cdr, one.type_name)) for one in both]
+                stamps = [stamp_ns(deserialize(one.cdr, one.type_name)) for one in both]
             self._zero_is_a_time[message.topic] = len(stamps) == 2 and stamps[0] == 0 < stamps[1]
         return 0 if self._zero_is_a_time[message.topic] else message.time_ns
 
@@ -251,7 +260,8 @@ class Moments:
             self._joiner.add_depth(Stamped(stamp_ns(decoded), len(message.cdr), decoded))
         else:
             self._waiting += image.within
-            self._joiner.add_image(Stamped(image.stamp_ns, len(message.cdr), image))
+            size = decoded.nbytes if isinstance(decoded, VideoImage) else len(message.cdr)
+            self._joiner.add_image(Stamped(image.stamp_ns, size, image))
         return ''
 
     def _calibrate(self, camera_info: Any) -> None:
@@ -265,6 +275,24 @@ class Moments:
                 waiting.content.camera_info = camera_info
             elif waiting.content.camera_info is None:
                 waiting.content.camera_info = before
+
+    def _parameters(self, held: Held) -> Iterator[Moment]:
+        """Yield a packet of video that holds no image."""
+        own_ns = self._last_ns or held.message.time_ns
+        log_ns = self._timeline.log_ns(own_ns)
+        within = self._is_within(log_ns)
+        yield from self._led(held, own_ns, log_ns, within)
+        yield from self._given(own_ns, log_ns, held.message if within else None)
+
+    def _led(self, held: Held, own_ns: int, log_ns: int, within: bool) -> Iterator[Moment]:
+        """Keep packets of video before the time that is analysed while its images depend on them; yield them then."""
+        if within:
+            for lead_ns, lead_log_ns, message in self._lead:
+                # Parameters before the first image have no time but that of recording, which may be later.
+                yield from self._given(lead_ns, min(lead_log_ns, log_ns), message)
+            self._lead = []
+        elif held.restarts or self._lead:
+            self._lead = [*([] if held.restarts else self._lead[-_LONGEST_LEAD:]), (own_ns, log_ns, held.message)]
 
     def _start(self, image_ns: int) -> bool:
         """Let the time that is analysed begin with the first image; say whether it goes on with this one."""

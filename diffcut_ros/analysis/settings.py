@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from diffcut_ros.analysis.finest_cut import DEEPEST_TAU
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
@@ -78,8 +79,9 @@ class OutputOptions:
         raw_labels: label images as they are, not as PNG.
         csv: tables as CSV, not as Parquet.
         video: images with their segments as a video.
-        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
+        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go up to the last one.
         report: report.html, too.
+        hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
     """
 
     with_source: bool = False
@@ -88,6 +90,7 @@ class OutputOptions:
     video: bool = True
     sweep: tuple[float, ...] = ()
     report: bool = True
+    hierarchy_tau: float = DEEPEST_TAU
 
 
 @dataclass(frozen=True)

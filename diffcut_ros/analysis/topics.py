@@ -1,14 +1,16 @@
 """Which topics of a recording are camera, camera_info and depth."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import and_, eq
+from pathlib import PurePosixPath
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagError, BagTopic
-from diffcut_ros.analysis.message_types import STORE
+from diffcut_ros.recordings.bag import Bag, BagError, BagTopic
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET, STORE
 from diffcut_ros.stream.depth import never_depth
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
@@ -17,6 +19,8 @@ _COMPRESSED, _COMPRESSED_DEPTH = '/compressed', '/compressedDepth'
 _TRANSPORTS = ('raw', 'compressedDepth', 'compressed')
 # Parts of the names of types that hold images; clouds and metadata of a depth camera are no loss.
 _IMAGE_LIKE = ('Image', 'Packet', 'Video')
+# Types of video, and what image_transport appends to the camera's name.
+_VIDEO = {FFMPEG_PACKET: '/ffmpeg', COMPRESSED_VIDEO: '/foxglove'}
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}
 
 
@@ -51,7 +55,7 @@ def find_topics(
 
     Args:
         topics: those of the recording.
-        image: name of the camera's topic, raw or compressed.
+        image: name of the camera's topic, raw, compressed or video.
         camera_info: name.
         depth: name.
         with_depth: whether camera_info and depth are wanted.
@@ -64,10 +68,11 @@ def find_topics(
             camera or a choice.
     """
     topics = {name: topic for name, topic in topics.items() if topic.count}
+    image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
-        _check('image', image, (IMAGE, COMPRESSED_IMAGE), topics)
+        _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
         return Topics(image)
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
@@ -88,8 +93,15 @@ def find_topics(
     return Topics(image, camera_info, depth)
 
 
+def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None:
+    """A name that is given, with or without its leading slash, as the recording has it."""
+    if name is None or name in topics:
+        return name
+    return next((one for one in topics if one.strip('/') == name.strip('/')), name)
+
+
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:
-    """Names of colour or mono cameras, each once: raw or compressed."""
+    """Names of colour or mono cameras, each once: raw or compressed, or else as video."""
     raw = [name for name, topic in topics.items() if topic.type_name == IMAGE and not _is_depth(name)]
     compressed = [
         name
@@ -98,8 +110,22 @@ def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[st
         if topic.type_name == COMPRESSED_IMAGE and not _is_depth(name) and not name.endswith('/theora')
     ]
     if prefer_compressed:
-        return compressed + [name for name in raw if name + _COMPRESSED not in compressed]
-    return raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+        found = compressed + [name for name in raw if name + _COMPRESSED not in compressed]
+    else:
+        found = raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+    cameras = {_camera(name) for name in found}
+    for name, topic in topics.items():
+        if topic.type_name in _VIDEO and not _is_depth(name) and _camera(name) not in cameras:
+            found.append(name)
+            cameras.add(_camera(name))
+    return found
+
+
+def _camera(image: str) -> str:
+    """The name of a camera's raw images, from that of one of its topics."""
+    for ending in (_COMPRESSED, *_VIDEO.values()):
+        image = image.removesuffix(ending)
+    return image
 
 
 def _is_depth(name: str) -> bool:
@@ -151,18 +177,22 @@ def why_not_depth(bag: Bag, topic: str) -> str:
 
 def _of_this_camera(names: list[str], image: str) -> list[str]:
     """Of several depth topics, those that belong to the camera by name, and of these the registered ones."""
-    first = image.split('/')[1]
-    same = [name for name in names if name.split('/')[1] == first] or names
+    first = _first(image)
+    same = [name for name in names if _first(name) == first] or names
     return [name for name in same if 'aligned' in name or 'registered' in name] or same
 
 
+def _first(name: str) -> str:
+    return name.strip('/').partition('/')[0]
+
+
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, or else those that share most of it."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0]
-    if f'{own}/camera_info' in names:
-        return [f'{own}/camera_info']
-    shared = {name: len(os.path.commonprefix([name.split('/'), own.split('/')])) for name in names}
-    return [name for name in names if shared[name] == max(shared.values())]
+    """Of several camera_info topics the one beside the image, or else those that share most of its name."""
+    own = PurePosixPath(_camera(image)).with_name('camera_info')
+    if str(own) in names:
+        return [str(own)]
+    shared = [sum(accumulate(map(eq, PurePosixPath(name).parts, own.parts), and_)) for name in names]
+    return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:

@@ -307,9 +307,9 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> l
         if indices is None:
             tree.end(part.tree_index, part.nodes[own[:size]])
         else:
-            _, offset, stride, nodes, _ = part
-            result.append(_Part(indices[0], offset, stride, nodes, own[:k]))
-            result.append(_Part(indices[1], offset, stride, nodes, own[k:size]))
+            whole = part.offset, part.stride, part.nodes
+            result.append(_Part(indices[0], *whole, own[:k]))
+            result.append(_Part(indices[1], *whole, own[k:size]))
     return result
 
 

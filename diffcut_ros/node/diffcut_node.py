@@ -1,6 +1,5 @@
 """The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
 
-import argparse
 import dataclasses
 import gc
 import os
@@ -18,8 +17,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
@@ -388,17 +387,12 @@ class DiffcutNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
-    parser = argparse.ArgumentParser(
-        prog='diffcut_node',
-        description='Cuts camera images into segments and publishes them.',
-        epilog='Everything else is a ROS argument: diffcut_node --ros-args -r image:=/camera/image_raw -p tau:=0.7',
-    )
     node, ended = None, True
     try:
         # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
         with interruptible():
             try:
-                parser.parse_args(remove_ros_args(args=args)[1:])
+                parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
                 rclpy.logging.get_logger('diffcut').fatal(str(error))

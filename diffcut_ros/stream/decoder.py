@@ -11,6 +11,7 @@ from diffcut_ros.stream.depth import decode_depth
 from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.images import Convert, convert_with_rosbags, decode_compressed, decode_image, is_compressed
 from diffcut_ros.stream.inputs import Inputs
+from diffcut_ros.stream.video_packets import VideoImage
 
 # A smaller part of an image without directions is not worth a word.
 _FEW = 0.01
@@ -76,6 +77,8 @@ class Decoder:
             self._guesses.load(state)
 
     def _image_rgb(self, message: Any) -> np.ndarray:
+        if isinstance(message, VideoImage):
+            return message.rgb()
         decode = decode_compressed if is_compressed(message) else decode_image
         return decode(message, self.max_pixels, self._convert, self._guesses)
 

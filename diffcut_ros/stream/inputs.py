@@ -9,6 +9,7 @@ from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.depth import depth_size
 from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
 from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.stream.video_packets import VideoImage
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Inputs:
     """Messages of one camera with one stamp.
 
     Attributes:
-        image: sensor_msgs/Image or CompressedImage.
+        image: sensor_msgs/Image or CompressedImage, or `VideoImage`.
         camera_info: sensor_msgs/CameraInfo where depth is wanted.
         depth: sensor_msgs/Image or CompressedImage where depth is wanted.
         arrival_ns: when they arrived, by any clock.
@@ -57,6 +58,10 @@ class Inputs:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        if isinstance(self.image, VideoImage):
+            self.image.check(max_pixels)
+            self.check_sizes(*self.image.size_hw, max_pixels)
+            return
         if is_compressed(self.image):
             check_compressed(self.image, max_pixels)
             return  # the size is known after decoding only

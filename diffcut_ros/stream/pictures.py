@@ -12,6 +12,7 @@ import numpy as np
 
 from diffcut_ros.missing import MissingPackageError, needed
 from diffcut_ros.stream.encodings import check_size
+from diffcut_ros.stream.video_packets import check_no_video
 
 # What data begin with, by kind of picture.
 _BYTES = {
@@ -96,6 +97,8 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
     kind = kind_of(data)
     if kind is None and (begin := data.find(b'\xff\xd8\xff', 0, _BEFORE_JPEG)) > 0:
         kind, data = 'JPEG', data[begin:]
+    if kind is None:
+        check_no_video(message)
     if kind not in _READERS:
         start = f'{len(data)} bytes that begin with {data[:8].hex(" ")}' if data else 'no data'
         raise ValueError(f'format {message.format!r}: {expected}, received {f"{kind}, " if kind else ""}{start}')

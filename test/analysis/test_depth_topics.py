@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagError, BagTopic
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagError, BagTopic
 from support.depth import packed_depth, png, run_lengths
 from support.recordings import (
     DEPTH,

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.segmenter import Segmenter
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.recordings import (
     DEPTH,
     FRAME_ID,

@@ -15,9 +15,9 @@ from mcap.records import MessageIndex
 from mcap.stream_reader import StreamReader
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagError, BagTopic, open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagError, BagTopic, open_bag
 from diffcut_ros.stream.rate import RateLimit
 from support.recordings import (
     COMPRESSED,
@@ -265,7 +265,7 @@ def test_what_is_no_recording(tmp_path, capsys):
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: Cannot open database',
+        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
         'old.bag': 'cannot read it: ',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',
@@ -362,7 +362,9 @@ def test_damaged_images_are_counted_and_listed(tmp_path, capsys, rows):
         recorder.write_frame(8, depth=False, compressed=True)
     line = told(capsys, tmp_path / 'film', '-o', tmp_path / 'out', '--csv', status=3)
     assert '7 of 9 images segmented' in line
-    assert '2 images or messages left out, see the table problems' in line
+    assert '; 2 images or messages left out: 1 x ' in line
+    assert f'1 x {COMPRESSED}: image ignored: ' in line
+    assert line.endswith('; all in problems.csv')
     problems = rows(tmp_path / 'out/problems.csv')
     assert stamps_of(problems) == [6, 7]
     assert all(f'{COMPRESSED}: image ignored: ' in row['problem'] and 'expected' in row['problem'] for row in problems)
@@ -373,15 +375,22 @@ def test_damaged_images_are_counted_and_listed(tmp_path, capsys, rows):
     assert len([w for w in caught if 'image ignored' in str(w.message)]) == 2
 
 
-def test_options_out_of_range(tmp_path, capsys):
+def test_options_out_of_range():
+    for options, words in (
+        ({'every': 0}, 'every: expected at least 1'),
+        ({'start_s': -1.0}, 'start: expected 0 s or more'),
+        ({'duration_s': float('nan')}, 'duration: expected more than 0 s'),
+        ({'depth': False, 'depth_topic': DEPTH}, 'expected one of --no-depth and --depth-topic'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            AnalysisOptions(**options)
+
+
+def test_options_that_take_no_image(tmp_path, capsys):
     film = record(tmp_path / 'film', 2)
     for arguments, words in {
-        ('--every', '0'): 'every: expected at least 1',
-        ('--start', '-1'): 'start: expected 0 s or more',
         ('--start', '5'): 'no image of /camera/image_raw within the time',
-        ('--tau', '2'): 'parameter tau: expected 0.0 to 1.0',
         ('--backend', 'none'): 'backend: expected color',
-        ('--depth-topic', DEPTH): 'expected one of --no-depth and --depth-topic',
     }.items():
         out = tmp_path / 'out'
         assert words in told(capsys, film, '-o', out, '--csv', '--no-depth', *arguments, status=2)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.reading import Moments
 from diffcut_ros.analysis.settings import read_settings
 from diffcut_ros.analysis.topics import find_topics
+from diffcut_ros.recordings.bag import open_bag
 from support.recordings import (
     DEPTH,
     IMAGE,

@@ -106,7 +106,7 @@ class Recorder:
 
     def write(self, topic: str, message, time_ns: int | None = None) -> None:
         """Write a message; recorded when its stamp says, unless told otherwise."""
-        stamp = message.header.stamp
+        stamp = message.timestamp if hasattr(message, 'timestamp') else message.header.stamp
         serialize = self.store.serialize_ros1 if self._ros1 else self.store.serialize_cdr
         type_name = message.__msgtype__
         data = serialize(message, type_name)
