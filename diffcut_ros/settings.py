@@ -33,7 +33,7 @@ class NodeConfig:
     )
     depth_transport: str = parameter(
         'raw',
-        'Subscribe to depth (raw), to depth/compressedDepth (PNG, RVL), or to depth/compressed (PNG of 16 bits)',
+        'Subscribe to depth (raw), to depth/compressedDepth (PNG, RVL), or to depth/compressed (PNG of 16 bits, TIFF)',
         choices=('raw', 'compressedDepth', 'compressed'),
     )
     depth_scale: float = parameter(

@@ -9,13 +9,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from std_msgs.msg import Header
 
-from diffcut_ros.core import PinholeCamera, back_project, locate_segments
+from diffcut_ros.core import Distortion, PinholeCamera, back_project, locate_segments
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
@@ -54,6 +55,8 @@ def _calls(width: int, height: int, count: int) -> dict[str, Callable[[], object
     image_rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
     segmentation = describe_segments(nearest, np.full((count, 8), 0.3, np.float32), 0, 0.5)
     camera = PinholeCamera(0.9 * width, 0.9 * width, width / 2, height / 2, (height, width))
+    lens = replace(camera, distortion=Distortion('plumb_bob', (-0.36, 0.11, 0.001, 0.0005, 0.0)))
+    pixels = back_project(np.ones_like(depth_m), camera).reshape(-1, 3)[:, :2]
     header = Header(frame_id='camera')
     points = back_project(depth_m, camera)
     geometries = locate_segments(segmentation.labels, depth_m, camera, count)
@@ -63,6 +66,9 @@ def _calls(width: int, height: int, count: int) -> dict[str, Callable[[], object
         'detections': lambda: MESSAGES.detections(segments, header, False, geometries),
         'detections_3d': lambda: MESSAGES.detections_3d(segments, header, geometries),
         'back_project': lambda: back_project(depth_m, camera),
+        'directions through a lens, once': lambda: lens.distortion.unbend(pixels),
+        'locate_segments, through it': lambda: locate_segments(segmentation.labels, depth_m, lens, count),
+        'back_project, through it': lambda: back_project(depth_m, lens),
         'point_cloud, organized': lambda: point_cloud(points, image_rgb, segmentation, header, organized=True),
         'point_cloud': lambda: point_cloud(points, image_rgb, segmentation, header, organized=False),
         'markers': lambda: markers(segments, geometries, header),

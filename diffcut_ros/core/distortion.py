@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# Names of models, as camera_info has them, with the numbers of coefficients that OpenCV takes for each.
-_SIZES = {'plumb_bob': (4, 5, 8, 12, 14), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+# Names of models, as camera_info has them, with the most coefficients that each has.
+_SIZES = {'plumb_bob': 12, 'rational_polynomial': 12, 'equidistant': 4}
 MODELS = tuple(_SIZES)
 
 # OpenCV's search for a direction ends at this step, or after so many; strong distortion takes about 100.
@@ -23,7 +23,7 @@ _OUTWARDS = 1.001
 # 87 degrees from the axis: beyond, z says little about where a point is.
 _STEEPEST = 20.0
 
-_NO_TURN, _NO_SHIFT, _PLAIN = np.zeros(3), np.zeros(3), np.eye(3)
+_PLAIN = np.eye(3)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Distortion:
 
     Attributes:
         model: one of `MODELS`.
-        coefficients: in OpenCV's order (k1, k2, p1, p2, k3, ...; equidistant: k1, k2, k3, k4); missing ones are 0.
+        coefficients: in OpenCV's order: k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4; equidistant: k1, k2, k3, k4.
+            Missing ones are 0.
 
     Raises:
         ValueError: for another model, too many coefficients, or ones that are not finite.
@@ -44,22 +45,33 @@ class Distortion:
     def __post_init__(self) -> None:
         if self.model not in _SIZES:
             raise ValueError(f'expected one of the models {", ".join(MODELS)}, received {self.model!r}')
-        most = _SIZES[self.model][-1]
+        most = _SIZES[self.model]
         if len(self.coefficients) > most:
             raise ValueError(f'{self.model}: expected at most {most} coefficients, received {len(self.coefficients)}')
         if not all(map(math.isfinite, self.coefficients)):
             raise ValueError(f'{self.model}: expected finite coefficients, received {self.coefficients}')
 
     def bend(self, directions: np.ndarray) -> np.ndarray:
-        """Return the bent directions, float64 [N, 2], of directions [N, 2]."""
-        points = np.concatenate([directions, np.ones((len(directions), 1))], 1).reshape(-1, 1, 3)
-        if not len(points):  # OpenCV takes none for an error
-            return np.empty((0, 2))
+        """Return the bent directions, float64 [N, 2], of directions [N, 2].
+
+        Not by cv2.projectPoints, which computes derivatives, too: ten times as long, and 240 bytes for each.
+        """
+        x, y = directions.T.astype(float)
+        r2 = x * x + y * y
         if self.model == 'equidistant':
-            bent, _ = cv2.fisheye.projectPoints(points, _NO_TURN, _NO_SHIFT, _PLAIN, self._padded)
-        else:
-            bent, _ = cv2.projectPoints(points, _NO_TURN, _NO_SHIFT, _PLAIN, self._padded)
-        return bent.reshape(-1, 2)
+            k1, k2, k3, k4 = self._padded
+            r = np.sqrt(r2)
+            angle = np.arctan(r)
+            a2 = angle * angle
+            bent = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
+            scale = np.divide(bent, r, out=np.ones_like(r), where=r > 0)
+            return np.stack([x * scale, y * scale], -1)
+        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = self._padded
+        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        xy = 2 * x * y
+        bent_x = x * radial + p1 * xy + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2)
+        bent_y = y * radial + p2 * xy + p1 * (r2 + 2 * y * y) + r2 * (s3 + r2 * s4)
+        return np.stack([bent_x, bent_y], -1)
 
     def unbend(self, bent: np.ndarray) -> np.ndarray:
         """Return the directions, float64 [N, 2], that are bent to `bent` [N, 2]; NaN where the model has none."""
@@ -69,7 +81,7 @@ class Distortion:
         else:
             found = cv2.undistortPointsIter(points, _PLAIN, self._padded, None, None, _CRITERIA)
         found = found.reshape(-1, 2)
-        with np.errstate(invalid='ignore'):  # what has not been found may be anything
+        with np.errstate(invalid='ignore', divide='ignore'):  # what has not been found may be anything
             found[~(np.hypot(*found.T) <= _STEEPEST)] = np.nan
             again = self.bend(found)
             reached = np.hypot(*(again - bent).T) <= _TOLERANCE
@@ -79,5 +91,4 @@ class Distortion:
 
     @property
     def _padded(self) -> np.ndarray:
-        size = next(size for size in _SIZES[self.model] if size >= len(self.coefficients))
-        return np.array(self.coefficients + (0.0,) * (size - len(self.coefficients)))
+        return np.pad(np.array(self.coefficients, float), (0, _SIZES[self.model] - len(self.coefficients)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.stream.value_range import Range, next_range, robust_range, to_8_bits
+from diffcut_ros.stream.value_range import Range, find_values, next_range, to_8_bits
 
 
 class Guesses:
@@ -32,11 +32,11 @@ class Guesses:
         """
         if values.dtype == np.uint8:
             return values
-        found, shown = robust_range(values), self.ranges.get(of)
+        found, shown = find_values(values), self.ranges.get(of)
         if found is not None:
             before, shown = shown, next_range(shown, found, values.dtype.kind in 'iu')
             if before is None and shown != (0, 65535):
-                low, high = (f'{value:.6g}' for value in found)
+                low, _, high = (f'{value:.6g}' for value in found)
                 first, last = (f'{value:.6g}' for value in shown)
                 self.note(
                     f'range of {of}',

@@ -155,11 +155,12 @@ def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
     Raises:
         ValueError: no header, or no end where it cannot be added.
     """
-    parts, size, at = [data[:2]], None, 2
+    parts, stray, size, at = [data[:2]], False, None, 2
     while True:
         found = _MARKER.search(data, at)
         if found is None or found.end() + 2 > len(data):
             raise ValueError('expected a header, received its beginning only')
+        stray |= found.start() > at
         marker, at = found[1][0], found.end()
         if marker in _JPEG_BARE:
             continue
@@ -176,13 +177,16 @@ def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
     if size is None:
         raise ValueError('expected width and height before the pixels, received none')
     whole = sequential and data[at + 2] == components  # one scan holds all
-    scans = data[found.start() :]
+    if stray:
+        begin = len(data) - found.start()
+        data = b''.join([*parts, data[found.start() :]])
+        at = len(data) - begin
     # Within the pixels, FF is always followed by another byte than D9. What follows the end mark is padding.
-    if _JPEG_END not in scans:
+    if not data.endswith(_JPEG_END) and data.find(_JPEG_END, at) < 0:
         if not whole:
             raise ValueError('expected an end mark, received none: the image is cut off')
-        scans += _JPEG_END
-    return *size, b''.join([*parts, scans])
+        data += _JPEG_END
+    return *size, data
 
 
 def _read_png(data: bytes) -> tuple[int, int, bytes]:

@@ -26,44 +26,43 @@ _PACE = 0.25
 _NATURAL = (1, 255, 1023, 4095, 16383, 65535)
 
 
-def robust_range(values: np.ndarray) -> Range | None:
-    """Return the range of an image's values, [H, W] or [H, W, C], but for the outermost; None: no value is finite.
+def find_values(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Return low, median and high value of an image, [H, W] or [H, W, C], but for the outermost; None: none is finite.
 
     A fourth channel is alpha, and does not count.
     """
-    step = math.isqrt(values[..., :3].size // _SAMPLES) | 1  # odd: of a Bayer mosaic all colours
-    sample = values[::step, ::step, :3] if values.ndim == 3 else values[::step, ::step]
+    values = values[..., :3] if values.ndim == 3 else values
+    step = math.isqrt(values.size // _SAMPLES) | 1  # odd: of a Bayer mosaic all colours
+    sample = values[::step, ::step]
     sample = sample[np.isfinite(sample)]
     if not sample.size:
         return None
     first = int(_OUTSIDE * (sample.size - 1))
-    sample.partition((first, sample.size - 1 - first))
-    return float(sample[first]), float(sample[-1 - first])
+    sample.sort()  # np.partition is slow near the ends
+    return float(sample[first]), float(sample[sample.size // 2]), float(sample[-1 - first])
 
 
-def next_range(shown: Range | None, found: Range, whole_numbers: bool) -> Range:
+def next_range(shown: Range | None, found: tuple[float, float, float], whole_numbers: bool) -> Range:
     """Return the range that an image is shown over.
 
     Args:
         shown: that of the image before; None: there is none.
-        found: that of its values.
+        found: low, median and high of its values.
         whole_numbers: whether values are; a difference of 1 is then at most one shade of gray.
     """
-    least = 255.0 if whole_numbers else max(1.0, *map(abs, found)) / 16
-    wanted = _wanted(found, least)
-    if shown is None:
+    low, median, high = found
+    least = 255.0 if whole_numbers else max(4.0, abs(low), abs(high)) / 16
+    wanted = _wanted(low, high, least)
+    if shown is None or not shown[0] <= median <= shown[1]:  # the first, or another scene
         return wanted
-    filled, width = found[1] - found[0], shown[1] - shown[0]
-    fits = shown[0] <= found[0] and found[1] <= shown[1]
-    if fits and (filled >= _LEAST_FILLED * width or width <= (1 + _MARGIN) * least):
+    width = shown[1] - shown[0]
+    filled_enough = high - low >= _LEAST_FILLED * width or width <= (1 + _MARGIN) * least
+    if filled_enough and shown[0] <= low and high <= shown[1]:
         return shown
-    if min(found[1], shown[1]) - max(found[0], shown[0]) < filled / 2:
-        return wanted  # another scene
     return shown[0] + _PACE * (wanted[0] - shown[0]), shown[1] + _PACE * (wanted[1] - shown[1])
 
 
-def _wanted(found: Range, least: float) -> Range:
-    low, high = found
+def _wanted(low: float, high: float, least: float) -> Range:
     filled = high - low
     for top in _NATURAL:
         if top >= max(high, least) and low >= 0 and filled >= _LEAST_FILLED * top:

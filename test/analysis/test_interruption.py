@@ -13,7 +13,7 @@ import pytest
 
 from diffcut_ros.analysis.main import main
 from diffcut_ros.recordings.bag import open_bag
-from support.recordings import IMAGE, Recorder, image_message, record
+from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message, moving_scene, record
 from support.waiting import PATIENCE_S, wait_for
 
 # Few cells, to be quick; with damping, segments depend on the frame before.
@@ -78,6 +78,32 @@ def test_killed_and_resumed_is_as_if_never_killed(film, start, rows, after):
     reports = [report_without_latency(folder / 'report.html') for folder in (out, film / 'whole')]
     assert reports[0] == reports[1]
     assert reports[0].count('class="tile"') == 12
+
+
+def test_what_is_known_of_the_camera_is_resumed(start, rows, tmp_path):
+    """Over which values a thermal image is shown depends on those before it."""
+    film, parameters = tmp_path / 'film', tmp_path / 'parameters.yaml'
+    with Recorder(film) as recorder:
+        for index in range(75):
+            values = (
+                51000 + 5 * moving_scene(index)[:, :, 0].astype(np.uint16) + (1500 * (index > 20)) * (index % 5 > 0)
+            )
+            recorder.write(IMAGE, image_message(values.astype(np.uint16), 'mono16', START_NS + index * STEP_NS))
+    parameters.write_text(PARAMETERS)
+    outs = tmp_path / 'whole', tmp_path / 'killed'
+    command = [[film, '-o', out, '--csv', '--no-video', '--no-report', '--params', parameters] for out in outs]
+    assert main([str(argument) for argument in command[0]]) == 0
+    process = start(*command[1])
+    wait_for((outs[1] / '.unfinished/part-000000').exists, process)
+    process.kill()
+    process.communicate()
+    assert not (outs[1] / 'run.json').exists()
+    assert main([str(argument) for argument in [*command[1], '--resume']]) == 0
+    assert filecmp.cmp(outs[0] / 'segments.csv', outs[1] / 'segments.csv', shallow=False)
+    assert len(rows(outs[1] / 'frames.csv')) == 75
+    warnings = [json.loads((out / 'run.json').read_text())['warning'] for out in outs]
+    assert warnings[0] == warnings[1]
+    assert 'mono16 image of values 51000 to 52270: shown over' in warnings[0]
 
 
 class Intruder:

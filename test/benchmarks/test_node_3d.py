@@ -8,5 +8,12 @@ def test_the_command_prints_a_table():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert '3 segments in space' in done.stdout
-    for name in ('locate_segments', 'back_project', 'point_cloud, organized', 'detections_3d', 'markers'):
+    for name in (
+        'locate_segments',
+        'back_project',
+        'point_cloud, organized',
+        'detections_3d',
+        'markers',
+        'directions through a lens, once',
+    ):
         assert re.search(rf'{name} .*\d\.\d \(\d+\.\d\)', done.stdout)

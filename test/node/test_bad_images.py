@@ -19,13 +19,13 @@ def changed(**fields):
 BAD = {
     'empty data': (changed(data=b''), ['rgb8', '128 x 64', 'expected 24576 bytes', 'received 0']),
     'short data': (changed(encoding='bgr8', data=bytes(24575)), ['bgr8', 'expected 24576 bytes', 'received 24575']),
-    'long data': (
-        changed(encoding='mono8', step=128, data=bytes(8193)),
-        ['mono8', 'expected 8192 bytes', 'received 8193'],
+    'rows of pixels without all their channels': (
+        changed(encoding='rgba8', step=384, data=bytes(24576)),
+        ['rgba8', 'at least 512 bytes', 'received 384'],
     ),
     'zero width': (changed(width=0), ['rgb8', '0 x 64', 'at least 1 x 1']),
     'zero height': (changed(encoding='bgr8', height=0), ['bgr8', '128 x 0', 'at least 1 x 1']),
-    'small step': (changed(step=383), ['rgb8', 'at least 384 bytes', 'received 383']),
+    'small step': (changed(step=383, data=bytes(64 * 383)), ['rgb8', 'at least 384 bytes', 'received 383']),
     'unknown encoding': (changed(encoding='jpeg2000'), ['expected one of rgb8, bgr8', "received 'jpeg2000'"]),
 }
 

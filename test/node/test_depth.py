@@ -8,7 +8,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from diffcut_ros.stream.depth import decode_depth, decode_rvl, depth_size, never_depth
 from diffcut_ros.stream.encodings import DEPTH_ENCODINGS
-from support.depth import packed_depth, png, raw_depth, run_lengths
+from support.depth import packed_depth, png, run_lengths
+from support.images import image_message
 
 DEPTH = np.array([[1.5, 0, 65.535], [0.001, 8, 0]], np.float32)
 
@@ -18,7 +19,7 @@ DEPTH = np.array([[1.5, 0, 65.535], [0.001, 8, 0]], np.float32)
 @pytest.mark.parametrize('big_endian', [False, True])
 def test_depth(encoding, padding, big_endian):
     values = DEPTH if encoding == '32FC1' else np.rint(DEPTH * 1000).astype(np.uint16)
-    depth = decode_depth(raw_depth(values, encoding, padding=padding, big_endian=big_endian))
+    depth = decode_depth(image_message(values, encoding, padding=padding, big_endian=big_endian))
     assert depth.dtype == np.float32
     assert np.array_equal(depth, np.where(DEPTH, DEPTH, np.float32('nan')), equal_nan=True)
 
@@ -26,17 +27,17 @@ def test_depth(encoding, padding, big_endian):
 def test_no_depth():
     signalling = np.array([0x7F800001, 0xFF800001], np.uint32).view(np.float32)
     values = np.array([[np.nan, np.inf, -np.inf, -1, -0.0, *signalling, 2]], np.float32)
-    depth = decode_depth(raw_depth(values, '32FC1'))
+    depth = decode_depth(image_message(values, '32FC1'))
     assert np.array_equal(depth, [[np.nan] * 7 + [2]], equal_nan=True)
 
 
 def test_depth_errors():
     with pytest.raises(ValueError, match=r"encoding: expected one of 16UC1, mono16, 32FC1, received 'rgb8'"):
-        decode_depth(raw_depth(np.zeros((4, 6, 3), np.uint8), 'rgb8'))
+        decode_depth(image_message(np.zeros((4, 6, 3), np.uint8), 'rgb8'))
     with pytest.raises(ValueError, match=r'16UC1 image of 3 x 2, step 6: expected 12 bytes of data, received 11'):
         decode_depth(Image(encoding='16UC1', width=3, height=2, step=6, data=bytes(11)))
     with pytest.raises(ValueError, match='at most 5e-06 megapixels'):
-        decode_depth(raw_depth(DEPTH, '32FC1'), max_pixels=5)
+        decode_depth(image_message(DEPTH, '32FC1'), max_pixels=5)
 
 
 RANDOM = np.random.default_rng(3)
@@ -97,10 +98,10 @@ def test_a_tiff():
 
 @pytest.mark.parametrize('scale_mm', [0.2, 0.25, 1.0, 10.0])
 def test_depth_in_other_counts_than_millimetres(scale_mm):
-    messages = [raw_depth(COUNTS, '16UC1'), raw_depth(COUNTS, 'mono16'), packed_depth(COUNTS, run_lengths)]
+    messages = [image_message(COUNTS, '16UC1'), image_message(COUNTS, 'mono16'), packed_depth(COUNTS, run_lengths)]
     for message in [*messages, packed_depth(COUNTS), packed_depth(COUNTS, header=False)]:
         assert np.allclose(decode_depth(message, scale_mm=scale_mm), METRES * scale_mm, equal_nan=True)
-    metres = raw_depth(METRES, '32FC1')
+    metres = image_message(METRES, '32FC1')
     assert np.array_equal(decode_depth(metres, scale_mm=scale_mm), METRES, equal_nan=True)
 
 

@@ -15,13 +15,12 @@ from diffcut_ros.stream.encodings import DEPTH_ENCODINGS, ENCODINGS
 # Names that are no encodings, or none of pictures.
 WRONG_ENCODINGS = [
     '',
-    'RGB8',
-    'rgb8 ',
+    'RGB 8',
     'rgb',
     '8UC2',
-    '8UC4',
-    '64FC1',
-    'nv24',
+    '8UC5',
+    '16FC1',
+    'nv20',
     'jpeg',
     'bayer_rgbg8',
     'h264',
@@ -47,11 +46,11 @@ WRONG_FORMATS = [
 
 def good_image(random: np.random.Generator) -> Image:
     """Return a good message: any encoding, a small size, padded or not, of random values."""
-    encoding = str(random.choice([*ENCODINGS, *DEPTH_ENCODINGS]))
-    layout = ENCODINGS.get(encoding) or DEPTH_ENCODINGS[encoding]
+    encoding = str(random.choice(list(ENCODINGS if random.random() < 0.8 else DEPTH_ENCODINGS)))
+    layout = ENCODINGS[encoding]
     width, height = (int(side) for side in random.integers(2, 9, 2) * 2)
-    step = width * layout.channels * np.dtype(layout.dtype).itemsize + int(random.choice([0, 0, 1, 2, 7]))
-    rows = height * 3 // 2 if encoding.startswith('nv') else height
+    step = layout.row_bytes(width) + int(random.choice([0, 0, 1, 2, 7]))
+    rows = layout.rows(height)
     message = Image(encoding=encoding, width=width, height=height, step=step, data=random.bytes(step * rows))
     message.is_bigendian = int(random.choice([0, 1, 255]))
     return message
@@ -83,7 +82,7 @@ def damage_image(message: Image, random: np.random.Generator) -> None:
 
 
 def files() -> list[bytes]:
-    """JPEG and PNG files of all kinds."""
+    """Files of all kinds."""
     photo = photographs.astronaut()[:48, 200:264]
     alpha = np.dstack([photo, photo[:, :, 0]])
 
@@ -112,6 +111,13 @@ def files() -> list[bytes]:
         saved(
             PIL.Image.fromarray(photo), format='PNG', save_all=True, append_images=[PIL.Image.fromarray(255 - photo)]
         ),
+        encoded('.webp', photo),
+        saved(PIL.Image.fromarray(alpha), format='WEBP', lossless=True),
+        encoded('.tiff', photo),
+        encoded('.tiff', photo[:, :, 1] / np.float32(255)),
+        saved(PIL.Image.fromarray(photo), format='BMP'),
+        saved(PIL.Image.fromarray(photo), format='AVIF'),
+        saved(PIL.Image.fromarray(photo), format='JPEG2000'),
     ]
 
 

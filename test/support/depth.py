@@ -1,21 +1,11 @@
-"""Depth messages: raw, and as image_transport compresses them."""
+"""Depth as image_transport compresses it."""
 
 import struct
 from collections.abc import Callable
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
-
-
-def raw_depth(values: np.ndarray, encoding: str, padding=0, big_endian=False) -> Image:
-    """Return rows of values as a message, each row with `padding` bytes more."""
-    values = values.astype(values.dtype.newbyteorder('>' if big_endian else '<'))
-    rows = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
-    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
-    message = Image(encoding=encoding, height=len(values), width=values.shape[1], step=rows.shape[1])
-    message.is_bigendian, message.data = int(big_endian), rows.tobytes()
-    return message
+from sensor_msgs.msg import CompressedImage
 
 
 def png(values: np.ndarray) -> bytes:
