@@ -26,6 +26,7 @@ OPTIONAL = {
     'skimage': ('scikit-image', 'evaluate'),
     'sklearn': ('scikit-learn', 'analyze', 'evaluate'),
     'zstandard': ('zstandard', 'analyze'),
+    'yaml': ('pyyaml', 'analyze'),
     'transformers': ('transformers', 'diffusion'),
 }
 # What package.xml names of ROS.

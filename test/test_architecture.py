@@ -15,8 +15,8 @@ MAY_IMPORT = {
     'media': {'core'},
     'features': {'core'},
     'stream': {'core'},
-    'node': {'core', 'media', 'features', 'stream', 'settings'},
-    'analysis': {'core', 'media', 'features', 'stream', 'settings'},
+    'node': {'core', 'media', 'features', 'stream', 'parameter_file', 'settings'},
+    'analysis': {'core', 'media', 'features', 'stream', 'parameter_file', 'settings'},
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {'core', 'media', 'features', 'stream', 'node', 'analysis', 'evaluation', 'settings'},
 }

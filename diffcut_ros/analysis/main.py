@@ -15,7 +15,7 @@ from diffcut_ros.analysis.parts import check_merged
 from diffcut_ros.analysis.ray_tasks import RayTasks
 from diffcut_ros.analysis.run import Progress as Done
 from diffcut_ros.analysis.run import Status, analyze_to_folder
-from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
+from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, left_out_parameters, read_settings
 from diffcut_ros.analysis.sweep import parse_sweep
 from diffcut_ros.analysis.tables import check_parquet
 from diffcut_ros.interruption import interruptible
@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument('--every', type=int, default=defaults.every, metavar='N', help='take each n-th image')
     how = parser.add_argument_group('how')
     how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
+    how.add_argument(
+        '--node-name',
+        default=defaults.node,
+        metavar='NAME',
+        help='full name that the node has in it; default: %(default)s',
+    )
     how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
     how.add_argument('--tau', type=float, help='threshold of the splits; replaces that of the file')
     how.add_argument(
@@ -83,10 +89,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = _parsed(sys.argv[1:] if arguments is None else arguments)
-    with_signals = interruptible()(_many if len(args.bags) > 1 else _one)
-    status, text = _guarded(with_signals, args)
+    status, text = _guarded(interruptible()(_one_or_many), args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
     return status
+
+
+def _one_or_many(args: argparse.Namespace) -> tuple[int, str]:
+    left_out = left_out_parameters(_options(args))
+    if left_out:
+        print(f'diffcut_analyze: {left_out}', file=sys.stderr)
+    return (_many if len(args.bags) > 1 else _one)(args)
 
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:
@@ -123,6 +135,7 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
 def _options(args: argparse.Namespace) -> AnalysisOptions:
     return AnalysisOptions(
         params=args.params,
+        node=args.node_name,
         backend=args.backend,
         tau=args.tau,
         target_segments=args.target_segments,
