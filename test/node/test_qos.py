@@ -8,6 +8,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
 from support.scenes import quadrants
+from support.waiting import PATIENCE_S
 
 IMAGE = quadrants(64, 128)[0]
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -125,11 +126,12 @@ def test_an_override_decides(start_node, connect, override, expected):
     option = f'qos_overrides./image.subscription.reliability:={override}'
     with start_node(domain, '-p', option, '-p', 'lazy:=false') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images')
+        assert asks_for(peer, '/image', ReliabilityPolicy[expected])
         peer.publisher(Image, '/image', BEST_EFFORT)
-        peer.spin_until(lambda: False, 1.0)
-        assert qos_of(peer.subscription_infos('/image'))[0] == ReliabilityPolicy[expected]
         misfit = '/image: qos_overrides./image.subscription.reliability asks for more than /peer offers'
-        assert node.log.count(misfit) == (override == 'reliable')
+        told = peer.spin_until(lambda: misfit in node.log, PATIENCE_S if override == 'reliable' else 2.0)
+        assert told == (override == 'reliable')
+        assert qos_of(peer.subscription_infos('/image'))[0] == ReliabilityPolicy[expected]
 
 
 def test_a_latched_camera_info_is_received_later(start_node, connect):

@@ -100,6 +100,11 @@ class Peer:
         """Take a publisher away."""
         self._node.destroy_publisher(publisher)
 
+    def remove_all(self) -> None:
+        """Take all publishers away."""
+        for publisher in (*self._publishers.values(), self.camera_info, self.depth):
+            self.remove(publisher)
+
     def replace_camera(self, qos: QoSProfile) -> None:
         """Publish images with another quality of service."""
         self.remove(self._camera)
