@@ -127,10 +127,9 @@ class Subscription(sync.SimpleFilter):
         return [
             (policy, info)
             for policy, (less, more) in _BEST.items()
+            if self.overridden(policy) and getattr(self._subscription.qos_profile, policy) == more
             for info in self.publishers()
-            if self.overridden(policy)
-            and getattr(self._subscription.qos_profile, policy) == more
-            and getattr(info.qos_profile, policy) == less
+            if getattr(info.qos_profile, policy) == less
         ]
 
     def overridden(self, policy: str) -> bool:
