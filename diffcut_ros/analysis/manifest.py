@@ -20,7 +20,7 @@ def describe(
     with_depth = topics.depth is not None
     settings = dataclasses.replace(settings, node=dataclasses.replace(settings.node, depth=with_depth))
     return _asked(bag, options, settings, output) | {
-        'topics': dataclasses.asdict(topics),
+        'topics': {role: name for role, name in dataclasses.asdict(topics).items() if role != 'note'},
         'versions': package_versions(_PACKAGES),
     }
 

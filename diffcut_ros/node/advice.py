@@ -13,7 +13,7 @@ from diffcut_ros.node.subscription import Subscription, full_names
 
 NO_INPUT_S = 5.0
 _MOST_TOPICS = 5
-_TRANSPORTS = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
+_IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 def complaints(node: Node, camera: Camera) -> Iterator[str]:
@@ -33,9 +33,8 @@ def complaints(node: Node, camera: Camera) -> Iterator[str]:
                 f'{_on_losses(subscription)}'
             )
     if not silent and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():
-        others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
         slop = camera.config.sync_slop_s
-        yield f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {others}'
+        yield f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {camera.input_topics[-1]}'
 
 
 def misfits(camera: Camera) -> Iterator[str]:
@@ -71,13 +70,16 @@ def _on_silence(node: Node, subscription: Subscription, lost: int) -> str:
         more = f' and {len(topics) - _MOST_TOPICS} more' * (len(topics) > _MOST_TOPICS)
         there = f'{subscription.message_type} is on {", ".join(topics[:_MOST_TOPICS])}{more}; to listen there'
         return f'{there}, remap: --ros-args -r {subscription.name}:={_base(topics[0], subscription.message_type)}'
-    if subscription.message_type in _TRANSPORTS:
-        (other,) = _TRANSPORTS.keys() - {subscription.message_type}
+    if subscription.message_type in _IMAGES:
+        (other,) = {*_IMAGES} - {subscription.message_type}
         if topics := _published(node, other, subscription.topic):
-            remapped = f'-r {subscription.name}:={_base(topics[0], other)}'
-            return (
-                f'{other} is on {topics[0]}; for that: --ros-args {remapped} -p image_transport:={_TRANSPORTS[other]}'
+            base = _base(topics[0], other)
+            transport = topics[0][len(base) + 1 :] or 'raw'
+            # Parameters image_transport and depth_transport.
+            arguments = (
+                f'-r {subscription.name}:={base} -p {subscription.name.rpartition("/")[2]}_transport:={transport}'
             )
+            return f'{other} is on {topics[0]}; to listen there: --ros-args {arguments}'
     return f'to listen elsewhere, remap: --ros-args -r {subscription.name}:=/your/camera/topic'
 
 
@@ -94,7 +96,7 @@ def _published(node: Node, message_type: str, near: str) -> list[str]:
 
 def _base(topic: str, message_type: str) -> str:
     """Return the name to remap to: without that of the transport, which the node adds."""
-    return topic.rpartition('/')[0] if message_type.endswith('CompressedImage') else topic
+    return topic.rpartition('/')[0] if message_type == _IMAGES[1] else topic
 
 
 def _on_losses(subscription: Subscription) -> str:

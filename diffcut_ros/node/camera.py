@@ -1,9 +1,9 @@
 """One camera: its topics, its last image, and what became of its images."""
 
 import copy
-import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
@@ -25,7 +25,8 @@ from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
-from diffcut_ros.stream.inputs import Inputs
+from diffcut_ros.stream.decoder import Decoder
+from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
@@ -47,6 +48,8 @@ _OUTPUTS_3D = {
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
+# How often a changed calibration is logged at most: that of a lens that zooms changes with each image.
+_REPEAT_CHANGE_S = 60.0
 
 
 class Camera:
@@ -60,6 +63,7 @@ class Camera:
         name: puts the topics under NAME/ and ~/NAME/; empty: not.
         config: settings; like `points` they may be replaced at any time.
         points: settings of the point cloud.
+        decoder: from messages to images.
         pipeline: from image to result.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
@@ -74,18 +78,23 @@ class Camera:
         name: str,
         config: NodeConfig,
         points: PointsConfig,
+        decoder: Decoder,
         pipeline: Pipeline,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
     ) -> None:
-        self.name, self.config, self.points, self.pipeline = name, config, points, pipeline
+        self.name, self.config, self.points = name, config, points
+        self.decoder, self.pipeline = decoder, pipeline
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
+        decoder.topic = self.topic
         self._subscribers: list[Subscription] = []
         self._told: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
+        self._camera_info: CameraInfo | None = None
+        self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
@@ -157,8 +166,13 @@ class Camera:
         image = CompressedImage if self.config.image_transport == 'compressed' else Image
         inputs = [(image, self.topic)]
         if self.config.depth:
-            inputs += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
+            inputs += [(CameraInfo, f'{self._prefix}camera_info'), self._depth]
         return inputs
+
+    @property
+    def _depth(self) -> tuple[type, str]:
+        topic, transport = self._node.resolve_topic_name(f'{self._prefix}depth'), self.config.depth_transport
+        return (Image, topic) if transport == 'raw' else (CompressedImage, f'{topic}/{transport}')
 
     def _subscribe(self) -> None:
         for (kind, topic), name in zip(self._inputs, ('image', 'camera_info', 'depth'), strict=False):
@@ -166,16 +180,18 @@ class Camera:
             self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
         subscribers = self._subscribers
         now_s = time.monotonic()
-        held = {topic: moment_s for topic, moment_s in self._heard_s.items() if moment_s == math.inf}
-        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers} | held
+        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers}
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
         subscribers[0].registerCallback(lambda _: self.record.received())
+        if self.config.depth:
+            subscribers[1].registerCallback(self._calibrate)
+        joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
-            subscribers,
+            joined,
             self._receive,
             lambda index: self._on_bad_input(
-                self, f'{subscribers[index].topic}: expected a stamp, to join it by, received 0'
+                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0'
             ),
             self.config.sync_slop_s,
         )
@@ -201,23 +217,46 @@ class Camera:
         """How each topic that it listens to now is delivered, such as 'reliable'."""
         return {subscriber.topic: subscriber.delivery for subscriber in self._subscribers}
 
-    def _hear(self, message: Image | CompressedImage | CameraInfo, topic: str) -> None:
-        # A camera_info holds until another comes.
-        self._heard_s[topic] = math.inf if isinstance(message, CameraInfo) else time.monotonic()
+    def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
+        self._heard_s[topic] = time.monotonic()
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
         now_s = time.monotonic()
-        return [subscriber for subscriber in self._subscribers if now_s - self._heard_s[subscriber.topic] >= seconds]
+        held = self._subscribers[1:2] if self._camera_info is not None else []  # it may be sent once
+        return [
+            subscriber
+            for subscriber in self._subscribers
+            if subscriber not in held and now_s - self._heard_s[subscriber.topic] >= seconds
+        ]
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
 
-    def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
+    def _calibrate(self, camera_info: CameraInfo) -> None:
+        """Take note of a camera_info: it holds until another comes, whatever its stamp."""
+        before, self._camera_info = self._camera_info, camera_info
+        if before is None:
+            waiting, self._before_camera_info = self._before_camera_info, ()
+            if waiting:
+                self._receive(*waiting)
+        elif calibration(before) != calibration(camera_info):
+            topic = self._subscribers[1].topic
+            text = f'{topic}: the calibration has changed; positions follow it'
+            self._node.get_logger().info(text, throttle_duration_sec=_REPEAT_CHANGE_S)
+
+    def _receive(self, *messages: Image | CompressedImage) -> None:
+        if not self.config.depth:
+            inputs = Inputs(*messages)
+        elif self._camera_info is None:
+            self._before_camera_info = messages
+            return
+        else:
+            image, depth = messages
+            inputs = Inputs(image, self._camera_info, depth)
         self.record.joined()
-        inputs = Inputs(*messages)
         if inputs.warning:
             self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)

@@ -1,6 +1,5 @@
 """The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
 
-import argparse
 import dataclasses
 import gc
 import os
@@ -19,8 +18,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
@@ -34,6 +33,7 @@ from diffcut_ros.node.parameters import changed_config, check_changes, declare, 
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
+from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
 _REPEAT_WARNING_S = 60.0
@@ -112,6 +112,7 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
+                    Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
                     Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
@@ -217,7 +218,7 @@ class DiffcutNode(LifecycleNode):
         start_s = time.monotonic()
         for name, inputs in waiting.items():
             try:
-                scenes[name] = inputs.decode(self._max_pixels, convert)
+                scenes[name] = self._decode(by_name[name], inputs)
             except ValueError as error:
                 self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
         seconds['decode'] = time.monotonic() - start_s
@@ -238,6 +239,15 @@ class DiffcutNode(LifecycleNode):
                 self._segment(camera, scene, feature_map, dict(seconds))
             except Exception as error:
                 self._report_failure(camera, error)
+
+    def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
+        decoder = camera.decoder
+        told = len(decoder.notes)
+        try:
+            return decoder.decode(inputs)
+        finally:
+            for note in decoder.notes[told:]:
+                self.get_logger().warning(f'{camera.topic}: {note}')
 
     @property
     def _max_pixels(self) -> int:
@@ -294,6 +304,9 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics_config = changed_config(self._diagnostics_config, changes, 'diagnostics.')
         for camera in self._cameras.values():
             camera.config, camera.points = self._config, self._points_config
+            camera.decoder.max_pixels = self._max_pixels
+            camera.decoder.depth_scale = self._config.depth_scale
+            camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
@@ -385,17 +398,12 @@ class DiffcutNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
-    parser = argparse.ArgumentParser(
-        prog='diffcut_node',
-        description='Cuts camera images into segments and publishes them.',
-        epilog='Everything else is a ROS argument: diffcut_node --ros-args -r image:=/camera/image_raw -p tau:=0.7',
-    )
     node, ended = None, True
     try:
         # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
         with interruptible():
             try:
-                parser.parse_args(remove_ros_args(args=args)[1:])
+                parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
                 rclpy.logging.get_logger('diffcut').fatal(str(error))

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
+from diffcut_ros.recordings.bag import open_bag
 from support.recordings import IMAGE, Recorder, image_message, record
 from support.waiting import PATIENCE_S, wait_for
 

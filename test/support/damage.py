@@ -10,7 +10,7 @@ import PIL.Image
 from sensor_msgs.msg import CompressedImage, Image
 from skimage import data as photographs
 
-from diffcut_ros.stream.images import DEPTH_ENCODINGS, ENCODINGS
+from diffcut_ros.stream.encodings import DEPTH_ENCODINGS, ENCODINGS
 
 # Names that are no encodings, or none of pictures.
 WRONG_ENCODINGS = [
