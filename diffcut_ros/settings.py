@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameter, parameters, validate
 from diffcut_ros.features import BACKENDS, CONFIGS
+from diffcut_ros.stream.calibration import CALIBRATIONS
 from diffcut_ros.stream.images import MAX_PIXELS
 
 
@@ -28,11 +29,31 @@ class NodeConfig:
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
-        False, 'Subscribe to camera_info and depth, too, and take images only with both, joined by their stamps'
+        False, 'Subscribe to camera_info and depth, too, and take only images with depth of their stamps'
+    )
+    depth_transport: str = parameter(
+        'raw',
+        'Subscribe to depth (raw), to depth/compressedDepth (PNG, RVL), or to depth/compressed (PNG of 16 bits)',
+        choices=('raw', 'compressedDepth', 'compressed'),
+    )
+    depth_scale: float = parameter(
+        1.0,
+        'Millimetres per count of depth of 16 bits, such as 0.2 or 0.25; floats are metres',
+        unit='mm',
+        minimum=0.001,
+        maximum=100.0,
+        live=True,
+    )
+    calibration: str = parameter(
+        'auto',
+        'Of camera_info, positions follow K and its distortion (images as the lens makes them) or P (rectified ones); '
+        'auto: P where topic or frame of the image say rectified (image_rect...), else K',
+        choices=CALIBRATIONS,
+        live=True,
     )
     sync_slop_s: float = parameter(
         0.02,
-        'Stamps of image, camera_info and depth differ by less than this; 0 = they are equal',
+        'Stamps of image and depth differ by less than this; 0 = they are equal',
         unit='s',
         minimum=0.0,
         maximum=10.0,

@@ -32,6 +32,11 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'image_transport', default_value='', description="raw or compressed; empty = the parameter file's"
     ),
+    DeclareLaunchArgument(
+        'depth_transport',
+        default_value='',
+        description="raw, compressedDepth or compressed; empty = the parameter file's",
+    ),
     DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node'),
     DeclareLaunchArgument(
         'use_sim_time', default_value='', description="true: time comes from /clock; empty = the parameter file's"
@@ -56,7 +61,9 @@ def _nodes(context):
     cameras = [camera for camera in topics['image'] if camera]
 
     clock = {'use_sim_time': value['use_sim_time'].lower() == 'true'} if value['use_sim_time'] else {}
-    parameters = {name: value[name] for name in ('backend', 'image_transport') if value[name]} | clock
+    parameters = {
+        name: value[name] for name in ('backend', 'image_transport', 'depth_transport') if value[name]
+    } | clock
     if cameras:
         parameters['cameras'] = cameras
     if topics['depth']:

@@ -9,7 +9,7 @@ from diffcut_ros.core import FeatureMap, Frame, assign_concepts
 from diffcut_ros.core.assignment import concept_features
 
 # Down to this tau, or to that of the analysis where it is larger: beyond, there is hardly anything but specks.
-_DEEPEST_TAU = 0.9
+DEEPEST_TAU = 0.9
 # Longer side of the map of pixels, px, at most: what a page shows.
 LONGEST_PX = 640
 
@@ -47,7 +47,7 @@ def finest_cut(frame: Frame, alpha: float, tau: float) -> FinestCut:
     Raises:
         MemoryError: when the device has too little memory.
     """
-    deepest = max(_DEEPEST_TAU, tau)
+    deepest = max(DEEPEST_TAU, tau)
     tree = frame.tree(alpha, deepest)
     positions, taus = tree.boundaries()
     positions, taus = positions[taus < deepest], taus[taus < deepest]

@@ -52,7 +52,7 @@ class Analyzer:
 
     Args:
         settings: parameters.
-        hierarchy_tau: down to where hierarchies go at least.
+        hierarchy_tau: up to where hierarchies go at least.
 
     Raises:
         ValueError: for a backend that cannot be built.

@@ -44,7 +44,7 @@ class Hierarchy:
         if not tau <= self.tau:
             raise ValueError(
                 f'tau: expected at most {self.tau:g}, how far the stored hierarchy goes, received {tau:g}; '
-                'analyse the recording anew with --sweep to that tau'
+                'analyse the recording anew with --hierarchy-tau to that tau'
             )
         return cut_order(self.order, self.begins[self.begins_tau < tau])
 

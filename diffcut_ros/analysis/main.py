@@ -11,13 +11,17 @@ from rich.progress import MofNCompleteColumn, TaskProgressColumn, TextColumn
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same
 from diffcut_ros.analysis.many import Engine, Outcome, Processes, analyze_many, folder_names, merge
-from diffcut_ros.analysis.parts import check_merged
+from diffcut_ros.analysis.parts import begun, check_merged
 from diffcut_ros.analysis.ray_tasks import RayTasks
+from diffcut_ros.analysis.report.index import INDEX, write_index
+from diffcut_ros.analysis.report.page import check_report
 from diffcut_ros.analysis.run import Progress as Done
-from diffcut_ros.analysis.run import Status, analyze_to_folder
+from diffcut_ros.analysis.run import analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
-from diffcut_ros.analysis.sweep import parse_sweep
 from diffcut_ros.analysis.tables import check_parquet
+from diffcut_ros.arguments.analyze import parse, parse_sweep
+from diffcut_ros.arguments.parser import given
+from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.progress import BarOrLines
 
@@ -25,64 +29,9 @@ from diffcut_ros.progress import BarOrLines
 _OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='diffcut_analyze',
-        description='Segment the camera images of recordings: ROS 1 (.bag), ROS 2 (folder, .mcap, .db3).',
-        epilog='Exit status: 0 all done; 1 failed; 2 wrong input; 3 done, but part of the input could not be read.',
-    )
-    defaults = AnalysisOptions()
-    parser.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='recordings')
-    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the outputs')
-    which = parser.add_argument_group('which images')
-    which.add_argument('--image-topic', metavar='TOPIC', help='camera, raw or compressed; found by type and name')
-    which.add_argument('--camera-info-topic', metavar='TOPIC', help='found likewise, where there is depth')
-    which.add_argument('--depth-topic', metavar='TOPIC', help='raw depth, found likewise')
-    which.add_argument('--no-depth', action='store_true', help='take images without depth, too; no segments in space')
-    which.add_argument(
-        '--start', type=float, default=defaults.start_s, metavar='S', help='begin so many seconds after the first image'
-    )
-    which.add_argument('--duration', type=float, metavar='S', help='analyse so many seconds; default: to the end')
-    which.add_argument(
-        '--rate', type=float, metavar='HZ', help='images per second at most; default: rate_hz of the file, else all'
-    )
-    which.add_argument('--every', type=int, default=defaults.every, metavar='N', help='take each n-th image')
-    how = parser.add_argument_group('how')
-    how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
-    how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
-    how.add_argument('--tau', type=float, help='threshold of the splits; replaces that of the file')
-    how.add_argument(
-        '--target-segments', type=int, metavar='N', help='at most so many segments; replaces that of the file'
-    )
-    what = parser.add_argument_group('outputs')
-    what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
-    what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
-    what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
-    what.add_argument(
-        '--sweep',
-        metavar='tau=FIRST:LAST:STEP',
-        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
-        'analysis that is complete, with --resume',
-    )
-    what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
-    what.add_argument('--no-report', action='store_true', help='leave report.html out')
-    what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')
-    what.add_argument('--overwrite', action='store_true', help='replace the outputs of an earlier analysis')
-    many = parser.add_argument_group('several recordings')
-    many.add_argument(
-        '--jobs', type=int, metavar='N', help='so many at a time; default: 1, with Ray as many as there is room for'
-    )
-    many.add_argument('--retries', type=int, default=2, metavar='N', help='how often one that fails is tried again')
-    many.add_argument(
-        '--engine', choices=['processes', 'ray'], default='processes', help='what runs them; for a cluster: ray'
-    )
-    many.add_argument('--ray-address', metavar='A', help='of a cluster; default: RAY_ADDRESS, else none')
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    args = _parsed(sys.argv[1:] if arguments is None else arguments)
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     with_signals = interruptible()(_many if len(args.bags) > 1 else _one)
     status, text = _guarded(with_signals, args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
@@ -91,21 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:
     """Run the command for one recording; return its exit status and what it says."""
-    return _guarded(_one, _parsed(arguments))
-
-
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    if args.resume and args.overwrite:
-        parser.error('expected one of --resume and --overwrite, received both')
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs: expected at least 1, received {args.jobs}')
-    if args.retries < 0:
-        parser.error(f'--retries: expected at least 0, received {args.retries}')
-    if args.engine != 'ray' and args.ray_address is not None:
-        parser.error('--ray-address: expected --engine ray, too')
-    return args
+    return _guarded(_one, parse(arguments))
 
 
 def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argparse.Namespace) -> tuple[int, str]:
@@ -115,31 +50,38 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
     except (ValueError, MemoryError) as error:
         return Status.BAD_INPUT, f'diffcut_analyze: {error}'
     except (OSError, RuntimeError) as error:
-        return Status.FAILED, f'diffcut_analyze: {error}; what is done is kept: go on with --resume'
+        kept = '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
+        return Status.FAILED, f'diffcut_analyze: {error}{kept}'
     except KeyboardInterrupt:
         return Status.INTERRUPTED, 'diffcut_analyze: interrupted; what is done is kept: go on with --resume'
 
 
+def _folders(args: argparse.Namespace) -> list[Path]:
+    """Return the folders of the outputs of each recording."""
+    return [args.out] if len(args.bags) == 1 else [args.out / name for name in folder_names(args.bags)]
+
+
 def _options(args: argparse.Namespace) -> AnalysisOptions:
-    return AnalysisOptions(
-        params=args.params,
-        backend=args.backend,
-        tau=args.tau,
-        target_segments=args.target_segments,
-        image_topic=args.image_topic,
-        camera_info_topic=args.camera_info_topic,
-        depth_topic=args.depth_topic,
-        depth=not args.no_depth,
-        start_s=args.start,
-        duration_s=args.duration,
-        rate_hz=args.rate,
-        every=args.every,
+    named = {'start': 'start_s', 'duration': 'duration_s', 'rate': 'rate_hz'}
+    same = (
+        'params',
+        'backend',
+        'tau',
+        'target_segments',
+        'depth_scale',
+        'image_topic',
+        'camera_info_topic',
+        'depth_topic',
+        'every',
     )
+    values = {named.get(name, name): value for name, value in given(args, *named, *same).items()}
+    return AnalysisOptions(depth=not args.no_depth, **values)
 
 
 def _output(args: argparse.Namespace) -> OutputOptions:
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    return OutputOptions(args.with_source, args.raw_labels, args.csv, not args.no_video, sweep, not args.no_report)
+    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau')
+    return OutputOptions(video=not args.no_video, sweep=sweep, report=not args.no_report, **more)
 
 
 def _one(args: argparse.Namespace) -> tuple[int, str]:
@@ -166,7 +108,10 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     settings = read_settings(options)  # wrong for one, wrong for all
     if not args.csv:
         check_parquet()
+    if output.report:
+        check_report()
     folder_names(args.bags)
+    ending = '.csv' if args.csv else '.parquet'
     if args.engine == 'ray':
         engine: Engine = RayTasks(args.ray_address, args.jobs, settings.node.device, analyze_one)
         at_a_time = args.jobs or len(args.bags)  # Ray knows how many there is room for
@@ -182,7 +127,8 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
 
         def show(outcome: Outcome) -> None:
             progress.advance(task)
-            progress.console.print(outcome.text, markup=False, highlight=False, soft_wrap=True)
+            text = f'{outcome.bag}: {outcome.text}'
+            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         with engine:
             outcomes = analyze_many(
@@ -195,17 +141,21 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
                 check_complete,
                 show,
             )
-        merge(outcomes, args.out, '.csv' if args.csv else '.parquet')
-    failed = [f'{one.bag}: {one.text} (exit status {one.status})' for one in outcomes if one.status]
+        merge(outcomes, args.out, ending)
+        if output.report:
+            write_index(args.out, outcomes, ending)
+    failed = [f'{one.folder.name} (exit status {int(one.status)})' for one in outcomes if one.status]
+    pages = f', {args.out / INDEX}' if output.report else ''
     if not failed:
-        return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}'
+        return 0, f'{len(outcomes)} recordings analysed, outputs in {args.out}{pages}'
     statuses = {outcome.status for outcome in outcomes}
     # Wrong input for some is a failure of those; for all, it is a wrong command.
     status = Status.BAD_INPUT if statuses == {Status.BAD_INPUT} else Status.FAILED
     if statuses - {0} == {Status.INCOMPLETE}:
         status = Status.INCOMPLETE
-    return status, '\n  '.join(
-        [f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings failed or are incomplete:', *failed]
+    return status, (
+        f'diffcut_analyze: {len(failed)} of {len(outcomes)} recordings failed or are incomplete: {", ".join(failed)}; '
+        f'reasons above, and in the table recordings{pages}'
     )
 
 

@@ -13,6 +13,10 @@ from diffcut_ros.features.fingerprint import package_versions
 _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'av')
 
 
+# Of what an analysis keeps to go on from.
+_FORMAT = 2
+
+
 def describe(
     bag: Path, topics: Topics, options: AnalysisOptions, settings: Settings, output: OutputOptions
 ) -> dict[str, Any]:
@@ -20,8 +24,9 @@ def describe(
     with_depth = topics.depth is not None
     settings = dataclasses.replace(settings, node=dataclasses.replace(settings.node, depth=with_depth))
     return _asked(bag, options, settings, output) | {
-        'topics': dataclasses.asdict(topics),
+        'topics': {role: name for role, name in dataclasses.asdict(topics).items() if role != 'note'},
         'versions': package_versions(_PACKAGES),
+        'format': _FORMAT,
     }
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diffcut_ros.analysis.parts import begun, merge_outputs, read_run
-from diffcut_ros.analysis.run import Status, Summary
+from diffcut_ros.analysis.run import Summary
 from diffcut_ros.analysis.tables import Row
+from diffcut_ros.exit_status import Status
 
 _RESUME = '--resume'
 
@@ -75,7 +76,7 @@ class Processes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one recording: the exit status and what its analysis says, after all tries."""
+    """What became of one recording: the exit status and what its analysis says of it, after all tries."""
 
     bag: Path
     folder: Path
@@ -136,9 +137,9 @@ def analyze_many(
             try:
                 check_complete(run, folder, bag)
             except ValueError as error:
-                return Outcome(bag, folder, Status.BAD_INPUT, f'diffcut_analyze: {error}')
+                return Outcome(bag, folder, Status.BAD_INPUT, str(error))
             summary = Summary.of(run)
-            return Outcome(bag, folder, summary.status, summary.text(bag, folder))
+            return Outcome(bag, folder, summary.status, summary.text(bag, folder).removeprefix(f'{bag}: '))
         before, own = begun(folder), list(arguments)
         tries = 0
         while tries <= retries:
@@ -150,6 +151,8 @@ def analyze_many(
                 break
             if begun(folder) - before:
                 own = [argument for argument in arguments if argument not in (_RESUME, '--overwrite')] + [_RESUME]
+        # Who tells it names the recording.
+        text = text.removeprefix('diffcut_analyze: ').removeprefix(f'{bag}: ')
         return Outcome(bag, folder, status, text + f' (tried {tries} times)' * (tries > 1))
 
     with ThreadPoolExecutor(at_a_time) as pool:

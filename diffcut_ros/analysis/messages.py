@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from diffcut_ros.analysis.frame_result import FrameResult
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.settings import NODE
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import (
     COMPRESSED_IMAGE,
     DETECTIONS_2D,

@@ -18,20 +18,20 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.hierarchies import read_hierarchies
 from diffcut_ros.analysis.lock import LOCK
 from diffcut_ros.analysis.manifest import differences
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
 from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES, Row, join_tables, merge_tables, write_table
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import LABEL_INFO
 
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
-_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.pickle', 'messages', 'run.json'
-_BAG, _VIDEO = 'segments.mcap', 'overlay.mp4'
+_MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.npz', 'messages', 'run.json'
+_BAG, VIDEO = 'segments.mcap', 'overlay.mp4'
 _RECORDINGS = 'recordings'
 _ENDINGS = ('.parquet', '.csv')
 _NEVER = QosTime(0, 0)
@@ -115,7 +115,7 @@ class Part:
     def add_picture(self, image_rgb: np.ndarray, playback: Playback) -> None:
         """Add a frame to the video."""
         if self._video is None:
-            self._video = VideoWriter(self._writing / _VIDEO, playback.size_hw)
+            self._video = VideoWriter(self._writing / VIDEO, playback.size_hw)
         self._video.write(image_rgb, playback.time_ns)
 
     def give_up(self) -> None:
@@ -207,8 +207,8 @@ class AnalysisFolder:
         if sweep:
             outputs.append(final / f'sweep{self._ending}')
             _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)
-        if pieces := [part / _VIDEO for part in parts if (part / _VIDEO).exists()]:
-            outputs.append(final / _VIDEO)
+        if pieces := [part / VIDEO for part in parts if (part / VIDEO).exists()]:
+            outputs.append(final / VIDEO)
             join_videos(pieces, outputs[-1])
         for name, write in more.items():
             outputs.append(final / name)
@@ -241,7 +241,7 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
         tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
-        for name in (_RUN, _BAG, _VIDEO, REPORT, *tables):
+        for name in (_RUN, _BAG, VIDEO, REPORT, *tables):
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
@@ -293,7 +293,7 @@ def begun(path: Path) -> set[tuple[str, int, int]]:
     """Return what tells the analyses in a folder apart: one that has begun or ended since has something else there."""
     found = set()
     for name in (f'{_UNFINISHED}/{_MANIFEST}', _RUN):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             about = (path / name).stat()
             found.add((name, about.st_ino, about.st_mtime_ns))
     return found

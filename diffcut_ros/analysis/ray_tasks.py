@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from diffcut_ros.analysis.run import Status
+from diffcut_ros.exit_status import Status
 from diffcut_ros.missing import needed
 
 Analyze = Callable[[Sequence[str]], tuple[int, str]]

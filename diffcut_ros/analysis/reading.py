@@ -1,69 +1,94 @@
-"""Which images of a recording are segmented: joined, selected and decoded as the node does."""
+"""Which images of a recording are segmented: joined, selected and decoded."""
 
-import dataclasses
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from rosbags.serde import SerdeError
 
-from diffcut_ros.analysis.bag import Bag, BagMessage
-from diffcut_ros.analysis.message_types import STORE
+from diffcut_ros.analysis.decoded import Held, read_messages
+from diffcut_ros.analysis.joining import MAX_WAITING_BYTES, Joiner, Stamped
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
+from diffcut_ros.analysis.timeline import Timeline
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
+from diffcut_ros.core.parameters import parameters
+from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
+from diffcut_ros.recordings.message_types import deserialize
+from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
-from diffcut_ros.stream.inputs import Inputs
-from diffcut_ros.stream.message_sync import SimpleFilter, stamp_ns
+from diffcut_ros.stream.inputs import Inputs, calibration
+from diffcut_ros.stream.message_sync import stamp_ns
 from diffcut_ros.stream.rate import RateLimit
-from diffcut_ros.stream.sync import synchronize
+from diffcut_ros.stream.video_packets import VideoDecoder, VideoImage
 
-# Messages of a topic that wait for partners, as in the node.
-_QUEUE = 10
+# Images before a camera_info that may have its stamp, where both are recorded in any order.
+_NEARBY = 10
+# Packets of video before the time that is analysed which are kept for the copy of the source.
+_LONGEST_LEAD = 1000
+# What sync_slop_s may be at most.
+_LARGEST_SLOP_S = parameters(NodeConfig)['sync_slop_s'][1].maximum
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One message of a recording, and what became of it.
+    """A message of a recording, or an image of it that is to be segmented.
 
     Attributes:
-        position: number of messages read with it.
+        position: number of moments up to this one.
+        stamp_ns: header stamp of the message or image, or when it was recorded where it has none.
+        log_ns: the same, going on where stamps jump: when it takes place in what is written.
+        time_ns: when the message was recorded with which all is known of this moment.
+        message: as recorded; None for images to be segmented, and outside the time that is analysed.
+        scene: the image that is to be segmented; None: it is none.
         image_number: number of the scene's image in its topic, from 1; 0 without a scene.
-        message: as recorded; None where it lies outside the time that is analysed.
-        stamp_ns: its header stamp, or when it was recorded where it has none.
-        time_ns: when it was recorded.
-        scene: the image that is to be segmented, complete with this message; None: it completes none.
         problem: why an image is left out, for people; empty: it is not.
         decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
 
     position: int
-    message: BagMessage | None
     stamp_ns: int
+    log_ns: int
     time_ns: int
+    message: BagMessage | None = None
     scene: Scene | None = None
     image_number: int = 0
     problem: str = ''
     decoder: tuple[Any, ...] = ()
 
 
-class Moments:
-    """The messages of a recording in their order, with the images to be segmented.
+@dataclass
+class _Image:
+    """An image of the recording that waits for what belongs to it."""
 
-    The same recording and settings give the same moments.
+    message: Any
+    stamp_ns: int
+    log_ns: int
+    number: int
+    within: bool
+    camera_info: Any | None = None
+
+
+class Moments:
+    """The messages of a recording in their order, with the images to be segmented in theirs.
+
+    The same recording and settings give the same moments. An image is joined with the depth that is nearest by stamp,
+    see `Joiner`, and with the camera_info of its stamp or else the last one recorded before it; images before the first
+    camera_info take that one.
 
     Attributes:
         images: images read so far.
-        joined: sets of image, camera_info and depth among them, within the time that is analysed.
+        within: those of them within the time that is analysed.
+        alone: those of these without depth, where it is wanted.
+        joined: those of these with camera_info and depth, where these are wanted.
 
     Args:
         bag: open.
         topics: that are read.
         options: which part of it.
         settings: of the node.
-        after: messages up to this position are read, since later ones are joined with them, but their images are not
-            decoded and they are not given out.
+        after: moments up to this position are gone through, but their images are not decoded and they are not given
+            out.
         decoder: of the moment at that position, where reading goes on.
     """
 
@@ -77,62 +102,197 @@ class Moments:
         decoder: tuple[Any, ...] = (),
     ) -> None:
         self.images = self.within = self.joined = 0
-        self._warning = ''
-        # Stamps and numbers of the last images: of more than the joining keeps.
-        self._numbered: deque[tuple[int, int]] = deque(maxlen=2 * _QUEUE)
         self._bag, self._topics, self._after = bag, topics, after
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
-        self._decoder = Decoder(self._max_pixels)
+        node = settings.node
+        self._decoder = Decoder(
+            self._max_pixels, depth_scale=node.depth_scale, calibration=node.calibration, topic=topics.image
+        )
         self._decoder.load(decoder)
         self._limit = RateLimit(settings.node.rate_hz)
-        self._found: Inputs | None = None
-        self._problem = ''
-        self._arrival_ns = 0
+        self._timeline = Timeline()
         self._span_ns: tuple[int, float] | None = None
-        self._inputs = {name: SimpleFilter() for name in topics.names()}
-        names = list(self._inputs)
-        synchronize(
-            list(self._inputs.values()),
-            self._join,
-            lambda index: self._report(f'{names[index]}: expected a stamp, to join it by, received 0'),
-            settings.node.sync_slop_s,
-            _QUEUE,
-        )
+        self._slop_s = settings.node.sync_slop_s
+        self._joiner = Joiner(round(self._slop_s * 1e9))
+        self._waiting = self.alone = self._uncalibrated = 0
+        self._zero_is_a_time: dict[str, bool] = {}
+        self._camera_info: Any | None = None
+        self._early: BagMessage | None = None
+        self._video, self._lead = VideoDecoder(self._max_pixels), []
+        self._changes = 0
+        self._position = self._time_ns = self._last_ns = 0
+        self._frame_warning = ''
 
     def __iter__(self) -> Iterator[Moment]:
-        for position, message in enumerate(self._bag.messages(set(self._inputs)), 1):
-            is_image = message.topic == self._topics.image
-            self.images += is_image
-            self._found, self._problem, self._arrival_ns = None, '', message.time_ns
-            try:
-                decoded = STORE.deserialize_cdr(message.cdr, message.type_name)
-            except SerdeError as error:
-                if position > self._after:
-                    problem = f'{message.topic}: message ignored: {error}'
-                    yield Moment(position, None, message.time_ns, message.time_ns, problem=problem)
+        ended = False
+        for held in read_messages(self._bag, self._topics, self._video):
+            message, decoded = held.message, held.content
+            self._time_ns = message.time_ns
+            if decoded is None:
+                yield from self._parameters(held)
                 continue
-            own_ns = stamp_ns(decoded) or message.time_ns
-            if is_image and not self._start(own_ns):
-                self.images -= 1  # beyond the end
+            if isinstance(decoded, SerdeError):
+                self.images += message.topic == self._topics.image
+                problem = f'{message.topic}: message ignored: {decoded}'
+                yield from self._given(message.time_ns, self._timeline.log_ns(message.time_ns), problem=problem)
+                continue
+            own_ns = self._stamp_ns(message, decoded)
+            found: list[tuple[_Image, Any | None]] = []
+            problem = ''
+            if message.topic == self._topics.image:
+                self._last_ns = own_ns
+                self._timeline.advance(own_ns, message.time_ns)
+                log_ns = self._timeline.log_ns(own_ns)
+                ended = not self._start(log_ns)
+                if ended and not self._waiting:
+                    return
+                self.images += not ended
+                within = self._is_within(log_ns)
+                self.within += within
+                if within and self._early is not None:
+                    yield from self._given(own_ns, log_ns, self._early)
+                    self._early = None
+                yield from self._led(held, own_ns, log_ns, within)
+                image = _Image(decoded, own_ns, log_ns, self.images, within, self._camera_info)
+                if self._topics.depth is None:
+                    found = [(image, None)]
+                else:
+                    problem = self._add(message, decoded, image)
+            else:
+                log_ns = self._timeline.log_ns(own_ns)
+                if message.topic == self._topics.camera_info:
+                    self._early = None if self._is_within(log_ns) else message
+                    self._calibrate(decoded)
+                else:
+                    problem = self._add(message, decoded)
+            yield from self._given(own_ns, log_ns, message if self._is_within(log_ns) else None, problem)
+            if self._topics.depth is not None and (self._camera_info is not None or self._joiner.full):
+                found = [(image.content, depth) for image, depth in self._joiner.joined()]
+            for image, depth in found:
+                yield from self._taken(image, depth)
+            if ended and not self._waiting:
                 return
-            if is_image:
-                self.within += self._within(own_ns)
-                self._numbered.appendleft((own_ns, self.images))
-            self._inputs[message.topic].signalMessage(decoded)
-            moment = Moment(
-                position,
-                message if self._within(own_ns) else None,
-                own_ns,
-                message.time_ns,
-                problem=self._problem,
-            )
-            if position > self._after:
-                yield self._decoded(moment)
+        for waiting, depth in list(self._joiner.joined(ended=True)):
+            yield from self._taken(waiting.content, depth)
 
     @property
     def warning(self) -> str:
-        """What may be wrong with all of the images, or was guessed, for people; empty: nothing known."""
-        return '; '.join(filter(None, (self._warning, *self._decoder.notes)))
+        """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
+        parts = (
+            self._topics.note,
+            self._jumps,
+            self.unjoined,
+            self._frame_warning,
+            self._recalibrated,
+            self._video.note,
+            *self._decoder.notes,
+        )
+        return '; '.join(filter(None, parts))
+
+    @property
+    def unjoined(self) -> str:
+        """How many images are left out for lack of depth or camera_info, why, and what helps; empty: none."""
+        found = []
+        if self.alone:
+            found.append(
+                f'{self.alone} of {self.within} images of {self._topics.image} have no depth of {self._topics.depth} '
+                f'within {self._slop_s:g} s of their stamps{self._advice}'
+            )
+        if self._uncalibrated:
+            found.append(f'{self._uncalibrated} have no camera_info: none of {self._topics.camera_info} can be read')
+        return '; '.join(found)
+
+    @property
+    def _advice(self) -> str:
+        offset_ns = self._joiner.offset_ns()
+        if offset_ns is None:
+            return ', since none of it can be read'
+        seconds = abs(offset_ns) / 1e9
+        amount = f'{seconds * 1000:.3g} ms' if seconds < 1 else f'{seconds:.6g} s'
+        nearest = f': the nearest is {amount} {"earlier" if offset_ns < 0 else "later"} (median)'
+        if self._joiner.given_up:
+            return (
+                f'{nearest}; depth is recorded so much earlier or later than {self._joiner.given_up} of them that more '
+                f'than {MAX_WAITING_BYTES >> 20} MB would have to wait for each other'
+            )
+        if self.joined > self.alone:
+            return nearest  # some that are missing
+        if seconds >= _LARGEST_SLOP_S:
+            return f'{nearest}, as by another clock; take another --depth-topic, or --no-depth'
+        return f'{nearest}; take a larger sync_slop_s in a --params file, another --depth-topic, or --no-depth'
+
+    @property
+    def _jumps(self) -> str:
+        jumps = self._timeline.jumps_ns
+        if not jumps:
+            return ''
+        jump_ns, image = jumps[0]
+        more = f', and {len(jumps) - 1} times more' if len(jumps) > 1 else ''
+        about = f'the stamps of {self._topics.image} jump by {jump_ns / 1e9:+.6g} s at image {image}{more}'
+        return f'{about}: tracks end there'
+
+    @property
+    def _recalibrated(self) -> str:
+        if not self._changes:
+            return ''
+        return f'{self._topics.camera_info} changes {self._changes} times; positions follow it'
+
+    def _stamp_ns(self, message: BagMessage, decoded: Any) -> int:
+        """The header stamp, or when it was recorded where it has none."""
+        own_ns = stamp_ns(decoded)
+        if own_ns:
+            return own_ns
+        if message.topic == self._topics.camera_info:
+            return self._last_ns or message.time_ns  # one that is sent once, in general
+        if message.topic not in self._zero_is_a_time:
+            # A simulation begins at 0, and goes on; a driver without stamps does not.
+            with open_bag(self._bag.path) as again:
+                both = (one for one, _ in zip(again.messages({message.topic}), range(2), strict=False))
+                stamps = [stamp_ns(deserialize(one.cdr, one.type_name)) for one in both]
+            self._zero_is_a_time[message.topic] = len(stamps) == 2 and stamps[0] == 0 < stamps[1]
+        return 0 if self._zero_is_a_time[message.topic] else message.time_ns
+
+    def _add(self, message: BagMessage, decoded: Any, image: _Image | None = None) -> str:
+        """Let an image or depth be joined; return what is wrong with it."""
+        if not stamp_ns(decoded) and not self._zero_is_a_time[message.topic]:
+            return f'{message.topic}: expected a stamp, to join it by, received 0'
+        if image is None:
+            self._joiner.add_depth(Stamped(stamp_ns(decoded), len(message.cdr), decoded))
+        else:
+            self._waiting += image.within
+            size = decoded.nbytes if isinstance(decoded, VideoImage) else len(message.cdr)
+            self._joiner.add_image(Stamped(image.stamp_ns, size, image))
+        return ''
+
+    def _calibrate(self, camera_info: Any) -> None:
+        """Take note of a camera_info: it holds for the images after it, and for one with its stamp."""
+        before, self._camera_info = self._camera_info, camera_info
+        if before is None or calibration(before) == calibration(camera_info):
+            return
+        self._changes += 1
+        for waiting, _ in zip(self._joiner.waiting(), range(_NEARBY), strict=False):
+            if waiting.stamp_ns == stamp_ns(camera_info):
+                waiting.content.camera_info = camera_info
+            elif waiting.content.camera_info is None:
+                waiting.content.camera_info = before
+
+    def _parameters(self, held: Held) -> Iterator[Moment]:
+        """Yield a packet of video that holds no image."""
+        own_ns = self._last_ns or held.message.time_ns
+        log_ns = self._timeline.log_ns(own_ns)
+        within = self._is_within(log_ns)
+        yield from self._led(held, own_ns, log_ns, within)
+        yield from self._given(own_ns, log_ns, held.message if within else None)
+
+    def _led(self, held: Held, own_ns: int, log_ns: int, within: bool) -> Iterator[Moment]:
+        """Keep packets of video before the time that is analysed while its images depend on them; yield them then."""
+        if within:
+            for lead_ns, lead_log_ns, message in self._lead:
+                # Parameters before the first image have no time but that of recording, which may be later.
+                yield from self._given(lead_ns, min(lead_log_ns, log_ns), message)
+            self._lead = []
+        elif held.restarts or self._lead:
+            self._lead = [*([] if held.restarts else self._lead[-_LONGEST_LEAD:]), (own_ns, log_ns, held.message)]
 
     def _start(self, image_ns: int) -> bool:
         """Let the time that is analysed begin with the first image; say whether it goes on with this one."""
@@ -142,36 +302,46 @@ class Moments:
             self._span_ns = start_ns, float('inf') if duration_s is None else start_ns + round(duration_s * 1e9)
         return image_ns < self._span_ns[1]
 
-    def _within(self, own_ns: int) -> bool:
-        return self._span_ns is not None and self._span_ns[0] <= own_ns < self._span_ns[1]
+    def _is_within(self, log_ns: int) -> bool:
+        return self._span_ns is not None and self._span_ns[0] <= log_ns < self._span_ns[1]
 
-    def _join(self, *messages: object) -> None:
-        inputs = Inputs(*messages, arrival_ns=self._arrival_ns)
-        if not self._within(inputs.stamp_ns):
+    def _given(
+        self, own_ns: int, log_ns: int, message: BagMessage | None = None, problem: str = '', **more: Any
+    ) -> Iterator[Moment]:
+        """Yield the next moment, unless that was given out before."""
+        self._position += 1
+        if self._position > self._after:
+            yield Moment(self._position, own_ns, log_ns, self._time_ns, message, problem=problem, **more)
+
+    def _taken(self, image: _Image, depth: Any | None) -> Iterator[Moment]:
+        """Yield an image about which all is known, if it is to be segmented, or what is wrong with it."""
+        if not image.within:
             return
+        if self._topics.depth is None:
+            inputs = Inputs(image.message, arrival_ns=image.stamp_ns)
+        else:
+            self._waiting -= 1
+            camera_info = image.camera_info or self._camera_info
+            if depth is None:
+                self.alone += 1
+                return
+            if camera_info is None:
+                self._uncalibrated += 1
+                return
+            inputs = Inputs(image.message, camera_info, depth.content, arrival_ns=image.stamp_ns)
+            self._frame_warning = self._frame_warning or inputs.warning
         self.joined += 1
-        self._warning = self._warning or inputs.warning
         if (self.joined - 1) % self._options.every:
             return
+        problem, scene = '', None
         try:
             inputs.check(self._max_pixels)
-        except ValueError as error:
-            self._report(f'{self._topics.image}: image ignored: {error}')
-            return
-        if self._limit.ready(inputs.stamp_ns):
+            if not self._limit.ready(inputs.stamp_ns):
+                return
             self._limit.passed(inputs.stamp_ns)
-            self._found = inputs
-
-    def _report(self, problem: str) -> None:
-        self._problem = problem
-
-    def _decoded(self, moment: Moment) -> Moment:
-        if self._found is None:
-            return moment
-        try:
-            scene = self._decoder.decode(self._found)
+            if self._position >= self._after:
+                scene = self._decoder.decode(inputs)
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
-            return dataclasses.replace(moment, problem=problem, decoder=self._decoder.save())
-        number = next(number for own_ns, number in self._numbered if own_ns == self._found.stamp_ns)
-        return dataclasses.replace(moment, scene=scene, image_number=number, decoder=self._decoder.save())
+        more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}
+        yield from self._given(image.stamp_ns, image.log_ns, problem=problem, **more)

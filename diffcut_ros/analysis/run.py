@@ -1,18 +1,17 @@
 """Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
 
 import dataclasses
-import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffcut_ros.analysis.bag import Bag, BagError, open_bag
+from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
@@ -24,21 +23,15 @@ from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
-from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
+from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
-
-
-class Status(IntEnum):
-    """Exit statuses of the command beside 0."""
-
-    FAILED = 1
-    BAD_INPUT = 2  # as of argparse
-    INCOMPLETE = 3  # done, but part of the input could not be read
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -49,20 +42,24 @@ class Summary:
         frames: images segmented.
         images: images read.
         problems: images and messages that had to be left out.
+        causes: why, for people, the most frequent ones; empty: none had to be.
         lost: what of the recording could not be read, for people; empty: nothing.
-        warning: what may be wrong with positions in space, for people; empty: nothing known.
+        unjoined: images without depth or camera_info.
+        warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
     """
 
     frames: int
     images: int
     problems: int
+    causes: str
     lost: str
+    unjoined: int
     warning: str
 
     @property
     def complete(self) -> bool:
-        """Whether all of the input could be read."""
-        return not self.problems and not self.lost
+        """Whether all of the input could be read, and most images had depth where that is wanted."""
+        return not self.problems and not self.lost and 2 * self.unjoined <= self.images
 
     @property
     def status(self) -> int:
@@ -73,7 +70,9 @@ class Summary:
         """Return it in a line, for people."""
         parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
         if self.problems:
-            parts.append(f'{self.problems} images or messages left out, see the table problems')
+            table = next((path.name for path in sorted(out.glob('problems.*'))), 'the table problems')
+            what = 'images or messages' if self.problems > 1 else 'image or message'
+            parts.append(f'{self.problems} {what} left out: {self.causes}; all in {table}')
         if self.lost:
             parts.append(f'not all could be read: {self.lost}')
         if self.warning:
@@ -83,6 +82,7 @@ class Summary:
     @staticmethod
     def of(run: dict[str, Any]) -> 'Summary':
         """Return the one that run.json holds."""
+        run = {'causes': '', 'unjoined': 0} | run  # which older ones do not have
         return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
 
 
@@ -102,9 +102,23 @@ class _Done:
     image_number: int = 0
     frames: int = 0
     problems: int = 0
+    causes: Causes = field(default_factory=Causes)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
     decoder: tuple[Any, ...] = ()
+
+    @staticmethod
+    def of(saved: dict[str, Any]) -> '_Done':
+        """Return what `dataclasses.asdict` and `pack` made of one."""
+        causes = saved['causes']
+        found = {kind: Cause(**cause) for kind, cause in causes['_found'].items()}
+        height_width = saved['playback']['size_hw']
+        kept = {
+            'causes': Causes(**causes | {'_found': found}),
+            'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
+            'shown': Slots(**saved['shown']),
+        }
+        return _Done(**saved | kept)
 
 
 @dataclass(frozen=True)
@@ -147,12 +161,12 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                 if result is not None:
                     frames += 1
                     yield result
+        if not frames and not problems:
+            raise _no_frames(opened, topics, moments)
         if moments.warning:
             warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
-        if not frames and not problems:
-            raise _no_frames(opened, topics, moments)
 
 
 def analyze_to_folder(
@@ -201,13 +215,17 @@ def analyze_to_folder(
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        analyzer, done = Analyzer(settings, max(output.sweep, default=0.0)), _Done()
+        analyzer, done = Analyzer(settings, max(output.hierarchy_tau, *output.sweep, 0.0)), _Done()
         folder = AnalysisFolder(out, written, ending)
         about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)
         if saved is not None:
-            done, state = pickle.loads(saved)
-            analyzer.load(state)
+            try:
+                state = unpack(saved)
+                done = _Done.of(state['done'])
+                analyzer.load(state['pipeline'])
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f'{out}: cannot go on from what is there, take --overwrite: {error!r}') from error
         moments = Moments(opened, topics, options, settings, done.position, done.decoder)
 
         def shown(moment: Moment) -> bool:
@@ -218,11 +236,19 @@ def analyze_to_folder(
                 for record in _records(ahead, analyzer, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
-            write.close(pickle.dumps((done, analyzer.save())))
+            write.close(_state(done, analyzer))
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        summary = Summary(done.frames, moments.images, done.problems, opened.lost, moments.warning)
+        summary = Summary(
+            done.frames,
+            moments.images,
+            done.problems,
+            done.causes.told(),
+            opened.lost,
+            moments.within - moments.joined,
+            moments.warning,
+        )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
@@ -244,11 +270,13 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             options.depth_topic,
             settings.with_depth,
             settings.node.image_transport == 'compressed',
+            settings.node.depth_transport,
+            partial(why_not_depth, bag),
         )
         if settings.node.depth and settings.with_depth and topics.depth is None:
             raise BagError(
                 f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
-                'take --depth-topic and --camera-info-topic, or --no-depth'
+                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or --no-depth'
             )
         yield bag, topics, settings
 
@@ -292,7 +320,9 @@ def _records(
     for moment, result, problem in _results(moments, analyzer, settings, shown):
         left_out = 0
         done.position = moment.position
-        done.problems += bool(problem)
+        if problem:
+            done.problems += 1
+            done.causes.add(problem, moment.stamp_ns)
         done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1
@@ -302,8 +332,12 @@ def _records(
         state = None
         if done.frames - begun.frames >= FRAMES_PER_PART or done.position - begun.position >= _MESSAGES_PER_PART:
             begun = dataclasses.replace(done)
-            state = pickle.dumps((done, analyzer.save()))
+            state = _state(done, analyzer)
         yield _Record(moment, result, problem, left_out, done.playback, state)
+
+
+def _state(done: _Done, analyzer: Analyzer) -> bytes:
+    return pack({'done': dataclasses.asdict(done), 'pipeline': analyzer.save()})
 
 
 class _Writing:
@@ -326,12 +360,12 @@ class _Writing:
             self._part = self._folder.next_part()
         moment, result = record.moment, record.result
         if self._output.with_source and moment.message is not None:
-            self._part.write(moment.message.topic, moment.stamp_ns, moment.message.cdr)
+            self._part.write(moment.message.topic, moment.log_ns, moment.message.cdr)
         if record.problem:
             self._part.add_rows('problems', [(moment.stamp_ns, record.problem)])
         if result is not None:
             for output in self._made:
-                self._part.write(output.topic, result.stamp_ns, serialize(output, result, self._by_track))
+                self._part.write(output.topic, moment.log_ns, serialize(output, result, self._by_track))
             self._part.add_rows('frames', [frame_row(result, record.images_left_out)])
             self._part.add_rows('segments', segment_rows(result))
             self._part.add_rows('hierarchies', [hierarchy_row(result)])
@@ -358,10 +392,6 @@ def _share(bag: Bag, moment: Moment) -> float:
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
-    if moments.joined or not moments.within or len(topics.names()) == 1:
-        return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
-    return BagError(
-        f'{bag.path}: {moments.within} images of {topics.image} within the time that is asked for, none has '
-        f'messages of {topics.camera_info} and {topics.depth} with its stamp; take a larger sync_slop_s, '
-        'other topics, or --no-depth'
-    )
+    if moments.unjoined:
+        return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')

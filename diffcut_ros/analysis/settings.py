@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from diffcut_ros.analysis.finest_cut import DEEPEST_TAU
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
@@ -34,6 +35,7 @@ class AnalysisOptions:
         camera_info_topic: likewise.
         depth_topic: likewise.
         depth: False: without segments in space, even if there is depth.
+        depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
         rate_hz: images per second at most, by their header stamps; replaces that of the file; 0: all.
@@ -51,6 +53,7 @@ class AnalysisOptions:
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     depth: bool = True
+    depth_scale: float | None = None
     start_s: float = 0.0
     duration_s: float | None = None
     rate_hz: float | None = None
@@ -76,8 +79,9 @@ class OutputOptions:
         raw_labels: label images as they are, not as PNG.
         csv: tables as CSV, not as Parquet.
         video: images with their segments as a video.
-        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go down to the last one.
+        sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go up to the last one.
         report: report.html, too.
+        hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
     """
 
     with_source: bool = False
@@ -86,6 +90,7 @@ class OutputOptions:
     video: bool = True
     sweep: tuple[float, ...] = ()
     report: bool = True
+    hierarchy_tau: float = DEEPEST_TAU
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
             value out of range.
     """
     values = {} if options.params is None else read_parameter_file(options.params)
-    own = ('backend', 'tau', 'target_segments', 'rate_hz')
+    own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
     configs = {}

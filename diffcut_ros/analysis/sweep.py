@@ -1,36 +1,11 @@
 """What other values of tau would give, from stored hierarchies: counts, and how much segments change."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from diffcut_ros.analysis.hierarchies import Hierarchy
-
-# More take longer than they tell.
-_MOST_VALUES = 200
-
-
-def parse_sweep(text: str) -> tuple[float, ...]:
-    """Return the values of tau that `tau=FIRST:LAST:STEP` stands for, LAST included where a step meets it.
-
-    Raises:
-        ValueError: for another form, values out of range, and more than 200 of them.
-    """
-    expected = 'expected tau=FIRST:LAST:STEP with 0 < FIRST <= LAST <= 1 and STEP > 0, such as tau=0.2:0.9:0.05'
-    number = r'(\d*\.?\d+)'
-    found = re.fullmatch(rf'tau={number}:{number}:{number}', text)
-    if not found:
-        raise ValueError(f'sweep: {expected}, received {text}')
-    first, last, step = map(float, found.groups())
-    if not (0 < first <= last <= 1 and step > 0):
-        raise ValueError(f'sweep: {expected}, received {text}')
-    # A step that meets LAST but for rounding counts.
-    count = int((last - first) / step + 1e-9) + 1
-    if count > _MOST_VALUES:
-        raise ValueError(f'sweep: expected at most {_MOST_VALUES} values, received {count}: {text}')
-    return tuple(round(first + index * step, 9) for index in range(count))
 
 
 def sweep_rows(hierarchies: Iterable[Hierarchy], taus: Sequence[float]) -> list[tuple]:

@@ -1,22 +1,40 @@
 """Which topics of a recording are camera, camera_info and depth."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import and_, eq
+from pathlib import PurePosixPath
 
-from diffcut_ros.analysis.bag import BagError, BagTopic
+from rosbags.serde import SerdeError
+
+from diffcut_ros.recordings.bag import Bag, BagError, BagTopic
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET, STORE
+from diffcut_ros.stream.depth import never_depth
 from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 
-_COMPRESSED = '/compressed'
+_COMPRESSED, _COMPRESSED_DEPTH = '/compressed', '/compressedDepth'
+# Of one depth image, the first that is there; a topic's transport is its suffix.
+_TRANSPORTS = ('raw', 'compressedDepth', 'compressed')
+# Parts of the names of types that hold images; clouds and metadata of a depth camera are no loss.
+_IMAGE_LIKE = ('Image', 'Packet', 'Video')
+# Types of video, and what image_transport appends to the camera's name.
+_VIDEO = {FFMPEG_PACKET: '/ffmpeg', COMPRESSED_VIDEO: '/foxglove'}
 _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'depth': '--depth-topic'}
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the topics that are analysed; camera_info and depth are both there or both None."""
+    """Names of the topics that are analysed; camera_info and depth are both there or both None.
+
+    `note` says why depth that is there is not used, for people; empty: it is, or there is none.
+    """
 
     image: str
     camera_info: str | None = None
     depth: str | None = None
+    note: str = ''
 
     def names(self) -> tuple[str, ...]:
         """Return those that there are: image, camera_info, depth."""
@@ -30,43 +48,60 @@ def find_topics(
     depth: str | None = None,
     with_depth: bool = True,
     prefer_compressed: bool = False,
+    depth_transport: str = 'raw',
+    why_not: Callable[[str], str] = lambda _: '',
 ) -> Topics:
     """Choose topics by type and name, where they are not given.
 
     Args:
         topics: those of the recording.
-        image: name of the camera's topic, raw or compressed.
+        image: name of the camera's topic, raw, compressed or video.
         camera_info: name.
         depth: name.
         with_depth: whether camera_info and depth are wanted.
         prefer_compressed: of a camera that was recorded both raw and compressed.
+        depth_transport: that is preferred where depth was recorded in several: raw, compressedDepth or compressed.
+        why_not: says of a topic why its messages are no depth; empty: they may be. See `why_not_depth`.
 
     Raises:
         BagError: for a name that is not there or is of another type, listing those that are, and when there is no
             camera or a choice.
     """
     topics = {name: topic for name, topic in topics.items() if topic.count}
+    image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
         image = _only('image', _cameras(topics, prefer_compressed), topics)
     else:
-        _check('image', image, (IMAGE, COMPRESSED_IMAGE), topics)
+        _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
         return Topics(image)
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
-    depths = [name for name, topic in topics.items() if topic.type_name == IMAGE and _is_depth(name) and name != image]
     if depth is None:
+        depths, note = _depths(topics, image, depth_transport, why_not)
+        if camera_info is None and not infos and depths:
+            note = f'depth on {", ".join(depths)} is not used: there is no camera_info'
         if camera_info is None and not (depths and infos):
-            return Topics(image)
-        depth = _only('depth', _of_this_camera(depths, image), topics)
-    _check('depth', depth, (IMAGE,), topics)
+            return Topics(image, note=note)
+        depth = _only('depth', depths, topics)
+    else:
+        _check('depth', depth, (IMAGE, COMPRESSED_IMAGE), topics)
+        if reason := why_not(depth):
+            raise BagError(f'{_OPTION["depth"]}: expected depth, received others on {depth}: {reason}')
     if camera_info is None:
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)
     return Topics(image, camera_info, depth)
 
 
+def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None:
+    """A name that is given, with or without its leading slash, as the recording has it."""
+    if name is None or name in topics:
+        return name
+    return next((one for one in topics if one.strip('/') == name.strip('/')), name)
+
+
 def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[str]:
-    """Names of colour or mono cameras, each once: raw or compressed."""
+    """Names of colour or mono cameras, each once: raw or compressed, or else as video."""
     raw = [name for name, topic in topics.items() if topic.type_name == IMAGE and not _is_depth(name)]
     compressed = [
         name
@@ -75,25 +110,89 @@ def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[st
         if topic.type_name == COMPRESSED_IMAGE and not _is_depth(name) and not name.endswith('/theora')
     ]
     if prefer_compressed:
-        return compressed + [name for name in raw if name + _COMPRESSED not in compressed]
-    return raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+        found = compressed + [name for name in raw if name + _COMPRESSED not in compressed]
+    else:
+        found = raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+    cameras = {_camera(name) for name in found}
+    for name, topic in topics.items():
+        if topic.type_name in _VIDEO and not _is_depth(name) and _camera(name) not in cameras:
+            found.append(name)
+            cameras.add(_camera(name))
+    return found
+
+
+def _camera(image: str) -> str:
+    """The name of a camera's raw images, from that of one of its topics."""
+    for ending in (_COMPRESSED, *_VIDEO.values()):
+        image = image.removesuffix(ending)
+    return image
 
 
 def _is_depth(name: str) -> bool:
     return 'depth' in name.lower() or 'disparity' in name.lower()
 
 
+def _depths(
+    topics: Mapping[str, BagTopic], image: str, preferred: str, why_not: Callable[[str], str]
+) -> tuple[list[str], str]:
+    """Return the topics that may be the camera's depth, and why others, that would be, are not used."""
+    by_image: dict[str, tuple[int, str]] = {}  # the best topic of each depth image, after its rank
+    for name, topic in topics.items():
+        if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and _is_depth(name) and name != image:
+            packed = 'compressedDepth' if name.endswith(_COMPRESSED_DEPTH) else 'compressed'
+            transport = 'raw' if topic.type_name == IMAGE else packed
+            found = -1 if transport == preferred else _TRANSPORTS.index(transport), name
+            base = name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
+            by_image[base] = min(by_image.get(base, found), found)
+    ranks = {name: rank for rank, name in by_image.values()}
+    names = _of_this_camera([*ranks], image) if ranks else []
+    # A look inside costs time, and tells where names do not.
+    unsure = len(names) > 1 or any(name.endswith(_COMPRESSED) for name in names)
+    reasons = {name: why_not(name) for name in names} if unsure else {}
+    left = [name for name in names if not reasons.get(name)]
+    best = min((ranks[name] for name in left), default=None)
+    note = '; '.join(f'depth on {name} is not used: {reason}' for name, reason in reasons.items() if reason)
+    others = [
+        f'{name} ({topic.type_name})'
+        for name, topic in topics.items()
+        if _is_depth(name)
+        and topic.type_name not in (IMAGE, COMPRESSED_IMAGE)
+        and any(part in topic.type_name.rpartition('/')[2] for part in _IMAGE_LIKE)
+    ]
+    if not names and others:
+        note = f'depth on {", ".join(others)} is not used: expected {IMAGE} or {COMPRESSED_IMAGE}'
+    return [name for name in left if ranks[name] == best], '' if left else note
+
+
+def why_not_depth(bag: Bag, topic: str) -> str:
+    """Say why the messages of a topic are no depth, by its first one; empty: they may be."""
+    with closing(bag.messages({topic})) as messages:
+        for message in messages:
+            try:
+                return never_depth(STORE.deserialize_cdr(message.cdr, message.type_name))
+            except SerdeError:
+                break  # damaged: nothing is known of the others
+    return ''
+
+
 def _of_this_camera(names: list[str], image: str) -> list[str]:
     """Of several depth topics, those that belong to the camera by name, and of these the registered ones."""
-    first = image.split('/')[1]
-    same = [name for name in names if name.split('/')[1] == first] or names
+    first = _first(image)
+    same = [name for name in names if _first(name) == first] or names
     return [name for name in same if 'aligned' in name or 'registered' in name] or same
 
 
+def _first(name: str) -> str:
+    return name.strip('/').partition('/')[0]
+
+
 def _beside(names: list[str], image: str) -> list[str]:
-    """Of several camera_info topics the one in the image's namespace, if there is one."""
-    own = image.removesuffix(_COMPRESSED).rpartition('/')[0] + '/camera_info'
-    return [own] if own in names else names
+    """Of several camera_info topics the one beside the image, or else those that share most of its name."""
+    own = PurePosixPath(_camera(image)).with_name('camera_info')
+    if str(own) in names:
+        return [str(own)]
+    shared = [sum(accumulate(map(eq, PurePosixPath(name).parts, own.parts), and_)) for name in names]
+    return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
 
 
 def _only(what: str, names: list[str], topics: Mapping[str, BagTopic]) -> str:

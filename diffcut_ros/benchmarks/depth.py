@@ -10,13 +10,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track as progress
 from rich.table import Table
 
+from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.rgbd import RgbdFrame, frame_paths, load_camera, load_frame
 from diffcut_ros.core import (
     PinholeCamera,
@@ -30,6 +29,7 @@ from diffcut_ros.core import (
 )
 from diffcut_ros.core.geometry import project
 from diffcut_ros.features import create_extractor
+from diffcut_ros.progress import track
 
 # Aim: positions stay within this.
 LIMIT_M = 0.1
@@ -38,19 +38,6 @@ STEPS = (1, 10, 30)
 # A segment's median says little where much of it has left the view, or is hidden.
 _SEEN_AGAIN = 0.9
 _SHORTEST_TRACK = 5
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument(
-        'root', type=Path, help='folder with frame-*.color.jpg, .depth.png (mm), .pose.txt, and camera-intrinsics.txt'
-    )
-    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
-    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='NCut threshold')
-    parser.add_argument('--damping', type=float, default=SegmenterConfig.damping, help='see the parameter damping')
-    parser.add_argument('--min-segment-area', type=int, default=100, help='segments with fewer pixels are left out')
-    parser.add_argument('--hz', type=float, default=30.0, help='frames per second of the recording')
-    parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N frames')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,21 +49,21 @@ def run(args: argparse.Namespace) -> None:
     paths = frame_paths(args.root)[: args.limit]
     first = load_frame(paths[0])
     camera = load_camera(args.root, first.depth_m.shape)
-    config = SegmenterConfig(tau=args.tau, damping=args.damping, min_segment_area=args.min_segment_area)
+    config = SegmenterConfig(**given(args, 'tau', 'damping', 'min_segment_area'))
     pipeline = Pipeline(create_extractor(args.backend), config)
     frames, segmentations, geometries = [], [], []
-    for i, path in enumerate(progress(paths, description='segmenting', transient=True)):
-        frames.append(load_frame(path))
+    for i, path in enumerate(track(paths, len(paths), 'segmenting')):
+        frames.append(load_frame(path, first.depth_m.shape))
         stamp_ns = round(i * 1e9 / args.hz)
         result = pipeline.process(Scene(frames[-1].image_rgb, stamp_ns, frames[-1].depth_m, camera))
         segmentations.append(result.segmentation)
         geometries.append(result.geometries)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {args.tau:g}, damping {args.damping:g}'
+    title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {config.tau:g}, damping {config.damping:g}'
     table = Table(title=title)
     for column in ('what', 'number', f'within {LIMIT_M:g} m', 'median', '90th percentile'):
         table.add_column(column, justify='left' if column == 'what' else 'right')
-    for step in STEPS:
+    for step in track(STEPS, len(STEPS), 'carrying pixels along'):
         drifts = carried_drifts(segmentations, geometries, frames, camera, step)
         table.add_row(f'the same pixels, frames later: {step}', *_summary(drifts))
     for about, located in (

@@ -23,13 +23,13 @@ from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.time import Time
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.progress import track
 
 _SIZE_HW = (480, 640)
 _STAGES = ('decode', 'features', 'segments', 'publish')
@@ -43,20 +43,12 @@ _CHANGES = [
 ]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument('--seconds', type=float, default=60.0, help='length of the load')
-    parser.add_argument('--hz', type=float, default=30.0, help='images per second')
-    parser.add_argument('--cells', type=int, default=48, help='color.cells under load: more take longer')
-    parser.add_argument('--frames', type=int, default=2000, help='images over which memory is watched')
-    parser.add_argument('--changes', type=int, default=20, metavar='R', help='repeats of each change of a parameter')
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its tables.
 
     Raises:
-        ValueError: when the node does not start or does not answer.
+        ValueError: for a time that is too short for outputs.
+        TimeoutError: when the node does not start or does not answer.
     """
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -93,11 +85,11 @@ class _Peer(Node):
             self.values |= {pair.key: pair.value for pair in status.values}
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Handle messages until a condition holds; ValueError when it does not in time."""
+        """Handle messages until a condition holds; TimeoutError when it does not in time."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:
-                raise ValueError(f'{what}: expected within {timeout_s:.0f} s, received nothing')
+                raise TimeoutError(f'{what}: expected within {timeout_s:.0f} s, received nothing')
             self._executor.spin_once(timeout_sec=0.002)
 
     def wait(self, until_s: float) -> None:
@@ -127,7 +119,7 @@ class _Peer(Node):
             if self.arrived:
                 self.spin_until(self._node_parameters.services_are_ready, 10.0, 'parameter services')
                 return
-        raise ValueError('labels: expected within 10 s, received nothing')
+        raise TimeoutError('labels: expected within 10 s, received nothing')
 
 
 @contextmanager
@@ -159,7 +151,7 @@ def _load(args: argparse.Namespace) -> Table:
         peer.arrived.clear()
         start_s = time.monotonic()
         sent = round(args.seconds * args.hz)
-        for i in track(range(sent), 'load', transient=True, console=Console(stderr=True)):
+        for i in track(range(sent), sent, 'load'):
             peer.send(images[i % len(images)])
             peer.wait(start_s + (i + 1) / args.hz)
         peer.values.clear()
@@ -196,7 +188,7 @@ def _memory(frames: int) -> Table:
     images = _images(300)
     resident = []
     with _node_and_peer(**{'color.cells': 16}) as (process, peer):
-        for i in track(range(frames), 'memory', transient=True, console=Console(stderr=True)):
+        for i in track(range(frames), frames, 'memory'):
             peer.arrived.clear()
             peer.send(images[i % len(images)])
             deadline_s = time.monotonic() + 1
@@ -220,7 +212,7 @@ def _live(repeats: int) -> Table:
     with _node_and_peer() as (_, peer):
         for name, before, after in _CHANGES:
             seconds = []
-            for image in track(_images(repeats, step_s=4.0), name, transient=True, console=Console(stderr=True)):
+            for image in track(_images(repeats, step_s=4.0), repeats, name):
                 peer.set(name, before)
                 peer.arrived.clear()
                 peer.send(image)

@@ -18,39 +18,27 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from scipy.sparse.linalg import ArpackError
 
+from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.baselines import scikit_image_ncut, spectral_clustering
 from diffcut_ros.benchmarks.graphs import FEATURES, photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_ncut
 from diffcut_ros.core import SegmenterConfig, affinity_matrix, recursive_ncut
 from diffcut_ros.evaluation.measure import machine, peak_bytes, timed
 from diffcut_ros.features.registry import resolve_device
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument('--nodes', type=int, nargs='+', default=[1024, 2304, 4096], metavar='N', help='graph sizes')
-    parser.add_argument('--features', nargs='+', default=list(FEATURES), choices=list(FEATURES), help='kinds of graphs')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda: where the graphs lie')
-    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='threshold that methods are compared at')
-    parser.add_argument('--largest-tau', type=float, default=0.9, help='tau of the whole hierarchy')
-    parser.add_argument('--photographs', type=int, default=6, metavar='K', help='only the first K')
-    parser.add_argument('--repeats', type=int, default=5, metavar='R', help='runs, of which the median counts')
-    parser.add_argument('--others-up-to', type=int, default=1024, metavar='N', help='largest graph for other methods')
+from diffcut_ros.progress import BarOrLines
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its tables.
 
     Raises:
-        ValueError: for a number of nodes that is not the square of 2 or more.
+        ValueError: for a device that is not there.
     """
-    for nodes in args.nodes:
-        if nodes < 4 or math.isqrt(nodes) ** 2 != nodes:
-            raise ValueError(f'--nodes: expected squares of at least 4, as 1024 = 32 x 32 cells, received {nodes}')
+    args.tau = SegmenterConfig(**given(args, 'tau')).tau
     device = resolve_device(args.device)
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -65,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         others.add_column(column)
     growth = []
     images = photographs()[: args.photographs]
-    with Progress(transient=True, console=console) as progress:
+    with BarOrLines(MofNCompleteColumn()) as progress:
         task = progress.add_task('', total=len(args.features) * len(args.nodes) * len(images))
         for features in args.features:
             measured = []
@@ -75,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
                     progress.update(task, description=f'{features}, {nodes} nodes')
                     graph = affinity_matrix(FEATURES[features](image, math.isqrt(nodes))).to(device)
                     results.append(_measure(graph, args, others=nodes <= args.others_up_to))
-                    progress.advance(task)
+                    progress.update(task, advance=1)
                 scaling.add_row(features, str(nodes), *_scaling_row(results))
                 if nodes <= args.others_up_to:
                     for name in results[0].methods:

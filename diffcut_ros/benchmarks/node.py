@@ -32,24 +32,16 @@ from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.images import MAX_PIXELS
 from diffcut_ros.stream.inputs import Inputs
 
-_SIZES = ('640x480', '1280x720', '1920x1080')
 _ENCODINGS = ('rgb8', 'bgr8')
 _SEGMENTS_WH = (10, 5)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument('--sizes', nargs='+', default=list(_SIZES), metavar='WxH', help='sizes of the camera image')
-    parser.add_argument('--repeats', type=int, default=100, metavar='R', help='images of each size')
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table.
 
     Raises:
-        ValueError: for a size that is none.
+        TimeoutError: when the subscriber does not start.
     """
-    sizes = [_size(text) for text in args.sizes]
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(title=f'overhead of the node per image: median of {args.repeats} (95th percentile), ms')
     for column in ('size', 'encoding', 'decode', 'labels, segments', 'all', 'overlay, features, too', 'all'):
@@ -57,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rclpy.init(args=[])
     try:
-        for width, height in sizes:
+        for width, height in args.sizes:
             for encoding in _ENCODINGS:
                 decode = _times(args.repeats, width, height, encoding, everything=False)
                 full = _times(args.repeats, width, height, encoding, everything=True)
@@ -68,14 +60,6 @@ def run(args: argparse.Namespace) -> None:
         rclpy.try_shutdown()
     console.print(f'{os.cpu_count()} CPU cores, {os.environ.get("RMW_IMPLEMENTATION", "default middleware")}')
     console.print(table)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(side) for side in text.split('x'))
-    except ValueError as error:
-        raise ValueError(f'--sizes: expected WIDTHxHEIGHT such as 640x480, received {text!r}') from error
-    return width, height
 
 
 def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:
@@ -116,7 +100,7 @@ def _wait_for_listener(camera: Camera, everything: bool) -> None:
     deadline_s = time.monotonic() + 20
     while camera.listeners() < (5 if everything else 3):
         if time.monotonic() > deadline_s:
-            raise RuntimeError('the listener did not subscribe within 20 s')
+            raise TimeoutError('the listener did not subscribe within 20 s')
         time.sleep(0.05)
 
 

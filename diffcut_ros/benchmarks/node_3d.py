@@ -23,14 +23,6 @@ from diffcut_ros.node.messages_3d import markers, point_cloud
 _SIZES_WH = ((640, 480), (1280, 720))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument('--segments', type=int, default=50, metavar='K', help='number of segments')
-    parser.add_argument(
-        '--repeats', type=int, default=100, metavar='R', help='calls of each, after two that do not count'
-    )
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)

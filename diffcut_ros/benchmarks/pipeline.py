@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
@@ -32,6 +33,7 @@ from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
+from diffcut_ros.progress import track
 
 STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'segments')
 WHOLE, PAPER = 'whole', "paper's procedure"
@@ -55,33 +57,13 @@ class _Measured:
     peak: int | None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    defaults = DiffusionConfig()
-    parser.add_argument('--backend', default='ssd-1b', help='see the parameter backend; color has no network')
-    parser.add_argument(
-        '--random-weights', action='store_true', help='ssd-1b or sd1.4 without a checkpoint: timings only'
-    )
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--precision', default=defaults.precision, help='see the parameter diffusion.precision')
-    parser.add_argument('--input-size', type=int, default=defaults.input_size, help="side of the network's input")
-    parser.add_argument('--aspect', default=defaults.aspect, help="width:height of the network's input")
-    parser.add_argument('--vae', nargs='+', default=['full', 'tiny'], choices=('full', 'tiny'), help='image encoders')
-    parser.add_argument('--tiny-vae', default='', help='see the parameter diffusion.tiny_vae')
-    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='threshold of the hierarchy')
-    parser.add_argument('--image-size', type=int, nargs=2, default=(640, 480), metavar=('W', 'H'), help='of the camera')
-    parser.add_argument(
-        '--repeats', type=int, default=20, metavar='R', help='runs of each, after two that do not count'
-    )
-    parser.add_argument('--no-paper', action='store_true', help="leave out the paper's procedure")
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its tables.
 
     Raises:
         ValueError: for settings that a backend does not allow.
     """
+    args.tau = SegmenterConfig(**given(args, 'tau')).tau
     device = resolve_device(args.device)
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -99,13 +81,14 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
     extractor = create_extractor('color', device=device)
     console.print(extractor.description)
 
-    def measured(procedures: list[Procedure], repeats: int) -> _Measured:
-        return _measure(lambda: (None, procedures), images, repeats, device)[1]
+    def measured(procedures: list[Procedure], repeats: int, title: str) -> _Measured:
+        return _measure(lambda: (None, procedures), images, repeats, device, title)[1]
 
     ours = [partial(_color_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
-    columns = {'color': measured(ours, args.repeats)}
+    columns = {'color': measured(ours, args.repeats, 'color')}
     if not args.no_paper:
-        columns[PAPER] = measured([partial(_paper_color_stages, extractor, args.tau)], max(1, args.repeats // 5))
+        paper = [partial(_paper_color_stages, extractor, args.tau)]
+        columns[PAPER] = measured(paper, max(1, args.repeats // 5), PAPER)
     console.print(_table(columns, args))
 
 
@@ -117,7 +100,7 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
         from diffcut_ros.features.diffusion.load import load_encoder
 
     console.print(machine(device))
-    options = {name: getattr(args, name) for name in ('input_size', 'aspect', 'precision', 'tiny_vae')}
+    options = given(args, 'input_size', 'aspect', 'precision', 'tiny_vae')
     configs = {vae: DiffusionConfig(vae=vae, **options) for vae in args.vae}
     if args.random_weights:
         console.print('Random weights: timings and memory only. The segments mean nothing.', style='bold')
@@ -127,16 +110,14 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
     columns: dict[str, _Measured] = {}
     features: dict[str, torch.Tensor] = {}
     for vae, config in configs.items():
-        with console.status(f'{vae} VAE'):
 
-            def procedures(config: DiffusionConfig = config) -> tuple[DiffusionExtractor, list[Procedure]]:
-                extractor = DiffusionExtractor(encoder, config, device)
-                return extractor, [partial(_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
+        def procedures(config: DiffusionConfig = config) -> tuple[DiffusionExtractor, list[Procedure]]:
+            extractor = DiffusionExtractor(encoder, config, device)
+            return extractor, [partial(_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
 
-            extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device)
-            features[vae] = torch.stack([extractor(image).features for image in images])
-            lines = [extractor.description, *_floors(encoder, extractor, device)]
-        for line in lines:
+        extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device, f'{vae} VAE')
+        features[vae] = torch.stack([extractor(image).features for image in images])
+        for line in (extractor.description, *_floors(encoder, extractor, device)):
             console.print(line)
     if not args.no_paper:
         graphs = {id(image): cells.flatten(0, 1) for image, cells in zip(images, features[args.vae[0]], strict=True)}
@@ -145,8 +126,7 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
             pipeline = PlainPipeline(encoder, extractor.input_hw, extractor.config.timestep, device)
             return None, [partial(_paper_stages, pipeline, graphs, extractor.grid_hw(), args.tau)]
 
-        with console.status("the paper's procedure"):
-            _, columns[PAPER] = _measure(procedures, images, max(1, args.repeats // 5), device)
+        _, columns[PAPER] = _measure(procedures, images, max(1, args.repeats // 5), device, PAPER)
     console.print(_table(columns, args))
     if len(features) == 2 and not args.random_weights:
         similarity = F.cosine_similarity(features['full'], features['tiny'], dim=-1)
@@ -226,7 +206,11 @@ def _paper_mask_stages(features: torch.Tensor, grid_hw: tuple[int, int], tau: fl
 
 
 def _measure(
-    make: Callable[[], tuple[Made, list[Procedure]]], images: list[np.ndarray], repeats: int, device: torch.device
+    make: Callable[[], tuple[Made, list[Procedure]]],
+    images: list[np.ndarray],
+    repeats: int,
+    device: torch.device,
+    title: str,
 ) -> tuple[Made, _Measured]:
     """Load something and time its procedures, each image in turn; the first run of each does not count."""
     made = []
@@ -236,7 +220,7 @@ def _measure(
     def load_and_run() -> None:
         made.append(make())
         for procedure in made[0][1]:
-            for run in range(-1, repeats):
+            for run in track(range(-1, repeats), repeats + 1, title):
                 last = synchronized_time(device)
                 for stage in procedure(images[run % len(images)]):
                     now = synchronized_time(device)

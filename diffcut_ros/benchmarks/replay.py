@@ -20,13 +20,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.analysis.messages import Output, outputs, serialize
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, read_run
 from diffcut_ros.analysis.reading import Moments
@@ -40,6 +37,9 @@ from diffcut_ros.core import Scene
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
+from diffcut_ros.progress import track
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import IMAGE
 
 _SIZE_HW, _HZ = (480, 640), 10
@@ -49,23 +49,12 @@ _FRAMES = 12
 _START_NS = 1_700_000_000_000_000_000
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument('bag', nargs='?', type=Path, metavar='BAG', help='recording; none: photographs, 640x480')
-    parser.add_argument('--frames', type=int, default=200, metavar='N', help='images that are analysed')
-    parser.add_argument('--rounds', type=int, default=5, metavar='R', help='repeats of pipeline and analysis')
-    parser.add_argument('--backend', metavar='NAME', help='feature extractor')
-    parser.add_argument('--tau', type=float, help='threshold of the splits')
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table.
 
     Raises:
         ValueError: for a recording or options that cannot be used, and without what outputs are written with.
     """
-    if args.frames < 1 or args.rounds < 1:
-        raise ValueError(f'expected at least 1 of --frames and --rounds, received {args.frames} and {args.rounds}')
     options = AnalysisOptions(backend=args.backend, tau=args.tau)
     settings = read_settings(options)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -73,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         bag = args.bag or _record(Path(scratch) / 'photographs', args.frames)
         read_s, scenes, options = _read(bag, options, settings, args.frames)
         rounds = []
-        for _ in track(range(args.rounds), console=console, disable=not console.is_terminal):
+        for _ in track(range(args.rounds), args.rounds, 'rounds'):
             rounds.append(_round(bag, Path(scratch), options, settings, scenes))
         analyzer = Analyzer(settings)
         results = [analyzer.process(scene) for scene in scenes]

@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
+from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
 from diffcut_ros.evaluation.measure import machine
@@ -28,6 +28,7 @@ from diffcut_ros.evaluation.metrics import contingency_table
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.registry import resolve_device
 from diffcut_ros.media.virtual_camera import PHOTOGRAPHS, load_photograph, render_view, view_matrix
+from diffcut_ros.progress import track
 
 # What the demo's camera sends, and for how long: both its motions come back to where they began.
 _VIEW_HW, _VIEW_HZ, _VIEW_S = (480, 640), 15.0, 10.0
@@ -95,72 +96,45 @@ class Score:
     p95_ms: float = np.nan
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument(
-        'frames',
-        type=Path,
-        nargs='?',
-        metavar='FRAMES',
-        help='folder with frame-N.color.jpg, .depth.png (mm), .pose.txt (camera to world) and camera-intrinsics.txt; '
-        'without it, a virtual camera over photographs',
-    )
-    parser.add_argument('--hz', type=float, default=30.0, help='rate at which FRAMES were taken')
-    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--tau', type=float, default=SegmenterConfig.tau, help='NCut threshold')
-    parser.add_argument('--damping', type=float, default=SegmenterConfig.damping, help='see the parameter damping')
-    parser.add_argument('--refine', default=SegmenterConfig.refine, help='refinement of borders: none or pamr')
-    parser.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th frame')
-    parser.add_argument('--limit', type=int, default=None, metavar='N', help='only the first N of these')
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table.
 
     Raises:
         ValueError: for fewer than two frames, or a folder without frames.
     """
-    if args.every < 1 or args.hz <= 0:
-        raise ValueError(f'--every, --hz: expected at least 1 and above 0, received {args.every} and {args.hz:g}')
     if args.frames is None:
         sequences = [view_sequence(name, args.every) for name in PHOTOGRAPHS]
     else:
         sequences = [rgbd_sequence(args.frames, args.hz, args.every)]
     device = resolve_device(args.device)
     extractor = create_extractor(args.backend, device=device)
-    config = SegmenterConfig(tau=args.tau, damping=args.damping, refine=args.refine)
+    config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine'))
     # A table in a file or a pipe needs no folding.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(machine(device))
-    table = Table(
-        title=f'tracking: backend {args.backend}, tau {args.tau:g}, damping {args.damping:g}, refine {args.refine}'
-    )
+    cut = f'tau {config.tau:g}, damping {config.damping:g}, refine {config.refine}'
+    table = Table(title=f'tracking: backend {args.backend}, {cut}')
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
         table.add_column(column)
     scores, lines = [], []
-    with Progress(transient=True, console=console) as progress:
-        for sequence in sequences:
-            count = min(sequence.count, args.limit or sequence.count)
-            if count < 2:
-                raise ValueError(f'{sequence.name}: expected at least 2 frames, received {count}')
-            segmenter = Segmenter(extractor, config)
-            images = (sequence.image(i) for i in range(count))
-            segmentations = [
-                segmenter.segment(image)
-                for image in progress.track(images, count, description=f'{sequence.name}: segments')
-            ]
-            records = follow(segmentations, sequence.hz)
-            labels = [segmentation.labels.ravel() for segmentation in segmentations]
-            pairs = progress.track(range(count - 1), description=f'{sequence.name}: motion')
-            found, seen = measure(records, labels, sequence, pairs)
-            scores.append(found)
-            segments = np.median([len(segmentation.segments) for segmentation in segmentations])
-            lines.append(
-                f'{sequence.name}: {count} frames at {sequence.hz:g} Hz, {segments:g} segments, '
-                f'{seen:.0%} of the pixels seen in the next frame too'
-            )
-            _add_rows(table, sequence.name, found)
+    for sequence in sequences:
+        count = min(sequence.count, args.limit or sequence.count)
+        if count < 2:
+            raise ValueError(f'{sequence.name}: expected at least 2 frames, received {count}')
+        segmenter = Segmenter(extractor, config)
+        images = (sequence.image(i) for i in range(count))
+        segmentations = [segmenter.segment(image) for image in track(images, count, f'{sequence.name}: segments')]
+        records = follow(segmentations, sequence.hz)
+        labels = [segmentation.labels.ravel() for segmentation in segmentations]
+        pairs = track(range(count - 1), count - 1, f'{sequence.name}: motion')
+        found, seen = measure(records, labels, sequence, pairs)
+        scores.append(found)
+        segments = np.median([len(segmentation.segments) for segmentation in segmentations])
+        lines.append(
+            f'{sequence.name}: {count} frames at {sequence.hz:g} Hz, {segments:g} segments, '
+            f'{seen:.0%} of the pixels seen in the next frame too'
+        )
+        _add_rows(table, sequence.name, found)
     if len(scores) > 1:
         mean = {
             method: Score(*np.mean([list(vars(found[method]).values()) for found in scores], 0)) for method in scores[0]
@@ -328,14 +302,14 @@ def rgbd_sequence(root: Path, hz: float, every: int) -> Sequence:
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
     def load(i: int) -> tuple[np.ndarray, np.ndarray]:
-        depth_m, pose = load_depth(colors[i])
+        depth_m, pose = load_depth(colors[i], camera.size_hw)
         return np.nan_to_num(depth_m), pose
 
     return Sequence(
         name=root.name,
         hz=hz / every,
         count=len(colors),
-        image=lambda i: load_image(colors[i]),
+        image=lambda i: load_image(colors[i], camera.size_hw),
         correspondence=lambda i, j: depth_correspondence(*load(i), *load(j), intrinsics),
     )
 

@@ -6,6 +6,7 @@ Normalized Cut", NeurIPS 2024.
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.distortion import Distortion
 from diffcut_ros.core.frame import Frame, SegmenterConfig
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, back_project, locate_segments
 from diffcut_ros.core.ncut import recursive_ncut
@@ -17,6 +18,7 @@ from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation, Segments
 
 __all__ = [
+    'Distortion',
     'FeatureMap',
     'Frame',
     'PinholeCamera',

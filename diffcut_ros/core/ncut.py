@@ -11,6 +11,7 @@ The threshold on x with the lowest NCut splits V, if that value is below tau; bo
 subsets are split level by level on the graph's device, then the small ones that are left, level by level on the host.
 """
 
+from bisect import bisect_left
 from itertools import groupby
 from typing import NamedTuple
 
@@ -270,7 +271,7 @@ def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuild
 
 def _padded_size(part: _Part) -> int:
     """Return the size that the matrix of the part is padded to."""
-    return next(size for size in _PADDED if size >= len(part.rows))
+    return _PADDED[bisect_left(_PADDED, len(part.rows))]
 
 
 def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> list[_Part]:
@@ -292,20 +293,23 @@ def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> l
     degree += isolated
     x = dense_second_eigenvectors(affinity, degree, sizes)
     rank = np.argsort(x, 1, kind='stable')
-    place = np.argsort(rank, 1)
+    each = np.arange(len(parts))[:, None]
+    place = np.empty_like(rank)
+    place[each, rank] = np.arange(padded)
     before = np.where(place[:, None, :] < place[:, :, None], affinity, 0).sum(2)
     itself = np.diagonal(affinity, axis1=1, axis2=2)
-    in_order = [np.take_along_axis(values, rank, 1) for values in (x, degree, before, itself)]
+    in_order = [values[each, rank] for values in (x, degree, before, itself)]
     value, position = best_thresholds(SortedGraphs(sizes, *in_order))
-    rows = np.take_along_axis(rows, rank, 1)
+    rows = rows[each, rank]
     result = []
     for part, own, size, v, k in zip(parts, rows, sizes.tolist(), value.tolist(), position.tolist(), strict=True):
         indices = tree.split(part.tree_index, v, k)
         if indices is None:
             tree.end(part.tree_index, part.nodes[own[:size]])
         else:
-            result.append(part._replace(tree_index=indices[0], rows=own[:k]))
-            result.append(part._replace(tree_index=indices[1], rows=own[k:size]))
+            whole = part.offset, part.stride, part.nodes
+            result.append(_Part(indices[0], *whole, own[:k]))
+            result.append(_Part(indices[1], *whole, own[k:size]))
     return result
 
 

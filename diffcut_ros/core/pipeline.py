@@ -3,9 +3,7 @@
 Node, analysis and library use it; it is written here once.
 """
 
-import pickle
 import threading
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -176,16 +174,24 @@ class Pipeline:
         finally:
             self._not_cutting.set()
 
-    def save(self) -> bytes:
-        """Return what the next images depend on: the tracks and, for damping, what is needed of the image before."""
+    def save(self) -> dict[str, Any]:
+        """Return what the next images depend on, for `pack`: the tracks and, for damping, the image before."""
         before = self._before if self.config.damping > 0 else None
-        # Not the image: a saved state shall be small.
-        small = before and replace(before, image=thumbnail(before.image))
-        return zlib.compress(pickle.dumps((self._tracker, small)), 1)
+        # Not the image, but its thumbnail: a saved state shall be small.
+        small = before and vars(replace(before, image=thumbnail(before.image)))
+        return {'tracker': self._tracker.save(), 'before': small}
 
-    def load(self, state: bytes) -> None:
-        """Go on from where a pipeline with the same settings was saved; `state` is trusted, since it is a pickle."""
-        self._tracker, self._before = pickle.loads(zlib.decompress(state))
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from where a pipeline with the same settings was saved.
+
+        Raises:
+            ValueError: for another state.
+        """
+        try:
+            self._tracker.load(state['tracker'])
+            self._before = state['before'] and _Before(**state['before'])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
     def _finish(self, scene: Scene, frame: Frame, cut: Segmentation, deliver: Deliver) -> Result:
         assert frame.segments is not None  # it has just been cut

@@ -165,6 +165,23 @@ class Tracker:
         track_id[order] = found.id
         return replace(segmentation, segments=replace(segmentation.segments, track_id=track_id))
 
+    def save(self) -> dict[str, Any]:
+        """Return what the next images depend on, for `plain.pack`."""
+        named = vars(self) | {'_live': vars(self._live), '_lost': vars(self._lost)}
+        return {name: value for name, value in named.items() if name != 'config'}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from where a tracker with the same settings was saved.
+
+        Raises:
+            KeyError, TypeError: for another state.
+        """
+        self._stamp_ns, self._last_id = state['_stamp_ns'], state['_last_id']
+        self._live, self._lost = _Tracks(**state['_live']), _Tracks(**state['_lost'])
+        self._grid, self._lost_samples = state['_grid'], state['_lost_samples']
+        dy, dx = state['_shift']
+        self._shift = dy, dx
+
     def _forget(self, channels: int) -> None:
         """End all tracks; track ids count on."""
         none = np.zeros(0, np.int64)

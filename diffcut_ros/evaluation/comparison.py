@@ -124,6 +124,7 @@ def _settings(request: Request, dataset: str, method: str, options: Mapping[str,
     return resolve(
         dataset,
         request.root / dataset,
+        split=request.split,
         limit=request.limit,
         protocol='plain',
         method=method,

@@ -138,6 +138,16 @@ def resolve(
     )
 
 
+def method_options() -> str:
+    """Return the options of all methods, for people."""
+    lines = ['options of the methods, for --set NAME=VALUE:']
+    for method, entry in METHODS.items():
+        for name, (field, info) in parameters(entry.config).items():
+            range_of = range_text(info)
+            lines.append(f'  {method}: {name}={field.default}' + (f' ({range_of})' if range_of else ''))
+    return '\n'.join(lines)
+
+
 def _backend_config(needs: str, backend: str, options: Iterable[str]) -> tuple[str, type]:
     """Return the kind of a backend, which its options are named by, and their dataclass."""
     kind = kind_of(backend)

@@ -132,6 +132,21 @@ def join_videos(pieces: Sequence[Path], path: Path) -> None:
                         joined.mux(packet)
 
 
+def middle_frame(path: Path) -> np.ndarray | None:
+    """Return a frame from about the middle of a video, uint8 [H, W, 3] RGB; None where it has none.
+
+    Raises:
+        OSError, ValueError: for a file that is missing or no video.
+    """
+    import av
+
+    with av.open(str(path)) as container:
+        container.seek((container.duration or 0) // 2)  # to the key frame before
+        for frame in container.decode(video=0):
+            return frame.to_ndarray(format='rgb24')
+    return None
+
+
 def check_video() -> None:
     """Raise ValueError where no video can be written, with what to install."""
     with needed('video', 'analyze'):

@@ -26,7 +26,7 @@ from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
-from diffcut_ros.stream.inputs import Inputs
+from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
 
 # Only the newest image counts: a longer queue would only age.
@@ -58,6 +58,8 @@ _OVERRIDABLE = (
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
+# How often a changed calibration is logged at most: that of a lens that zooms changes with each image.
+_REPEAT_CHANGE_S = 60.0
 
 
 class Camera:
@@ -97,8 +99,11 @@ class Camera:
         self.source: Source[Inputs] = Source(config.rate_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
+        decoder.topic = self.topic
         self._subscribers: list[sync.Subscriber] = []
         self._heard_s: dict[str, float] = {}
+        self._camera_info: CameraInfo | None = None
+        self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
@@ -170,8 +175,13 @@ class Camera:
         image = CompressedImage if self.config.image_transport == 'compressed' else Image
         inputs = [(image, self.topic)]
         if self.config.depth:
-            inputs += [(CameraInfo, f'{self._prefix}camera_info'), (Image, f'{self._prefix}depth')]
+            inputs += [(CameraInfo, f'{self._prefix}camera_info'), self._depth]
         return inputs
+
+    @property
+    def _depth(self) -> tuple[type, str]:
+        topic, transport = self._node.resolve_topic_name(f'{self._prefix}depth'), self.config.depth_transport
+        return (Image, topic) if transport == 'raw' else (CompressedImage, f'{topic}/{transport}')
 
     def _subscribe(self) -> None:
         for kind, topic in self._inputs:
@@ -196,11 +206,14 @@ class Camera:
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.sub.topic_name)
         subscribers[0].registerCallback(lambda _: self.record.received())
+        if self.config.depth:
+            subscribers[1].registerCallback(self._calibrate)
+        joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
-            subscribers,
+            joined,
             self._receive,
             lambda index: self._on_bad_input(
-                self, f'{subscribers[index].sub.topic_name}: expected a stamp, to join it by, received 0'
+                self, f'{joined[index].sub.topic_name}: expected a stamp, to join it by, received 0'
             ),
             self.config.sync_slop_s,
         )
@@ -215,6 +228,8 @@ class Camera:
         """Return the topics that nothing came on for so long."""
         now_s = time.monotonic()
         topics = [subscriber.sub.topic_name for subscriber in self._subscribers]
+        if self._camera_info is not None:
+            del topics[1]  # it may be sent once
         return [topic for topic in topics if now_s - self._heard_s[topic] >= seconds]
 
     def advice_on_losses(self, topic: str) -> str:
@@ -230,9 +245,28 @@ class Camera:
             self._node.destroy_subscription(subscriber.sub)
         self._subscribers = []
 
-    def _receive(self, *messages: Image | CompressedImage | CameraInfo) -> None:
+    def _calibrate(self, camera_info: CameraInfo) -> None:
+        """Take note of a camera_info: it holds until another comes, whatever its stamp."""
+        before, self._camera_info = self._camera_info, camera_info
+        if before is None:
+            waiting, self._before_camera_info = self._before_camera_info, ()
+            if waiting:
+                self._receive(*waiting)
+        elif calibration(before) != calibration(camera_info):
+            topic = self._subscribers[1].sub.topic_name
+            text = f'{topic}: the calibration has changed; positions follow it'
+            self._node.get_logger().info(text, throttle_duration_sec=_REPEAT_CHANGE_S)
+
+    def _receive(self, *messages: Image | CompressedImage) -> None:
+        if not self.config.depth:
+            inputs = Inputs(*messages)
+        elif self._camera_info is None:
+            self._before_camera_info = messages
+            return
+        else:
+            image, depth = messages
+            inputs = Inputs(image, self._camera_info, depth)
         self.record.joined()
-        inputs = Inputs(*messages)
         if inputs.warning:
             self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)

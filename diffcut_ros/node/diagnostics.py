@@ -159,7 +159,7 @@ class CameraRecord:
         if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
         if self.alone_s() > config.stale_after_s:
-            return DiagnosticStatus.WARN, 'images come, but no camera_info or depth with their stamps (sync_slop_s)'
+            return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
         for topic, count in self.lost_lately().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         ages = list(self._latencies['age'])

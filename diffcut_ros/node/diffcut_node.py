@@ -1,6 +1,5 @@
 """The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
 
-import argparse
 import dataclasses
 import gc
 import os
@@ -18,8 +17,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
@@ -93,7 +92,7 @@ class DiffcutNode(LifecycleNode):
                     name,
                     self._config,
                     self._points_config,
-                    Decoder(self._max_pixels, convert),
+                    Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
                     Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
@@ -284,6 +283,8 @@ class DiffcutNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.config, camera.points = self._config, self._points_config
             camera.decoder.max_pixels = self._max_pixels
+            camera.decoder.depth_scale = self._config.depth_scale
+            camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
@@ -353,9 +354,9 @@ class DiffcutNode(LifecycleNode):
                 )
                 self._warn(f'{topic}: {lost} messages lost on the way in {RATE_WINDOW_S:g} s; {advice}')
             if not silent and camera.record.alone_s() > _NO_IMAGE_S:
-                others = ', '.join(topic for topic in camera.input_topics if topic != camera.topic)
+                depth = camera.input_topics[-1]
                 slop = self._config.sync_slop_s
-                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {others}')
+                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {depth}')
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):
@@ -386,17 +387,12 @@ class DiffcutNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
-    parser = argparse.ArgumentParser(
-        prog='diffcut_node',
-        description='Cuts camera images into segments and publishes them.',
-        epilog='Everything else is a ROS argument: diffcut_node --ros-args -r image:=/camera/image_raw -p tau:=0.7',
-    )
     node, ended = None, True
     try:
         # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
         with interruptible():
             try:
-                parser.parse_args(remove_ros_args(args=args)[1:])
+                parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
                 rclpy.logging.get_logger('diffcut').fatal(str(error))

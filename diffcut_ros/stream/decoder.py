@@ -4,32 +4,43 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.core import Scene
+from diffcut_ros.core import PinholeCamera, Scene
+from diffcut_ros.core.geometry import share_without_direction
+from diffcut_ros.stream.calibration import read_calibration
+from diffcut_ros.stream.depth import decode_depth
 from diffcut_ros.stream.guesses import Guesses
-from diffcut_ros.stream.images import (
-    Convert,
-    convert_with_rosbags,
-    decode_compressed,
-    decode_depth,
-    decode_image,
-    is_compressed,
-)
-from diffcut_ros.stream.inputs import Inputs, pinhole_camera
+from diffcut_ros.stream.images import Convert, convert_with_rosbags, decode_compressed, decode_image, is_compressed
+from diffcut_ros.stream.inputs import Inputs
+from diffcut_ros.stream.video_packets import VideoImage
+
+# A smaller part of an image without directions is not worth a word.
+_FEW = 0.01
 
 
 class Decoder:
     """Decodes what one camera gives, in its order, and keeps what the next images depend on.
 
     Attributes:
-        max_pixels: of an image at most; may be replaced at any time.
+        max_pixels: of an image at most. It and the next two may be replaced at any time.
+        depth_scale: millimetres per count of depth of 16 bits.
+        calibration: one of `CALIBRATIONS`.
+        topic: of the image, where it is known.
 
     Args:
-        max_pixels: the attribute.
+        max_pixels, depth_scale, calibration, topic: the attributes.
         convert: as for `decode_image`.
     """
 
-    def __init__(self, max_pixels: int, convert: Convert = convert_with_rosbags) -> None:
-        self.max_pixels = max_pixels
+    def __init__(
+        self,
+        max_pixels: int,
+        convert: Convert = convert_with_rosbags,
+        depth_scale: float = 1.0,
+        calibration: str = 'auto',
+        topic: str = '',
+    ) -> None:
+        self.max_pixels, self.depth_scale, self.calibration = max_pixels, depth_scale, calibration
+        self.topic = topic
         self._convert = convert
         self._guesses = Guesses()
 
@@ -46,14 +57,15 @@ class Decoder:
         """
         image_rgb = self._image_rgb(inputs.image)
         if is_compressed(inputs.image):  # else they have been checked before
-            inputs.check_sizes(*image_rgb.shape[:2])
+            height, width = image_rgb.shape[:2]
+            inputs.check_sizes(height, width, self.max_pixels)
         if inputs.depth is None or inputs.camera_info is None:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
         try:
-            depth_m = decode_depth(inputs.depth, self.max_pixels)
+            depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
-        return Scene(image_rgb, inputs.stamp_ns, depth_m, pinhole_camera(inputs.camera_info), inputs.header)
+        return Scene(image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape), inputs.header)
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""
@@ -65,5 +77,19 @@ class Decoder:
             self._guesses.load(state)
 
     def _image_rgb(self, message: Any) -> np.ndarray:
+        if isinstance(message, VideoImage):
+            return message.rgb()
         decode = decode_compressed if is_compressed(message) else decode_image
         return decode(message, self.max_pixels, self._convert, self._guesses)
+
+    def _camera(self, inputs: Inputs, depth_hw: tuple[int, int]) -> PinholeCamera:
+        camera, note = read_calibration(inputs.camera_info, self.calibration, (self.topic, inputs.header.frame_id))
+        if note:
+            self._guesses.note('calibration', note)
+        share = share_without_direction(camera.scaled_to(depth_hw))
+        if share > _FEW:
+            self._guesses.note(
+                'directions',
+                f"{share:.0%} of the image have no direction by camera_info's distortion, and count as without depth",
+            )
+        return camera

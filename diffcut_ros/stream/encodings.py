@@ -113,7 +113,7 @@ _NAMES = {
 }
 ENCODINGS = _NAMES | _TYPES
 
-# REP 118: 16 bits are millimetres, floats are metres.
+# REP 118: 16 bits are counts of `depth_scale`, in general millimetres; floats are metres.
 DEPTH_ENCODINGS = {
     '16UC1': Layout('u2', 1, None),
     'mono16': Layout('u2', 1, None),
@@ -209,6 +209,18 @@ def read_rows(message: Any, layout: Layout, guesses: Guesses) -> tuple[np.ndarra
         )
     columns = step if callable(layout.to_rgb) else row
     return np.ndarray((layout.rows(height), columns), np.uint8, message.data, strides=(step, 1)), height
+
+
+def read_values(message: Any, rows: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return the values of rows, [rows, W] or [rows, W, channels], in their own memory if 8 bits wide.
+
+    In this machine's byte order.
+    """
+    if layout.dtype != 'u1':
+        rows = rows.view(np.dtype(layout.dtype).newbyteorder('>' if message.is_bigendian else '<'))
+        # Always a copy: an odd step leaves values at odd addresses, which OpenCV cannot take.
+        rows = rows.astype(layout.dtype)
+    return rows if layout.channels == 1 else rows.reshape(len(rows), message.width, layout.channels)
 
 
 def _rounded_step(message: Any, layout: Layout, heights: list[int]) -> int:

@@ -52,4 +52,4 @@ class Guesses:
     def load(self, state: tuple[Any, ...]) -> None:
         """Go on with what was saved."""
         notes, ranges = state
-        self.notes, self.ranges = dict(notes), dict(ranges)
+        self.notes, self.ranges = dict(notes), {of: (low, high) for of, (low, high) in ranges.items()}

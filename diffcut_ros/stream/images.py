@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from diffcut_ros.stream.encodings import DEPTH_ENCODINGS, ENCODINGS, Layout, check_layout, known_name, read_rows
+from diffcut_ros.stream.encodings import ENCODINGS, check_layout, known_name, read_rows, read_values
 from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.pictures import check_picture, decode_picture, source_encoding
 
@@ -71,33 +71,13 @@ def decode_image(
     guesses = guesses or Guesses()
     rows, height = read_rows(message, layout, guesses)
     if isinstance(layout.to_rgb, str):
-        values = guesses.to_8_bits(_values(message, rows, layout), known_name(message.encoding))
+        values = guesses.to_8_bits(read_values(message, rows, layout), known_name(message.encoding))
         return _to_rgb(values, layout.to_rgb, convert)
     if callable(layout.to_rgb):
         image = layout.to_rgb(rows, message.width)
     else:
-        image = cv2.cvtColor(_values(message, rows, layout), layout.to_rgb)
+        image = cv2.cvtColor(read_values(message, rows, layout), layout.to_rgb)
     return image if height == message.height else image[: message.height]
-
-
-def decode_depth(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Return a depth image as float32 [H, W] in metres, NaN where there is none (0, negative, infinite or NaN).
-
-    Args:
-        message: 16UC1 or mono16 in millimetres, or 32FC1 in metres.
-        max_pixels: width * height at most.
-
-    Raises:
-        ValueError: as `check_image`, for these encodings.
-    """
-    layout = check_layout(message, DEPTH_ENCODINGS, max_pixels)
-    rows, _ = read_rows(message, layout, Guesses())
-    depth = _values(message, rows, layout).astype(np.float32)
-    if layout.dtype == 'u2':
-        depth /= 1000
-    with np.errstate(invalid='ignore'):  # a signalling NaN among the values
-        depth[~((depth > 0) & (depth < np.inf))] = np.nan
-    return depth
 
 
 def check_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> None:
@@ -152,18 +132,6 @@ def decode_compressed_labels(message: Any, max_pixels: int = MAX_PIXELS) -> np.n
     if labels.ndim != 2:
         raise ValueError(f'{message.format!r} image: expected one channel, received {labels.shape[2]}')
     return labels
-
-
-def _values(message: Any, rows: np.ndarray, layout: Layout) -> np.ndarray:
-    """The values of rows, [rows, W] or [rows, W, channels], in their own memory if 8 bits wide.
-
-    In this machine's byte order.
-    """
-    if layout.dtype != 'u1':
-        rows = rows.view(np.dtype(layout.dtype).newbyteorder('>' if message.is_bigendian else '<'))
-        # Always a copy: an odd step leaves values at odd addresses, which OpenCV cannot take.
-        rows = rows.astype(layout.dtype)
-    return rows if layout.channels == 1 else rows.reshape(len(rows), message.width, layout.channels)
 
 
 def _to_rgb(pixels: np.ndarray, encoding: str, convert: Convert) -> np.ndarray:

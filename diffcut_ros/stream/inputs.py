@@ -4,15 +4,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffcut_ros.core import PinholeCamera
 from diffcut_ros.core.geometry import check_aspect
-from diffcut_ros.stream.images import (
-    DEPTH_ENCODINGS,
-    check_compressed,
-    check_image,
-    is_compressed,
-)
+from diffcut_ros.stream.calibration import pinhole_camera
+from diffcut_ros.stream.depth import depth_size
+from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
 from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.stream.video_packets import VideoImage
 
 
 @dataclass(frozen=True)
@@ -20,9 +17,9 @@ class Inputs:
     """Messages of one camera with one stamp.
 
     Attributes:
-        image: sensor_msgs/Image or CompressedImage.
+        image: sensor_msgs/Image or CompressedImage, or `VideoImage`.
         camera_info: sensor_msgs/CameraInfo where depth is wanted.
-        depth: sensor_msgs/Image where depth is wanted.
+        depth: sensor_msgs/Image or CompressedImage where depth is wanted.
         arrival_ns: when they arrived, by any clock.
     """
 
@@ -47,7 +44,8 @@ class Inputs:
     @property
     def warning(self) -> str:
         """What may be wrong with positions in space, for people; empty: nothing known."""
-        if self.depth is None or self.depth.header.frame_id == self.header.frame_id:
+        # ROS 1 began frames with a slash.
+        if self.depth is None or self.depth.header.frame_id.lstrip('/') == self.header.frame_id.lstrip('/'):
             return ''
         return (
             f"depth is in frame '{self.depth.header.frame_id}', the image in '{self.header.frame_id}': positions are "
@@ -60,13 +58,17 @@ class Inputs:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        if isinstance(self.image, VideoImage):
+            self.image.check(max_pixels)
+            self.check_sizes(*self.image.size_hw, max_pixels)
+            return
         if is_compressed(self.image):
             check_compressed(self.image, max_pixels)
             return  # the size is known after decoding only
         check_image(self.image, max_pixels)
-        self.check_sizes(self.image.height, self.image.width)
+        self.check_sizes(self.image.height, self.image.width, max_pixels)
 
-    def check_sizes(self, height: int, width: int) -> None:
+    def check_sizes(self, height: int, width: int, max_pixels: int) -> None:
         """Check that camera_info and depth, where there are some, belong to an image of this size.
 
         Raises:
@@ -78,33 +80,22 @@ class Inputs:
             whole = self.camera_info.height, self.camera_info.width
             sizes_hw['camera_info'] = (roi.height, roi.width) if roi.width and roi.height else whole
         if self.depth is not None:
-            sizes_hw['depth'] = self.depth.height, self.depth.width
+            try:
+                sizes_hw['depth'] = depth_size(self.depth, max_pixels)
+            except ValueError as error:
+                raise ValueError(f'depth: {error}') from error
         for name, (own_height, own_width) in sizes_hw.items():
             about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
             if own_width < 1 or own_height < 1:
                 raise ValueError(f'{about}: expected a size of at least 1 x 1')
             check_aspect(about, (own_height, own_width), (height, width))
-        if self.depth is not None and self.depth.encoding not in DEPTH_ENCODINGS:
-            raise ValueError(
-                f'depth: encoding: expected one of {", ".join(DEPTH_ENCODINGS)}, received {self.depth.encoding!r}'
-            )
         if self.camera_info is not None:
             pinhole_camera(self.camera_info)
 
 
-def pinhole_camera(camera_info: Any) -> PinholeCamera:
-    """Return the camera that a camera_info describes, for the part of the sensor that its images show.
-
-    Its projection P where it has one, as image_geometry and depth_image_proc do: that of the rectified image; else K,
-    which holds for images of cameras with little distortion. The distortion itself is not applied: positions in images
-    that are not rectified are off by it. Binning needs no care, since images of other sizes are scaled to.
-
-    Raises:
-        ValueError: for a camera_info without a calibration.
-    """
-    p, k, roi = camera_info.p, camera_info.k, camera_info.roi
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 else (k[0], k[4], k[2], k[5])
-    size_hw = camera_info.height, camera_info.width
-    if roi.width and roi.height:  # 0: the whole sensor
-        cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
-    return PinholeCamera(float(fx), float(fy), float(cx), float(cy), size_hw)
+def calibration(camera_info: Any) -> tuple[Any, ...]:
+    """Return all of a camera_info but its header, to compare."""
+    roi = camera_info.roi
+    sizes = camera_info.height, camera_info.width, camera_info.binning_x, camera_info.binning_y
+    values = (tuple(map(float, values)) for values in (camera_info.d, camera_info.k, camera_info.r, camera_info.p))
+    return (*sizes, roi.x_offset, roi.y_offset, roi.height, roi.width, camera_info.distortion_model, *values)

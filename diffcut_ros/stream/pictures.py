@@ -12,9 +12,10 @@ import numpy as np
 
 from diffcut_ros.missing import MissingPackageError, needed
 from diffcut_ros.stream.encodings import check_size
+from diffcut_ros.stream.video_packets import check_no_video
 
 # What data begin with, by kind of picture.
-_BEGINNINGS = {
+_BYTES = {
     'JPEG': rb'\xff\xd8',
     'PNG': rb'\x89PNG\r\n\x1a\n',
     'WebP': rb'RIFF....WEBP',
@@ -26,7 +27,7 @@ _BEGINNINGS = {
     'HEIC': rb'....ftyp(?:hei|hev|mif1|msf1)',
     'GIF': rb'GIF8',
 }
-_BEGINNINGS = {kind: re.compile(beginning, re.DOTALL) for kind, beginning in _BEGINNINGS.items()}
+_BEGINNINGS = {kind: re.compile(beginning, re.DOTALL) for kind, beginning in _BYTES.items()}
 # Those that OpenCV may not know, by their names in Pillow.
 _OF_PILLOW = {'AVIF': 'AVIF', 'JPEG 2000': 'JPEG2000', 'BMP': 'BMP'}
 
@@ -76,12 +77,12 @@ def decode_picture(message: Any, max_pixels: int, smallest: int = 1) -> tuple[st
     about = f'{kind} image of {len(data)} bytes'
     if kind in _OF_PILLOW:
         return kind, _decode_with_pillow(kind, data, about)
-    values = _decode(data, about)
+    values = decode_values(data, about)
     # To the decoder, data that end before the last pixel are no error. If they do, more of them change the pixels.
     corner = values[-4:, -4:]
     if kind == 'JPEG' and (corner == _JPEG_MISSING).all():
         end = data.rfind(_JPEG_END)
-        if not np.array_equal(values, _decode(data[:end] + _BEYOND + data[end:], about)):
+        if not np.array_equal(values, decode_values(data[:end] + _BEYOND + data[end:], about)):
             raise ValueError(f'{about}: expected data for all pixels, received less: the image is cut off or damaged')
     return kind, values
 
@@ -93,12 +94,29 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
         raise ValueError(f'format: {expected}, received {message.format!r}, which holds depth')
     data = bytes(message.data)
     # What the data are is said by the data: drivers write all kinds of formats.
-    kind = next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(data)), None)
+    kind = kind_of(data)
     if kind is None and (begin := data.find(b'\xff\xd8\xff', 0, _BEFORE_JPEG)) > 0:
         kind, data = 'JPEG', data[begin:]
+    if kind is None:
+        check_no_video(message)
     if kind not in _READERS:
         start = f'{len(data)} bytes that begin with {data[:8].hex(" ")}' if data else 'no data'
         raise ValueError(f'format {message.format!r}: {expected}, received {f"{kind}, " if kind else ""}{start}')
+    return kind, read_header(kind, data, max_pixels, smallest)[1]
+
+
+def kind_of(data: bytes) -> str | None:
+    """Return the kind of picture that data begin as, such as 'JPEG'; None: they are none."""
+    return next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(data)), None)
+
+
+def read_header(kind: str, data: bytes, max_pixels: int, smallest: int = 1) -> tuple[tuple[int, int], bytes]:
+    """Return height and width of a picture, and its data without what decoders complain about.
+
+    Raises:
+        ValueError: for data that are damaged or end too early, and a size out of range.
+        MissingPackageError: for a picture that Pillow decodes, where that is not installed.
+    """
     about = f'{kind} image of {len(data)} bytes'
     try:
         width, height, data = _READERS[kind](data)
@@ -109,10 +127,15 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
     except ValueError as error:
         raise ValueError(f'{about}: {error}') from None
     check_size(f'{about}, {width} x {height}', width, height, smallest, max_pixels)
-    return kind, data
+    return (height, width), data
 
 
-def _decode(data: bytes, about: str) -> np.ndarray:
+def decode_values(data: bytes, about: str) -> np.ndarray:
+    """Return the values of a picture that OpenCV knows: [H, W], or [H, W, 3] in the order blue, green, red.
+
+    Raises:
+        ValueError: the decoder gives up; begins with `about`.
+    """
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

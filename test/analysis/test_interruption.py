@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+import pickle
 import re
 import signal
 import subprocess
@@ -10,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
+from diffcut_ros.recordings.bag import open_bag
 from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message, moving_scene, record
 from support.waiting import PATIENCE_S, wait_for
 
@@ -103,6 +104,34 @@ def test_what_is_known_of_the_camera_is_resumed(start, rows, tmp_path):
     warnings = [json.loads((out / 'run.json').read_text())['warning'] for out in outs]
     assert warnings[0] == warnings[1]
     assert 'mono16 image of values 51000 to 52270: shown over' in warnings[0]
+
+
+class Intruder:
+    """A pickle of it ends the program with status 99."""
+
+    def __reduce__(self):
+        return exec, ('import os; os._exit(99)',)
+
+
+def test_a_folder_from_somebody_else_runs_nothing(film, start, capsys):
+    process = start(*arguments(film, 'foreign'))
+    wait_for((film / 'foreign/.unfinished/part-000000').exists, process)
+    process.kill()
+    process.communicate()
+    part = film / 'foreign/.unfinished/part-000000'
+    kept = [part / 'state.npz', *part.glob('shown-*')]
+    assert len(kept) > 1
+    assert not list(film.rglob('*.pickle'))
+    for path in kept:
+        path.write_bytes(pickle.dumps(Intruder()))
+    resuming = [str(argument) for argument in arguments(film, 'foreign', '--resume')]
+    assert main(resuming) == 2
+    assert 'cannot go on from what is there, take --overwrite: ' in capsys.readouterr().err
+    # Of an earlier version.
+    manifest = film / 'foreign/.unfinished/manifest.json'
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), 'format': 1}))
+    assert main(resuming) == 2
+    assert 'received another format; take --overwrite' in capsys.readouterr().err
 
 
 def test_interrupted_from_the_keyboard(film, start):

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.segmenter import Segmenter
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.recordings import (
     DEPTH,
     FRAME_ID,
@@ -238,7 +238,7 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys, mo
     lines = capsys.readouterr().err.splitlines()
     patterns = [
         rf'film +{share}% {count} images, [\d.]+ per s [-:\d]+ left'
-        for count, share in ((1, 0), (2, 50), (3, 100), (3, 100))
+        for count, share in ((0, 0), (1, 0), (1, 50), (2, 50), (2, 100), (3, 100), (3, 100))
     ]
     assert len(lines) == len(patterns)
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(patterns, lines, strict=True)), lines

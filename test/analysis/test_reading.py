@@ -15,9 +15,9 @@ from mcap.records import MessageIndex
 from mcap.stream_reader import StreamReader
 
 from diffcut_ros.analysis import AnalysisOptions, analyze
-from diffcut_ros.analysis.bag import BagError, BagTopic, open_bag
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
+from diffcut_ros.recordings.bag import BagError, BagTopic, open_bag
 from diffcut_ros.stream.rate import RateLimit
 from support.recordings import (
     COMPRESSED,
@@ -132,14 +132,17 @@ def test_joined_by_stamp(tmp_path, fast):
             if index != 2:
                 depth = np.full((48, 64), 1000 + index, np.uint16)
                 recorder.write(DEPTH, image_message(depth, '16UC1', stamp_ns + 15_000_000), stamp_ns + STEP_NS + 1)
-    results = list(analyze(tmp_path / 'film', fast))
+    with pytest.warns(UserWarning, match=r'1 of 5 images of .* within 0.02 s of their stamps: the nearest is 85 ms'):
+        results = list(analyze(tmp_path / 'film', fast))
     assert stamps(results) == [0, 1, 3, 4]
     for result in results:
         depths_m = {round(geometry.position_m[2], 6) for geometry in result.geometries if geometry}
         assert depths_m == {1 + (result.stamp_ns - START_NS) // STEP_NS / 1000}
     assert stamps(analyze(tmp_path / 'film', fast, depth=False)) == [0, 1, 2, 3, 4]
     (tmp_path / 'exact.yaml').write_text('/**:\n  ros__parameters: {sync_slop_s: 0.0}\n')
-    with pytest.raises(BagError, match=r'5 images of /camera/image_raw within .*, none .* take a larger sync_slop_s'):
+    with pytest.raises(
+        BagError, match=r'5 of 5 images .* the nearest is 15 ms later \(median\); take a larger sync_slop_s'
+    ):
         list(analyze(tmp_path / 'film', params=tmp_path / 'exact.yaml'))
     with pytest.raises(BagError, match='no image of /camera/image_raw within the time and rate that are asked for'):
         list(analyze(tmp_path / 'film', fast, start_s=100.0))
@@ -206,6 +209,18 @@ def test_topics_are_found_by_type_and_name():
     assert find_topics(aligned) == Topics('/a/image_raw', '/a/camera_info', '/a/aligned_depth/image')
 
 
+def test_camera_info_that_is_not_beside_its_image():
+    names = {
+        f'/device/{part}/{name}': kind
+        for part in ('color', 'depth')
+        for name, kind in (('image/data', 'Image'), ('info/camera_info', 'Info'))
+    }
+    found = find_topics(topics(**{name.replace('/', '__'): kind for name, kind in names.items()}))
+    assert found == Topics('/device/color/image/data', '/device/color/info/camera_info', '/device/depth/image/data')
+    with pytest.raises(BagError, match='camera_info: several topics may be it, choose with --camera-info-topic'):
+        find_topics(topics(__a__image='Image', __a__depth='Image', __b__camera_info='Info', __c__camera_info='Info'))
+
+
 def test_a_choice_is_listed():
     with pytest.raises(BagError, match='choose with --image-topic: /a/image_raw, /b/image'):
         find_topics(topics(**TWO))
@@ -250,7 +265,7 @@ def test_what_is_no_recording(tmp_path, capsys):
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: Cannot open database',
+        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
         'old.bag': 'cannot read it: ',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',
@@ -347,7 +362,9 @@ def test_damaged_images_are_counted_and_listed(tmp_path, capsys, rows):
         recorder.write_frame(8, depth=False, compressed=True)
     line = told(capsys, tmp_path / 'film', '-o', tmp_path / 'out', '--csv', status=3)
     assert '7 of 9 images segmented' in line
-    assert '2 images or messages left out, see the table problems' in line
+    assert '; 2 images or messages left out: 1 x ' in line
+    assert f'1 x {COMPRESSED}: image ignored: ' in line
+    assert line.endswith('; all in problems.csv')
     problems = rows(tmp_path / 'out/problems.csv')
     assert stamps_of(problems) == [6, 7]
     assert all(f'{COMPRESSED}: image ignored: ' in row['problem'] and 'expected' in row['problem'] for row in problems)
@@ -358,15 +375,22 @@ def test_damaged_images_are_counted_and_listed(tmp_path, capsys, rows):
     assert len([w for w in caught if 'image ignored' in str(w.message)]) == 2
 
 
-def test_options_out_of_range(tmp_path, capsys):
+def test_options_out_of_range():
+    for options, words in (
+        ({'every': 0}, 'every: expected at least 1'),
+        ({'start_s': -1.0}, 'start: expected 0 s or more'),
+        ({'duration_s': float('nan')}, 'duration: expected more than 0 s'),
+        ({'depth': False, 'depth_topic': DEPTH}, 'expected one of --no-depth and --depth-topic'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            AnalysisOptions(**options)
+
+
+def test_options_that_take_no_image(tmp_path, capsys):
     film = record(tmp_path / 'film', 2)
     for arguments, words in {
-        ('--every', '0'): 'every: expected at least 1',
-        ('--start', '-1'): 'start: expected 0 s or more',
         ('--start', '5'): 'no image of /camera/image_raw within the time',
-        ('--tau', '2'): 'parameter tau: expected 0.0 to 1.0',
         ('--backend', 'none'): 'backend: expected color',
-        ('--depth-topic', DEPTH): 'expected one of --no-depth and --depth-topic',
     }.items():
         out = tmp_path / 'out'
         assert words in told(capsys, film, '-o', out, '--csv', '--no-depth', *arguments, status=2)

@@ -1,12 +1,11 @@
 """What a report says of all frames: points of timelines, tracks, latencies, problems, and which frames are shown."""
 
-import pickle
-
 import pytest
 
 from diffcut_ros.analysis.report.gallery import Slots
 from diffcut_ros.analysis.report.summary import summarize
 from diffcut_ros.analysis.tables import TABLES, write_table
+from diffcut_ros.core.plain import pack, unpack
 
 STEP_NS = 10**8
 
@@ -99,11 +98,13 @@ def test_the_longest_lived_of_many_tracks(tmp_path, ending):
 
 
 def test_problems_of_one_text_are_one_row(tmp_path, ending):
-    problems = [(1, 'dark, "very"'), (2, 'torn'), (3, 'dark, "very"')] + [(9, f'number {index}') for index in range(40)]
+    problems = [(1, 'dark, "very"'), (2, 'torn'), (3, 'dark, "very"')] + [
+        (9, f'sort {chr(97 + index // 10)}{index % 10}') for index in range(40)
+    ]
     write_tables(tmp_path, ending, [], (), problems)
     summary = summarize(tmp_path, ending, 0, 3.0)
     assert [(problem.stamp_ns, problem.text, problem.count) for problem in summary.problems[:3]] == [
-        *((1, 'dark, "very"', 2), (2, 'torn', 1), (9, 'number 0', 1))
+        *((1, 'dark, "very"', 2), (2, 'torn', 1), (9, 'sort a0', 1))
     ]
     assert (len(summary.problems), summary.other_problems) == (30, 12)
     assert (summary.bins, summary.tracks) == ([], [])
@@ -126,5 +127,5 @@ def test_frames_shown_after_a_pause_are_those_without():
     times_ns = list(range(0, 10**10, 10**7))
     slots = Slots()
     first = shown(times_ns[:400], slots, times_ns[-1])
-    slots = pickle.loads(pickle.dumps(slots))
+    slots = Slots(**unpack(pack(vars(slots))))
     assert first + shown(times_ns[400:], slots, times_ns[-1]) == shown(times_ns, Slots(), times_ns[-1])

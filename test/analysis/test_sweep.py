@@ -6,7 +6,8 @@ import pytest
 from diffcut_ros.analysis import analyze
 from diffcut_ros.analysis.hierarchies import Hierarchy, read_hierarchies
 from diffcut_ros.analysis.main import main
-from diffcut_ros.analysis.sweep import parse_sweep, sweep_rows
+from diffcut_ros.analysis.sweep import sweep_rows
+from diffcut_ros.arguments.analyze import parse_sweep
 from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.frame import Frame
 from diffcut_ros.features import create_extractor
@@ -94,16 +95,31 @@ def test_stored_hierarchies_give_the_librarys_cuts(tmp_path, ending):
 def test_a_deeper_hierarchy_changes_no_segments(tmp_path):
     bag = record(tmp_path / 'film', FRAMES)
     plain = [frame.segmentation for frame in analyze(bag)]
-    for out, more in (('plain', []), ('deep', ['--sweep', SWEEP])):
+    for out, more in (('plain', ['--hierarchy-tau', '0']), ('deep', [])):
         assert main([str(bag), '-o', str(tmp_path / out), '--csv', *more]) == 0
     assert (tmp_path / 'plain/segments.csv').read_text() == (tmp_path / 'deep/segments.csv').read_text()
     assert len((tmp_path / 'plain/segments.csv').read_text().splitlines()) == 1 + sum(len(s.segments) for s in plain)
 
 
+def test_how_far_hierarchies_go(tmp_path, rows):
+    bag = record(tmp_path / 'film', 2)
+    for name, more, tau in (
+        ('default', [], '0.9'),
+        ('needed', ['--hierarchy-tau', '0'], '0.5'),
+        ('cut', ['--hierarchy-tau', '0.3', '--tau', '0.6'], '0.6'),
+        ('sweep', ['--hierarchy-tau', '0.3', '--sweep', 'tau=0.2:0.7:0.1'], '0.7'),
+        ('deeper', ['--hierarchy-tau', '0.95'], '0.95'),
+    ):
+        assert main([str(bag), '-o', str(tmp_path / name), '--csv', '--no-video', '--no-report', *more]) == 0
+        assert {row['tau'] for row in rows(tmp_path / name / 'hierarchies.csv')} == {tau}
+
+
 def test_sweep_of_a_complete_analysis(tmp_path, rows, capsys):
     bag, out = record(tmp_path / 'film', FRAMES), tmp_path / 'out'
     command = [str(bag), '-o', str(out), '--csv']
-    assert main([*command, '--sweep', SWEEP]) == 0
+    assert main(command) == 0
+    # As far as the report's slider goes.
+    assert main([*command, '--sweep', SWEEP, '--resume']) == 0
     before = rows(out / 'sweep.csv')
     assert [row['tau'] for row in before] == ['0.3', '0.5', '0.7', '0.9']
     counts = [int(row['segments']) for row in rows(out / 'frames.csv')]

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from diffcut_ros.arguments.benchmark import parse
 from diffcut_ros.benchmarks import depth, rgbd
 from diffcut_ros.benchmarks.rgbd import RgbdFrame
 from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, Tracker, locate_segments
@@ -151,6 +153,56 @@ def test_bad_input_is_one_line(tmp_path):
     assert done.returncode == 2
     assert 'expected frame-N.color.jpg, .depth.png and .pose.txt, found none' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('name', 'damage', 'expected'),
+    [
+        ('000002.depth.png', lambda data: data[: len(data) // 2], 'expected an image, cannot read it'),
+        ('000002.color.jpg', lambda data: data[: len(data) // 2], 'expected an image, cannot read it'),
+        ('000002.color.jpg', lambda _: b'', 'expected an image, cannot read it'),
+        ('000003.pose.txt', lambda _: b'1 0 0 0\n0 1 0\n0 0 1 0\n0 0 0 1\n', 'expected 4 rows of 4 numbers'),
+        ('000003.pose.txt', lambda _: b'a b c d\n' * 4, 'expected 4 rows of 4 numbers'),
+        ('000003.pose.txt', lambda _: b'nan 0 0 0\n' * 4, 'expected 4 rows of 4 finite numbers'),
+        ('000003.pose.txt', lambda _: b'1 0 0\n' * 3, 'received the shape (3, 3)'),
+        ('000003.pose.txt', lambda _: b'', 'expected 4 rows of 4'),
+        ('000003.pose.txt', None, 'expected this file beside the frames, found none'),
+        ('000001.depth.png', lambda _: picture(np.zeros((64, 96, 3), np.uint8)), 'expected one channel of 16 bits'),
+        ('000001.depth.png', lambda _: picture(np.zeros((32, 48), np.uint16)), 'expected 96 x 64 px'),
+        ('000001.color.jpg', lambda _: picture(np.zeros((32, 48, 3), np.uint8)), 'expected 96 x 64 px'),
+        ('intrinsics', lambda _: b'0 0 47\n0 0 31\n0 0 1\n', 'expected focal lengths above 0'),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, damage, expected):
+    write_recording(tmp_path / 'r', 4)
+    path = tmp_path / 'r' / ('camera-intrinsics.txt' if name == 'intrinsics' else f'frame-{name}')
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+
+    def read_all():
+        size_hw = (64, 96)
+        rgbd.load_camera(tmp_path / 'r', size_hw)
+        for color in rgbd.frame_paths(tmp_path / 'r'):
+            rgbd.load_frame(color, size_hw)
+
+    with pytest.raises(ValueError, match=re.escape(f'{path}: ')) as error:
+        read_all()
+    assert expected in str(error.value)
+
+
+def picture(pixels: np.ndarray) -> bytes:
+    return cv2.imencode('.png', pixels)[1].tobytes()
+
+
+def test_progress_in_a_pipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('diffcut_ros.progress.LINE_S', 0.01)
+    write_recording(tmp_path / 'r', 6)
+    depth.run(parse(['depth', str(tmp_path / 'r'), '--limit', '4']))
+    printed, errors = capsys.readouterr()
+    assert re.search(r'^segmenting [1-4]/4 .* left$', errors, re.MULTILINE)
+    assert 'segmenting' not in printed
 
 
 @pytest.mark.skipif(not KITCHEN.exists(), reason='no RGB-D frames beside the checkout (../shared/data/rgbd_kitchen)')

@@ -150,5 +150,5 @@ def test_bad_input_is_one_line(tmp_path):
     assert 'frame-0.color.jpg: expected an image' in run(str(tmp_path)).stderr
     assert cv2.imwrite(str(tmp_path / 'frame-0.color.jpg'), np.zeros((8, 8, 3), np.uint8))
     assert 'camera-intrinsics.txt: expected this file beside the frames' in run(str(tmp_path)).stderr
-    assert 'expected at least 2 frames, received 1' in run('--limit', '1').stderr
-    assert '--every, --hz: expected at least 1' in run('--every', '0').stderr
+    assert '--limit: expected a whole number of at least 2' in run('--limit', '1').stderr
+    assert '--every: expected a whole number of at least 1' in run('--every', '0').stderr

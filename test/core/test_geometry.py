@@ -1,9 +1,11 @@
 import warnings
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
+from diffcut_ros.core.distortion import Distortion
 from diffcut_ros.core.geometry import (
     MIN_DEPTH_PIXELS,
     MIN_VALID_SHARE,
@@ -288,3 +290,83 @@ def test_geometry_is_validated(change, message):
     segment = SegmentGeometry((0, 0, 1), (-1, -1, 0), (1, 1, 2), 1.0)
     with pytest.raises(ValueError, match=message):
         replace(segment, **change)
+
+
+# Lenses as those of a USB camera, of a webcam, of a wide depth camera (8 coefficients), and of a fisheye.
+LENSES = {
+    'plumb_bob': (-0.361976, 0.110510, 0.001014, 0.000505, 0.0),
+    'plumb_bob of 4': (-0.30, 0.09, 0.0010, -0.0007),
+    'rational_polynomial': (0.52, -2.73, 0.0004, -0.0002, 1.58, 0.40, -2.55, 1.50),
+    'equidistant': (-0.004, 0.04, -0.037, 0.006),
+}
+
+
+def projected(points: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """Where OpenCV images points [N, 3] of a camera."""
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    model, lens = (camera.distortion.model, np.array(camera.distortion.coefficients))
+    project_points = cv2.fisheye.projectPoints if model == 'equidistant' else cv2.projectPoints
+    return project_points(points.reshape(-1, 1, 3).astype(float), np.zeros(3), np.zeros(3), matrix, lens)[0][:, 0]
+
+
+@pytest.mark.parametrize('size_hw', [(480, 640), (160, 213), (576, 768)])
+@pytest.mark.parametrize('name', LENSES)
+def test_positions_through_a_lens_are_imaged_where_they_were_seen(name, size_hw):
+    camera = replace(CAMERA, distortion=Distortion(name.partition(' ')[0], LENSES[name]))
+    depth_m = np.random.default_rng(0).uniform(0.3, 9.0, size_hw).astype(np.float32)
+    points = back_project(depth_m, camera)
+    assert np.array_equal(points[:, :, 2], depth_m)
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
+    seen_at = projected(points.reshape(-1, 3), camera.scaled_to(size_hw)).reshape(*size_hw, 2)
+    assert np.abs(seen_at - np.stack([columns, rows], -1)).max() < 0.05
+    assert np.allclose(project(points, camera.scaled_to(size_hw)), seen_at, atol=1e-3)
+    # Without the lens they would be elsewhere.
+    assert np.abs(project(points, CAMERA.scaled_to(size_hw)) - seen_at).max() > size_hw[0] / 240
+
+
+def test_a_segment_seen_through_a_lens_is_where_it_is():
+    camera = replace(CAMERA, distortion=Distortion('plumb_bob', LENSES['plumb_bob']))
+    # The corner of a wall 2 m away, from (-1, -0.7) to (-0.6, -0.5), in an image of that lens.
+    corner = np.array([[x, y, 2.0] for x in np.linspace(-1.0, -0.6, 500) for y in np.linspace(-0.7, -0.5, 300)])
+    columns, rows = np.round(projected(corner, camera)).astype(int).T
+    labels = np.zeros((480, 640), np.uint8)
+    labels[rows, columns] = 1
+    (segment,) = locate_segments(labels, np.full((480, 640), 2.0, np.float32), camera, 1)
+    assert segment.position_m == pytest.approx((-0.8, -0.6, 2.0), abs=0.015)  # more pixels see what is near the middle
+    assert corners(segment) == pytest.approx(np.array([(-1.0, -0.7, 2.0), (-0.6, -0.5, 2.0)]), abs=0.012)
+    (pinhole,) = locate_segments(labels, np.full((480, 640), 2.0, np.float32), CAMERA, 1)
+    assert pinhole.position_m[0] > -0.77
+
+
+def test_pixels_that_a_distortion_gives_no_direction_have_no_position():
+    # At x / z = 0.96, a pinhole's 0.64, the polynomial folds: nothing is imaged further out.
+    camera = PinholeCamera(50, 50, 63.5, 47.5, (96, 128), Distortion('plumb_bob', (-0.36, 0.0, 0.0, 0.0)))
+    points = back_project(np.ones((96, 128), np.float32), camera)
+    none = np.isnan(points)
+    radius = np.hypot(np.arange(128) - 63.5, np.arange(96)[:, None] - 47.5) / 50
+    assert none[radius > 0.645].all()
+    assert not none[radius < 0.635].any()
+    assert np.nanmax(np.hypot(points[..., 0], points[..., 1])) < 0.97
+    labels = np.where(radius > 0.65, 1, 2).astype(np.uint8)
+    outside, inside = locate_segments(labels, np.ones((96, 128), np.float32), camera, 2)
+    assert outside is None
+    assert inside.position_m == pytest.approx((0, 0, 1), abs=0.01)
+
+
+def test_a_lens_without_distortion_changes_nothing():
+    depth_m = np.random.default_rng(0).uniform(0.3, 9.0, (48, 64)).astype(np.float32)
+    flat = replace(CAMERA, distortion=Distortion('rational_polynomial', (0.0,) * 8))
+    assert np.allclose(back_project(depth_m, flat), back_project(depth_m, CAMERA), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('model', 'coefficients', 'problem'),
+    [
+        ('omnidirectional', (), "expected one of the models plumb_bob, .*, received 'omnidirectional'"),
+        ('equidistant', (0.1,) * 5, 'equidistant: expected at most 4 coefficients, received 5'),
+        ('plumb_bob', (0.1, np.nan), 'plumb_bob: expected finite coefficients'),
+    ],
+)
+def test_a_distortion_that_is_none_is_refused(model, coefficients, problem):
+    with pytest.raises(ValueError, match=problem):
+        Distortion(model, coefficients)

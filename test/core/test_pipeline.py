@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffcut_ros.core import FeatureMap, PinholeCamera, Pipeline, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core.plain import pack, unpack
 from support.scenes import quadrants
 
 STEP_NS = 10**8
@@ -100,11 +101,17 @@ def test_a_saved_pipeline_goes_on_as_if_it_had_not_been(damping):
     for scene in scenes[:3]:
         first.process(scene)
     second = Pipeline(cell_colors, config)
-    second.load(first.save())
+    second.load(unpack(pack(first.save())))
     for scene, one in zip(scenes[3:], expected[3:], strict=True):
         other = second.process(scene).segmentation
         assert np.array_equal(other.labels, one.labels)
         assert other.segments.track_id.tolist() == one.segments.track_id.tolist()
+
+
+@pytest.mark.parametrize('state', [{}, {'tracker': {}, 'before': None}, {'tracker': 1, 'before': 2}, None, []])
+def test_a_state_of_something_else_is_refused(state):
+    with pytest.raises(ValueError, match='expected the state of a pipeline'):
+        Pipeline(cell_colors).load(state)
 
 
 def test_damping_ends_with_a_gap_between_images():

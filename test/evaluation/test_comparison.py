@@ -27,7 +27,10 @@ def cache(tmp_path, monkeypatch):
 
 
 def run(*arguments) -> int:
-    return main([str(argument) for argument in arguments])
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # a wrong command line
+        return ended.code
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -94,3 +97,20 @@ def test_a_folder_without_data_sets(tmp_path, capsys):
 def test_an_option_that_is_for_one_method(tmp_path, capsys):
     assert run('methods', tmp_path, '--tau', '0.5', '-o', tmp_path / 'out') == 2
     assert '--tau: expected none' in capsys.readouterr().err
+
+
+def test_another_split(tmp_path, monkeypatch, capsys):
+    """Of the data sets that have it; of others, the note says which they have."""
+    monkeypatch.setattr(comparison, 'METHODS', {'kmeans': METHODS['kmeans']})
+    root = tmp_path / 'data'
+    write_dataset('bsds500', root / 'bsds500', count=1)
+    write_dataset('ade20k', root / 'ade20k', count=1)
+    for kind, ending in (('images', 'jpg'), ('groundTruth', 'mat')):
+        (root / 'bsds500' / kind / 'test').mkdir(exist_ok=True)
+        for path in (root / 'bsds500' / kind / 'val').glob(f'*.{ending}'):
+            path.rename(root / 'bsds500' / kind / 'test' / path.name)
+    assert run('methods', root, '--split', 'test', '-o', tmp_path / 'out', '--device', 'cpu') == 0
+    lines = {line['dataset']: line for line in rows(tmp_path / 'out/methods/methods.csv')}
+    bsds = lines['bsds500']
+    assert (bsds['settings'], bsds['note']) == ('1', 'is told the number of segments that people drew')
+    assert lines['ade20k']['note'] == "split: expected one of validation, training, received 'test'"

@@ -160,7 +160,7 @@ def test_damaged_files_are_named(name, damaged, tmp_path):
     root = write_dataset(name, tmp_path)
     path = paths(name, root, 'a_1')[damaged]
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=f'a_1: cannot read .*{path}'):
+    with pytest.raises(ValueError, match=f'^a_1: cannot read {path}: '):
         load(*first(name, root))
 
 

@@ -8,8 +8,10 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 
 from diffcut_ros.node.images import decode_compressed, decode_image
-from diffcut_ros.stream.images import check_compressed, check_image, decode_depth
-from support.damage import FILES, damaged_compressed_image, damaged_image
+from diffcut_ros.stream.depth import decode_depth, depth_size
+from diffcut_ros.stream.images import check_compressed, check_image
+from support.damage import FILES, damage_file, damaged_compressed_image, damaged_image
+from support.depth import packed_depth, png, run_lengths
 
 MAX_PIXELS = 200_000
 # As many pixels as the limit allows, at 16 bits and 3 channels, thrice.
@@ -53,7 +55,7 @@ def test_raw(seed, little_memory):
             assert image.shape == (message.height, message.width, 3)
             assert image.dtype == np.uint8
             assert image.flags.c_contiguous
-        depth = outcome(decode_depth, None, message)
+        depth = outcome(decode_depth, depth_size, message)
         if depth is not None:
             assert depth.shape == (message.height, message.width)
             assert depth.dtype == np.float32
@@ -97,3 +99,28 @@ def test_any_bytes_are_no_image(make):
     for size in (1, 2, 3, 4, 7, 8, 9, 12, 100, 10_000):
         for start in (b'', b'\xff\xd8', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'):
             assert outcome(decode_compressed, check_compressed, CompressedImage(data=start + make(size))) is None
+
+
+DEPTH_TEXTS = '16UC1; compressedDepth png', '16UC1; compressedDepth rvl', '32FC1; compressedDepth', ''
+
+
+@pytest.mark.parametrize('pack', [png, run_lengths])
+def test_compressed_depth(pack, little_memory):
+    random = np.random.default_rng(4)
+    values = random.integers(0, 3000, (48, 64)).astype(np.uint16) * (random.random((48, 64)) < 0.8)
+    good = bytes(packed_depth(values, pack).data)
+    counts = {'depth': 0, 'none': 0}
+    for _ in range(1000):
+        data = good
+        for _ in range(random.choice([0, 1, 1, 2])):
+            data = damage_file(data, random)
+        text = str(
+            random.choice(['16UC1; compressedDepth png', '16UC1; compressedDepth rvl', '32FC1; compressedDepth', ''])
+        )
+        depth = outcome(decode_depth, depth_size, CompressedImage(format=text, data=data))
+        if depth is not None:
+            assert depth.ndim == 2
+            assert depth.dtype == np.float32
+            assert not ((depth <= 0) | np.isinf(depth)).any()
+        counts['none' if depth is None else 'depth'] += 1
+    assert min(counts.values()) > 100, counts

@@ -7,8 +7,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from diffcut_ros.node.images import decode_image, encode_image
-from diffcut_ros.stream.encodings import DEPTH_ENCODINGS
-from diffcut_ros.stream.images import check_image, decode_depth
+from diffcut_ros.stream.images import check_image
 from support.images import gray, image_message, mosaic
 
 RANDOM = np.random.default_rng(0)
@@ -137,35 +136,6 @@ def test_limit():
         ValueError, match=r'rgb8 image of 6 x 4: expected at most 2\.3e-05 megapixels, received 2\.4e-05'
     ):
         decode_image(message, max_pixels=23)
-
-
-DEPTH = np.array([[1.5, 0, 65.535], [0.001, 8, 0]], np.float32)
-
-
-@pytest.mark.parametrize('encoding', DEPTH_ENCODINGS)
-@pytest.mark.parametrize('padding', [0, 3])
-@pytest.mark.parametrize('big_endian', [False, True])
-def test_depth(encoding, padding, big_endian):
-    values = DEPTH if encoding == '32FC1' else np.rint(DEPTH * 1000).astype(np.uint16)
-    depth = decode_depth(image_message(values, encoding, padding=padding, big_endian=big_endian))
-    assert depth.dtype == np.float32
-    assert np.array_equal(depth, np.where(DEPTH, DEPTH, np.float32('nan')), equal_nan=True)
-
-
-def test_no_depth():
-    signalling = np.array([0x7F800001, 0xFF800001], np.uint32).view(np.float32)
-    values = np.array([[np.nan, np.inf, -np.inf, -1, -0.0, *signalling, 2]], np.float32)
-    depth = decode_depth(image_message(values, '32FC1'))
-    assert np.array_equal(depth, [[np.nan] * 7 + [2]], equal_nan=True)
-
-
-def test_depth_errors():
-    with pytest.raises(ValueError, match=r"encoding: expected one of 16UC1, mono16, 32FC1, received 'rgb8'"):
-        decode_depth(image_message(RGB, 'rgb8'))
-    with pytest.raises(ValueError, match=r'16UC1 image of 3 x 2, step 6: expected 12 bytes of data, received 11'):
-        decode_depth(Image(encoding='16UC1', width=3, height=2, step=6, data=bytes(11)))
-    with pytest.raises(ValueError, match='at most 5e-06 megapixels'):
-        decode_depth(image_message(DEPTH, '32FC1'), max_pixels=5)
 
 
 def test_encoding_keeps_header_and_has_no_padding():

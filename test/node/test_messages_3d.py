@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, RegionOfInterest
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
@@ -21,7 +21,7 @@ from diffcut_ros.node.messages_3d import (
     markers,
     point_cloud,
 )
-from diffcut_ros.stream.inputs import pinhole_camera
+from diffcut_ros.stream.calibration import pinhole_camera
 from support.scenes import quadrants
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
@@ -65,25 +65,6 @@ def fields(cloud: PointCloud2) -> dict[str, np.ndarray]:
 
 def xyz(point) -> tuple[float, float, float]:
     return point.x, point.y, point.z
-
-
-def test_camera_of_the_projection():
-    info = CameraInfo(width=640, height=480)
-    info.k = [600.0, 0.0, 320.0, 0.0, 601.0, 240.0, 0.0, 0.0, 1.0]
-    assert pinhole_camera(info) == PinholeCamera(600, 601, 320, 240, (480, 640))
-    info.p = [500.0, 0.0, 310.0, -40.0, 0.0, 502.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    assert pinhole_camera(info) == PinholeCamera(500, 502, 310, 230, (480, 640))
-
-
-def test_camera_of_a_part_of_the_sensor():
-    info = CameraInfo(width=640, height=480, roi=RegionOfInterest(x_offset=100, y_offset=40, width=320, height=240))
-    info.k = [600.0, 0.0, 320.0, 0.0, 601.0, 240.0, 0.0, 0.0, 1.0]
-    assert pinhole_camera(info) == PinholeCamera(600, 601, 220, 200, (240, 320))
-
-
-def test_uncalibrated_camera():
-    with pytest.raises(ValueError, match='received 0 and 0: camera_info is uncalibrated'):
-        pinhole_camera(CameraInfo(width=640, height=480))
 
 
 def test_detections_of_both_kinds_join():

@@ -5,9 +5,9 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main
-from diffcut_ros.analysis.message_types import STORE
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recordings import DEPTH, IMAGE, INFO, Recorder
 

@@ -1,11 +1,15 @@
 """Segments in space, through the running node."""
 
+import re
+
+import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from diffcut_ros.node.images import encode_image
+from support.depth import packed_depth, png, run_lengths
 from support.domain import free_domain
 from support.peer import MORE_OUTPUTS, OUTPUTS
 from support.scenes import quadrants
@@ -102,6 +106,50 @@ def test_positions_boxes_points_and_markers(space, encoding):
     assert {marker.ns for marker in shown[1:]} == {'boxes', 'centroids', 'ids'}
 
 
+def exchange_without_camera_info(peer):
+    def publish(header: Header) -> None:
+        depth = depth_of(DISTANCE_M[QUADRANT])
+        depth.header = header
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+
+    return peer._exchange(publish, peer.header())
+
+
+@pytest.mark.parametrize('stamp_ns', [0, 10**9])
+def test_the_last_camera_info_holds_whatever_its_stamp(start_node, connect, stamp_ns):
+    domain = free_domain()
+    topics = (*OUTPUTS, *MORE_OUTPUTS)
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', RELIABLE.format('depth')]
+    with start_node(domain, *options) as node, connect(domain, topics=topics) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        # What came before it, waits for it.
+        header = peer.header()
+        depth = depth_of(DISTANCE_M[QUADRANT])
+        depth.header = header
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+        assert not peer.spin_until(lambda: peer.outputs(header)['segments_3d'], 1.0)
+        info = camera_info()
+        info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        peer.camera_info.publish(info)
+        assert peer.spin_until(lambda: peer.outputs(header)['segments_3d'])
+        widths = [detection.bbox.size.x for detection in peer.outputs(header)['segments_3d'][0].detections]
+        for _ in range(3):
+            _, outputs = exchange_without_camera_info(peer)
+            assert len(outputs['segments_3d'][0].detections) == 4
+        # It is not missed, though it does not come again.
+        assert not peer.spin_until(lambda: 'camera_info' in node.log.split('waiting for images')[1][60:], 7.0)
+        info = camera_info(focal=200.0)
+        info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        peer.camera_info.publish(info)
+        node.wait_for_log('/camera_info: the calibration has changed')
+        _, outputs = exchange_without_camera_info(peer)
+        halves = [detection.bbox.size.x for detection in outputs['segments_3d'][0].detections]
+        assert np.allclose(halves, np.array(widths) / 2, rtol=0.1)
+
+
 def test_a_new_tau_is_shown_in_space_too(space):
     _, peer = space
     header, outputs = peer.exchange_depth(IMAGE, depth_of(DISTANCE_M[QUADRANT]), camera_info())
@@ -179,6 +227,82 @@ def test_depth_of_another_frame_is_told(start_node, connect):
 
         peer.diagnostics(told=lambda _, values: int(values['published']) > 3, meanwhile=publish)
         assert node.log.count("depth is in frame 'camera_depth_optical', the image in 'camera_optical'") == 1
+
+
+def test_compressed_depth_and_its_scale(start_node, connect):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'depth_transport:=compressedDepth']
+    options += ['-r', 'depth:=/cam/depth', '-p', RELIABLE.format('camera_info')]
+    options += ['-p', RELIABLE.format('cam/depth/compressedDepth')]
+    with start_node(domain, *options) as node, connect(domain, topics=(*OUTPUTS, *MORE_OUTPUTS)) as peer:
+        # As image_transport does: the transport's name follows the remapped topic.
+        node.wait_for_log('waiting for images on /image, /camera_info, /cam/depth/compressedDepth')
+        peer.depth = peer.publisher(CompressedImage, '/cam/depth/compressedDepth', 1)
+        peer.wait_until_met()
+        counts = (1000 * DISTANCE_M[QUADRANT]).astype(np.uint16)
+        for depth in (packed_depth(counts), packed_depth(counts, run_lengths), packed_depth(counts / 1000)):
+            _, outputs = peer.exchange_depth(IMAGE, depth, camera_info())
+            found = sorted(position(one)[2] for one in outputs['segments_3d'][0].detections)
+            assert np.allclose(found, DISTANCE_M, atol=0.01)
+        assert peer.set(depth_scale=0.25).successful
+        _, outputs = peer.exchange_depth(IMAGE, packed_depth(counts), camera_info())
+        found = sorted(position(one)[2] for one in outputs['segments_3d'][0].detections)
+        assert np.allclose(found, DISTANCE_M / 4, atol=0.001)
+        assert not peer.set(depth_scale=0.0).successful
+        # Of another size, and what is no depth.
+        for depth, problem in (
+            (packed_depth(counts[:32]), 'depth of 128 x 32 for an image of 128 x 64: expected the same aspect'),
+            (packed_depth(counts, lambda _: png(counts)[:-20]), 'depth: .*: the image is cut off'),
+            (CompressedImage(format='jpeg', data=b'\xff\xd8\xff\xe0'), 'they are JPEG, which changes depth'),
+        ):
+            info = camera_info()
+            info.header = depth.header = header = peer.header()
+            peer.camera_info.publish(info)
+            peer.depth.publish(depth)
+            peer.publish(encode_image(IMAGE, 'rgb8', header))
+            assert peer.spin_until(lambda problem=problem: re.search(problem, node.log)), node.log
+        peer.exchange_depth(IMAGE, packed_depth(counts), camera_info())
+        assert 'Traceback' not in node.log
+
+
+def test_a_raw_image_follows_k_and_its_distortion(start_node, connect):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0']
+    for topic in ('camera_info', 'depth'):
+        options += ['-p', RELIABLE.format(topic)]
+    with start_node(domain, *options) as node, connect(domain, topics=(*OUTPUTS, *MORE_OUTPUTS)) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        info = camera_info()
+        info.p[0] = info.p[5] = 50.0
+        info.distortion_model, info.d = 'plumb_bob', [-0.2, 0.0, 0.0, 0.0, 0.0]
+        depth = depth_of(np.ones((64, 128)))
+
+        def corner() -> tuple[float, float]:
+            """Where the last pixel is, of a cloud with all pixels."""
+            _, outputs = peer.exchange_depth(IMAGE, depth, info)
+            points = points_of(outputs['points'][-1])
+            return points['x'][0, -1], points['y'][0, -1]
+
+        lens = np.array([-0.2, 0.0, 0.0, 0.0, 0.0])
+        bent = np.array([[[63.5, 31.5]]]) / 100
+        expected = cv2.undistortPoints(bent, np.eye(3), lens)[0, 0]
+        for _ in range(3):
+            assert np.allclose(corner(), expected, atol=2e-3)
+        assert node.log.count('positions by K of camera_info, with its distortion (plumb_bob)') == 1
+        assert peer.set(calibration='P').successful
+        assert np.allclose(corner(), (63.5 / 50, 31.5 / 50), atol=1e-4)
+        assert peer.set(calibration='auto').successful
+        # As a ROS 1 driver names it.
+        header = peer.header()
+        header.frame_id = 'camera_optical'
+        told = node.log.count('depth is in frame')
+        depth.header, info.header = Header(stamp=header.stamp, frame_id='/camera_optical'), header
+        peer.camera_info.publish(info)
+        peer.depth.publish(depth)
+        peer.publish(encode_image(IMAGE, 'rgb8', header))
+        assert peer.spin_until(lambda: all(peer.outputs(header).values()))
+        assert node.log.count('depth is in frame') == told == 0
 
 
 def test_without_depth_there_are_no_topics_in_space(running):

@@ -18,16 +18,19 @@ import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin
 
-from diffcut_ros.analysis.bag import open_bag
 from diffcut_ros.analysis.main import main as analyze
-from diffcut_ros.analysis.message_types import STORE
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.recordings.bag import open_bag
+from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
+from support.recordings import Recorder as FilmRecorder
 from support.recordings import record
 from support.scenes import quadrants
+from support.video import STORE as VIDEO_STORE
+from support.video import compressed_image, compressed_video, encode
 from support.waiting import PATIENCE_S
 
 pytest.importorskip('rerun', reason='rerun-sdk is optional')
@@ -323,6 +326,25 @@ def test_what_diffcut_analyze_writes(tmp_path):
     assert [np.array(values, np.uint8).tobytes() for values in shown] == [labels.tobytes() for labels in kept]
 
 
+def test_video_is_not_shown_and_why(tmp_path):
+    options = ['--with-source', '--no-report', '--no-video', '--tau', '0.3']
+    for make in (compressed_image, compressed_video):
+        film = tmp_path / make.__name__
+        with FilmRecorder(film) as recorder:
+            recorder.store = VIDEO_STORE
+            for index, data in encode(3):
+                recorder.write('/camera/video', make(data, index * 10**8 + 1))
+        assert analyze([str(film), '-o', str(tmp_path / 'out'), '--overwrite', *options]) == 0
+        done = run('--bag', tmp_path / 'out/segments.mcap', '--save', tmp_path / 'a.rrd')
+        assert done.returncode == 0
+        assert '3 labels' in done.stdout
+        assert ' image' not in done.stdout
+        if make is compressed_video:
+            assert 'not shown: /camera/video: video; overlay.mp4 of diffcut_analyze has its images' in done.stderr
+        else:
+            assert done.stderr.count("left out: image: format 'h264': expected a picture by itself") == 1
+
+
 def decoded(message) -> np.ndarray:
     return cv2.imdecode(STORE.deserialize_cdr(message.cdr, message.type_name).data, cv2.IMREAD_UNCHANGED)
 
@@ -419,7 +441,7 @@ def test_a_signal_ends_it_in_the_middle_of_a_bag(view, tmp_path, number):
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, [(topic, segments)] * 1000)
     with view('--bag', bag, '--save', tmp_path / 'bag.rrd') as viewer:
         viewer.wait_for('reading')
-        assert viewer.interrupt(number) == 0, viewer.log
+        assert viewer.interrupt(number) == 130, viewer.log
         assert 'Traceback' not in viewer.log
         assert 'Open it with' in viewer.log
         assert '1000 segments' not in viewer.log
@@ -431,23 +453,27 @@ def test_a_port_that_is_taken(tmp_path):
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', port + 1))
         taken.listen()
-        assert f'received {port + 1}:' in error_of('--bag', bag, '--port', port)
+        assert f'received {port + 1}:' in error_of('--bag', bag, '--port', port, status=1)
 
 
-def error_of(*args) -> str:
+def error_of(*args, status: int = 2) -> str:
     """The one line that a call that fails prints."""
     done = run(*args)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith('error: ')
+    assert lines[0].startswith('diffcut_view: ')
     return lines[0]
 
 
 def test_errors_of_bags_and_files(tmp_path):
-    assert 'which is not there' in error_of('--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd')
+    assert 'expected a recording, found nothing there' in error_of(
+        '--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd'
+    )
     (tmp_path / 'notes.txt').write_text('no bag')
-    assert 'expected a ROS 2 bag' in error_of('--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd')
+    assert 'expected MCAP, SQLite, or a bag of ROS 1, received a file that begins with' in error_of(
+        '--bag', tmp_path / 'notes.txt', '--save', tmp_path / 'a.rrd'
+    )
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(node='/other'))
     error = error_of('--bag', bag, '--save', tmp_path / 'a.rrd')
     assert 'expected /diffcut/labels' in error
@@ -456,7 +482,9 @@ def test_errors_of_bags_and_files(tmp_path):
     error = error_of('--bag', bag, '--node', '/other', '--image', '/elsewhere', '--save', tmp_path / 'a.rrd')
     assert 'expected the camera on /elsewhere, received /camera_info, /image' in error
     assert not (tmp_path / 'a.rrd').exists()
-    assert '--save: expected' in error_of('--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd')
+    assert '--save: expected' in error_of(
+        '--bag', bag, '--node', '/other', '--save', tmp_path / 'no' / 'a.rrd', status=1
+    )
 
 
 @pytest.mark.parametrize(('module', 'package'), [('rerun', 'rerun-sdk'), ('rosbags', 'rosbags')])

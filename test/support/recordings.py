@@ -58,14 +58,20 @@ def compressed_message(image_rgb: np.ndarray, stamp_ns: int, store=_STORE):
     return store.types['sensor_msgs/msg/CompressedImage'](header(stamp_ns, store), 'png', data)
 
 
-def info_message(height: int, width: int, stamp_ns: int, store=_STORE):
-    """Return the calibration of a camera with a focal length of 60 px."""
+def packed_message(data: bytes, text: str, stamp_ns: int, store=_STORE):
+    """Return a CompressedImage of any data."""
+    return store.types['sensor_msgs/msg/CompressedImage'](header(stamp_ns, store), text, np.frombuffer(data, np.uint8))
+
+
+def info_message(height: int, width: int, stamp_ns: int, store=_STORE, focal_p: float = 60, d=(0.0,) * 5):
+    """Return the calibration of a camera with a focal length of 60 px, in P `focal_p`."""
     k = np.array([60, 0, (width - 1) / 2, 0, 60, (height - 1) / 2, 0, 0, 1], np.float64)
     p = np.insert(k, (3, 6, 9), 0.0)
+    p[[0, 5]] = focal_p
     roi = store.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
     make = store.types['sensor_msgs/msg/CameraInfo']
     return make(
-        header(stamp_ns, store), height, width, 'plumb_bob', np.zeros(5), k, np.eye(3).reshape(-1), p, 0, 0, roi
+        header(stamp_ns, store), height, width, 'plumb_bob', np.array(d), k, np.eye(3).reshape(-1), p, 0, 0, roi
     )
 
 
@@ -100,7 +106,7 @@ class Recorder:
 
     def write(self, topic: str, message, time_ns: int | None = None) -> None:
         """Write a message; recorded when its stamp says, unless told otherwise."""
-        stamp = message.header.stamp
+        stamp = message.timestamp if hasattr(message, 'timestamp') else message.header.stamp
         serialize = self.store.serialize_ros1 if self._ros1 else self.store.serialize_cdr
         type_name = message.__msgtype__
         data = serialize(message, type_name)

@@ -1,6 +1,5 @@
 """The frames that a report shows: which ones, and what is kept of each."""
 
-import pickle
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from diffcut_ros.analysis.finest_cut import FinestCut, reduced_size
 from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.core import Segments
+from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
 
 _FRAMES = 12
@@ -21,7 +21,7 @@ _JPEG_QUALITY = 85
 _PART_COLORS = 500
 # Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
 _THUMBNAIL_PX, _AROUND = 160, 0.15
-_FILE = 'shown-{:012d}.pickle'
+_FILE = 'shown-{:012d}.npz'
 
 
 @dataclass
@@ -145,13 +145,23 @@ def _largest(areas: np.ndarray, among: np.ndarray) -> int:
 
 def write_frame(folder: Path, position: int, frame: ShownFrame) -> None:
     """Write a frame into the folder of a part; `position` gives their order."""
-    (folder / _FILE.format(position)).write_bytes(pickle.dumps(frame))
+    (folder / _FILE.format(position)).write_bytes(pack(vars(frame)))
 
 
 def read_frames(folders: Sequence[Path]) -> list[ShownFrame]:
-    """Return the frames that parts hold."""
+    """Return the frames that parts hold.
+
+    Raises:
+        ValueError: for a file that is none.
+    """
     paths = [path for folder in folders for path in sorted(folder.glob(_FILE.replace('{:012d}', '*')))]
-    return [pickle.loads(path.read_bytes()) for path in paths]
+    frames = []
+    for path in paths:
+        try:
+            frames.append(ShownFrame(**unpack(path.read_bytes())))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f'{path}: expected a frame of this analysis; take --overwrite: {error}') from error
+    return frames
 
 
 def thumbnail(frames: Sequence[ShownFrame], track_id: int, seen_ns: tuple[int, int]) -> bytes | None:

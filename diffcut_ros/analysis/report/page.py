@@ -70,8 +70,8 @@ def write_report(
 
     summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(_resource('report.html')).stream(
+    template = environment().from_string(resource('report.html'))
+    page = template.stream(
         name=Path(run['recording']).name,
         run=run,
         facts=_facts(run, summary),
@@ -80,7 +80,7 @@ def write_report(
         summary=summary,
         at=lambda stamp_ns: _at(stamp_ns, start_ns),
         frames=frames,
-        data_uri=_data_uri,
+        data_uri=data_uri,
         long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
         data={
             'timelines': _timelines(summary, start_ns),
@@ -88,8 +88,7 @@ def write_report(
             'frames': [_frame(frame, start_ns) for frame in frames],
         },
         sweep=_sweep(tables, ending),
-        style=jinja2.utils.markupsafe.Markup(_resource('report.css')),
-        scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), _resource('report.js'))],
+        scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), resource('report.js'))],
     )
     with path.open('wb') as file:
         page.dump(file, encoding='utf-8')
@@ -109,7 +108,17 @@ def replace_sweep(report: Path, path: Path, ending: str) -> None:
     path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
 
 
-def _resource(name: str) -> str:
+def environment() -> Any:
+    """Return the `jinja2.Environment` of all pages, which escapes what is put into them and knows their style."""
+    import jinja2
+
+    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    made.globals['style'] = jinja2.utils.markupsafe.Markup(resource('report.css'))
+    return made
+
+
+def resource(name: str) -> str:
+    """Return a file beside this one, as text."""
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding='utf-8')
 
 
@@ -238,7 +247,7 @@ def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _L
     return _LongLived(
         id=track.id,
         color=_color(track.id),
-        thumbnail='' if picture is None else _data_uri(picture),
+        thumbnail='' if picture is None else data_uri(picture),
         lifetime=_at(track.last_ns, track.first_ns),
         seen=f'{_at(track.first_ns, start_ns)} to {_at(track.last_ns, start_ns)}',
         frames=track.frames,
@@ -253,7 +262,7 @@ def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
         'tau': frame.tau,
         'deepest': frame.deepest_tau,
         'size': frame.size_hw[::-1],
-        'image': _data_uri(frame.image_jpeg),
+        'image': data_uri(frame.image_jpeg),
         'parts': base64.b64encode(frame.parts).decode(),
         'taus': frame.part_taus.tolist(),
         'colors': base64.b64encode(frame.part_colors.tobytes()).decode(),
@@ -286,5 +295,6 @@ def _color(track_id: int) -> str:
     return '#' + number_colors(np.array(track_id)).tobytes().hex()
 
 
-def _data_uri(jpeg: bytes) -> str:
+def data_uri(jpeg: bytes) -> str:
+    """Return a JPEG file as the address of an image."""
     return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.tables import TABLES, Row, read_rows
 
 # Points of a timeline: more than a screen has.
@@ -123,15 +123,6 @@ class _Tracks:
             push(self._longest, (track.rank, track))
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Messages or images with one and the same problem: how many, and the stamp of the first."""
-
-    stamp_ns: int
-    text: str
-    count: int
-
-
 @dataclass
 class Summary:
     """What a report says of all frames.
@@ -144,8 +135,8 @@ class Summary:
         latencies: how many frames had which latency, by three digits.
         tracks: the longest-lived, the longest first.
         track_count: number of all.
-        problems: different ones, in their order; the first few dozen.
-        other_problems: messages and images with other ones.
+        problems: why images and messages are left out, in their order; the first few dozen causes.
+        other_problems: how many are left out for other causes.
     """
 
     bins: list[tuple[int, int]] = field(default_factory=list)
@@ -155,7 +146,7 @@ class Summary:
     latencies: Counter = field(default_factory=Counter)
     tracks: list[Track] = field(default_factory=list)
     track_count: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Cause] = field(default_factory=list)
     other_problems: int = 0
 
     def latency_quantile(self, share: float) -> float:
@@ -195,22 +186,12 @@ def summarize(tables: Path, ending: str, frames: int, max_age_s: float) -> Summa
         if number % _SWEEP_FRAMES == 0:
             tracks.sweep(stamp_ns)
     summary.tracks, summary.track_count = tracks.longest(), tracks.count
-    summary.problems, summary.other_problems = _problems(_rows(tables, 'problems', ending, ('stamp_ns', 'problem')))
+    causes = Causes(_PROBLEMS)
+    for stamp_ns, text in _rows(tables, 'problems', ending, ('stamp_ns', 'problem')):
+        causes.add(text, stamp_ns)
+    summary.problems, summary.other_problems = causes.in_order(), causes.others
     return summary
 
 
 def _rows(tables: Path, name: str, ending: str, columns: tuple[str, ...]) -> Iterator[Row]:
     return read_rows(tables / f'{name}{ending}', TABLES[name], columns)
-
-
-def _problems(rows: Iterator[Row]) -> tuple[list[Problem], int]:
-    found: dict[str, list[Any]] = {}
-    others = 0
-    for stamp_ns, text in rows:
-        if text in found:
-            found[text][1] += 1
-        elif len(found) < _PROBLEMS:
-            found[text] = [stamp_ns, 1]
-        else:
-            others += 1
-    return [Problem(stamp_ns, text, count) for text, (stamp_ns, count) in found.items()], others

@@ -1,11 +1,12 @@
 """What a labelled data set is, and how one of its images is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # Class of a pixel that no score counts.
 IGNORED = -1
@@ -80,12 +81,10 @@ def load(dataset: Dataset, pair: Pair) -> Example:
     Raises:
         ValueError: for a file that cannot be read, labels of another size, or values that stand for no class.
     """
-    try:
-        with Image.open(pair.image) as image:
-            image_rgb = np.array(image.convert('RGB'))
+    with _reading(pair, pair.image), Image.open(pair.image) as image:
+        image_rgb = np.array(image.convert('RGB'))
+    with _reading(pair, pair.labels):
         drawn = dataset.read(pair.labels)
-    except (OSError, ValueError, KeyError, IndexError, UnidentifiedImageError) as error:
-        raise ValueError(f'{pair.name}: cannot read {pair.image} or {pair.labels}: {error}') from error
     for labels in drawn:
         if labels.shape != image_rgb.shape[:2] or labels.dtype.kind not in 'iu':
             raise ValueError(
@@ -95,6 +94,17 @@ def load(dataset: Dataset, pair: Pair) -> Example:
     if dataset.classes:
         drawn = [_classes(labels, dataset, pair) for labels in drawn]
     return Example(image_rgb, tuple(labels.astype(np.int64) for labels in drawn))
+
+
+@contextmanager
+def _reading(pair: Pair, path: Path) -> Iterator[None]:
+    """Name the file in errors of the block, which libraries raise in many kinds, none of which names it."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f'{pair.name}: cannot read {path}: {type(error).__name__}: {error}') from error
 
 
 def _classes(labels: np.ndarray, dataset: Dataset, pair: Pair) -> np.ndarray:

@@ -35,6 +35,7 @@ class Request:
         options: of backends, as of `--set`; each for the rows whose backend is of its kind.
         device: see `create_extractor`.
         tune: number of training images that settings are chosen on.
+        split: of the data sets, for a comparison of methods; None: the first one of each.
 
     Raises:
         ValueError: for a value out of range, an unknown backend or option, or a device that is not there.
@@ -49,6 +50,7 @@ class Request:
     options: Mapping[str, str]
     device: str
     tune: int
+    split: str | None = None
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():

@@ -4,26 +4,19 @@ Downloads the checkpoint if it is not on this machine, keeps the UNet up to the 
 and the embedding of the empty prompt, and leaves out all the rest.
 """
 
-import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
-from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS, packages
+from diffcut_ros.arguments.export import parse
+from diffcut_ros.exit_status import Status
+from diffcut_ros.features.diffusion.config import PRECISIONS, packages
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.interruption import interruptible
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export the encoder that the command line names; return 2 when that fails, 130 when it is interrupted."""
-    parser = argparse.ArgumentParser(prog='diffcut_export', description=__doc__)
-    parser.add_argument('model', help=f'{", ".join(MODELS)}, a folder, or a model id OWNER/NAME')
-    parser.add_argument('out', type=Path, help='folder to write, new or empty')
-    parser.add_argument('--tiny-vae', default='', metavar='WHICH', help='folder or model id; none: leave it out')
-    parser.add_argument('--precision', choices=('as-is', *PRECISIONS), default='as-is', help='of the stored weights')
-    parser.add_argument('--layer', default='', help='module path of the self-attention; the last one of the encoder')
-    parser.add_argument('--revision', help='branch, tag or commit of the model')
-    args = parser.parse_args(arguments)
+    """Export the encoder that the command line names; return 0 or one of `Status`."""
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     out = args.out.expanduser().resolve()
     try:
         with interruptible():
@@ -36,13 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
             write_bundle(convert(encoder, args.precision), out)
     except (ValueError, MemoryError, OSError) as error:
         print(f'diffcut_export: {error}', file=sys.stderr)
-        return 2
+        return Status.BAD_INPUT
     except KeyboardInterrupt:
         print(
             'diffcut_export: interrupted; what was fetched is kept, and the same command goes on from there',
             file=sys.stderr,
         )
-        return 130
+        return Status.INTERRUPTED
     print(f'{out}: {encoder.source["model"]}, licence {encoder.source["licence"]}, up to {encoder.layer}')
     for path in sorted(out.glob('*.safetensors')):
         print(f'  {path.name:24}{path.stat().st_size / 1e6:10.1f} MB')

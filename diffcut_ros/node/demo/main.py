@@ -1,6 +1,5 @@
 """`diffcut_demo`: runs node and virtual camera, shows what comes out and keeps pictures of it."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -19,6 +18,8 @@ from ament_index_python import get_package_share_directory
 from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 
+from diffcut_ros.arguments.demo import parse
+from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Interval, Monitor, rate_hz
@@ -43,34 +44,26 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Run the demo; return 0, or 1 when it could not be shown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seconds', type=float, default=20.0, help='length, from the first labels on (default 20)')
-    parser.add_argument(
-        '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
-    )
-    parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
-    args = parser.parse_args()
-    if not args.seconds > 0:
-        parser.error(f'--seconds: expected above 0, received {args.seconds:g}')
+    """Run the demo; return 0 or one of `Status`."""
+    args = parse(sys.argv[1:])
     args.output = args.output or Path('demo_output', *(['depth'] if args.depth else []))
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     try:
-        try:
-            check_video()
-        except ValueError as error:
-            raise DemoError(str(error)) from error
+        check_video()
         args.output.mkdir(parents=True, exist_ok=True)
         with interruptible():
             run(console, args.seconds, args.output, args.depth)
+    except ValueError as error:
+        print(f'diffcut_demo: {error}', file=sys.stderr)
+        return Status.BAD_INPUT
     except (DemoError, OSError) as error:
-        console.print(f'[red]error:[/red] {error}')
-        return 1
+        print(f'diffcut_demo: {error}', file=sys.stderr)
+        return Status.FAILED
     except KeyboardInterrupt:
-        console.print('interrupted')
-        return 1
+        print('diffcut_demo: interrupted', file=sys.stderr)
+        return Status.INTERRUPTED
     return 0
 
 

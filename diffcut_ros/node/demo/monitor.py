@@ -20,8 +20,8 @@ from diffcut_ros.core import PinholeCamera, SegmentGeometry
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.node.images import decode_image
 from diffcut_ros.node.messages_3d import geometry_of
-from diffcut_ros.stream.images import decode_depth
-from diffcut_ros.stream.inputs import pinhole_camera
+from diffcut_ros.stream.calibration import pinhole_camera
+from diffcut_ros.stream.depth import decode_depth
 
 # Images whose messages are kept until all of them have arrived.
 _WAITING_IMAGES = 60

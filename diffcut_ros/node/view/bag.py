@@ -1,50 +1,52 @@
-"""Topics of a ROS 2 bag, as messages of rclpy: what is made of them is the same as live."""
+"""Topics of a recording, as messages of rclpy: what is made of them is the same as live."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import deserialize_message
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.typesys import Stores, get_typestore
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.recordings.bag import Bag, open_bag
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
 
 
-def open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
-    """Open a bag; return role and message of all that is wanted, in the order in which it was recorded.
+@contextmanager
+def open_messages(path: Path, wanted: Wanted) -> Iterator[Iterator[tuple[str, Any]]]:
+    """Open a recording; yield role and message of all that is wanted, in the order in which it was recorded.
+
+    What cannot be read is left out, and told on stderr.
 
     Raises:
-        FileNotFoundError: when there is no such bag.
-        ValueError: for what is no ROS 2 bag, and for a bag with none of the node's outputs.
+        ValueError: for what is no recording that can be read, and for one with none of the node's outputs.
     """
-    if not path.exists():
-        raise FileNotFoundError(f'--bag: expected a folder or file of a ROS 2 bag, received {path}, which is not there')
-    try:
-        # Messages are deserialized by rclpy; the reader needs no types of its own.
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.EMPTY))
-        reader.open()
-    except AnyReaderError as error:
-        raise ValueError(f'--bag: expected a ROS 2 bag (MCAP or SQLite), received {path}: {error}') from error
-    try:
-        if not reader.is2:
-            raise ValueError(f'--bag: expected a bag of ROS 2, received {path} of ROS 1: rosbags-convert converts it')
-        types = {name: info.msgtype for name, info in reader.topics.items() if info.msgtype}
-        topics = _find(types, path, wanted)
-    except ValueError:
-        reader.close()
-        raise
-    return _messages(reader, {topic.name: (role, topic.kind) for role, topic in topics.items()})
+    with open_bag(path) as bag:
+        # Some recorders leave the slash out at the beginning of names.
+        names = {f'/{name.strip("/")}': name for name in bag.topics}
+        found = _find({full: bag.topics[name].type_name for full, name in names.items()}, path, wanted)
+        yield _messages(bag, {names[topic.name]: (role, topic) for role, topic in found.items()})
 
 
-def _messages(reader: AnyReader, kinds: dict[str, tuple[str, type]]) -> Iterator[tuple[str, Any]]:
-    with closing(reader):
-        print('reading ' + ', '.join(sorted(kinds)), file=sys.stderr, flush=True)
-        for connection, _, data in reader.messages([c for c in reader.connections if c.topic in kinds]):
-            role, kind = kinds[connection.topic]
-            yield role, deserialize_message(data, kind)
+def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[str, Any]]:
+    _tell('reading ' + ', '.join(sorted(wanted)))
+    left_out: Counter[str] = Counter()
+    for recorded in bag.messages(wanted):
+        role, topic = wanted[recorded.topic]
+        try:
+            if recorded.type_name != topic.type_name:
+                raise RuntimeError(f'expected {topic.type_name}, received {recorded.type_name}')
+            message = deserialize_message(recorded.cdr, topic.kind)
+        except RuntimeError as error:
+            left_out[f'{recorded.topic}: {str(error).splitlines()[0]}'] += 1
+            continue
+        yield role, message
+    for words in filter(None, [bag.note, bag.lost and f'not all could be read: {bag.lost}']):
+        _tell(words)
+    for about, count in left_out.items():
+        _tell(f'left out: {count} messages of {about}')
 
 
 def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]:
@@ -58,8 +60,16 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     try:
         camera = find_camera(types, wanted)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        _tell(str(error))
         return outputs
+    videos = [name for name, kind in types.items() if kind in (COMPRESSED_VIDEO, FFMPEG_PACKET)]
+    if videos and 'image' not in camera:
+        _tell(f'not shown: {", ".join(videos)}: video; overlay.mp4 of diffcut_analyze has its images')
+        return {**camera, **outputs}
     if wanted.image and 'image' not in camera:
         raise ValueError(f'{path}: expected the camera on {wanted.image}, received {received}. Choose another --image')
     return {**camera, **outputs}
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

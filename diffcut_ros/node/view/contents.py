@@ -9,8 +9,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detectio
 
 from diffcut_ros.media import rerun_scene as scene
 from diffcut_ros.node.images import decode_compressed, decode_image
+from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.images import decode_compressed_labels
-from diffcut_ros.stream.inputs import pinhole_camera
 
 # Entity and what is logged there.
 Contents = list[tuple[str, Any]]

@@ -4,49 +4,40 @@ import argparse
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.utilities import remove_ros_args
 
+from diffcut_ros.arguments.view import parse
+from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rerun_scene import load_rerun
-from diffcut_ros.missing import MissingPackageError, needed
+from diffcut_ros.missing import needed
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
 from diffcut_ros.node.view.viewer import serve
 
-_PORT = 9090
-
 
 def main() -> int:
-    """Show it until interrupted; return 0, 1 when it cannot be shown, or 2 when a package is not installed."""
-    parser = argparse.ArgumentParser(prog='diffcut_view', description=__doc__.partition(': ')[2])
-    parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
-    parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
-    parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
-    parser.add_argument('--bag', type=Path, help='ROS 2 bag (MCAP or SQLite) with outputs of the node, instead of live')
-    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
-    parser.add_argument(
-        '--port', type=int, default=_PORT, help=f'of the page, data are on the next one (default {_PORT})'
-    )
-    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    """Show it until interrupted; return 0 or one of `Status`."""
+    args = parse(sys.argv[1:])
     wanted = Wanted(_absolute(args.node), args.camera.strip('/'), args.image and _absolute(args.image))
     try:
         with interruptible():
             _run(args, wanted)
     except KeyboardInterrupt:
-        return 0
-    except MissingPackageError as error:
+        # The usual end of what is live or shown; what is written of a bag is not complete.
+        return Status.INTERRUPTED if args.bag and args.save else 0
+    except (ValueError, FileNotFoundError) as error:
         print(f'diffcut_view: {error}', file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return Status.BAD_INPUT
+    except OSError as error:
+        print(f'diffcut_view: {error}', file=sys.stderr)
+        return Status.FAILED
     return 0
 
 
@@ -57,9 +48,9 @@ def _absolute(name: str) -> str:
 def _run(args: argparse.Namespace, wanted: Wanted) -> None:
     rerun = load_rerun()
     rerun.set_strict_mode(True)  # an error is raised, and not a warning
-    # Before anything is written or served: a bag that cannot be read leaves nothing behind.
-    messages = _open_bag(args.bag, wanted) if args.bag else None
     with ExitStack() as stack:
+        # Before anything is written or served: a bag that cannot be read leaves nothing behind.
+        messages = stack.enter_context(_open_bag(args.bag, wanted)) if args.bag else None
         recording = rerun.RecordingStream('diffcut_view')
         stack.callback(recording.disconnect)
         if args.save:
@@ -80,10 +71,10 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
                 threading.Event().wait()
 
 
-def _open_bag(path: Path, wanted: Wanted) -> Iterator[tuple[str, Any]]:
+def _open_bag(path: Path, wanted: Wanted) -> AbstractContextManager[Iterator[tuple[str, Any]]]:
     with needed('--bag', 'view'):
-        from diffcut_ros.node.view.bag import open_bag  # ROS distributions do without rosbags
-    return open_bag(path, wanted)
+        from diffcut_ros.node.view.bag import open_messages  # ROS distributions do without rosbags
+    return open_messages(path, wanted)
 
 
 def _save(recording: Any, path: Path) -> None:

@@ -23,6 +23,11 @@ class Topic(NamedTuple):
     name: str
     kind: type
 
+    @property
+    def type_name(self) -> str:
+        """The name of the type, as recordings have it."""
+        return _type_name(self.kind)
+
 
 class Wanted(NamedTuple):
     """Whose topics are looked at.

@@ -43,7 +43,10 @@ def root(tmp_path_factory):
 
 
 def run(*arguments) -> int:
-    return main([str(argument) for argument in (*arguments, '--device', 'cpu')])
+    try:
+        return main([str(argument) for argument in (*arguments, '--device', 'cpu')])
+    except SystemExit as ended:  # a wrong command line
+        return ended.code
 
 
 def cells(out: Path) -> dict[tuple[str, str], dict]:
@@ -347,9 +350,9 @@ def test_diffseg_of_a_checkpoint(root, tmp_path):
         (['--tau', '0.4'], '--tau: expected none, since table5 says it for each row'),
         (['--method', 'kmeans'], '--method: expected none'),
         (['--set', 'tau=0.4'], '--set: expected options of backends alone, color.NAME, diffusion.NAME'),
-        (['--limit', '0'], '--limit: expected at least 1 image, received 0'),
-        (['--tune', '0'], '--tune: expected at least 1 image, received 0'),
-        (['--jobs', '0'], '--jobs: expected at least 1, received 0'),
+        (['--limit', '0'], "--limit: expected a whole number of at least 1, received '0'"),
+        (['--tune', '0'], "--tune: expected a whole number of at least 1, received '0'"),
+        (['--jobs', '0'], "--jobs: expected a whole number of at least 1, received '0'"),
         (['--backend', 'resnet'], 'backend: expected color, or ssd-1b'),
     ],
 )

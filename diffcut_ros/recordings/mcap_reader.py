@@ -3,14 +3,11 @@
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Set
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from io import SEEK_END, BytesIO
 from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import BinaryIO, NamedTuple
 
 import lz4.frame
 import zstandard
@@ -19,6 +16,9 @@ from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.summary import Summary
+from rosbags.typesys.msg import normalize_msgtype
+
+from diffcut_ros.recordings.connection import CDR, ROS1, Connection
 
 _MAGIC = b'\x89MCAP0\r\n'
 # A record begins with one byte for its kind, and eight for the length of what follows.
@@ -33,102 +33,32 @@ _DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
     'zstd': zstandard.decompress,
 }
 _log_time = attrgetter('log_time')
-# More places of damage are counted, not listed.
-_MOST_WORDS = 10
+# Of messages whose own encoding a writer leaves out.
+_ENCODING_OF_SCHEMA = {'ros1msg': ROS1, 'ros2msg': CDR, 'ros2idl': CDR}
 
 
-class Connection(NamedTuple):
-    """A topic of a file; fields are named as in rosbags."""
-
-    topic: str
-    msgtype: str
-    msgcount: int
-
-
-class McapReader:
-    """The MCAP files of a recording, one after the other; used as the readers of rosbags are.
-
-    Args:
-        paths: of the files, in their order.
-        compression: 'file' or 'message' where these are compressed with zstd, besides what MCAP compresses itself.
-    """
-
-    def __init__(self, paths: Collection[Path], compression: str | None = None) -> None:
-        self._paths, self._compression = paths, (compression or '').lower()
-        self._stack = ExitStack()
-        self._files: list[_McapFile] = []
-        self._lost: list[str] = []
-
-    def open(self) -> None:
-        """Open the files; raises ValueError when none of them can be read."""
-        for path in self._paths:
-            try:
-                file = self._stack.enter_context(self._unpacked(path).open('rb'))
-                self._files.append(_McapFile(path.name, file))
-            except Exception as error:  # see `_McapFile._pieces`
-                self._lost.append(f'{path.name}: {_words(error)}')
-        if not self._files:
-            self.close()
-            raise ValueError(self.lost)
-        self.connections = [connection for file in self._files for connection in file.connections.values()]
-        self.message_count = sum(connection.msgcount for connection in self.connections)
-        self.start_time = min((file.start_ns for file in self._files if file.end_ns), default=0)
-        self.end_time = max(file.end_ns for file in self._files)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._stack.close()
-
-    @property
-    def lost(self) -> str:
-        """What could not be read so far, for people; empty: nothing."""
-        words = [*self._lost, *(words for file in self._files for _, words in sorted(file.lost.items()))]
-        if len(words) > _MOST_WORDS:
-            words[_MOST_WORDS - 1 : -1] = [f'{len(words) - _MOST_WORDS} more places']
-        return '; '.join(words)
-
-    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, time in ns and data; by time in each file whose index is whole, else as they lie there."""
-        topics = {connection.topic for connection in connections}
-        unpack = zstandard.decompress if self._compression == 'message' else bytes
-        for file in self._files:
-            for message in file.messages(topics):
-                yield file.connections[message.channel_id], message.log_time, unpack(message.data)
-
-    def _unpacked(self, path: Path) -> Path:
-        if self._compression != 'file':
-            return path
-        unpacked = Path(self._stack.enter_context(TemporaryDirectory()), path.stem)
-        with path.open('rb') as source, unpacked.open('wb') as target:
-            try:
-                zstandard.ZstdDecompressor().copy_stream(source, target)
-            except zstandard.ZstdError as error:
-                self._lost.append(f'{path.name} is damaged, and was unpacked up to there: {error}')
-        return unpacked
-
-
-class _McapFile:
+class McapFile:
     """An open MCAP file.
 
     Attributes:
-        connections: its topics, by the numbers of their channels.
+        connections: its topics.
         start_ns: when the first message was recorded.
         end_ns: when the last one was; 0 without messages.
-        lost: what could not be read, for people; by where in the file it was, what concerns all of it at 0 and 1.
     """
 
-    def __init__(self, name: str, file: BinaryIO) -> None:
-        self._name, self._file, self._size = name, file, file.seek(0, SEEK_END)
-        self.lost: dict[int, str] = {}
-        if (start := self._read(0, len(_MAGIC))) != _MAGIC:
-            raise ValueError(f'expected an MCAP file, which begins with {_MAGIC!r}, received {start!r}')
+    def __init__(self, path: Path) -> None:
+        name = self._name = path.name
+        self._file = path.open('rb')
+        self._size = self._file.seek(0, SEEK_END)
+        # By where in the file it was, what concerns all of it at 0 and 1.
+        self._lost: dict[int, str] = {}
         self._has_end = self._size > _FOOTER_SIZE and self._read(self._size - len(_MAGIC), self._size) == _MAGIC
         index = None
         try:
             if self._has_end:
                 index = self._index()
         except Exception as error:  # see `_pieces`
-            self.lost[0] = f'the index of {name} is damaged, and was done without: {_words(error)}'
+            self._lost[0] = f'the index of {name} is damaged, and was done without: {_words(error)}'
         index = index or Summary()
         self._schemas, self._channels = index.schemas, index.channels
         self._chunks = sorted(index.chunk_indexes, key=attrgetter('message_start_time'))
@@ -141,22 +71,30 @@ class _McapFile:
                 counts.update(message.channel_id for message in messages)
                 self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, *map(_log_time, messages))
             if unknown := sum(count for number, count in counts.items() if number not in self._channels):
-                self.lost[1] = f'{unknown} messages of {name}, the names of whose topics are damaged'
-        if self._channels and all(channel.message_encoding != 'cdr' for channel in self._channels.values()):
-            raise ValueError(
-                f'expected messages of ROS 2, in cdr, received {next(iter(self._channels.values())).message_encoding}'
-            )
-        self.connections = {
-            number: Connection(
-                channel.topic, getattr(self._schemas.get(channel.schema_id), 'name', ''), counts.get(number, 0)
-            )
+                self._lost[1] = f'{unknown} messages of {name}, the names of whose topics are damaged'
+        self._connections = {
+            number: _connection(channel, self._schemas.get(channel.schema_id), counts.get(number, 0))
             for number, channel in self._channels.items()
         }
+        self.connections = list(self._connections.values())
 
-    def messages(self, topics: Set[str]) -> Iterator[Message]:
-        """Yield the messages of some topics."""
-        wanted = {number: topic for number, topic in self.connections.items() if topic.topic in topics}
-        missing = expected = sum(topic.msgcount for topic in wanted.values())
+    @property
+    def lost(self) -> list[str]:
+        """What could not be read so far, for people."""
+        return [words for _, words in sorted(self._lost.items())]
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, time in ns and data; by time where the index is whole, else as they lie in the file."""
+        wanted = {number: one for number, one in self._connections.items() if one in connections}
+        for message in self._messages(wanted):
+            yield wanted[message.channel_id], message.log_time, message.data
+
+    def _messages(self, wanted: Mapping[int, Connection]) -> Iterator[Message]:
+        missing = expected = sum(connection.count for connection in wanted.values())
         waiting: list[Message] = []
         for start_ns, messages in self._pieces(wanted.keys()):
             missing -= len(messages)
@@ -166,7 +104,7 @@ class _McapFile:
             waiting = sorted(waiting[at:] + messages, key=_log_time)
         yield from waiting
         if missing > 0:
-            self.lost[self._size] = f'in all {missing} of {expected} messages of {self._name} were not found'
+            self._lost[self._size] = f'in all {missing} of {expected} messages of {self._name} were not found'
 
     def _pieces(self, wanted: Set[int] | None) -> Iterator[tuple[int, list[Message]]]:
         """Yield the messages of one chunk, or one that is in none, and the time at which they begin, until the end.
@@ -182,7 +120,7 @@ class _McapFile:
             except Exception as error:  # a boundary: damage shows as any exception of a decompressor or of the parsing
                 count = self._count(end, wanted) or 'an unknown number of'
                 chunk = f'a chunk of {end - at} bytes at byte {at}, {count} messages'
-                self.lost[at] = f'{self._name} is damaged: {chunk}: {_words(error)}'
+                self._lost[at] = f'{self._name} is damaged: {chunk}: {_words(error)}'
                 continue
             self._schemas.update((record.id, record) for record in records if isinstance(record, Schema))
             self._channels.update((record.id, record) for record in records if isinstance(record, Channel))
@@ -204,9 +142,9 @@ class _McapFile:
                 yield at, end
         last = f'its last {self._size - end} of {self._size} bytes'
         if not self._has_end:
-            self.lost[end] = f'{self._name} has no end: {last}, and what was to follow'
+            self._lost[end] = f'{self._name} has no end: {last}, and what was to follow'
         elif self._read(end, end + _HEAD) != _DATA_END:
-            self.lost[end] = f'{self._name} is damaged: {last}'
+            self._lost[end] = f'{self._name} is damaged: {last}'
 
     def _records(self, at: int) -> Iterator[tuple[int, int, int]]:
         """Yield kind, begin and end of the whole records from here on, up to the end of the data."""
@@ -239,6 +177,14 @@ class _McapFile:
     def _read(self, at: int, end: int) -> bytes:
         self._file.seek(at)
         return self._file.read(end - at)
+
+
+def _connection(channel: Channel, schema: Schema | None, count: int) -> Connection:
+    encoding = channel.message_encoding.lower() or _ENCODING_OF_SCHEMA.get(schema.encoding if schema else '', '')
+    name = schema.name if schema else ''
+    # Converters keep the names of ROS 1, without the folder msg.
+    is_ros = encoding in (CDR, ROS1) and '/' in name
+    return Connection(channel.topic, normalize_msgtype(name) if is_ros else name, count, encoding)
 
 
 def _contents(data: bytes) -> list[McapRecord]:

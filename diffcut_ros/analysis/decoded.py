@@ -1,0 +1,60 @@
+"""The messages of a recording with what they hold: deserialized, and of a video the pictures."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rosbags.serde import SerdeError
+
+from diffcut_ros.analysis.topics import Topics
+from diffcut_ros.recordings.bag import Bag, BagMessage
+from diffcut_ros.recordings.message_types import deserialize
+from diffcut_ros.stream.images import is_compressed
+from diffcut_ros.stream.video_packets import VideoDecoder, video_codec
+
+
+class Held(NamedTuple):
+    """A message and what it holds.
+
+    Attributes:
+        message: as recorded.
+        content: the deserialized message, a `VideoImage`, or the error that there is instead; None: a packet of video
+            that is no image, but holds parameters of those to come.
+        restarts: whether it is a packet of video with which decoding can begin.
+    """
+
+    message: BagMessage
+    content: Any
+    restarts: bool = False
+
+
+def read_messages(bag: Bag, topics: Topics, video: VideoDecoder) -> Iterator[Held]:
+    """Yield the messages of some topics as they were recorded; images of a video in the order in which they are shown.
+
+    All of a video is decoded, since each image depends on those before it, but not yet converted to RGB.
+
+    Raises:
+        MissingPackageError: for video without PyAV.
+    """
+    waiting: deque[Held] = deque()
+    images: deque[Any] = deque()
+
+    def ready() -> Iterator[Held]:
+        while waiting and (waiting[0].content is not images or images):
+            one = waiting.popleft()
+            yield one if one.content is not images else one._replace(content=images.popleft())
+
+    for message in bag.messages(set(topics.names())):
+        restarts = False
+        try:
+            content = deserialize(message.cdr, message.type_name)
+        except SerdeError as error:
+            content = error
+        else:
+            if message.topic == topics.image and is_compressed(content) and video_codec(content):
+                images.extend(video.push(content))
+                content, restarts = images, video.restarts  # the next of them takes its place
+        waiting.append(Held(message, content, restarts))
+        yield from ready()
+    images.extend(video.flush())
+    yield from ready()

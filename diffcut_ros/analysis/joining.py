@@ -1,0 +1,170 @@
+"""Joins the images of a recording with depth by their stamps, in whatever order both were recorded."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.stream.rate import JUMP_BACK_NS
+
+# Bytes of messages that wait for partners. Beyond it the oldest image is given up: depth that was recorded so much
+# later, or images that have none to the end.
+MAX_WAITING_BYTES = 1 << 29
+
+
+@dataclass(frozen=True, eq=False)
+class Stamped:
+    """A message that is to be joined.
+
+    Attributes:
+        stamp_ns: its header stamp.
+        size: its bytes.
+        content: whatever belongs to it.
+    """
+
+    stamp_ns: int
+    size: int
+    content: Any
+
+    def __lt__(self, other: 'Stamped') -> bool:
+        return self.stamp_ns < other.stamp_ns
+
+
+class Joiner:
+    """Gives each image the depth whose stamp is nearest to its own, each depth once, and images in their order.
+
+    Nothing is assumed of when depth was recorded: an image waits until its depth has come and none that comes later
+    can be nearer, or until an image after it has found depth, since stamps of a topic rise, or the recording ends.
+    Where stamps jump, depth from before the jump is forgotten once an image after it has found its own.
+
+    Attributes:
+        alone: stamps of the images without depth so far.
+        given_up: how many of them had to be given up for lack of memory.
+
+    Args:
+        slop_ns: stamps differ by less than this; 0: they are equal.
+        largest: bytes that may wait.
+    """
+
+    def __init__(self, slop_ns: int, largest: int = MAX_WAITING_BYTES) -> None:
+        self._slop_ns, self._largest, self._bytes = max(slop_ns, 1), largest, 0
+        self._images: deque[Stamped] = deque()
+        self._images_by_stamp: list[Stamped] = []
+        self._depths: deque[Stamped] = deque()
+        self._depths_by_stamp: list[Stamped] = []
+        self._depth_stamps: list[int] = []
+        self._overtaken: Stamped | None = None
+        self.alone: list[int] = []
+        self.given_up = 0
+
+    def add_image(self, image: Stamped) -> None:
+        """Take the next image of the recording."""
+        self._images.append(image)
+        insort(self._images_by_stamp, image)
+        self._bytes += image.size
+        if self._nearest(self._depths_by_stamp, image.stamp_ns) is not None:
+            self._overtake(image)
+
+    def add_depth(self, depth: Stamped) -> None:
+        """Take the next depth of the recording."""
+        self._depths.append(depth)
+        insort(self._depths_by_stamp, depth)
+        self._depth_stamps.append(depth.stamp_ns)
+        self._bytes += depth.size
+        image = self._nearest(self._images_by_stamp, depth.stamp_ns)
+        if image is not None:
+            self._overtake(image)
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits than may."""
+        return self._bytes > self._largest
+
+    def waiting(self) -> Iterator[Stamped]:
+        """Iterate over the images that wait, the latest first."""
+        return reversed(self._images)
+
+    def joined(self, ended: bool = False) -> Iterator[tuple[Stamped, Stamped | None]]:
+        """Yield the images about which all is known, each with its depth, or None.
+
+        Args:
+            ended: nothing comes after this.
+        """
+        while self._images:
+            image = self._images[0]
+            depth = self._partner(image)
+            # A depth that is older than the image may be followed by a nearer one.
+            decided = depth is not None and self._depths_by_stamp[-1].stamp_ns >= image.stamp_ns
+            full = self.full
+            if not (decided or ended or full or self._overtaken is not None):
+                return
+            self.given_up += full and depth is None
+            self._take(image, depth)
+            yield image, depth
+        while self._depths and self.full:
+            self._drop(self._depths[0])
+
+    def offset_ns(self) -> int | None:
+        """Return how much later than the images without depth the nearest depth is, in the middle; None without any."""
+        if not self.alone or not self._depth_stamps:
+            return None
+        depths, images = np.unique(self._depth_stamps), np.array(self.alone)
+        after = np.searchsorted(depths, images)
+        left, right = depths[np.maximum(after - 1, 0)] - images, depths[np.minimum(after, len(depths) - 1)] - images
+        return int(np.median(np.where(abs(left) < abs(right), left, right)))
+
+    def _partner(self, image: Stamped) -> Stamped | None:
+        """The depth for an image, unless that is nearer to another image."""
+        depth = self._nearest(self._depths_by_stamp, image.stamp_ns)
+        if depth is None:
+            return None
+        other = self._nearest(self._images_by_stamp, depth.stamp_ns)
+        nearer = other is not None and abs(other.stamp_ns - depth.stamp_ns) < abs(image.stamp_ns - depth.stamp_ns)
+        return None if nearer else depth
+
+    def _nearest(self, ordered: list[Stamped], stamp_ns: int) -> Stamped | None:
+        after = bisect_left(ordered, stamp_ns, key=lambda one: one.stamp_ns)
+        near = [one for one in ordered[max(after - 1, 0) : after + 1] if abs(one.stamp_ns - stamp_ns) < self._slop_ns]
+        return min(near, key=lambda one: abs(one.stamp_ns - stamp_ns), default=None)
+
+    def _overtake(self, image: Stamped) -> None:
+        """Note that an image has found depth: those before it have none, if it is not a matter of disorder."""
+        if image is not self._images[0] and abs(image.stamp_ns - self._images[0].stamp_ns) >= JUMP_BACK_NS:
+            self._overtaken = image
+
+    def _take(self, image: Stamped, depth: Stamped | None) -> None:
+        self._images.popleft()
+        self._bytes -= image.size
+        _remove(self._images_by_stamp, image)
+        if image is self._overtaken:
+            self._overtaken = None
+        if depth is None:
+            self.alone.append(image.stamp_ns)
+            return
+        # Stamps rise: what was recorded before it is of earlier images, or of before a jump.
+        kept = []
+        while (first := self._depths[0]) is not depth:
+            self._depths.popleft()
+            if depth.stamp_ns < first.stamp_ns <= depth.stamp_ns + JUMP_BACK_NS:
+                kept.append(first)
+            else:
+                self._forget(first)
+        self._drop(depth)
+        self._depths.extendleft(reversed(kept))
+
+    def _drop(self, first: Stamped) -> None:
+        self._depths.popleft()
+        self._forget(first)
+
+    def _forget(self, depth: Stamped) -> None:
+        self._bytes -= depth.size
+        _remove(self._depths_by_stamp, depth)
+
+
+def _remove(ordered: list[Stamped], one: Stamped) -> None:
+    first = bisect_left(ordered, one)
+    last = bisect_right(ordered, one)
+    del ordered[next(at for at in range(first, last) if ordered[at] is one)]

@@ -1,0 +1,26 @@
+"""The command line of `diffcut_demo`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffcut_ros.arguments.parser import Parser, number
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options that a command line gives; ends the program where it is wrong."""
+    parser = Parser(
+        'diffcut_demo',
+        description='Runs node and virtual camera, shows what comes out and keeps pictures of it.',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=number(0, 86400, above=True),
+        default=20.0,
+        help='length, from the first labels on (default 20)',
+    )
+    parser.add_argument(
+        '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
+    )
+    parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
+    return parser.parse_args(arguments)

@@ -1,0 +1,29 @@
+"""The command line of `diffcut_view`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffcut_ros.arguments.parser import Parser, whole, without_ros_arguments
+
+_PORT = 9090
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options that a command line gives, without those of ROS; ends the program where it is wrong."""
+    parser = Parser(
+        'diffcut_view',
+        description='Shows in a browser what a node publishes, or what it published into a bag.',
+    )
+    parser.add_argument('--node', default='/diffcut', help='full name of the node (default /diffcut)')
+    parser.add_argument('--camera', default='', help='name of the camera, for a node with several')
+    parser.add_argument('--image', default='', help="camera topic (default: the node's image, else the only one there)")
+    parser.add_argument('--bag', type=Path, help='recording (MCAP or SQLite) with outputs of the node, instead of live')
+    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a recording for rerun, without a browser')
+    parser.add_argument(
+        '--port',
+        type=whole(1, 65534),
+        default=_PORT,
+        help=f'of the page, data are on the next one (default {_PORT})',
+    )
+    return parser.parse_args(without_ros_arguments(arguments))

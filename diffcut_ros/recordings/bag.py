@@ -1,0 +1,191 @@
+"""Opens recordings: ROS 1, and ROS 2 in SQLite and MCAP."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import zstandard
+
+from diffcut_ros.recordings.connection import CDR, ROS1, Connection
+from diffcut_ros.recordings.files import ZSTD, find_files, kind_of, unpacked
+from diffcut_ros.recordings.mcap_reader import McapFile
+from diffcut_ros.recordings.message_types import STORE
+from diffcut_ros.recordings.ros1_reader import Ros1File
+from diffcut_ros.recordings.sqlite_reader import SqliteFile
+
+# More places of damage are counted, not listed.
+_MOST_WORDS = 10
+# What skipped messages are called where somebody may miss them.
+_PICTURES = re.compile('image|video|camera|depth', re.IGNORECASE)
+
+
+class BagError(ValueError):
+    """A recording that cannot be analysed; says what was expected, received, and what to do."""
+
+
+class BagMessage(NamedTuple):
+    """One recorded message."""
+
+    topic: str
+    type_name: str
+    time_ns: int  # when it was recorded
+    cdr: bytes  # the message in the serialization of ROS 2
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """A topic of a recording: the type of its messages, with their encoding where they are skipped, and how many."""
+
+    type_name: str
+    count: int
+
+
+class _File(Protocol):
+    """An open file of a recording."""
+
+    connections: Collection[Connection]
+    start_ns: int
+    end_ns: int  # 0 without messages
+    lost: list[str]  # what could not be read so far, for people
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+_FILES: dict[str, Any] = {'mcap': McapFile, 'sqlite': SqliteFile, 'ros1': Ros1File}
+
+
+class Bag:
+    """An open recording.
+
+    Attributes:
+        path: of it.
+        topics: by name.
+        count: messages that can be read.
+        start_ns: when the first message was recorded.
+        end_ns: when the last one was.
+    """
+
+    def __init__(self, path: Path, files: Collection[_File], guess: str = '', lost: Collection[str] = ()) -> None:
+        self.path = path
+        self._files, self._guess, self._lost = files, guess, list(lost)
+        self._left_out: Counter[str] = Counter()
+        connections = [connection for file in files for connection in file.connections]
+        self.topics = _topics([one for one in connections if not _is_read(one)])
+        self._skipped = [
+            f'{name} ({topic.type_name}, {topic.count} messages)'
+            for name, topic in self.topics.items()
+            if topic.count and _PICTURES.search(name + topic.type_name)
+        ]
+        self.topics |= _topics([one for one in connections if _is_read(one)])
+        self.count = sum(one.count for one in connections if _is_read(one))
+        self.start_ns = min((file.start_ns for file in files if file.end_ns), default=0)
+        self.end_ns = max((file.end_ns for file in files), default=0)
+
+    @property
+    def lost(self) -> str:
+        """What could not be read, for people; empty while all could. Complete after `messages` has ended."""
+        words = [*self._lost, *(words for file in self._files for words in file.lost)]
+        words += [f'{count} messages of {about}' for about, count in self._left_out.items()]
+        if len(words) > _MOST_WORDS:
+            words[_MOST_WORDS - 1 : -1] = [f'{len(words) - _MOST_WORDS} more places']
+        return '; '.join(words)
+
+    @property
+    def note(self) -> str:
+        """What was guessed, and what is skipped that looks like images, for people; empty: nothing."""
+        skipped = f'skipped, being no messages of ROS: {", ".join(self._skipped)}' if self._skipped else ''
+        return '; '.join(filter(None, [self._guess, skipped]))
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Yield the messages of some topics, by time in each file where that is possible, as far as they can be read.
+
+        Those of other encodings than CDR and that of ROS 1 are skipped.
+        """
+        for file in self._files:
+            connections = {one for one in file.connections if one.topic in topics and _is_read(one)}
+            expected, count = sum(connection.count for connection in connections), 0
+            try:
+                for connection, time_ns, data in file.messages(connections) if connections else ():
+                    count += 1
+                    try:
+                        cdr = _cdr(data, connection)
+                    except Exception as error:  # a boundary: damage shows as any exception of what unpacks or converts
+                        self._left_out[f'{connection.topic}: {_words(error)}'] += 1
+                        continue
+                    yield BagMessage(connection.topic, connection.type_name, time_ns, cdr)
+            except Exception as error:  # as above, of the reader or the database
+                self._lost.append(f'{max(0, expected - count)} of {expected} messages: {_words(error)}')
+
+
+@contextmanager
+def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
+    """Open a recording: MCAP, SQLite or a bag of ROS 1, whatever it is called, also compressed with zstd.
+
+    Args:
+        path: its file, or its folder, with metadata.yaml or without.
+        may_be_empty: whether one without messages is fine.
+
+    Raises:
+        BagError: when it is missing, damaged, of another kind, or empty.
+    """
+    if not path.exists():
+        raise BagError(f'{path}: expected a recording, found nothing there')
+    with ExitStack() as stack:
+        try:
+            paths, guess = find_files(path)
+        except (OSError, ValueError) as error:
+            raise BagError(f'{path}: {error}') from error
+        files: list[_File] = []
+        lost: list[str] = []
+        for one in paths:
+            try:
+                open_file = _FILES[kind_of(one)]
+                whole, damage = unpacked(one, stack)
+                lost += [damage] if damage else []
+                files.append(stack.enter_context(closing(open_file(whole))))
+            except FileNotFoundError:
+                lost.append(f'{one.name} is missing')
+            except Exception as error:  # see `Bag.messages`
+                lost.append(f'{one.name}: {_words(error)}')
+        bag = Bag(path, files, guess, lost)
+        if not files:
+            raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')
+        if not bag.count and not may_be_empty:
+            why = '; '.join(filter(None, [bag.note, bag.lost]))
+            raise BagError(f'{path}: expected messages of ROS, received an empty recording{why and f": {why}"}')
+        yield bag
+
+
+def _is_read(connection: Connection) -> bool:
+    return connection.encoding in (CDR, ROS1)
+
+
+def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
+    """The topics of these connections; one whose messages are of several types has that of most of them."""
+    counts: dict[str, Counter[str]] = {}
+    for one in connections:
+        type_name = one.type_name if _is_read(one) else f'{one.type_name} in {one.encoding or "an unknown encoding"}'
+        counts.setdefault(one.topic, Counter())[type_name] += one.count
+    return {topic: BagTopic(types.most_common(1)[0][0], types.total()) for topic, types in counts.items()}
+
+
+def _cdr(data: bytes, connection: Connection) -> bytes:
+    """A message in the serialization of ROS 2, which never begins as zstd does."""
+    if connection.encoding == ROS1:
+        return bytes(STORE.ros1_to_cdr(data, connection.type_name))
+    if data[:4] != ZSTD:
+        return bytes(data)
+    if zstandard.frame_content_size(data) < 0:  # a stream, whose writer did not know it
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return zstandard.decompress(data)
+
+
+def _words(error: Exception) -> str:
+    name = '' if isinstance(error, ValueError) and str(error) else f'{type(error).__name__}: '
+    return name + (str(error).splitlines() or [''])[0]

@@ -1,0 +1,149 @@
+"""Which files a recording consists of, and what they are: by what is in them, since people rename files."""
+
+import re
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import zstandard
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+ZSTD = b'\x28\xb5\x2f\xfd'
+_METADATA = 'metadata.yaml'
+_KINDS = {b'\x89MCAP0\r\n': 'mcap', b'SQLite format 3\0': 'sqlite', b'#ROSBAG V2.0\n': 'ros1'}
+# What recordings are packed with to be sent, and what unpacks them.
+_UNPACK = {b'\x1f\x8b': 'gunzip', b'BZh': 'bunzip2', b'\xfd7zXZ': 'unxz', b'\x04"M\x18': 'unlz4', b'PK\3\4': 'unzip'}
+# As recorders name the files of a recording that they split.
+_SPLIT = re.compile(r'(.+_)(\d+)((?:\.[a-z][a-z0-9]*)+)')
+# Of the room that is left where files are unpacked.
+_SHARE = 0.9
+
+
+def find_files(path: Path) -> tuple[list[Path], str]:
+    """Return the files of a recording, in their order, and what was guessed about them; some may not be there.
+
+    Args:
+        path: one of them, or their folder, which may lack metadata.yaml.
+
+    Raises:
+        ValueError: for a folder without recordings, or with several; says what to give instead.
+    """
+    if path.name == _METADATA:
+        path = path.parent
+    if not path.is_dir():
+        return [path], ''
+    listed = _listed(path)
+    found = sorted((file for file in path.iterdir() if file.is_file() and _kind_or_none(file)), key=_by_numbers)
+    if listed:
+        missing = [name for name in listed if not (path / name).exists()]
+        kinds = {_kind_or_none(path / name) for name in listed} - {None}
+        others = [file.name for file in found if file.name not in listed and (not kinds or kind_of(file) in kinds)]
+        if not missing or len(missing) != len(others):
+            return [path / name for name in listed], ''
+        renamed = dict(zip(missing, others, strict=True))
+        words = ', '.join(f'{new} for {old}' for old, new in renamed.items())
+        return [path / renamed.get(name, name) for name in listed], f'{_METADATA} names other files, taken is {words}'
+    if not found:
+        raise ValueError(_no_recording(path))
+    return (found, '') if len(found) == 1 else _split(found)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a file is, or what is in it where it is compressed with zstd: 'mcap', 'sqlite' or 'ros1'.
+
+    Raises:
+        ValueError: for anything else; says how to unpack what is packed.
+    """
+    start = _first_bytes(path)
+    for magic, kind in _KINDS.items():
+        if start.startswith(magic):
+            return kind
+    what = f'a file that begins with {start!r}' if start else 'an empty file'
+    tools = [tool for magic, tool in _UNPACK.items() if start.startswith(magic)]
+    advice = f'; unpack it: {tools[0]} {path.name}' if tools else ''
+    raise ValueError(f'expected MCAP, SQLite, or a bag of ROS 1, received {what}{advice}')
+
+
+def unpacked(path: Path, stack: ExitStack) -> tuple[Path, str]:
+    """Return a file, unpacked into a temporary folder where it is compressed with zstd, and what of it is damaged.
+
+    Args:
+        path: of the file.
+        stack: with its end the folder is removed.
+
+    Raises:
+        ValueError: when there is too little room; says how much there is, and what to do.
+    """
+    with path.open('rb') as source:
+        head = source.read(18)  # with the size of what is in it, where the writer knew that
+        if not head.startswith(ZSTD):
+            return path, ''
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix='diffcut_')))
+        most, size, damage = round(_SHARE * shutil.disk_usage(folder).free), 0, ''
+        target = folder / path.name
+        source.seek(0)
+        with target.open('wb') as file:
+            try:
+                size = zstandard.frame_content_size(head)
+                reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
+                while max(size, file.tell()) <= most and (data := reader.read(1 << 17)):
+                    file.write(data)
+            except zstandard.ZstdError as error:
+                damage = f'{path.name} is damaged, and was unpacked up to there: {error}'
+            if max(size, file.tell()) > most:
+                raise ValueError(
+                    f'unpacked, it takes more than the {most / 1e9:.1f} GB that may be used of {folder.parent}; set '
+                    f'TMPDIR to a folder with more room, or unpack it yourself: zstd -d {path.name}'
+                )
+    return target, damage
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open('rb') as file:
+        start = file.read(16)
+        if start.startswith(ZSTD):
+            file.seek(0)
+            with suppress(zstandard.ZstdError):
+                start = zstandard.ZstdDecompressor().stream_reader(file).read(16)
+    return start
+
+
+def _kind_or_none(path: Path) -> str | None:
+    with suppress(OSError, ValueError):
+        return kind_of(path)
+    return None
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names of the files, as metadata.yaml says; none where it is not there or is none."""
+    with suppress(OSError, UnicodeError, YAMLError, LookupError, TypeError):
+        about = YAML(typ='safe').load((folder / _METADATA).read_text())['rosbag2_bagfile_information']
+        # Older recorders, of any system, wrote the folder, too.
+        return [re.split(r'[/\\]', name)[-1] for name in about['relative_file_paths']]
+    return []
+
+
+def _split(found: list[Path]) -> tuple[list[Path], str]:
+    """Files of a folder without metadata.yaml that are named as those of one recording, with any that are missing."""
+    parts = [_SPLIT.fullmatch(file.name) for file in found]
+    if all(parts) and len({(part[1], part[3]) for part in parts}) == 1:
+        numbers = {int(part[2]): file for part, file in zip(parts, found, strict=True)}
+        if 0 in numbers and max(numbers) < 2 * len(numbers):
+            prefix, _, ending = parts[0].groups()
+            files = [numbers.get(i, found[0].with_name(f'{prefix}{i}{ending}')) for i in range(max(numbers) + 1)]
+            return files, f'no {_METADATA}: {len(found)} files are read as one recording, by the numbers in their names'
+    names = ', '.join(file.name for file in found)
+    raise ValueError(f'expected {_METADATA} in this folder, or one recording, found several; give one of them: {names}')
+
+
+def _no_recording(folder: Path) -> str:
+    inside = ', '.join(sorted(file.parent.name for file in folder.glob(f'*/{_METADATA}')))
+    advice = f'; give one of the folders in it: {inside}' if inside else ''
+    return f'expected {_METADATA} or a recording (MCAP, SQLite, or a bag of ROS 1) in this folder, found none{advice}'
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    """Sort 2 before 10."""
+    return [(int(part or 0), '') if i % 2 else (0, part) for i, part in enumerate(re.split(r'(\d+)', path.name))]

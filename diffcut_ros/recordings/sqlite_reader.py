@@ -1,0 +1,93 @@
+"""Reads SQLite files of rosbag2, also what a recorder that runs, or that crashed, has not yet put into them."""
+
+import fcntl
+import sqlite3
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from diffcut_ros.recordings.connection import Connection
+
+# Where a program that has a database open locks the file that it shares with others: UNIX_SHM_DMS of SQLite.
+_LOCK_AT = 128
+
+
+class SqliteFile:
+    """An open SQLite file.
+
+    Attributes:
+        connections: its topics.
+        start_ns: when the first message was recorded.
+        end_ns: when the last one was; 0 without messages.
+        lost: what could not be read, for people.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = _connect(path.resolve())
+        self.lost = _lost_logs(path)
+        counts = {
+            number: row
+            for number, *row in self._database.execute(
+                'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages GROUP BY topic_id'
+            )
+        }
+        topics = self._database.execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
+        self._connections = {
+            number: Connection(topic, type_name, counts.get(number, [0])[0], encoding)
+            for number, topic, type_name, encoding in topics
+        }
+        self.connections = list(self._connections.values())
+        self.start_ns = min((start for _, start, _ in counts.values()), default=0)
+        self.end_ns = max((end for _, _, end in counts.values()), default=0)
+        if unknown := sum(row[0] for number, row in counts.items() if number not in self._connections):
+            self.lost.append(f'{unknown} messages of {path.name}, whose topics are not named')
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, time in ns and data, by time."""
+        numbers = [number for number, connection in self._connections.items() if connection in connections]
+        marks = ','.join('?' * len(numbers))
+        rows = self._database.execute(
+            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY timestamp, id',
+            numbers,
+        )
+        for number, time_ns, data in rows:
+            yield self._connections[number], time_ns, data
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a database without writing into its folder."""
+    log = Path(f'{path}-wal')
+    if not (log.exists() and log.stat().st_size):
+        how = 'immutable=1'
+    elif _is_open(Path(f'{path}-shm')):
+        how = 'mode=ro'  # beside the recorder, as SQLite does it
+    else:
+        how = 'mode=ro&vfs=unix-none'
+    # Read in a thread, one at a time.
+    database = sqlite3.connect(f'{path.as_uri()}?{how}', uri=True, check_same_thread=False)
+    if how.endswith('none'):
+        # Alone with it, SQLite needs no file to be shared, and leaves the log as it is.
+        database.execute('PRAGMA locking_mode=EXCLUSIVE')
+    return database
+
+
+def _is_open(shared: Path) -> bool:
+    """Whether a program has the database open whose shared file this is."""
+    try:
+        with shared.open('r+b') as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_AT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # not there, or in a folder that nobody writes into
+    return False
+
+
+def _lost_logs(path: Path) -> list[str]:
+    """Logs beside a database that may be its own, by the name that it had."""
+    logs = [log for log in path.parent.glob('*-wal') if log.stat().st_size]
+    lost = [log.name for log in logs if not log.with_name(log.name.removesuffix('-wal')).exists()]
+    return [f'{name} may hold the last messages of {path.name}: name it {path.name}-wal' for name in lost]

@@ -1,0 +1,74 @@
+"""Which camera a camera_info describes for an image: that of its K and distortion, or that of its P."""
+
+import re
+from typing import Any
+
+from diffcut_ros.core import Distortion, PinholeCamera
+
+# `auto`: P where topic or frame of the image say that it is rectified, else K.
+CALIBRATIONS = ('auto', 'K', 'P')
+
+# As a word of its own: image_rect, image_rect_color, rect/image, image_rectified.
+_RECTIFIED = re.compile(r'(?<![a-z])rect(ified)?(?![a-z])', re.IGNORECASE)
+_ALIASES = {'fisheye': 'equidistant'}
+# K and P that differ by less than this share of the focal length give the same positions.
+_SAME = 0.005
+
+
+def read_calibration(
+    camera_info: Any, calibration: str = 'auto', names: tuple[str, ...] = ()
+) -> tuple[PinholeCamera, str]:
+    """Return the camera that a camera_info describes, for the part of the sensor that its images show.
+
+    K and the distortion hold for images as the lens makes them, P for rectified ones. Where one of both is zero, the
+    other is taken. Binning needs no care, since images of other sizes are scaled to.
+
+    Args:
+        camera_info: sensor_msgs/CameraInfo.
+        calibration: one of `CALIBRATIONS`.
+        names: topic and frame of the image, where they are known.
+
+    Returns:
+        The camera, and what was guessed, for people; empty: nothing that matters.
+
+    Raises:
+        ValueError: for a camera_info without a calibration.
+    """
+    rectified = calibration == 'P' or (calibration == 'auto' and any(map(_RECTIFIED.search, names)))
+    m, q, roi = camera_info.k, camera_info.p, camera_info.roi
+    k, p = (m[0], m[4], m[2], m[5]), (q[0], q[5], q[2], q[6])
+    has_k, has_p = (min(matrix[:2]) > 0 for matrix in (k, p))
+    by_p = rectified if has_k == has_p else has_p
+    distortion, note = None, ''
+    if by_p != rectified:
+        note = f'camera_info has no {"K: positions by P" if by_p else "P: positions by K"}, without distortion'
+    elif not by_p:
+        distortion, note = _read_distortion(camera_info)
+        differs = has_p and max(abs(a - b) for a, b in zip(k, p, strict=True)) > _SAME * k[0]
+        if calibration == 'auto' and not note and (distortion is not None or differs):
+            lens = 'without distortion' if distortion is None else f'with its distortion ({distortion.model})'
+            note = (
+                f'positions by K of camera_info, {lens}: neither topic nor frame of the image say that it is rectified '
+                '(image_rect...); if it is, set calibration: P'
+            )
+    fx, fy, cx, cy = map(float, p if by_p else k)
+    size_hw = camera_info.height, camera_info.width
+    if roi.width and roi.height:  # 0: the whole sensor
+        cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
+    return PinholeCamera(fx, fy, cx, cy, size_hw, distortion), note
+
+
+def pinhole_camera(camera_info: Any, calibration: str = 'auto', names: tuple[str, ...] = ()) -> PinholeCamera:
+    """Return the camera of `read_calibration` alone."""
+    return read_calibration(camera_info, calibration, names)[0]
+
+
+def _read_distortion(camera_info: Any) -> tuple[Distortion | None, str]:
+    """Return the distortion, None for none; and why one that is there is left out."""
+    coefficients, model = tuple(map(float, camera_info.d)), camera_info.distortion_model
+    if not any(coefficients):
+        return None, ''
+    try:
+        return Distortion(_ALIASES.get(model, model), coefficients), ''
+    except ValueError as error:
+        return None, f'positions by K of camera_info without its distortion: {error}'
