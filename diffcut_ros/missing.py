@@ -12,7 +12,7 @@ OPTIONAL = {
     'jinja2': ('jinja2', 'analyze'),
     'lz4': ('lz4', 'analyze', 'view'),
     'mcap': ('mcap', 'analyze', 'view'),
-    'PIL': ('pillow', 'evaluate'),
+    'PIL': ('pillow', 'analyze', 'evaluate'),
     'plotly': ('plotly', 'analyze', 'evaluate'),
     'pyarrow': ('pyarrow', 'analyze'),
     'ray': ('ray', 'ray'),

@@ -26,7 +26,7 @@ class NodeConfig:
         'Names of the cameras, whose topics are under NAME/ and ~/NAME/; one empty name: one camera, without that',
     )
     image_transport: str = parameter(
-        'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG)', choices=('raw', 'compressed')
+        'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG, ...)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
         False, 'Subscribe to camera_info and depth, too, and take only images with depth of their stamps'

@@ -1,7 +1,9 @@
 """Which images of a recording are segmented: joined, selected and decoded."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from rosbags.serde import SerdeError
@@ -247,9 +249,10 @@ class Moments:
             return self._last_ns or message.time_ns  # one that is sent once, in general
         if message.topic not in self._zero_is_a_time:
             # A simulation begins at 0, and goes on; a driver without stamps does not.
-            with open_bag(self._bag.path) as again:
-                both = (one for one, _ in zip(again.messages({message.topic}), range(2), strict=False))
-                stamps = [stamp_ns(deserialize(one.cdr, one.type_name)) for one in both]
+            stamps = []
+            with open_bag(self._bag.path) as again, suppress(SerdeError):
+                for one in islice(again.messages({message.topic}), 2):
+                    stamps.append(stamp_ns(deserialize(one.cdr, one.type_name)))
             self._zero_is_a_time[message.topic] = len(stamps) == 2 and stamps[0] == 0 < stamps[1]
         return 0 if self._zero_is_a_time[message.topic] else message.time_ns
 

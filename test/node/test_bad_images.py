@@ -20,8 +20,8 @@ BAD = {
     'empty data': (changed(data=b''), ['rgb8', '128 x 64', 'expected 24576 bytes', 'received 0']),
     'short data': (changed(encoding='bgr8', data=bytes(24575)), ['bgr8', 'expected 24576 bytes', 'received 24575']),
     'rows of pixels without all their channels': (
-        changed(encoding='rgba8', step=384, data=bytes(24576)),
-        ['rgba8', 'at least 512 bytes', 'received 384'],
+        changed(encoding='bgra8', step=384, data=bytes(24576)),
+        ['bgra8', 'at least 512 bytes', 'received 384'],
     ),
     'zero width': (changed(width=0), ['rgb8', '0 x 64', 'at least 1 x 1']),
     'zero height': (changed(encoding='bgr8', height=0), ['bgr8', '128 x 0', 'at least 1 x 1']),
