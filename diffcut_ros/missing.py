@@ -25,6 +25,7 @@ OPTIONAL = {
     'safetensors': ('safetensors', 'diffusion'),
     'skimage': ('scikit-image', 'evaluate'),
     'sklearn': ('scikit-learn', 'analyze', 'evaluate'),
+    'yaml': ('pyyaml', 'analyze'),
     'zstandard': ('zstandard', 'analyze', 'view'),
     'transformers': ('transformers', 'diffusion'),
 }

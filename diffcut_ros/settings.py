@@ -157,13 +157,23 @@ SPECS: list[tuple[str, type]] = [
 _RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
 
 
+def known_parameters(specs: list[tuple[str, type]] = SPECS) -> list[str]:
+    """Return the full names of all parameters that are declared."""
+    return [prefix + name for prefix, kind in specs for name in parameters(kind)]
+
+
+def unknown_parameters(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> list[str]:
+    """Return the names that nothing declares, such as a misspelt key in a YAML file, sorted."""
+    known = {*known_parameters(specs), *_RCLPY_OWN}
+    return sorted(name for name in names if name not in known and not name.startswith('qos_overrides.'))
+
+
 def check_known(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> None:
-    """Refuse names of parameters that nothing declares, such as a misspelt key in a YAML file.
+    """Refuse unknown parameters.
 
     Raises:
         ValueError: listing the known ones.
     """
-    known = [prefix + name for prefix, kind in specs for name in parameters(kind)]
-    unknown = sorted(n for n in names if n not in (*known, *_RCLPY_OWN) and not n.startswith('qos_overrides.'))
+    unknown = unknown_parameters(names, specs)
     if unknown:
-        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known)}')
+        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known_parameters(specs))}')

@@ -1,6 +1,6 @@
 """The arrows of the design: core <- media, features <- stream <- node, analysis; evaluation and benchmarks beside.
 
-recordings, which reads files, imports none of these.
+recordings, which reads files for node and analysis, imports none of these.
 """
 
 import ast
@@ -20,8 +20,8 @@ MAY_IMPORT = {
     'features': {'core'},
     'stream': {'core'},
     'recordings': set(),
-    'node': {'core', 'media', 'features', 'stream', 'recordings', 'settings'},
-    'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'settings'},
+    'node': {'core', 'media', 'features', 'stream', 'recordings', 'parameter_file', 'settings'},
+    'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'parameter_file', 'settings'},
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
 }

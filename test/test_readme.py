@@ -68,6 +68,7 @@ def test_where_do_i_change_names_files_that_exist():
             base / 'analysis',
             base / 'benchmarks',
             base / 'stream',
+            base / 'recordings',
         )
         assert any((folder / path).exists() for folder in folders), path
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 _KINDS = 100
 # Those of a line, and how long each may be there.
 _TOLD, _LONGEST = 3, 300
-# A number, a size such as 640x480, an address such as 0x7f00; not the digits of a name such as rgb8.
-_NUMBER = re.compile(r'(?<!\w)[-+]?(?:0x[0-9a-f]+|\d+(?:[.,x]\d+)*(?:e[-+]?\d+)?)', re.IGNORECASE)
+# Bytes in hexadecimal; a number, a size such as 640x480, an address such as 0x7f00; not the digits of a name such as
+# rgb8.
+_NUMBER = re.compile(
+    r'(?<!\w)(?:(?:[0-9a-f]{2} ){2,}[0-9a-f]{2}\b|[-+]?(?:0x[0-9a-f]+|\d+(?:[.,x]\d+)*(?:e[-+]?\d+)?))', re.IGNORECASE
+)
 
 
 @dataclass

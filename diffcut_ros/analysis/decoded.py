@@ -8,9 +8,12 @@ from rosbags.serde import SerdeError
 
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.recordings.bag import Bag, BagMessage
-from diffcut_ros.recordings.message_types import deserialize
+from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET, deserialize
 from diffcut_ros.stream.images import is_compressed
+from diffcut_ros.stream.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from diffcut_ros.stream.video_packets import VideoDecoder, video_codec
+
+IMAGES = IMAGE, COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET
 
 
 class Held(NamedTuple):
@@ -46,7 +49,10 @@ def read_messages(bag: Bag, topics: Topics, video: VideoDecoder) -> Iterator[Hel
 
     for message in bag.messages(set(topics.names())):
         restarts = False
+        expected = (CAMERA_INFO,) if message.topic == topics.camera_info else IMAGES
         try:
+            if message.type_name not in expected:  # some of a topic are of another type than most
+                raise SerdeError(f'expected {" or ".join(expected)}, received {message.type_name}')
             content = deserialize(message.cdr, message.type_name)
         except SerdeError as error:
             content = error

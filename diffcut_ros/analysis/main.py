@@ -17,7 +17,7 @@ from diffcut_ros.analysis.report.index import INDEX, write_index
 from diffcut_ros.analysis.report.page import check_report
 from diffcut_ros.analysis.run import Progress as Done
 from diffcut_ros.analysis.run import analyze_to_folder
-from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
+from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, left_out_parameters, read_settings
 from diffcut_ros.analysis.tables import check_parquet
 from diffcut_ros.arguments.analyze import parse, parse_sweep
 from diffcut_ros.arguments.parser import given
@@ -32,10 +32,16 @@ _OF_ALL = ('bags', 'out', 'jobs', 'retries', 'engine', 'ray_address')
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = parse(sys.argv[1:] if arguments is None else arguments)
-    with_signals = interruptible()(_many if len(args.bags) > 1 else _one)
-    status, text = _guarded(with_signals, args)
+    status, text = _guarded(interruptible()(_one_or_many), args)
     print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
     return status
+
+
+def _one_or_many(args: argparse.Namespace) -> tuple[int, str]:
+    left_out = left_out_parameters(_options(args))
+    if left_out:
+        print(f'diffcut_analyze: {left_out}', file=sys.stderr)
+    return (_many if len(args.bags) > 1 else _one)(args)
 
 
 def analyze_one(arguments: Sequence[str]) -> tuple[int, str]:
@@ -62,7 +68,7 @@ def _folders(args: argparse.Namespace) -> list[Path]:
 
 
 def _options(args: argparse.Namespace) -> AnalysisOptions:
-    named = {'start': 'start_s', 'duration': 'duration_s', 'rate': 'rate_hz'}
+    named = {'start': 'start_s', 'duration': 'duration_s', 'rate': 'rate_hz', 'node_name': 'node'}
     same = (
         'params',
         'backend',

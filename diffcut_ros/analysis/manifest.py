@@ -65,10 +65,11 @@ def _asked(bag: Path, options: AnalysisOptions, settings: Settings, output: Outp
 
 
 def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
-    # Of a parameter file, what it says counts, and that is in the settings. Whether there is depth, the recording says.
+    # Of a parameter file, what it says to the node counts, and that is in the settings. Whether there is depth, the
+    # recording says.
     node = asked['settings']['node'] | {'depth': None}
     return asked | {
-        'options': asked['options'] | {'params': None},
+        'options': asked['options'] | {'params': None, 'node': None},
         'settings': asked['settings'] | {'node': node},
         'output': asked['output'] | {'sweep': None},
     }

@@ -179,6 +179,7 @@ class Moments:
     def warning(self) -> str:
         """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
         parts = (
+            self._bag.note,
             self._topics.note,
             self._jumps,
             self.unjoined,

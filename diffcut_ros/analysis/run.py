@@ -20,7 +20,7 @@ from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
-from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
+from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, left_out_parameters, read_settings
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
@@ -148,6 +148,8 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         ValueError: for options or a recording that cannot be used; says what was expected and received.
     """
     options = dataclasses.replace(options or AnalysisOptions(), **more)
+    if left_out := left_out_parameters(options):
+        warnings.warn(left_out, stacklevel=2)
     if options.params is not None:
         options = dataclasses.replace(options, params=Path(options.params))
     with _opened(Path(bag), options) as (opened, topics, settings):

@@ -4,18 +4,17 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from diffcut_ros.analysis.finest_cut import DEEPEST_TAU
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
 from diffcut_ros.features.registry import kind_of
-from diffcut_ros.settings import SPECS, NodeConfig, check_known
+from diffcut_ros.parameter_file import is_for, is_shared, left_out, read_sections
+from diffcut_ros.settings import SPECS, NodeConfig, check_known, known_parameters, unknown_parameters
 
 # The node's own name where nothing renames it; sections of a parameter file name the node that they are for.
 NODE = '/diffcut'
@@ -28,6 +27,7 @@ class AnalysisOptions:
     Attributes:
         params: parameter file of the node; its `rate_hz`, `depth`, `sync_slop_s`, `labels` and all of the pipeline's
             parameters hold. Without `rate_hz` in it, every image is taken, since nothing has to keep up.
+        node: full name of the node whose parameters of the file hold.
         backend: replaces that of the file.
         tau: likewise.
         target_segments: likewise.
@@ -46,6 +46,7 @@ class AnalysisOptions:
     """
 
     params: Path | None = None
+    node: str = NODE
     backend: str | None = None
     tau: float | None = None
     target_segments: int | None = None
@@ -68,6 +69,8 @@ class AnalysisOptions:
             raise ValueError(f'expected one of --no-depth and --depth-topic, received both ({self.depth_topic})')
         if self.every < 1:
             raise ValueError(f'every: expected at least 1, received {self.every}')
+        if not re.fullmatch(r'(/\w+)+', self.node):
+            raise ValueError(f'node name: expected a full one, such as /robot1/diffcut, received {self.node!r}')
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
         ValueError: for a file that cannot be read, an unknown parameter (listing the known ones), a wrong type or a
             value out of range.
     """
-    values = {} if options.params is None else read_parameter_file(options.params)
+    values = {} if options.params is None else read_parameter_file(options.params, options.node)
     own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
@@ -150,53 +153,43 @@ def read_settings(options: AnalysisOptions) -> Settings:
     )
 
 
-def read_parameter_file(path: Path) -> dict[str, Any]:
-    """Return the parameters that a ROS parameter file gives the node, by their full names; later sections win.
+def read_parameter_file(path: Path, node: str = NODE) -> dict[str, Any]:
+    """Return the parameters that a ROS parameter file gives a node, by their full names; later sections win.
+
+    Unknown names in sections for nodes of any name, such as /**, are other nodes': they are left out.
 
     Raises:
         ValueError: for a file that is missing, no YAML, or without a section for the node, and unknown parameters.
     """
-    try:
-        content = YAML(typ='safe').load(path.read_text())
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise ValueError(f'{path}: expected a parameter file, cannot read it: {reason}') from error
-    sections = dict(_sections(content, ''))
-    if not sections:
-        raise ValueError(f'{path}: expected NODE: ros__parameters: ..., received none of these')
     values: dict[str, Any] = {}
-    for pattern, section in sections.items():
-        if _matches(pattern):
-            values |= dict(_flat(section, ''))
-    if not values and not any(_matches(pattern) for pattern in sections):
-        raise ValueError(f'{path}: expected a section for {NODE} or /**, received {", ".join(sections)}')
-    try:
-        check_known(values)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-    return values
+    for section, given in _sections_for(node, path).items():
+        try:
+            check_known(() if is_shared(section) else given)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+        values |= given
+    return {name: value for name, value in values.items() if name not in unknown_parameters(values)}
 
 
-def _sections(content: Any, name: str) -> Any:
-    """Yield name and parameters of each node in a parameter file."""
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if key == 'ros__parameters':
-            yield name or '/', value or {}
-        else:
-            yield from _sections(value, f'{name}/{str(key).strip("/")}')
+def left_out_parameters(options: AnalysisOptions) -> str:
+    """Say which parameters of the options' file are taken for other nodes', or return an empty string.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    if options.params is None:
+        return ''
+    shared = [given for section, given in _sections_for(options.node, options.params).items() if is_shared(section)]
+    text = left_out(set(unknown_parameters(chain(*shared))), known_parameters())
+    return f'{options.params}: {text}' if text else ''
 
 
-def _matches(pattern: str) -> bool:
-    """Say whether a section is for the node: * stands for one name, ** for any number of them."""
-    wildcards = {'*': '/[^/]+', '**': '(/[^/]+)*'}
-    expression = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in pattern.strip('/').split('/'))
-    return re.fullmatch(expression, NODE) is not None
-
-
-def _flat(section: Any, prefix: str) -> Any:
-    """Yield full names and values of nested parameters."""
-    for key, value in section.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f'{prefix}{key}.')
-        else:
-            yield f'{prefix}{key}', value
+def _sections_for(node: str, path: Path) -> dict[str, dict[str, Any]]:
+    sections = read_sections(path)
+    found = {section: given for section, given in sections.items() if is_for(section, node)}
+    if not found:
+        raise ValueError(
+            f'{path}: expected a section for {node} or /**, received {", ".join(sections)}; --node-name takes that of '
+            'another node'
+        )
+    return found

@@ -43,6 +43,7 @@ def _parser() -> Parser:
     which.add_argument('--every', type=whole(1), metavar='N', help='take each n-th image')
     how = parser.add_argument_group('how')
     how.add_argument('--params', type=Path, metavar='FILE', help="the node's parameter file")
+    how.add_argument('--node-name', metavar='NAME', help='full name of the node in it; default: /diffcut')
     how.add_argument('--backend', metavar='NAME', help='feature extractor; replaces that of the file')
     how.add_argument('--tau', type=TAU, help='threshold of the splits; replaces that of the file')
     how.add_argument(

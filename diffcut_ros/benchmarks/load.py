@@ -126,7 +126,7 @@ class _Peer(Node):
 def _node_and_peer(**parameters: float) -> Iterator[tuple[subprocess.Popen, _Peer]]:
     """Run a node and a peer that talks to it; the node's process ends with the context."""
     command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', '--log-level', 'warn']
-    given = {'qos_overrides./image.subscription.reliability': 'reliable', 'rate_hz': 0.0, **parameters}
+    given = {'rate_hz': 0.0, **parameters}
     for name, value in given.items():
         command += ['-p', f'{name}:={value}']
     process = subprocess.Popen(command)

@@ -3,13 +3,12 @@
 import copy
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -23,14 +22,13 @@ from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
+from diffcut_ros.node.subscription import OVERRIDABLE, Subscription
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
 
-# Only the newest image counts: a longer queue would only age.
-_CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -47,14 +45,6 @@ _OUTPUTS_3D = {
     'points': (PointCloud2, _OUTPUT_QOS),
     'markers': (MarkerArray, _OUTPUT_QOS),
 }
-
-# What parameters may change of each topic's quality of service, as qos_overrides.TOPIC.subscription.POLICY.
-_OVERRIDABLE = (
-    QoSPolicyKind.HISTORY,
-    QoSPolicyKind.DEPTH,
-    QoSPolicyKind.RELIABILITY,
-    QoSPolicyKind.DURABILITY,
-)
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
@@ -100,7 +90,8 @@ class Camera:
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         decoder.topic = self.topic
-        self._subscribers: list[sync.Subscriber] = []
+        self._subscribers: list[Subscription] = []
+        self._told: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
@@ -115,7 +106,7 @@ class Camera:
         self._unsubscribe()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
-        overrides = QoSOverridingOptions(_OVERRIDABLE)
+        overrides = QoSOverridingOptions(OVERRIDABLE)
         try:
             return self._node.create_lifecycle_publisher(
                 kind,
@@ -184,27 +175,14 @@ class Camera:
         return (Image, topic) if transport == 'raw' else (CompressedImage, f'{topic}/{transport}')
 
     def _subscribe(self) -> None:
-        for kind, topic in self._inputs:
-            # Overridable: over Fast DDS as it comes, large images are often lost unless both ends are reliable.
-            overrides = QoSOverridingOptions(_OVERRIDABLE)
-            events = SubscriptionEventCallbacks(message_lost=partial(self._lose, self._node.resolve_topic_name(topic)))
-            try:
-                subscriber = sync.Subscriber(
-                    self._node,
-                    kind,
-                    topic,
-                    qos_profile=copy.copy(_CAMERA_QOS),
-                    qos_overriding_options=overrides,
-                    event_callbacks=events,
-                )
-            except RuntimeError as error:
-                raise ValueError(f'qos_overrides: {error}') from error
-            self._subscribers.append(subscriber)
+        for (kind, topic), name in zip(self._inputs, ('image', 'camera_info', 'depth'), strict=False):
+            name = f'{self._prefix}{name}'
+            self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
         subscribers = self._subscribers
         now_s = time.monotonic()
-        self._heard_s = {subscriber.sub.topic_name: now_s for subscriber in subscribers}
+        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers}
         for subscriber in subscribers:
-            subscriber.registerCallback(self._hear, subscriber.sub.topic_name)
+            subscriber.registerCallback(self._hear, subscriber.topic)
         subscribers[0].registerCallback(lambda _: self.record.received())
         if self.config.depth:
             subscribers[1].registerCallback(self._calibrate)
@@ -213,36 +191,48 @@ class Camera:
             joined,
             self._receive,
             lambda index: self._on_bad_input(
-                self, f'{joined[index].sub.topic_name}: expected a stamp, to join it by, received 0'
+                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0'
             ),
             self.config.sync_slop_s,
         )
 
+    def follow(self) -> None:
+        """Ask for the best quality of service that all publishers of each topic offer now; a change is logged."""
+        for subscriber in self._subscribers:
+            subscriber.follow()
+            told = self._told.get(subscriber.topic, 'reliable')
+            if subscriber.delivery != told:
+                self._node.get_logger().info(
+                    f'{subscriber.topic}: {subscriber.delivery} from now on, {subscriber.reason}'
+                )
+            self._told[subscriber.topic] = subscriber.delivery
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it listens to now: image, camera_info, depth."""
+        return list(self._subscribers)
+
+    @property
+    def delivery(self) -> dict[str, str]:
+        """How each topic that it listens to now is delivered, such as 'reliable'."""
+        return {subscriber.topic: subscriber.delivery for subscriber in self._subscribers}
+
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
         self._heard_s[topic] = time.monotonic()
 
-    def _lose(self, topic: str, event: Any) -> None:
-        self.record.lost(topic, event.total_count_change)
-
-    def silent(self, seconds: float) -> list[str]:
-        """Return the topics that nothing came on for so long."""
+    def silent(self, seconds: float) -> list[Subscription]:
+        """Return the subscriptions that nothing came on for so long."""
         now_s = time.monotonic()
-        topics = [subscriber.sub.topic_name for subscriber in self._subscribers]
-        if self._camera_info is not None:
-            del topics[1]  # it may be sent once
-        return [topic for topic in topics if now_s - self._heard_s[topic] >= seconds]
-
-    def advice_on_losses(self, topic: str) -> str:
-        """Return what helps where messages of an input get lost on the way, if its publishers allow for it."""
-        wanted = [s.sub.qos_profile.reliability for s in self._subscribers if s.sub.topic_name == topic]
-        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)]
-        if ReliabilityPolicy.RELIABLE in wanted or ReliabilityPolicy.RELIABLE not in offered:
-            return ''
-        return f'large images may get lost: try -p qos_overrides.{topic}.subscription.reliability:=reliable'
+        held = self._subscribers[1:2] if self._camera_info is not None else []  # it may be sent once
+        return [
+            subscriber
+            for subscriber in self._subscribers
+            if subscriber not in held and now_s - self._heard_s[subscriber.topic] >= seconds
+        ]
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
-            self._node.destroy_subscription(subscriber.sub)
+            subscriber.destroy()
         self._subscribers = []
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
@@ -253,7 +243,7 @@ class Camera:
             if waiting:
                 self._receive(*waiting)
         elif calibration(before) != calibration(camera_info):
-            topic = self._subscribers[1].sub.topic_name
+            topic = self._subscribers[1].topic
             text = f'{topic}: the calibration has changed; positions follow it'
             self._node.get_logger().info(text, throttle_duration_sec=_REPEAT_CHANGE_S)
 

@@ -83,10 +83,18 @@ class CameraRecord:
         self._lost.extend([(time.monotonic(), topic)] * min(count, _MOST_TIMES))
 
     def lost_lately(self) -> Counter[str]:
-        """Return how many messages got lost on the way in the last seconds, by topic, where most did."""
+        """Return how many messages got lost on the way in the last seconds, by topic."""
         now_s = time.monotonic()
-        lost = Counter(topic for moment, topic in list(self._lost) if now_s - moment <= RATE_WINDOW_S)
-        return Counter({topic: count for topic, count in lost.items() if count > len(_recent(self._inputs, now_s))})
+        return Counter(topic for moment, topic in list(self._lost) if now_s - moment <= RATE_WINDOW_S)
+
+    def mostly_lost(self) -> Counter[str]:
+        """Return the same of topics where more got lost than came."""
+        came = len(_recent(self._inputs, time.monotonic()))
+        return Counter({topic: count for topic, count in self.lost_lately().items() if count > came})
+
+    def rejected_lately(self) -> bool:
+        """Say whether a message was refused for its content in the last seconds."""
+        return time.monotonic() - self._rejected_s <= RATE_WINDOW_S
 
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
@@ -120,7 +128,7 @@ class CameraRecord:
             self.failures_in_a_row += 1
 
     def status(
-        self, name: str, hardware: str, config: DiagnosticsConfig, wanted: bool, subscribers: int
+        self, name: str, hardware: str, config: DiagnosticsConfig, delivery: dict[str, str], subscribers: int
     ) -> DiagnosticStatus:
         """Return the state of the camera: its level, a line, and all figures.
 
@@ -128,11 +136,11 @@ class CameraRecord:
             name: of the status, such as 'diffcut: front'.
             hardware: the device.
             config: the thresholds.
-            wanted: whether the node subscribes to the camera now.
+            delivery: how the topics that the node subscribes to now are delivered, by their names.
             subscribers: of the camera's outputs.
         """
         now_s = time.monotonic()
-        level, text = self._judge(now_s, config, wanted)
+        level, text = self._judge(now_s, config, bool(delivery))
         values = {'input rate [Hz]': f'{_rate(self._inputs, now_s):.1f}'}
         values['output rate [Hz]'] = f'{_rate(self._outputs, now_s):.1f}'
         for stage, latencies in self._latencies.items():
@@ -143,6 +151,7 @@ class CameraRecord:
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
         values['subscribers'] = str(subscribers)
+        values['delivery'] = '; '.join(f'{topic}: {how}' for topic, how in delivery.items())
         if self.counts['published']:
             values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}'}
         values['last error'] = self.last_error
@@ -160,7 +169,7 @@ class CameraRecord:
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
         if self.alone_s() > config.stale_after_s:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
-        for topic, count in self.lost_lately().items():
+        for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         ages = list(self._latencies['age'])
         if ages and statistics.mean(ages) > config.warn_age_s:

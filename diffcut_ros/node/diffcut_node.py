@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import rclpy
@@ -23,16 +24,18 @@ from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfi
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
+from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.diagnostics import RATE_WINDOW_S, ErrorThrottle, memory, status
+from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
+from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
-from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig
+from diffcut_ros.parameter_file import left_out, like
+from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
-_NO_IMAGE_S = 5.0
 _REPEAT_WARNING_S = 60.0
 _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
@@ -45,13 +48,16 @@ _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 class DiffcutNode(LifecycleNode):
     """Segments the images of cameras; see `Camera` for the topics.
 
+    Args:
+        arguments: the command line that rclpy was initialised with, which says where parameters come from.
+
     Raises:
         ValueError: for an unknown parameter or a bad value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        declare(self, SPECS)
+        self._declare(arguments)
         self._config = read(self, NodeConfig)
         self._segmenter_config = read(self, SegmenterConfig)
         self._tracker_config = read(self, TrackerConfig, 'tracking.')
@@ -72,7 +78,21 @@ class DiffcutNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
         self.create_timer(_WATCH_S, self._watch, clock=steady)
-        self.create_timer(_NO_IMAGE_S, self._warn_no_image, clock=steady)
+        self.create_timer(NO_INPUT_S, self._warn_of_others, clock=steady)
+
+    def _declare(self, arguments: Sequence[str]) -> None:
+        name = self.get_fully_qualified_name()
+        try:
+            shared, useless = shared_only(arguments, name), useless_files(arguments, name)
+        except ValueError as error:  # ROS could read it, or there would be no node
+            shared, useless = set(), [str(error)]
+        for text in useless:
+            self.get_logger().warning(text)
+        others, known = declare(self, SPECS, shared), known_parameters()
+        if others:
+            tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
+            tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
+        self._shared = shared
 
     # Lifecycle. rclpy turns an exception in these silently into an error state, so they raise none.
 
@@ -99,6 +119,8 @@ class DiffcutNode(LifecycleNode):
                 )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
             for name in unused_overrides(self, topics | _OWN_TOPICS):
+                if name in self._shared and not like(name.split('.')[1], topics):
+                    continue  # another node's
                 self.get_logger().warning(f'{name}: no such topic here; there are {", ".join(sorted(topics))}')
         except Exception as error:
             return self._refuse(error)
@@ -316,7 +338,11 @@ class DiffcutNode(LifecycleNode):
             self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
 
     def _watch(self) -> None:
-        """Notice an image that takes too long, and give up after too many failures."""
+        """Notice publishers that come and go and images that take too long; give up after too many failures."""
+        for camera in self._cameras.values():
+            camera.follow()
+            for text in misfits(camera):
+                self._warn(text)
         busy_s = 0.0 if self._worker is None else self._worker.busy_s()
         hung_periods = int(busy_s / self._config.timeout_s)
         for _ in range(self._hung_periods, hung_periods):
@@ -335,34 +361,19 @@ class DiffcutNode(LifecycleNode):
         limit = self._config.max_consecutive_failures
         return limit > 0 and any(camera.record.failures_in_a_row >= limit for camera in self._cameras.values())
 
-    def _warn_no_image(self) -> None:
+    def _warn_of_others(self) -> None:
+        """Tell what is wrong with what other nodes do, or do not."""
         for camera in self._cameras.values():
-            silent = camera.silent(_NO_IMAGE_S)
-            for topic in silent:
-                what = 'image' if topic == camera.topic else 'message'
-                publishers = self.count_publishers(topic)
-                count = f'{publishers} publisher{"s" * (publishers != 1)}'
-                advice = 'to listen elsewhere, remap: --ros-args -r image:=/your/camera/image_raw'
-                if self._config.depth:
-                    advice += ' -r depth:=/your/camera/depth -r camera_info:=/your/camera/camera_info'
-                if publishers:
-                    advice = camera.advice_on_losses(topic) or 'does the camera still run?'
-                self._warn(f'no {what} in {_NO_IMAGE_S:.0f} s on {topic} ({count}); {advice}')
-            for topic, lost in camera.record.lost_lately().items():
-                advice = (
-                    camera.advice_on_losses(topic) or 'let the camera offer reliable delivery, or compressed images'
-                )
-                self._warn(f'{topic}: {lost} messages lost on the way in {RATE_WINDOW_S:g} s; {advice}')
-            if not silent and camera.record.alone_s() > _NO_IMAGE_S:
-                depth = camera.input_topics[-1]
-                slop = self._config.sync_slop_s
-                self._warn(f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {depth}')
+            for text in complaints(self, camera):
+                self._warn(text)
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):
             self.get_logger().warning(text)
 
     def _publish_diagnostics(self) -> None:
+        if text := twins(self):
+            self._warn(text)
         name = self.get_fully_qualified_name().lstrip('/')
         device = self._extractor.device if self._extractor is not None else None
         hardware = 'none' if device is None else str(device)
@@ -380,7 +391,7 @@ class DiffcutNode(LifecycleNode):
             for fate in ('skipped', 'replaced'):
                 camera.record.counts[fate] = camera.source.counts[fate]
             message.status.append(
-                camera.record.status(title, hardware, self._diagnostics_config, camera.subscribed, camera.listeners())
+                camera.record.status(title, hardware, self._diagnostics_config, camera.delivery, camera.listeners())
             )
         self._diagnostics.publish(message)
 
@@ -399,7 +410,7 @@ def main(args: list[str] | None = None) -> int:
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()
-            node = DiffcutNode()
+            node = DiffcutNode(sys.argv if args is None else args)
             if node.get_parameter('autostart').value:
                 if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                     node.trigger_activate()

@@ -1,6 +1,7 @@
 """ROS parameters from configuration dataclasses: each default, description and range stands in the dataclass alone."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -8,23 +9,34 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from diffcut_ros.core.parameters import ParameterInfo, complaint, parameters, range_text
-from diffcut_ros.settings import check_known
+from diffcut_ros.settings import check_known, unknown_parameters
 
 Config = TypeVar('Config')
 # (prefix of the names, configuration dataclass) of everything that is declared
 Specs = list[tuple[str, type]]
 
 
-def declare(node: Node, specs: Specs) -> None:
+def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]:
     """Declare every parameter of configuration dataclasses as prefix + field name.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`, so that what a launch file
     or the command line gave is there to be taken and checked.
 
+    Args:
+        node: on which.
+        specs: of everything to declare.
+        shared: names that were given to nodes of any name: unknown ones among them are other nodes' parameters.
+
+    Returns:
+        Those of other nodes, which are gone from this one.
+
     Raises:
         ValueError: for an unknown parameter, a value of the wrong type or out of range.
     """
-    check_known(node.get_parameters_by_prefix(''), specs)
+    unknown = unknown_parameters(node.get_parameters_by_prefix(''), specs)
+    check_known([name for name in unknown if name not in shared], specs)
+    for name in unknown:
+        node.undeclare_parameter(name)
     for prefix, kind in specs:
         for name, (field, info) in parameters(kind).items():
             value = field.default
@@ -36,6 +48,7 @@ def declare(node: Node, specs: Specs) -> None:
                 node.undeclare_parameter(prefix + name)
             value = field.type(value)  # `tau: 1` in a YAML file is an int
             node.declare_parameter(prefix + name, value, _descriptor(field.type, info), ignore_override=True)
+    return unknown
 
 
 def read(node: Node, config_type: type[Config], prefix: str = '') -> Config:

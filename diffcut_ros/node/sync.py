@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         raise
     filters = message_sync
 
+SimpleFilter = filters.SimpleFilter
 # Subscriber(node, message type, topic, qos_profile=..., ...): all distributions have these three by position only.
 Subscriber = filters.Subscriber
 

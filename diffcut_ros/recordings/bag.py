@@ -67,6 +67,7 @@ class Bag:
         path: of it.
         topics: by name.
         count: messages that can be read.
+        skipped: topics with messages that are not of ROS, for people.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
     """
@@ -77,10 +78,8 @@ class Bag:
         self._left_out: Counter[str] = Counter()
         connections = [connection for file in files for connection in file.connections]
         self.topics = _topics([one for one in connections if not _is_read(one)])
-        self._skipped = [
-            f'{name} ({topic.type_name}, {topic.count} messages)'
-            for name, topic in self.topics.items()
-            if topic.count and _PICTURES.search(name + topic.type_name)
+        self.skipped = [
+            f'{name} ({one.type_name}, {one.count} messages)' for name, one in self.topics.items() if one.count
         ]
         self.topics |= _topics([one for one in connections if _is_read(one)])
         self.count = sum(one.count for one in connections if _is_read(one))
@@ -99,8 +98,8 @@ class Bag:
     @property
     def note(self) -> str:
         """What was guessed, and what is skipped that looks like images, for people; empty: nothing."""
-        skipped = f'skipped, being no messages of ROS: {", ".join(self._skipped)}' if self._skipped else ''
-        return '; '.join(filter(None, [self._guess, skipped]))
+        pictures = ', '.join(filter(_PICTURES.search, self.skipped))
+        return '; '.join(filter(None, [self._guess, pictures and f'skipped, being no messages of ROS: {pictures}']))
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Yield the messages of some topics, by time in each file where that is possible, as far as they can be read.
@@ -152,13 +151,13 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
             except FileNotFoundError:
                 lost.append(f'{one.name} is missing')
             except Exception as error:  # see `Bag.messages`
-                lost.append(f'{one.name}: {_words(error)}')
+                lost.append(_words(error) if one == path else f'{one.name}: {_words(error)}')
         bag = Bag(path, files, guess, lost)
         if not files:
             raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')
         if not bag.count and not may_be_empty:
-            why = '; '.join(filter(None, [bag.note, bag.lost]))
-            raise BagError(f'{path}: expected messages of ROS, received an empty recording{why and f": {why}"}')
+            received = f'only {", ".join(bag.skipped)}' if bag.skipped else 'an empty recording'
+            raise BagError(f'{path}: expected messages of ROS, received {received}{bag.lost and f": {bag.lost}"}')
         yield bag
 
 

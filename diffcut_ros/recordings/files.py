@@ -43,8 +43,10 @@ def find_files(path: Path) -> tuple[list[Path], str]:
         if not missing or len(missing) != len(others):
             return [path / name for name in listed], ''
         renamed = dict(zip(missing, others, strict=True))
-        words = ', '.join(f'{new} for {old}' for old, new in renamed.items())
-        return [path / renamed.get(name, name) for name in listed], f'{_METADATA} names other files, taken is {words}'
+        # Packed or unpacked since, it is the same for sure.
+        words = ', '.join(f'{new} for {old}' for old, new in renamed.items() if not _is_packed(old, new))
+        note = f'{_METADATA} names other files, taken is {words}' if words else ''
+        return [path / renamed.get(name, name) for name in listed], note
     if not found:
         raise ValueError(_no_recording(path))
     return (found, '') if len(found) == 1 else _split(found)
@@ -60,7 +62,7 @@ def kind_of(path: Path) -> str:
     for magic, kind in _KINDS.items():
         if start.startswith(magic):
             return kind
-    what = f'a file that begins with {start!r}' if start else 'an empty file'
+    what = f'a file that begins with {start[:8]!r}' if start else 'an empty file'
     tools = [tool for magic, tool in _UNPACK.items() if start.startswith(magic)]
     advice = f'; unpack it: {tools[0]} {path.name}' if tools else ''
     raise ValueError(f'expected MCAP, SQLite, or a bag of ROS 1, received {what}{advice}')
@@ -123,6 +125,10 @@ def _listed(folder: Path) -> list[str]:
         # Older recorders, of any system, wrote the folder, too.
         return [re.split(r'[/\\]', name)[-1] for name in about['relative_file_paths']]
     return []
+
+
+def _is_packed(one: str, other: str) -> bool:
+    return one == Path(other).stem or Path(one).stem == other
 
 
 def _split(found: list[Path]) -> tuple[list[Path], str]:

@@ -3,6 +3,7 @@
 import fcntl
 import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffcut_ros.recordings.connection import Connection
@@ -22,8 +23,12 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._name, self.lost = path.name, _lost_logs(path)
         self._database = _connect(path.resolve())
-        self.lost = _lost_logs(path)
+        with self._explained():
+            self._read_topics()
+
+    def _read_topics(self) -> None:
         counts = {
             number: row
             for number, *row in self._database.execute(
@@ -39,7 +44,7 @@ class SqliteFile:
         self.start_ns = min((start for _, start, _ in counts.values()), default=0)
         self.end_ns = max((end for _, _, end in counts.values()), default=0)
         if unknown := sum(row[0] for number, row in counts.items() if number not in self._connections):
-            self.lost.append(f'{unknown} messages of {path.name}, whose topics are not named')
+            self.lost.append(f'{unknown} messages of {self._name}, whose topics are not named')
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield connection, time in ns and data, by time."""
@@ -55,6 +60,17 @@ class SqliteFile:
     def close(self) -> None:
         """Close it."""
         self._database.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what helps, with errors of SQLite."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ValueError(f'expected a database of rosbag2: {error}') from error
+        except sqlite3.DatabaseError as error:
+            command = f'sqlite3 {self._name} .recover | sqlite3 recovered.db3'
+            raise ValueError(f'{error}; to save what is whole: {command}') from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

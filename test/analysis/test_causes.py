@@ -1,12 +1,14 @@
 """Why images are left out, in the terminal: by kind, with counts; also of a run that goes on."""
 
-import pickle
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from diffcut_ros.analysis.causes import Causes
 from diffcut_ros.analysis.main import main
+from diffcut_ros.analysis.run import _Done
 from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message, moving_scene
 
 
@@ -24,6 +26,7 @@ def told(*texts: str, kinds: int = 100) -> str:
         ('640x480, at 1.5 s', '1x1, at -20 s', True),
         ('of 2026-11-25', 'of 2027-01-01', True),
         ('cannot identify <BytesIO at 0x7f00ab>', 'cannot identify <BytesIO at 0x7e00cd>', True),
+        ('12 bytes that begin with ff d8 00', '900 bytes that begin with 0a bc de', True),
         ("received 'rgb8'", "received 'rgb16'", False),
         ('/cam1/image: torn', '/cam2/image: torn', False),
         ('no depth', 'no image', False),
@@ -50,7 +53,8 @@ def test_a_long_text_is_one_line_with_its_end():
 def test_what_is_counted_goes_on_after_an_interruption():
     causes = Causes()
     causes.add('torn at 1', 5)
-    causes = pickle.loads(pickle.dumps(causes))
+    saved = json.loads(json.dumps(dataclasses.asdict(_Done(causes=causes))))
+    causes = _Done.of(saved).causes
     causes.add('torn at 2', 6)
     (cause,) = causes.in_order()
     assert (cause.text, cause.count, cause.stamp_ns, cause.varies) == ('torn at 1', 2, 5, True)

@@ -1,7 +1,6 @@
 """Which images of a recording are taken, of every format and encoding, and what becomes of damaged ones."""
 
 import json
-import shutil
 import struct
 import subprocess
 import sys
@@ -209,6 +208,21 @@ def test_topics_are_found_by_type_and_name():
     assert find_topics(aligned) == Topics('/a/image_raw', '/a/camera_info', '/a/aligned_depth/image')
 
 
+def test_names_without_a_leading_slash():
+    bare = topics(image_raw='Image', camera_info='Info', depth='Image')
+    for given in ({}, {'image': '/image_raw', 'camera_info': '/camera_info', 'depth': '/depth'}):
+        assert find_topics(bare, **given) == Topics('image_raw', 'camera_info', 'depth')
+    two = topics(a__image='Image', a__camera_info='Info', a__depth='Image', b__image='Image', b__camera_info='Info')
+    with pytest.raises(BagError, match='choose with --image-topic: a/image, b/image'):
+        find_topics(two)
+    assert find_topics(two, '/a/image') == Topics('a/image', 'a/camera_info', 'a/depth')
+    mixed = topics(image_raw='Image', __image_raw='Image')
+    for name in mixed:
+        assert find_topics(mixed, name).image == name
+    slashed = topics(__a__image='Image', __a__camera_info='Info')
+    assert find_topics(slashed, 'a/image').image == '/a/image'
+
+
 def test_camera_info_that_is_not_beside_its_image():
     names = {
         f'/device/{part}/{name}': kind
@@ -260,16 +274,15 @@ def test_what_is_no_recording(tmp_path, capsys):
         recorder.topic(IMAGE, 'sensor_msgs/msg/Image')
     with Recorder(tmp_path / 'blind') as recorder:
         recorder.write(INFO, info_message(48, 64, START_NS))
-    without = shutil.copytree(film, tmp_path / 'without')
-    (without / 'metadata.yaml').unlink()
+    (tmp_path / 'without').mkdir()
     for path, words in {
         'nothing.mcap': 'expected a recording, found nothing there',
         'text.mcap': 'cannot read it: ',
-        'broken.db3': 'cannot read it: broken.db3: DatabaseError: file is not a database',
-        'old.bag': 'cannot read it: ',
+        'broken.db3': 'cannot read it: file is not a database; to save what is whole: sqlite3 broken.db3 .recover',
+        'old.bag': 'received an empty recording: old.bag has no index (',
         'empty': 'received an empty recording',
         'blind': 'image: no topic seems to be it, choose with --image-topic: /camera/camera_info',
-        'without': 'expected metadata.yaml in this folder, found none; give the .mcap or .db3 file in it',
+        'without': 'expected metadata.yaml or a recording (MCAP, SQLite, or a bag of ROS 1) in this folder, found none',
     }.items():
         line = told(capsys, tmp_path / path, '-o', out, '--csv', status=2)
         assert words in line, line

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcut_ros.analysis.settings import AnalysisOptions, read_parameter_file, read_settings
+from diffcut_ros.analysis.settings import AnalysisOptions, left_out_parameters, read_parameter_file, read_settings
 
 CONFIG = Path(__file__).parents[2] / 'config'
 
@@ -44,6 +44,34 @@ def test_sections_for_the_node(settings):
             settings(f'{name}:\n  ros__parameters: {{tau: 0.25}}')
 
 
+def test_sections_of_another_node(settings):
+    text = '/robot1/diffcut:\n  ros__parameters: {tau: 0.25}\n/robot2/diffcut:\n  ros__parameters: {tau: 0.75}'
+    assert settings(text, node='/robot1/diffcut').segmenter.tau == 0.25
+    assert settings('/*/diffcut:\n  ros__parameters: {tau: 0.3}', node='/robot1/diffcut').segmenter.tau == 0.3
+    with pytest.raises(ValueError, match='received /robot1/diffcut, /robot2/diffcut; --node-name takes'):
+        settings(text)
+    with pytest.raises(ValueError, match=r"node name: expected a full one, such as .*, received 'diffcut'"):
+        settings(text, node='diffcut')
+
+
+def test_parameters_of_other_nodes(tmp_path):
+    text = '/**:\n  ros__parameters: {taus: 0.2, fps: 30, tau: 0.25, planner: {tolerance: 0.1}}'
+    options = AnalysisOptions(written(tmp_path / 'robot.yaml', text))
+    assert read_settings(options).segmenter.tau == 0.25
+    assert left_out_parameters(options).endswith(
+        'robot.yaml: 3 parameters for nodes of any name left out, unknown here; misspelt may be taus (for tau?)'
+    )
+    assert not left_out_parameters(AnalysisOptions(CONFIG / 'diffcut.yaml'))
+    assert not left_out_parameters(AnalysisOptions())
+
+
+def test_as_ros_reads_it(settings):
+    """Sections that are there twice count together, as in files that were put together; 1e-1 is a number."""
+    text = '/**:\n  ros__parameters: {tau: 1e-1, alpha: 9.0}\n/**:\n  ros__parameters: {alpha: 8, depth: off}'
+    found = settings(text)
+    assert (found.segmenter.tau, found.segmenter.alpha, found.with_depth) == (0.1, 8.0, False)
+
+
 def test_every_kind_of_parameter(settings):
     text = (
         '/**:\n  ros__parameters: {tau: 1, color: {cells: 8}, tracking.max_age_s: 2, depth: false, use_sim_time: true}'
@@ -67,8 +95,11 @@ def test_the_command_replaces_the_file(settings):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        ('/**:\n  ros__parameters: {taw: 0.2}', r'unknown parameter taw; known are backend, .*, tau, .*color\.cells'),
-        ('/**:\n  ros__parameters: {color: {cell: 3}}', r'unknown parameter color\.cell;'),
+        (
+            'diffcut:\n  ros__parameters: {taw: 0.2}',
+            r'unknown parameter taw; known are backend, .*, tau, .*color\.cells',
+        ),
+        ('diffcut:\n  ros__parameters: {color: {cell: 3}}', r'unknown parameter color\.cell;'),
         ('/**:\n  ros__parameters: {tau: high}', "parameter tau: expected float, received 'high'"),
         ('/**:\n  ros__parameters: {tau: 1.5}', 'parameter tau: expected 0.0 to 1.0, received 1.5'),
         ('/**:\n  ros__parameters: {color: {cells: 1}}', r'parameter color\.cells: expected 2 to 128'),

@@ -15,9 +15,6 @@ from support.domain import free_domain
 from support.peer import Peer
 from support.waiting import PATIENCE_S, wait_for
 
-# Best effort, as for a camera, loses most large images on a small machine.
-_RELIABLE = 'qos_overrides./image.subscription.reliability:=reliable'
-
 
 class NodeProcess:
     """A process under test and what it logged."""
@@ -47,7 +44,7 @@ def start_node(tmp_path_factory):
     def start(domain: int, *ros_args: str):
         log_path = tmp_path_factory.mktemp('node') / 'log.txt'
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-        command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', '-p', _RELIABLE, *ros_args]
+        command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', *ros_args]
         with log_path.open('w') as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:

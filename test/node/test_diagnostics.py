@@ -150,3 +150,23 @@ def test_errors_do_not_flood_the_log():
     assert throttle.allows('JPEG image of 650 bytes: expected an end mark')
     assert not throttle.allows('JPEG image of 12345 bytes: expected an end mark')
     assert sum(throttle.allows(f'{"x" * i}: expected another') for i in range(1, 30)) == 9
+
+
+def test_what_is_refused_for_its_content_is_not_lost_on_the_way(start_node, connect):
+    domain = free_domain()
+    with start_node(domain) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+
+        def publish_bad() -> None:
+            bad = encode_image(IMAGE, 'rgb8', peer.now())
+            bad.encoding = 'rgb7'
+            peer.publish(bad)
+            peer.spin_until(lambda: False, 0.1)
+
+        _, message, values = peer.diagnostics(
+            told=lambda _, values: int(values['rejected']) > 60, meanwhile=publish_bad
+        )
+        assert 'images rejected: /image: image ignored: encoding' in message
+        assert values['lost'] == '0'
+        assert 'lost' not in node.log
+        assert 'no image' not in node.log

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
@@ -37,12 +37,77 @@ def test_a_second_signal_changes_nothing(start_node, pause_s):
         assert 'Traceback' not in node.log
 
 
-def test_says_what_to_do_when_images_may_get_lost(start_node, connect):
+@pytest.mark.parametrize('override', ['best_effort', 'best_available'])
+def test_says_that_a_publisher_is_silent(start_node, connect, override):
     domain = free_domain()
-    option = 'qos_overrides./image.subscription.reliability:=best_effort'
+    option = f'qos_overrides./image.subscription.reliability:={override}'
     with start_node(domain, '-p', option) as node, connect(domain) as peer:
-        peer.segment(np.zeros((8, 8, 3), np.uint8))  # after that, the peer's reliable publisher is silent
-        node.wait_for_log('(1 publisher); large images may get lost: try -p qos_overrides./image.subscription')
+        peer.segment(np.zeros((8, 8, 3), np.uint8))
+        node.wait_for_log('no image in 5 s on /image (1 publisher); /peer publishes on it, but sends nothing')
+        assert 'lost' not in node.log
+
+
+def test_says_that_camera_info_and_depth_are_silent(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+
+        def told() -> bool:
+            peer.publish(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', peer.now()))
+            peer.spin_until(lambda: False, 0.1)
+            silent = '(1 publisher); /peer publishes on it, but sends nothing'
+            return all(f'no message in 5 s on {topic} {silent}' in node.log for topic in ('/camera_info', '/depth'))
+
+        assert peer.spin_until(told)
+        assert 'lost' not in node.log
+        assert 'on /image (' not in node.log
+
+
+def test_lists_the_topics_that_may_be_meant_nearest_first(start_node, connect):
+    domain = free_domain()
+    options = ('-r', 'image:=/front/image', '-p', 'depth:=true', '-p', 'lazy:=false', '-r', 'camera_info:=/front/info')
+    with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
+        peer.publisher(Image, '/rear_camera/depth/rectified')
+        peer.publisher(Image, '/front/image_raw')
+        there = 'sensor_msgs/msg/Image is on /front/image_raw, /image, '
+        node.wait_for_log(f'no image in 5 s on /front/image (0 publishers); {there}')
+        (line,) = [line for line in node.log.splitlines() if there in line]
+        assert '/rear_camera/depth/rectified' in line
+        assert '/diffcut/labels' not in line
+        assert line.endswith('to listen there, remap: --ros-args -r image:=/front/image_raw')
+        node.wait_for_log('on /front/info (0 publishers); sensor_msgs/msg/CameraInfo is on /camera_info; to listen')
+
+
+def test_says_where_there_are_compressed_images_only(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-r', 'image:=/cam', '-p', 'lazy:=false') as node, connect(domain, topics=()) as peer:
+        peer.remove_all()
+        peer.publisher(CompressedImage, '/camera/compressed')
+        node.wait_for_log('--ros-args -r image:=/camera -p image_transport:=compressed')
+
+
+def test_says_that_a_topic_has_another_type(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-r', 'image:=/cam', '-p', 'lazy:=false') as node, connect(domain, topics=()) as peer:
+        peer.publisher(CompressedImage, '/cam')
+        node.wait_for_log(
+            'no image in 5 s on /cam (1 publisher); /peer publishes sensor_msgs/msg/CompressedImage, '
+            'expected sensor_msgs/msg/Image'
+        )
+
+
+def test_two_nodes_of_one_name_are_told(start_node):
+    domain = free_domain()
+    with start_node(domain) as first:
+        first.wait_for_log('waiting for images')
+        assert 'nodes are called' not in first.log
+        with start_node(domain) as second:
+            for node in (second, first):
+                node.wait_for_log(f'2 nodes are called /diffcut, this one (process {node.process.pid}) and another')
+        with start_node(domain, '-r', '__ns:=/robot1') as third:
+            third.wait_for_log('waiting for images')
+            time.sleep(3)
+            assert 'nodes are called' not in third.log
 
 
 def test_says_which_of_several_topics_is_silent(start_node, connect):

@@ -78,3 +78,76 @@ def test_bad_parameters_end_the_start_with_one_line(start_node, arguments, messa
 def test_a_whole_number_will_do_for_a_float(start_node):
     with start_node(free_domain(), '-p', 'tau:=1') as node:
         node.wait_for_log('tau 1.0')
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Function that writes a parameter file and returns the arguments that name it."""
+
+    def write(text: str) -> tuple[str, str]:
+        path = tmp_path / 'robot.yaml'
+        path.write_text(text)
+        return '--params-file', str(path)
+
+    return write
+
+
+ROBOT = """
+/**:
+  ros__parameters:
+    use_sim_time: false
+    robot_description: "<robot/>"
+    fps: 30
+    planner: {tolerance: 0.1, plugins: [a, b]}
+    qos_overrides: {/scan: {subscription: {depth: 3}}}
+    tau: 0.25
+"""
+
+
+def test_parameters_of_other_nodes_are_left_out(start_node, connect, file):
+    domain = free_domain()
+    with start_node(domain, *file(ROBOT)) as node, connect(domain, topics=()) as peer:
+        node.wait_for_log('waiting for images')
+        assert peer.get('tau') == 0.25
+        with pytest.raises(IndexError):  # the service knows no such parameter
+            peer.get('fps')
+        assert 'robot.yaml: 4 parameters for nodes of any name left out, unknown here\n' in node.log
+        assert 'WARN' not in node.log
+
+
+@pytest.mark.parametrize('section', ['/**', '/*', '/**/*'])
+def test_those_that_resemble_one_of_ours_are_told(start_node, file, section):
+    text = f'{section}:\n  ros__parameters: {{taus: 0.3, fps: 30, rateHz: 5.0}}\n'
+    with start_node(free_domain(), *file(text)) as node:
+        node.wait_for_log('tau 0.5, waiting for images')
+        (line,) = [line for line in node.log.splitlines() if 'WARN' in line]
+        assert line.endswith(
+            '3 parameters for nodes of any name left out, unknown here; misspelt may be '
+            'rateHz (for rate_hz?), taus (for tau?)'
+        )
+
+
+@pytest.mark.parametrize(
+    ('text', 'more'),
+    [
+        ('diffcut:\n  ros__parameters: {taus: 0.3}', ()),
+        ('/**/diffcut:\n  ros__parameters: {taus: 0.3}', ()),
+        ('/**:\n  ros__parameters: {taus: 0.3}\ndiffcut:\n  ros__parameters: {taus: 0.3}', ()),
+        ('/**:\n  ros__parameters: {taus: 0.3}', ('-p', 'taus:=0.4')),
+        ('/**:\n  ros__parameters: {fps: 30}', ('-p', 'diffcut:taus:=0.4')),
+    ],
+)
+def test_unknown_names_for_this_node_are_refused(start_node, file, text, more):
+    with start_node(free_domain(), *file(text), *more) as node:
+        assert node.wait() == 2
+        assert 'unknown parameter taus; known are ' in node.log
+
+
+@pytest.mark.parametrize('name', ['diffcut_node', '/robot1/diffcut'])
+def test_a_file_for_other_nodes_is_told(start_node, file, name):
+    with start_node(free_domain(), *file(f'{name}:\n  ros__parameters: {{tau: 0.3}}')) as node:
+        node.wait_for_log('tau 0.5, waiting for images')
+        assert (
+            f'robot.yaml: nothing in it is for this node, /diffcut: its sections are for /{name.lstrip("/")}; write '
+            '/diffcut, or /** for all nodes, in their place'
+        ) in node.log

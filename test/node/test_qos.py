@@ -1,11 +1,18 @@
 """Quality of service: what cameras and consumers can rely on, and what parameters change of it."""
 
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+import numpy as np
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
 
+from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
 from support.scenes import quadrants
+from support.waiting import PATIENCE_S
 
 IMAGE = quadrants(64, 128)[0]
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def qos_of(infos):
@@ -24,8 +31,8 @@ def test_defaults(start_node, connect):
     with start_node(domain, '-r', 'image:=/cam') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images on /cam')
         assert peer.spin_until(lambda: peer.subscription_infos('/cam'))
-        best_effort, reliable = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
-        assert qos_of(peer.subscription_infos('/cam')) == (best_effort, DurabilityPolicy.VOLATILE)
+        reliable = ReliabilityPolicy.RELIABLE
+        assert qos_of(peer.subscription_infos('/cam')) == (reliable, DurabilityPolicy.VOLATILE)
         for topic in ('labels', 'segments', 'overlay'):
             assert offered(peer, f'/diffcut/{topic}') == (reliable, DurabilityPolicy.VOLATILE)
         assert offered(peer, '/diffcut/label_info') == (reliable, DurabilityPolicy.TRANSIENT_LOCAL)
@@ -67,4 +74,94 @@ def test_an_override_of_a_topic_that_is_not_there_is_told(start_node):
         assert 'qos_overrides./camera/image.subscription.depth: no such topic here; there are /camera/image_raw, ' in (
             node.log
         )
-        assert node.log.count('no such topic') == 2  # that of all tests is for /image
+        assert node.log.count('no such topic') == 1
+
+
+def asks_for(peer, topic, reliability):
+    """Wait until the only subscription of a topic asks for a reliability."""
+    return peer.spin_until(
+        lambda: [info.qos_profile.reliability for info in peer.subscription_infos(topic)] == [reliability]
+    )
+
+
+def test_the_best_that_all_publishers_offer_is_followed(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        assert asks_for(peer, '/image', ReliabilityPolicy.RELIABLE)
+        peer.segment(IMAGE)
+        for times in (1, 2):
+            second = peer.publisher(Image, '/image', BEST_EFFORT)
+            assert asks_for(peer, '/image', ReliabilityPolicy.BEST_EFFORT)
+            node.wait_for_log('/image: best effort from now on, the best that all its publishers offer (')
+            assert peer.diagnostics()[2]['delivery'] == '/image: best effort'
+
+            def heard(header, publisher=second):
+                publisher.publish(encode_image(IMAGE, 'rgb8', header))
+                return peer.spin_until(lambda: all(peer.outputs(header).values()), 1.0)
+
+            assert any(heard(peer.header()) for _ in range(10))
+            peer.segment(IMAGE)  # the reliable one
+            peer.remove(second)
+            assert asks_for(peer, '/image', ReliabilityPolicy.RELIABLE)
+            peer.diagnostics(told=lambda _, values: values['delivery'] == '/image: reliable')
+            peer.segment(IMAGE)
+            for change in ('best effort', 'reliable'):
+                assert node.log.count(f'/image: {change} from now on, ') == times, node.log
+
+
+def test_a_best_effort_camera_that_starts_after_the_node_is_heard(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        assert asks_for(peer, '/image', ReliabilityPolicy.RELIABLE)
+        peer.replace_camera(BEST_EFFORT)
+        peer.segment(IMAGE)
+        assert 'incompatible' not in node.log
+
+
+@pytest.mark.parametrize(('override', 'expected'), [('best_effort', 'BEST_EFFORT'), ('reliable', 'RELIABLE')])
+def test_an_override_decides(start_node, connect, override, expected):
+    domain = free_domain()
+    option = f'qos_overrides./image.subscription.reliability:={override}'
+    with start_node(domain, '-p', option, '-p', 'lazy:=false') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        assert asks_for(peer, '/image', ReliabilityPolicy[expected])
+        peer.publisher(Image, '/image', BEST_EFFORT)
+        misfit = '/image: qos_overrides./image.subscription.reliability asks for more than /peer offers'
+        told = peer.spin_until(lambda: misfit in node.log, PATIENCE_S if override == 'reliable' else 2.0)
+        assert told == (override == 'reliable')
+        assert qos_of(peer.subscription_infos('/image'))[0] == ReliabilityPolicy[expected]
+
+
+def test_a_latched_camera_info_is_received_later(start_node, connect):
+    domain = free_domain()
+    with connect(domain) as peer:
+        peer.remove(peer.camera_info)
+        peer.camera_info = peer.publisher(CameraInfo, '/camera_info', LATCHED)
+        header = peer.header()
+        k = [100.0, 0.0, 64.0, 0.0, 100.0, 32.0, 0.0, 0.0, 1.0]
+        peer.camera_info.publish(CameraInfo(header=header, width=128, height=64, k=k))
+        with start_node(domain, '-p', 'depth:=true') as node:
+            node.wait_for_log('waiting for images')
+            peer.wait_until_met()
+            delivery = peer.diagnostics()[2]['delivery']
+            assert delivery == '/image: reliable; /camera_info: reliable, latched; /depth: reliable'
+            depth = encode_image(np.full((64, 128), 1500, np.uint16), 'mono16', header)
+            depth.encoding = '16UC1'
+            peer.depth.publish(depth)
+            peer.publish(encode_image(IMAGE, 'rgb8', header))
+            assert peer.spin_until(lambda: all(peer.outputs(header).values()))
+
+
+def test_images_of_a_reliable_camera_arrive(start_node, connect):
+    domain = free_domain()
+    large = encode_image(np.ascontiguousarray(np.tile(IMAGE, (11, 10, 1))), 'rgb8', None)
+    with start_node(domain) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        for _ in range(40):
+            large.header = peer.header()
+            peer.publish(large)
+            peer.spin_until(lambda: False, 0.2)
+        peer.diagnostics(told=lambda _, values: int(values['received']) >= 38)
+        assert peer.diagnostics()[2]['lost'] == '0'

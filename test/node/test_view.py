@@ -15,7 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mcap.writer import Writer as McapWriter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin
 
 from diffcut_ros.analysis.main import main as analyze
@@ -25,7 +27,7 @@ from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
-from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, write_bag
+from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, type_name, write_bag
 from support.recordings import Recorder as FilmRecorder
 from support.recordings import record
 from support.scenes import quadrants
@@ -393,6 +395,35 @@ def test_a_damaged_message_is_left_out(tmp_path):
     assert "left out: labels: encoding: expected mono8 or mono16, received 'rgb8'" in told
     assert '2 labels' in done.stdout
     assert 'points' not in done.stdout
+
+
+def test_an_odd_recording(tmp_path):
+    """Cut off, with topics without a slash, service events whose definition is none, and a message that is damaged."""
+    path = tmp_path / 'odd.mcap'
+    with path.open('wb') as file:
+        writer = McapWriter(file, use_chunking=False)
+        writer.start('ros2', 'test')
+        definition = b'int64 a\n---\nint64 sum'
+        number = writer.register_schema('example_interfaces/srv/AddTwoInts_Event', 'ros2msg', definition)
+        writer.add_message(writer.register_channel('add/_service_event', 'cdr', number), 1, b'\0\1\0\0', 1)
+        channels = {}
+        for k, (topic, message) in enumerate(content(in_space=False)):
+            if topic not in channels:
+                number = writer.register_schema(type_name(message), 'ros2msg', b'')
+                channels[topic] = writer.register_channel(topic.strip('/'), 'cdr', number)
+            cdr = serialize_message(message)
+            damaged = k < 5 and topic == '/diffcut/labels'
+            writer.add_message(channels[topic], k, cdr[:40] if damaged else cdr, k)
+        writer.finish()
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(cdr) + 100])
+    done = run('--bag', path, '--save', tmp_path / 'a.rrd')
+    assert done.returncode == 0, done.stderr
+    for counted in ('3 image', '2 labels', '3 segments', '2 overlay'):
+        assert counted in done.stdout
+    assert 'not all could be read: odd.mcap has no end: its last ' in done.stderr
+    assert 'left out: 1 messages of diffcut/labels: failed to deserialize' in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def free_ports() -> int:

@@ -96,6 +96,20 @@ class Peer:
         """Return a publisher of any topic."""
         return self._node.create_publisher(kind, topic, qos)
 
+    def remove(self, publisher) -> None:
+        """Take a publisher away."""
+        self._node.destroy_publisher(publisher)
+
+    def remove_all(self) -> None:
+        """Take all publishers away."""
+        for publisher in (*self._publishers.values(), self.camera_info, self.depth):
+            self.remove(publisher)
+
+    def replace_camera(self, qos: QoSProfile) -> None:
+        """Publish images with another quality of service."""
+        self.remove(self._camera)
+        self._camera = self._publishers[Image] = self._node.create_publisher(Image, f'{self._prefix}image', qos)
+
     def client(self, kind: type, name: str):
         """Return a client of a service."""
         return self._node.create_client(kind, name)

@@ -81,7 +81,6 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     if depth:
         for topic in ('depth', 'camera_info'):
             node_arguments += ['-r', f'{topic}:=/camera/{topic}']
-            node_arguments += ['-p', f'qos_overrides./camera/{topic}.subscription.reliability:=reliable']
             camera_arguments += ['-r', f'{topic}:=/camera/{topic}']
         node_arguments += [word for text in _DEPTH_PARAMETERS for word in ('-p', text)]
         camera_arguments += ['-p', 'depth:=true']

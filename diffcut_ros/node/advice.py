@@ -1,0 +1,110 @@
+"""What to say when nothing comes: what is missing, and what may help, from what the middleware knows of the others."""
+
+import difflib
+import os
+from collections.abc import Iterator
+
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+
+from diffcut_ros.node.camera import Camera
+from diffcut_ros.node.diagnostics import RATE_WINDOW_S
+from diffcut_ros.node.subscription import Subscription, full_names
+
+NO_INPUT_S = 5.0
+_MOST_TOPICS = 5
+_IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+
+def complaints(node: Node, camera: Camera) -> Iterator[str]:
+    """Say what a camera lacks, and what may help."""
+    lost = camera.record.lost_lately()
+    silent = camera.silent(NO_INPUT_S)
+    for subscription in silent:
+        what = 'image' if subscription.topic == camera.topic else 'message'
+        publishers = len(subscription.publishers(of_type=False))
+        count = f'{publishers} publisher{"s" * (publishers != 1)}'
+        advice = _on_silence(node, subscription, lost[subscription.topic])
+        yield f'no {what} in {NO_INPUT_S:.0f} s on {subscription.topic} ({count}); {advice}'
+    for subscription in camera.subscriptions:
+        if count := camera.record.mostly_lost()[subscription.topic]:
+            yield (
+                f'{subscription.topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s; '
+                f'{_on_losses(subscription)}'
+            )
+    if not silent and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():
+        slop = camera.config.sync_slop_s
+        yield f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {camera.input_topics[-1]}'
+
+
+def misfits(camera: Camera) -> Iterator[str]:
+    """Say which publishers offer less than overrides ask for: nothing is received from these."""
+    for subscription in camera.subscriptions:
+        for policy, info in subscription.unmet():
+            yield (
+                f'{subscription.topic}: {subscription.parameter(policy)} asks for more than {full_names([info])} '
+                'offers, so nothing comes from there; without it the best that all offer is taken'
+            )
+
+
+def twins(node: Node) -> str:
+    """Say that another node has the same name, or return an empty string."""
+    name = node.get_fully_qualified_name()
+    count = [f'{space.rstrip("/")}/{one}' for one, space in node.get_node_names_and_namespaces()].count(name)
+    if count < 2:
+        return ''
+    return (
+        f'{count} nodes are called {name}, this one (process {os.getpid()}) and another: both publish into the same '
+        'topics. Give one of them another name, -r __node:=NAME, or namespace, -r __ns:=/NAME. One that was killed '
+        'counts for some seconds more'
+    )
+
+
+def _on_silence(node: Node, subscription: Subscription, lost: int) -> str:
+    if publishers := subscription.publishers():
+        return _on_losses(subscription) if lost else f'{full_names(publishers)} publishes on it, but sends nothing'
+    if others := subscription.publishers(of_type=False):
+        types = ', '.join(sorted({info.topic_type for info in others}))
+        return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'
+    if topics := _published(node, subscription.message_type, subscription.topic):
+        more = f' and {len(topics) - _MOST_TOPICS} more' * (len(topics) > _MOST_TOPICS)
+        there = f'{subscription.message_type} is on {", ".join(topics[:_MOST_TOPICS])}{more}; to listen there'
+        return f'{there}, remap: --ros-args -r {subscription.name}:={_base(topics[0], subscription.message_type)}'
+    if subscription.message_type in _IMAGES:
+        (other,) = {*_IMAGES} - {subscription.message_type}
+        if topics := _published(node, other, subscription.topic):
+            base = _base(topics[0], other)
+            transport = topics[0][len(base) + 1 :] or 'raw'
+            # Parameters image_transport and depth_transport.
+            arguments = (
+                f'-r {subscription.name}:={base} -p {subscription.name.rpartition("/")[2]}_transport:={transport}'
+            )
+            return f'{other} is on {topics[0]}; to listen there: --ros-args {arguments}'
+    return f'to listen elsewhere, remap: --ros-args -r {subscription.name}:=/your/camera/topic'
+
+
+def _published(node: Node, message_type: str, near: str) -> list[str]:
+    """Return the topics of a type that other nodes publish, those with the most similar names first."""
+    own = f'{node.get_fully_qualified_name()}/'
+    topics = [
+        topic
+        for topic, types in node.get_topic_names_and_types()
+        if message_type in types and not topic.startswith(own) and node.count_publishers(topic)
+    ]
+    return sorted(topics, key=lambda topic: -difflib.SequenceMatcher(None, near, topic).ratio())
+
+
+def _base(topic: str, message_type: str) -> str:
+    """Return the name to remap to: without that of the transport, which the node adds."""
+    return topic.rpartition('/')[0] if message_type == _IMAGES[1] else topic
+
+
+def _on_losses(subscription: Subscription) -> str:
+    if subscription.delivery.startswith('reliable'):
+        return 'this machine or the network is too slow for them: send fewer, smaller or compressed images'
+    unreliable = [
+        info for info in subscription.publishers() if info.qos_profile.reliability != ReliabilityPolicy.RELIABLE
+    ]
+    if unreliable:
+        return f'let {full_names(unreliable)} offer reliable delivery, or compressed images'
+    return f'large images may get lost: try -p {subscription.parameter("reliability")}:=reliable'

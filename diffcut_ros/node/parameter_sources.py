@@ -1,0 +1,51 @@
+"""Where a node's parameters come from: files and options of the command line, which rclpy merges without a trace."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffcut_ros.parameter_file import is_for, is_shared, read_sections
+
+
+def parameter_files(arguments: Sequence[str]) -> list[Path]:
+    """Return the files that `--params-file` names in a command line."""
+    return [Path(value) for value in _values(arguments, '--params-file')]
+
+
+def shared_only(arguments: Sequence[str], node: str) -> set[str]:
+    """Return the names of parameters that only sections for nodes of any name, such as /**, give a node.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    own = {value.partition(':=')[0].rpartition(':')[2] for value in _values(arguments, '-p', '--param')}
+    shared: set[str] = set()
+    for path in parameter_files(arguments):
+        for section, given in read_sections(path).items():
+            if is_for(section, node):
+                (shared if is_shared(section) else own).update(given)
+    return shared - own
+
+
+def useless_files(arguments: Sequence[str], node: str) -> list[str]:
+    """Say of each file without a section for a node which there are, and which would be for it.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    sections = {path: list(read_sections(path)) for path in parameter_files(arguments)}
+    return [
+        f'{path}: nothing in it is for this node, {node}: its sections are for {", ".join(names)}; write {node}, or '
+        '/** for all nodes, in their place'
+        for path, names in sections.items()
+        if not any(is_for(name, node) for name in names)
+    ]
+
+
+def _values(arguments: Sequence[str], *flags: str) -> list[str]:
+    """Return what follows flags among the ROS arguments, which go from --ros-args to -- or to the end."""
+    found, within = [], False
+    for one, following in zip(arguments, [*arguments[1:], ''], strict=True):
+        within = one == '--ros-args' or (within and one != '--')
+        if within and one in flags:
+            found.append(following)
+    return found
