@@ -91,8 +91,9 @@ def test_counts_of_another_scale(tmp_path, fast, capsys):
         assert np.allclose(positions(analyze(recording, fast, depth_scale=0.25)), expected / 4, atol=1e-5)
         assert np.allclose(positions(analyze(recording, params=tmp_path / 'own.yaml')), expected / 5, atol=1e-5)
     arguments = [str(recordings[0]), '-o', str(tmp_path / 'out'), '--csv', '--depth-scale', '0']
-    assert main(arguments) == 2
-    assert 'depth_scale: expected 0.001 to 100.0 mm, received 0.0' in capsys.readouterr().err
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments)
+    assert "--depth-scale: expected a number from 0.001 to 100, received '0'" in capsys.readouterr().err
 
 
 def test_depth_that_cannot_be_used_is_told_once_and_images_are_taken(tmp_path, fast):
