@@ -11,6 +11,7 @@ from diffcut_ros.core.parameters import parameter, parameters, validate
 from diffcut_ros.features import BACKENDS, CONFIGS
 from diffcut_ros.stream.calibration import CALIBRATIONS
 from diffcut_ros.stream.images import MAX_PIXELS
+from diffcut_ros.stream.rate import LOWEST_HZ
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class NodeConfig:
         validate(self)
         if len(set(self.cameras)) < len(self.cameras) or not self.cameras:
             raise ValueError(f'cameras: expected at least one name, and none twice, received {list(self.cameras)}')
+        if 0 < self.rate_hz < LOWEST_HZ:
+            raise ValueError(f'rate_hz: expected 0 or at least {LOWEST_HZ:g} Hz, received {self.rate_hz!r}')
 
 
 @dataclass(frozen=True)

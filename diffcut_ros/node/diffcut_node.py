@@ -13,6 +13,7 @@ from functools import partial
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -74,6 +75,7 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
+        self._refuse_impossible_transitions()
         # Not by the node's clock: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
@@ -93,6 +95,23 @@ class DiffcutNode(LifecycleNode):
             tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
             tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
         self._shared = shared
+
+    def _refuse_impossible_transitions(self) -> None:
+        """Have a transition that the present state does not know refused; rclpy would let it end the node."""
+        (service,) = (one for one in self.services if one.service_name.endswith('/change_state'))
+        change_state = service.callback
+
+        def guarded(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                wanted = request.transition.label or request.transition.id
+                reason = str(error).splitlines()[0]
+                self.get_logger().warning(f'no transition {wanted} in the present state: {reason}')
+                response.success = False
+                return response
+
+        service.callback = guarded
 
     # Lifecycle. rclpy turns an exception in these silently into an error state, so they raise none.
 
@@ -130,8 +149,9 @@ class DiffcutNode(LifecycleNode):
         """Start to listen to the cameras."""
         result = super().on_activate(state)
         sources = {name: camera.source for name, camera in self._cameras.items()}
-        self._worker = LatestFrameWorker(sources, partial(self._process, self._extractor, dict(self._cameras)))
-        self._recutter = OnRequest(self._recut)
+        process = partial(self._process, self._extractor, dict(self._cameras))
+        self._worker = LatestFrameWorker(sources, process, self._report_thread)
+        self._recutter = OnRequest(self._recut, self._report_thread)
         try:
             for camera in self._cameras.values():
                 camera.activate(True)
@@ -221,6 +241,8 @@ class DiffcutNode(LifecycleNode):
                 scenes[name] = self._decode(by_name[name], inputs)
             except ValueError as error:
                 self._reject(by_name[name], f'{by_name[name].topic}: image ignored: {error}')
+            except Exception as error:  # such as MemoryError or cv2.error; see below
+                self._report_failure(by_name[name], error)
         seconds['decode'] = time.monotonic() - start_s
         # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
         try:
@@ -330,6 +352,11 @@ class DiffcutNode(LifecycleNode):
         # After deactivation and during shutdown, publishing fails and nobody is concerned.
         if self._worker is not None and self.context.ok():
             self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
+
+    def _report_thread(self, error: Exception) -> None:
+        """Report what no image is known for; the thread goes on."""
+        for camera in list(self._cameras.values()):
+            self._report_failure(camera, error)
 
     def _report(self, camera: Camera, cause: str, error: str) -> None:
         """Count and log an error, without flooding the log when it repeats with every image."""

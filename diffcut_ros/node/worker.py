@@ -48,11 +48,17 @@ class LatestFrameWorker(Generic[Frame]):
 
     Args:
         sources: by name.
-        process: called with {name: frame}; it must not raise.
+        process: called with {name: frame}.
+        on_error: called with what it raises; the thread goes on.
     """
 
-    def __init__(self, sources: dict[str, Source[Frame]], process: Callable[[dict[str, Frame]], None]) -> None:
-        self._sources, self._process = sources, process
+    def __init__(
+        self,
+        sources: dict[str, Source[Frame]],
+        process: Callable[[dict[str, Frame]], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._sources, self._process, self._on_error = sources, process, on_error
         self._wake = threading.Condition()
         self._closing = False
         self._since_s: float | None = None
@@ -79,26 +85,34 @@ class LatestFrameWorker(Generic[Frame]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._closing or any(s.waiting for s in self._sources.values()))
-                if self._closing:
-                    return
-                frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
-                self._since_s = time.monotonic()
-            self._process(frames)
+        while not self._closing:
+            try:
+                self._serve()
+            except Exception as error:
+                self._on_error(error)
             self._since_s = None
+
+    def _serve(self) -> None:
+        """Wait for frames, and process them."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or any(s.waiting for s in self._sources.values()))
+            if self._closing:
+                return
+            frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
+            self._since_s = time.monotonic()
+        self._process(frames)
 
 
 class OnRequest:
     """Calls a function in its own thread whenever asked to; requests that meet become one.
 
     Args:
-        function: it must not raise.
+        function: what is called.
+        on_error: called with what it raises; the thread goes on.
     """
 
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
+        self._function, self._on_error = function, on_error
         self._wake = threading.Condition()
         self._wanted = self._closing = False
         self._thread = threading.Thread(target=self._run, name='diffcut-request', daemon=True)
@@ -125,4 +139,7 @@ class OnRequest:
                 if self._closing:
                     return
                 self._wanted = False
-            self._function()
+            try:
+                self._function()
+            except Exception as error:
+                self._on_error(error)

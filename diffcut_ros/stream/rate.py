@@ -4,12 +4,18 @@
 # smaller step is disorder.
 JUMP_BACK_NS = 10**8
 
+# The lowest rate: an image in 1000 s.
+LOWEST_HZ = 0.001
+
 
 class RateLimit:
     """Lets a stamped stream through at a rate, by its stamps.
 
     Slots of a fixed length pass one frame each. A camera at 30 Hz whose stamps jitter thus gives 10 Hz at a limit of
     10 Hz, where a minimum gap would give 7.5.
+
+    Args:
+        rate_hz: 0: no limit; else at least `LOWEST_HZ`.
     """
 
     def __init__(self, rate_hz: float) -> None:

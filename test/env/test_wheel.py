@@ -89,9 +89,15 @@ def test_commands_say_what_is_not_installed(environment):
     folder = environment(*OPTIONAL)
     assert {path.name for path in (folder / 'bin').glob('diffcut_*')} == COMMANDS
     extras = {'analyze': 'analyze', 'evaluate': 'evaluate', 'export': 'diffusion', 'benchmark': 'evaluate'}
-    arguments = {'export': ['ssd-1b', folder / 'model'], 'benchmark': ['ncut']}
+    # What is wrong with arguments is told before what is missing.
+    arguments = {
+        'analyze': ['bag', '-o', folder / 'out'],
+        'evaluate': ['camvid', folder, '-o', folder / 'out'],
+        'export': ['ssd-1b', folder / 'model'],
+        'benchmark': ['ncut'],
+    }
     for name, extra in extras.items():
-        done = run(folder / f'bin/diffcut_{name}', *arguments.get(name, []))
+        done = run(folder / f'bin/diffcut_{name}', *arguments[name])
         assert (done.returncode, done.stdout) == (2, '')
         assert done.stderr.startswith(f'diffcut_{name}: ')
         assert f"pip install 'diffcut_ros[{extra}]'" in done.stderr
@@ -108,7 +114,7 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(environment):
     (broken,) = (folder / 'lib').glob('python*/site-packages')
     (broken / 'rosbags').mkdir()
     (broken / 'rosbags/__init__.py').touch()
-    done = run(folder / 'bin/diffcut_analyze')
+    done = run(folder / 'bin/diffcut_analyze', 'bag', '-o', folder / 'out')
     assert done.returncode == 1
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'rosbags.rosbag1'\n")
 

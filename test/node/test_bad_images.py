@@ -1,10 +1,15 @@
+import resource
 import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from diffcut_ros.node.images import encode_image
+from support.domain import free_domain
 from support.scenes import quadrants
 
 
@@ -48,6 +53,35 @@ def test_a_bad_image_is_an_error_line_and_the_next_good_one_is_segmented(running
     _, outputs = peer.segment(quadrants(64, 128)[0])
     assert len(outputs['segments'][0].detections) == 4
     assert not any(peer.outputs(message.header).values())
+
+
+def test_memory_that_runs_out_while_decoding_costs_one_image(start_node, connect):
+    domain = free_domain()
+    options = '-p', 'image_transport:=compressed', '-p', 'max_image_megapixels:=200.0', '-p', 'rate_hz:=0.0'
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        small = quadrants(64, 128)[0]
+        _, outputs = peer.exchange(compressed(small))
+        assert outputs['segments']
+        pid = node.process.pid
+        pages = int(Path(f'/proc/{pid}/statm').read_text().split()[0])
+        before = resource.prlimit(pid, resource.RLIMIT_AS)
+        resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + 30_000_000, before[1]))
+        logged = len(node.log)
+        large = compressed(np.zeros((9000, 9000), np.uint8))
+        large.header = peer.header()
+        peer.publish(large)
+        assert peer.spin_until(lambda: 'ERROR' in node.log[logged:])
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        _, outputs = peer.exchange(compressed(small))
+        assert len(outputs['segments'][0].detections) == 4
+        assert 'Traceback' not in node.log
+
+
+def compressed(image) -> CompressedImage:
+    message = CompressedImage(format='png')
+    message.data = cv2.imencode('.png', image)[1].tobytes()
+    return message
 
 
 def test_the_same_error_does_not_flood_the_log(running):

@@ -6,6 +6,8 @@ import signal
 import numpy as np
 import pytest
 import torch
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 
 from support.domain import free_domain
 from support.process import cpu_s, has_loaded, memory_and_threads
@@ -30,6 +32,32 @@ def test_without_autostart_it_waits_for_a_manager(start_node, connect):
         assert peer.transition('cleanup')
         assert peer.transition('shutdown')
         assert peer.state() == 'finalized'
+        assert 'Traceback' not in node.log
+
+
+def test_a_transition_that_the_state_does_not_know_is_refused(start_node, connect):
+    """As when a manager configures a node that has activated itself, or two managers race; they ask by number."""
+    domain = free_domain()
+    with start_node(domain) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        client = peer.client(ChangeState, '/diffcut/change_state')
+
+        def change(number: int) -> bool:
+            return peer.call(client, ChangeState.Request(transition=Transition(id=number))).success
+
+        for number in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, 77, 255):
+            assert not change(number)
+        assert not peer.transition('no_such_transition')
+        assert peer.state() == 'active'
+        assert f'no transition {Transition.TRANSITION_CONFIGURE} in the present state' in node.log
+        peer.segment(IMAGE)
+        assert change(Transition.TRANSITION_DEACTIVATE)
+        assert not change(Transition.TRANSITION_DEACTIVATE)
+        assert change(Transition.TRANSITION_CLEANUP)
+        assert not change(Transition.TRANSITION_ACTIVATE)
+        assert change(Transition.TRANSITION_CONFIGURE)
+        assert change(Transition.TRANSITION_ACTIVATE)
+        peer.segment(IMAGE)
         assert 'Traceback' not in node.log
 
 
@@ -61,7 +89,7 @@ def test_a_configuration_that_fails_leaves_it_unconfigured_and_can_be_mended(sta
         assert (result.successful, result.reason[:39]) == (False, 'cameras: expected at least one name, an')
         assert peer.set(device='cpu', cameras=['two words']).successful
         assert not peer.transition('configure')
-        assert 'InvalidTopicNameException' in node.log
+        assert 'topic name must not contain characters other than' in node.log
         assert peer.set(cameras=['']).successful
         assert peer.transition('configure')
         assert peer.transition('activate')

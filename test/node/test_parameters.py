@@ -151,3 +151,11 @@ def test_a_file_for_other_nodes_is_told(start_node, file, name):
             f'robot.yaml: nothing in it is for this node, /diffcut: its sections are for /{name.lstrip("/")}; write '
             '/diffcut, or /** for all nodes, in their place'
         ) in node.log
+
+
+def test_a_rate_that_is_next_to_none_is_refused(running):
+    _, peer, _ = running
+    for rate_hz in (1e-300, 5e-324, 0.0009):
+        result = peer.set(rate_hz=rate_hz)
+        assert not result.successful
+        assert 'rate_hz: expected 0 or at least 0.001 Hz, received' in result.reason

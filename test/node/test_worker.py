@@ -4,6 +4,7 @@ import pytest
 
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest, Source
 from diffcut_ros.stream.rate import RateLimit
+from support.waiting import wait_for
 
 
 class Pipeline:
@@ -13,7 +14,8 @@ class Pipeline:
         self.done = []
         self.busy, self.release, self.idle = threading.Event(), threading.Event(), threading.Semaphore(0)
         self.sources = {name: Source(rate_hz=0.0) for name in names}
-        self.worker = LatestFrameWorker(self.sources, self.process)
+        self.errors = []
+        self.worker = LatestFrameWorker(self.sources, self.process, self.errors.append)
 
     def process(self, frames):
         if 'slow' in frames.values():
@@ -21,6 +23,8 @@ class Pipeline:
             assert self.release.wait(10)
         self.done.append(frames)
         self.idle.release()
+        if 'bad' in frames.values():
+            raise MemoryError('not enough')
 
     def wait(self, count):
         for _ in range(count):
@@ -79,6 +83,36 @@ def test_a_thread_that_is_busy_does_not_hold_up_the_end():
     assert pipeline.worker.close(10)
 
 
+def test_what_fails_is_told_and_ends_no_thread(pipeline):
+    for stamp, frame in enumerate(['bad', 'good', 'bad', 'good']):
+        pipeline.worker.submit('front', frame, stamp)
+        pipeline.wait(1)
+    assert [str(error) for error in pipeline.errors] == ['not enough'] * 2
+    pipeline.sources['front'].take = lambda: 1 // 0
+    pipeline.worker.submit('front', 'lost', 5)
+    wait_for(lambda: len(pipeline.errors) > 2)
+    assert isinstance(pipeline.errors[2], ZeroDivisionError)
+    del pipeline.sources['front'].take
+    pipeline.wait(1)
+    assert pipeline.done[-1] == {'front': 'lost'}
+    assert pipeline.worker.busy_s() < 10
+
+
+def test_a_request_that_fails_is_told_and_the_next_is_heard():
+    errors, calls = [], []
+
+    def function():
+        calls.append(1)
+        raise MemoryError('not enough')
+
+    asked = OnRequest(function, errors.append)
+    for count in (1, 2):
+        asked.request()
+        wait_for(lambda count=count: len(errors) == count)
+    assert asked.close(10)
+    assert len(calls) == 2
+
+
 def test_requests_that_meet_become_one():
     calls, entered, leave = [], threading.Event(), threading.Event()
 
@@ -87,7 +121,7 @@ def test_requests_that_meet_become_one():
         entered.set()
         assert leave.wait(10)
 
-    asked = OnRequest(function)
+    asked = OnRequest(function, pytest.fail)
     asked.request()
     assert entered.wait(10)
     entered.clear()
