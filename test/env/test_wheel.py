@@ -116,7 +116,7 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(environment):
     (broken / 'rosbags/__init__.py').touch()
     done = run(folder / 'bin/diffcut_analyze', 'bag', '-o', folder / 'out')
     assert done.returncode == 1
-    assert done.stderr.endswith("ModuleNotFoundError: No module named 'rosbags.rosbag1'\n")
+    assert "ModuleNotFoundError: No module named 'rosbags." in done.stderr
 
 
 def test_extras_are_those_of_pyproject():
