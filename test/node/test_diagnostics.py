@@ -86,6 +86,7 @@ def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
 
 def test_warns_when_few_images_come_out(running, flow):
     _, peer, _ = running
+    peer.segment(IMAGE)  # what is under way would come out after the first bad one
     for count in (1, 2, 3):
         bad = encode_image(IMAGE, 'rgb8', peer.header())
         bad.data = b''
