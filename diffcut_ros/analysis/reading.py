@@ -20,8 +20,8 @@ from diffcut_ros.recordings.message_types import deserialize
 from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
-from diffcut_ros.stream.message_sync import stamp_ns
 from diffcut_ros.stream.rate import RateLimit
+from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoDecoder, VideoImage
 
 # Images before a camera_info that may have its stamp, where both are recorded in any order.

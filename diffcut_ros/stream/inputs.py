@@ -8,7 +8,7 @@ from diffcut_ros.core.geometry import check_aspect
 from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.depth import depth_size
 from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
-from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoImage
 
 

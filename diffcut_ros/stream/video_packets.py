@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.missing import needed
-from diffcut_ros.stream.message_sync import stamp_ns
 from diffcut_ros.stream.nal_units import (
     H264,
     H265,
@@ -22,6 +21,7 @@ from diffcut_ros.stream.nal_units import (
     behind_start_codes,
     guess_h265,
 )
+from diffcut_ros.stream.stamps import stamp_ns
 
 # What formats and encoders are called, and FFmpeg's decoder. The first match counts; 'libvpx' alone is VP8.
 _CODECS = {

@@ -9,13 +9,12 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from diffcut_ros.node import message_sync, sync
-from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.node.subscription import Subscription
+from diffcut_ros.stream.stamps import stamp_ns
 from support.domain import free_domain
 from support.waiting import PATIENCE_S
 
@@ -60,7 +59,6 @@ def filters(request, monkeypatch):
     reason = 'message_filters is not installed: the Python registry lacks it'
     chosen = message_sync if request.param == 'stand-in' else pytest.importorskip('message_filters', reason=reason)
     monkeypatch.setattr(sync, 'filters', chosen)
-    monkeypatch.setattr(sync, 'Subscriber', chosen.Subscriber)
     return chosen
 
 
@@ -304,13 +302,10 @@ def test_over_the_middleware(monkeypatch):
     try:
         topics = ['image', 'camera_info', 'depth']
         publishers = [camera.create_publisher(kind, topic, 10) for kind, topic in zip(KINDS, topics, strict=True)]
-        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-        overrides = QoSOverridingOptions.with_default_policies()
         subscribers = [
-            sync.Subscriber(node, kind, topic, qos_profile=qos, qos_overriding_options=overrides)
-            for kind, topic in zip(KINDS, topics, strict=True)
+            Subscription(node, kind, topic, topic, lambda *_: None) for kind, topic in zip(KINDS, topics, strict=True)
         ]
-        assert [s.sub.topic_name for s in subscribers] == ['/image', '/camera_info', '/depth']
+        assert [subscriber.topic for subscriber in subscribers] == ['/image', '/camera_info', '/depth']
         received, images = [], []
         subscribers[IMAGE].registerCallback(images.append)  # what the node needs to say that images arrive
         sync.synchronize(subscribers, lambda *messages: received.append(messages), lambda _: None, slop_s=0.01)

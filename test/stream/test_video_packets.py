@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffcut_ros.stream.images import check_compressed
-from diffcut_ros.stream.message_sync import stamp_ns
+from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoDecoder, video_codec
 from support.recordings import START_NS, STEP_NS, compressed_message, moving_scene
 from support.video import compressed_image, encode, joined, scene, units, which
