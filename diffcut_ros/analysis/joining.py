@@ -15,7 +15,7 @@ from diffcut_ros.stream.rate import JUMP_BACK_NS
 MAX_WAITING_BYTES = 1 << 29
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Stamped:
     """A message that is to be joined.
 
@@ -23,11 +23,13 @@ class Stamped:
         stamp_ns: its header stamp.
         size: its bytes.
         content: whatever belongs to it.
+        run: how often the stamps of its topic have gone back before it.
     """
 
     stamp_ns: int
     size: int
     content: Any
+    run: int = 0
 
     def __lt__(self, other: 'Stamped') -> bool:
         return self.stamp_ns < other.stamp_ns
@@ -38,7 +40,7 @@ class Joiner:
 
     Nothing is assumed of when depth was recorded: an image waits until its depth has come and none that comes later
     can be nearer, or until an image after it has found depth, since stamps of a topic rise, or the recording ends.
-    Where stamps jump, depth from before the jump is forgotten once an image after it has found its own.
+    Where stamps go back, images after it take depth after it; other depth only where the recording has no such.
 
     Attributes:
         alone: stamps of the images without depth so far.
@@ -56,27 +58,31 @@ class Joiner:
         self._depths: deque[Stamped] = deque()
         self._depths_by_stamp: list[Stamped] = []
         self._depth_stamps: list[int] = []
+        self._last_image = self._last_depth = Stamped(0, 0, None)
         self._overtaken: Stamped | None = None
         self.alone: list[int] = []
         self.given_up = 0
 
     def add_image(self, image: Stamped) -> None:
         """Take the next image of the recording."""
+        image.run = _run(self._last_image, image)
+        self._last_image = image
         self._images.append(image)
         insort(self._images_by_stamp, image)
         self._bytes += image.size
-        if self._nearest(self._depths_by_stamp, image.stamp_ns) is not None:
-            self._overtake(image)
+        self._overtake(image, self._nearest(self._depths_by_stamp, image))
 
     def add_depth(self, depth: Stamped) -> None:
         """Take the next depth of the recording."""
+        depth.run = _run(self._last_depth, depth)
+        self._last_depth = depth
         self._depths.append(depth)
         insort(self._depths_by_stamp, depth)
         self._depth_stamps.append(depth.stamp_ns)
         self._bytes += depth.size
-        image = self._nearest(self._images_by_stamp, depth.stamp_ns)
+        image = self._nearest(self._images_by_stamp, depth)
         if image is not None:
-            self._overtake(image)
+            self._overtake(image, depth)
 
     @property
     def full(self) -> bool:
@@ -94,11 +100,14 @@ class Joiner:
             ended: nothing comes after this.
         """
         while self._images:
-            image = self._images[0]
+            image, full = self._images[0], self.full
             depth = self._partner(image)
+            if depth is not None and depth.run != image.run and not (ended or full):
+                depth = None
             # A depth that is older than the image may be followed by a nearer one.
-            decided = depth is not None and self._depths_by_stamp[-1].stamp_ns >= image.stamp_ns
-            full = self.full
+            decided = depth is not None and (
+                self._last_depth.run > image.run or self._last_depth.stamp_ns >= image.stamp_ns
+            )
             if not (decided or ended or full or self._overtaken is not None):
                 return
             self.given_up += full and depth is None
@@ -118,21 +127,25 @@ class Joiner:
 
     def _partner(self, image: Stamped) -> Stamped | None:
         """The depth for an image, unless that is nearer to another image."""
-        depth = self._nearest(self._depths_by_stamp, image.stamp_ns)
+        depth = self._nearest(self._depths_by_stamp, image)
         if depth is None:
             return None
-        other = self._nearest(self._images_by_stamp, depth.stamp_ns)
+        other = self._nearest(self._images_by_stamp, depth)
         nearer = other is not None and abs(other.stamp_ns - depth.stamp_ns) < abs(image.stamp_ns - depth.stamp_ns)
         return None if nearer else depth
 
-    def _nearest(self, ordered: list[Stamped], stamp_ns: int) -> Stamped | None:
-        after = bisect_left(ordered, stamp_ns, key=lambda one: one.stamp_ns)
-        near = [one for one in ordered[max(after - 1, 0) : after + 1] if abs(one.stamp_ns - stamp_ns) < self._slop_ns]
-        return min(near, key=lambda one: abs(one.stamp_ns - stamp_ns), default=None)
+    def _nearest(self, ordered: list[Stamped], to: Stamped) -> Stamped | None:
+        """The nearest by stamp of the same run, or else of another."""
+        first = bisect_right(ordered, to.stamp_ns - self._slop_ns, key=lambda one: one.stamp_ns)
+        last = bisect_left(ordered, to.stamp_ns + self._slop_ns, key=lambda one: one.stamp_ns)
+        near = ordered[first:last]
+        return min(near, key=lambda one: (one.run != to.run, abs(one.stamp_ns - to.stamp_ns)), default=None)
 
-    def _overtake(self, image: Stamped) -> None:
+    def _overtake(self, image: Stamped, depth: Stamped | None) -> None:
         """Note that an image has found depth: those before it have none, if it is not a matter of disorder."""
-        if image is not self._images[0] and abs(image.stamp_ns - self._images[0].stamp_ns) >= JUMP_BACK_NS:
+        first = self._images[0]
+        found = depth is not None and depth.run == image.run
+        if found and (image.run > first.run or image.stamp_ns >= first.stamp_ns + JUMP_BACK_NS):
             self._overtaken = image
 
     def _take(self, image: Stamped, depth: Stamped | None) -> None:
@@ -148,7 +161,7 @@ class Joiner:
         kept = []
         while (first := self._depths[0]) is not depth:
             self._depths.popleft()
-            if depth.stamp_ns < first.stamp_ns <= depth.stamp_ns + JUMP_BACK_NS:
+            if first.run == depth.run and first.stamp_ns > depth.stamp_ns:
                 kept.append(first)
             else:
                 self._forget(first)
@@ -162,6 +175,11 @@ class Joiner:
     def _forget(self, depth: Stamped) -> None:
         self._bytes -= depth.size
         _remove(self._depths_by_stamp, depth)
+
+
+def _run(before: Stamped, message: Stamped) -> int:
+    """Return the run of a message after another one of its topic."""
+    return before.run + (message.stamp_ns < before.stamp_ns - JUMP_BACK_NS)
 
 
 def _remove(ordered: list[Stamped], one: Stamped) -> None:

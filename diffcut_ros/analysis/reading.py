@@ -26,6 +26,10 @@ from diffcut_ros.stream.video_packets import VideoDecoder, VideoImage
 
 # Images before a camera_info that may have its stamp, where both are recorded in any order.
 _NEARBY = 10
+# Stamps from here on, of the year 2001, are of a clock that knows the date: there, 0 is no stamp.
+_WALL_CLOCK_NS = 10**18
+# Messages with stamp 0 that a simulation may begin with, as while it is paused.
+_MOST_ZEROS = 100
 # Packets of video before the time that is analysed which are kept for the copy of the source.
 _LONGEST_LEAD = 1000
 # What sync_slop_s may be at most.
@@ -117,7 +121,8 @@ class Moments:
         self._slop_s = settings.node.sync_slop_s
         self._joiner = Joiner(round(self._slop_s * 1e9))
         self._waiting = self.alone = self._uncalibrated = 0
-        self._zero_is_a_time: dict[str, bool] = {}
+        self._stamps_ns: dict[str, int] = {}
+        self._beside_zero_ns: dict[str, int] = {}  # of topics with a stamp of 0, another stamp
         self._camera_info: Any | None = None
         self._early: BagMessage | None = None
         self._video, self._lead = VideoDecoder(self._max_pixels), []
@@ -209,7 +214,7 @@ class Moments:
     def _advice(self) -> str:
         offset_ns = self._joiner.offset_ns()
         if offset_ns is None:
-            return ', since none of it can be read'
+            return ', since none of it has stamps or can be read; take another --depth-topic, or --no-depth'
         seconds = abs(offset_ns) / 1e9
         amount = f'{seconds * 1000:.3g} ms' if seconds < 1 else f'{seconds:.6g} s'
         nearest = f': the nearest is {amount} {"earlier" if offset_ns < 0 else "later"} (median)'
@@ -218,8 +223,8 @@ class Moments:
                 f'{nearest}; depth is recorded so much earlier or later than {self._joiner.given_up} of them that more '
                 f'than {MAX_WAITING_BYTES >> 20} MB would have to wait for each other'
             )
-        if self.joined > self.alone:
-            return nearest  # some that are missing
+        if self.joined:  # what is missing, or comes less often
+            return f'{nearest}, and each depth belongs to one image'
         if seconds >= _LARGEST_SLOP_S:
             return f'{nearest}, as by another clock; take another --depth-topic, or --no-depth'
         return f'{nearest}; take a larger sync_slop_s in a --params file, another --depth-topic, or --no-depth'
@@ -230,7 +235,7 @@ class Moments:
         if not jumps:
             return ''
         jump_ns, image = jumps[0]
-        more = f', and {len(jumps) - 1} times more' if len(jumps) > 1 else ''
+        more = f', and {_times(len(jumps) - 1)} more' if len(jumps) > 1 else ''
         about = f'the stamps of {self._topics.image} jump by {jump_ns / 1e9:+.6g} s at image {image}{more}'
         return f'{about}: tracks end there'
 
@@ -238,27 +243,35 @@ class Moments:
     def _recalibrated(self) -> str:
         if not self._changes:
             return ''
-        return f'{self._topics.camera_info} changes {self._changes} times; positions follow it'
+        return f'{self._topics.camera_info} changes {_times(self._changes)}; positions follow it'
 
     def _stamp_ns(self, message: BagMessage, decoded: Any) -> int:
         """The header stamp, or when it was recorded where it has none."""
-        own_ns = stamp_ns(decoded)
-        if own_ns:
+        own_ns, topic = stamp_ns(decoded), message.topic
+        if own_ns > 0:
+            self._stamps_ns[topic] = own_ns
             return own_ns
-        if message.topic == self._topics.camera_info:
+        if topic == self._topics.camera_info:
             return self._last_ns or message.time_ns  # one that is sent once, in general
-        if message.topic not in self._zero_is_a_time:
-            # A simulation begins at 0, and goes on; a driver without stamps does not.
-            stamps = []
-            with open_bag(self._bag.path) as again, suppress(SerdeError):
-                for one in islice(again.messages({message.topic}), 2):
-                    stamps.append(stamp_ns(deserialize(one.cdr, one.type_name)))
-            self._zero_is_a_time[message.topic] = len(stamps) == 2 and stamps[0] == 0 < stamps[1]
-        return 0 if self._zero_is_a_time[message.topic] else message.time_ns
+        if own_ns == 0 and self._beside_zero_ns.get(topic) is None:
+            self._beside_zero_ns[topic] = self._stamps_ns.get(topic) or self._first_stamp_ns(topic)
+        return 0 if self._has_stamp(topic, own_ns) else message.time_ns
+
+    def _has_stamp(self, topic: str, own_ns: int) -> bool:
+        """Say whether a stamp is one; 0 is one where a topic's stamps count from the start of a simulation."""
+        return own_ns > 0 or (own_ns == 0 and 0 < self._beside_zero_ns.get(topic, 0) < _WALL_CLOCK_NS)
+
+    def _first_stamp_ns(self, topic: str) -> int:
+        """The first stamp of a topic that is not 0; 0 where there is none soon."""
+        with open_bag(self._bag.path) as again, suppress(SerdeError):
+            for one in islice(again.messages({topic}), _MOST_ZEROS):
+                if own_ns := stamp_ns(deserialize(one.cdr, one.type_name)):
+                    return own_ns
+        return 0
 
     def _add(self, message: BagMessage, decoded: Any, image: _Image | None = None) -> str:
         """Let an image or depth be joined; return what is wrong with it."""
-        if not stamp_ns(decoded) and not self._zero_is_a_time[message.topic]:
+        if not self._has_stamp(message.topic, stamp_ns(decoded)):
             return f'{message.topic}: expected a stamp, to join it by, received 0'
         if image is None:
             self._joiner.add_depth(Stamped(stamp_ns(decoded), len(message.cdr), decoded))
@@ -349,3 +362,7 @@ class Moments:
             problem = f'{self._topics.image}: image ignored: {error}'
         more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}
         yield from self._given(image.stamp_ns, image.log_ns, problem=problem, **more)
+
+
+def _times(count: int) -> str:
+    return 'once' if count == 1 else f'{count} times'

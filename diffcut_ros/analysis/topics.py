@@ -70,7 +70,9 @@ def find_topics(
     topics = {name: topic for name, topic in topics.items() if topic.count}
     image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
-        image = _only('image', _cameras(topics, prefer_compressed), topics)
+        others = {name: topic for name, topic in topics.items() if name != depth}
+        cameras = _cameras(others, prefer_compressed) or [name for name in _named_depth(others) if why_not(name)]
+        image = _only('image', cameras, topics)
     else:
         _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
@@ -109,16 +111,27 @@ def _cameras(topics: Mapping[str, BagTopic], prefer_compressed: bool) -> list[st
         # Names of other transports, compressedDepth and theora, hold what is no picture by itself.
         if topic.type_name == COMPRESSED_IMAGE and not _is_depth(name) and not name.endswith('/theora')
     ]
-    if prefer_compressed:
-        found = compressed + [name for name in raw if name + _COMPRESSED not in compressed]
-    else:
-        found = raw + [name for name in compressed if name.removesuffix(_COMPRESSED) not in raw]
+    found = [name for name in raw if name + _COMPRESSED not in compressed]
+    for name in compressed:
+        other = name.removesuffix(_COMPRESSED)
+        ranked = [name, other] if prefer_compressed else [other, name]
+        found.append(_fullest([one for one in ranked if one == name or one in raw], topics))
     cameras = {_camera(name) for name in found}
     for name, topic in topics.items():
         if topic.type_name in _VIDEO and not _is_depth(name) and _camera(name) not in cameras:
             found.append(name)
             cameras.add(_camera(name))
     return found
+
+
+def _fullest(names: list[str], topics: Mapping[str, BagTopic]) -> str:
+    """The first of several topics of one image, unless others have more than twice its messages."""
+    most = max(topics[name].count for name in names)
+    return next(name for name in names if 2 * topics[name].count >= most)
+
+
+def _named_depth(topics: Mapping[str, BagTopic]) -> list[str]:
+    return [name for name, topic in topics.items() if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and _is_depth(name)]
 
 
 def _camera(image: str) -> str:
@@ -129,28 +142,34 @@ def _camera(image: str) -> str:
 
 
 def _is_depth(name: str) -> bool:
-    return 'depth' in name.lower() or 'disparity' in name.lower()
+    return 'depth' in name.lower() or _is_disparity(name)
+
+
+def _is_disparity(name: str) -> bool:
+    return 'disparity' in name.lower()
 
 
 def _depths(
     topics: Mapping[str, BagTopic], image: str, preferred: str, why_not: Callable[[str], str]
 ) -> tuple[list[str], str]:
     """Return the topics that may be the camera's depth, and why others, that would be, are not used."""
-    by_image: dict[str, tuple[int, str]] = {}  # the best topic of each depth image, after its rank
-    for name, topic in topics.items():
-        if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and _is_depth(name) and name != image:
+    by_image: dict[str, list[tuple[int, str]]] = {}  # the topics of each depth image, after their rank
+    for name in _named_depth(topics):
+        if name != image and not _is_disparity(name):
             packed = 'compressedDepth' if name.endswith(_COMPRESSED_DEPTH) else 'compressed'
-            transport = 'raw' if topic.type_name == IMAGE else packed
-            found = -1 if transport == preferred else _TRANSPORTS.index(transport), name
+            transport = 'raw' if topics[name].type_name == IMAGE else packed
+            rank = -1 if transport == preferred else _TRANSPORTS.index(transport)
             base = name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
-            by_image[base] = min(by_image.get(base, found), found)
-    ranks = {name: rank for rank, name in by_image.values()}
+            by_image.setdefault(base, []).append((rank, name))
+    ranks = {}
+    for found in by_image.values():
+        of = {name: rank for rank, name in sorted(found)}
+        best = _fullest([*of], topics)
+        ranks[best] = of[best]
     names = _of_this_camera([*ranks], image) if ranks else []
-    # A look inside costs time, and tells where names do not.
-    unsure = len(names) > 1 or any(name.endswith(_COMPRESSED) for name in names)
-    reasons = {name: why_not(name) for name in names} if unsure else {}
+    reasons = {name: why_not(name) for name in names}
     left = [name for name in names if not reasons.get(name)]
-    best = min((ranks[name] for name in left), default=None)
+    first = min((ranks[name] for name in left), default=None)
     note = '; '.join(f'depth on {name} is not used: {reason}' for name, reason in reasons.items() if reason)
     others = [
         f'{name} ({topic.type_name})'
@@ -159,9 +178,12 @@ def _depths(
         and topic.type_name not in (IMAGE, COMPRESSED_IMAGE)
         and any(part in topic.type_name.rpartition('/')[2] for part in _IMAGE_LIKE)
     ]
-    if not names and others:
+    disparity = [name for name in _named_depth(topics) if _is_disparity(name) and name != image]
+    if not names and disparity:
+        note = f'disparity on {", ".join(disparity)} is not used: depth is expected, as stereo_image_proc makes it'
+    elif not names and others:
         note = f'depth on {", ".join(others)} is not used: expected {IMAGE} or {COMPRESSED_IMAGE}'
-    return [name for name in left if ranks[name] == best], '' if left else note
+    return [name for name in left if ranks[name] == first], '' if left else note
 
 
 def why_not_depth(bag: Bag, topic: str) -> str:

@@ -39,7 +39,7 @@ class Inputs:
 
         A driver that leaves stamps at zero still gets its rate limited, by the time of arrival.
         """
-        return stamp_ns(self.image) or self.arrival_ns
+        return max(stamp_ns(self.image), 0) or self.arrival_ns
 
     @property
     def warning(self) -> str:

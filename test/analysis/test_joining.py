@@ -80,6 +80,20 @@ def test_the_first_stamp_is_of_another_clock():
     assert found == [stamp for stamp, _ in images]
 
 
+def test_depth_from_before_a_restart_is_not_taken_after_it():
+    """Depth goes on for a second longer than the images, and begins later again."""
+    images = [*film(10), *[(k * 100, 2000 + k * 100) for k in range(30)]]
+    old, new = [(k * 100, k * 100 + 1) for k in range(20)], [(k * 100 + 1, 2001 + k * 100) for k in range(5, 30)]
+    found, _ = join(images, old + new)
+    assert found == [k * 100 for k in range(10)] + [None] * 5 + [k * 100 + 1 for k in range(5, 30)]
+
+
+def test_stamps_of_images_alone_go_back():
+    """The first image has another clock's stamp; depth has none of that."""
+    found, _ = join([(10**7, 0), *film(10, late=100)], film(10, late=101))
+    assert found == [None, *range(0, 1000, 100)]
+
+
 def test_disorder_is_no_jump():
     order = np.random.default_rng(0).permutation
     images = film(40, 20)

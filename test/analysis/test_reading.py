@@ -440,3 +440,47 @@ def test_a_real_walk(tmp_path, rows, arguments):
     assert 0.5 < min(located) < max(located) < 10
     ids = [{row['track_id'] for row in segments if row['stamp_ns'] == frame['stamp_ns']} for frame in frames]
     assert len(ids[0] & ids[-1]) > len(ids[0]) / 2
+
+
+def test_disparity_is_no_depth():
+    names = topics(__stereo__image='Image', __stereo__disparity__image='Image', __stereo__camera_info='Info')
+    found = find_topics(names)
+    assert (found.image, found.depth) == ('/stereo/image', None)
+    assert 'disparity on /stereo/disparity/image is not used' in found.note
+
+
+def test_the_fuller_of_two_transports_is_taken():
+    images, depth = ('/a/image_raw', '/a/image_raw/compressed'), ('/a/depth', '/a/depth/compressedDepth')
+
+    def found(raw: int, compressed: int, **options):
+        counts = dict.fromkeys((images[0], depth[0]), raw) | dict.fromkeys((images[1], depth[1]), compressed)
+        kinds = {name: 'CompressedImage' if 'compressed' in name else 'Image' for name in counts}
+        counted = {name: BagTopic(f'sensor_msgs/msg/{kinds[name]}', count) for name, count in counts.items()}
+        return find_topics(counted | topics(__a__camera_info='Info'), **options)
+
+    assert found(5, 5) == Topics(images[0], '/a/camera_info', depth[0])
+    assert found(1, 5) == Topics(images[1], '/a/camera_info', depth[1])
+    assert found(5, 5, prefer_compressed=True).image == images[1]
+    assert found(5, 1, prefer_compressed=True).image == images[0]
+
+
+def test_depth_that_is_named_is_no_camera():
+    names = topics(__a__color='Image', __a__range='Image', __a__camera_info='Info')
+    with pytest.raises(BagError, match='several topics may be it'):
+        find_topics(names)
+    assert find_topics(names, depth='/a/range') == Topics('/a/color', '/a/camera_info', '/a/range')
+
+
+def test_a_camera_that_is_called_depth(tmp_path, fast):
+    """Its images say that they are none; and so does a picture of depth in colours."""
+    with Recorder(tmp_path / 'film') as recorder:
+        for index in range(3):
+            recorder.write('/depthai/image_raw', image_message(moving_scene(index), 'rgb8', START_NS + index * STEP_NS))
+    assert stamps(analyze(tmp_path / 'film', fast)) == [0, 1, 2]
+    with Recorder(tmp_path / 'colors') as recorder:
+        for index in range(3):
+            recorder.write_frame(index, depth=False)
+            recorder.write(INFO, info_message(48, 64, START_NS + index * STEP_NS))
+            recorder.write(DEPTH, image_message(moving_scene(index), 'rgb8', START_NS + index * STEP_NS))
+    with pytest.warns(UserWarning, match=f'depth on {DEPTH} is not used: '):
+        assert stamps(analyze(tmp_path / 'colors', fast)) == [0, 1, 2]

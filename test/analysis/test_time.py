@@ -35,6 +35,8 @@ STAMPS = {
     'an hour back': lambda k: START_NS + k * STEP_NS - (k >= 5) * HOUR_NS,
     'starts anew': lambda k: 10**9 + k % 5 * STEP_NS,
     'starts anew at zero': lambda k: k % 5 * STEP_NS,
+    'begins later and starts anew at zero': lambda k: (k + 50) * STEP_NS if k < 5 else (k - 5) * STEP_NS,
+    'paused at zero': lambda k: max(0, k - 3) * STEP_NS,
 }
 JUMPS = {name: 'zero' not in name or 'anew' in name for name in STAMPS}
 
@@ -92,7 +94,17 @@ def test_a_jump_is_said_once_and_ends_tracks(tmp_path, capsys, rows, name):
         times = [message.time_ns for message in bag.messages({'/diffcut/segments'})]
     steps = np.diff(times)
     assert len(times) == COUNT
-    assert ((steps > 0) & (steps <= 2 * STEP_NS)).all()
+    assert ((steps >= 0) & (steps <= 2 * STEP_NS)).all()
+    assert (steps > 0).all() == (name != 'paused at zero')
+
+
+def test_a_stamp_below_zero_is_none(tmp_path):
+    film = record_with(tmp_path / 'film', lambda k: START_NS + k * STEP_NS if k > 4 else -HOUR_NS, depth=False)
+    results = list(analyze(film, settings_of(tmp_path)))
+    assert [result.stamp_ns for result in results] == [START_NS + k * STEP_NS for k in range(COUNT)]
+    params = settings_of(tmp_path).params
+    arguments = '--csv', '--no-report', '--with-source', '--params', params
+    assert main([str(a) for a in (film, '-o', tmp_path / 'out', *arguments)]) == 0
 
 
 def test_start_and_duration_where_stamps_jump(tmp_path):
@@ -153,7 +165,7 @@ def test_a_change_of_camera_info_is_noticed(tmp_path, late_ns):
             )
         for recorded_ns, topic, message in sorted(rows, key=lambda row: row[0]):
             recorder.write(topic, message, recorded_ns)
-    with pytest.warns(UserWarning, match=f'{INFO} changes 1 times'):
+    with pytest.warns(UserWarning, match=f'{INFO} changes once; positions follow it'):
         results = list(analyze(tmp_path / 'film', settings_of(tmp_path)))
     widths = [max(g.box_max_m[0] - g.box_min_m[0] for g in result.geometries if g) for result in results]
     assert len(widths) == COUNT
@@ -176,7 +188,7 @@ def test_depth_apart_is_counted_with_its_offset(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert '3 of 10 images segmented' in out + err
     assert '7 of 10 images of /camera/image_raw have no depth' in out + err
-    assert 'the nearest is 42 ms later (median); take a larger sync_slop_s' in out + err
+    assert 'the nearest is 42 ms later (median), and each depth belongs to one image' in out + err
     assert film.exists()
 
 

@@ -40,7 +40,7 @@ def test_the_command_prints_its_tables():
 def test_a_number_of_nodes_that_is_no_square():
     result = benchmark('--nodes', '1000')
     assert result.returncode == 2
-    assert 'expected squares of at least 4, as 1024 = 32 x 32 cells, received 1000' in result.stderr
+    assert "--nodes: expected a square of at least 4, as 1024 = 32 x 32 cells, received '1000'" in result.stderr
 
 
 @pytest.mark.parametrize('seed', range(6))
