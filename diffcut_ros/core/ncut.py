@@ -28,7 +28,7 @@ from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 # hands work to other threads, which spin while they wait: with 96, beside one busy core of 2, it took twice as long.
 _SMALL = 80
 # Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
-_PADDED = (3, 8, 24, _SMALL)
+_PADDED = (8, 24, _SMALL)
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
 _ROWS = 128
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
