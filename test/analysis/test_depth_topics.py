@@ -34,14 +34,16 @@ def fast(tmp_path):
     return AnalysisOptions(params=path)
 
 
-def film(path, topics, image=IMAGE, info=True, **calibration):
+def film(path, topics, image=IMAGE, info=True, size_hw=(48, 64), **calibration):
     """Record two images with depth on some topics: name -> message of depth [H, W] in mm and a stamp."""
     with Recorder(path) as recorder:
         for index in range(2):
             stamp_ns = START_NS + index * STEP_NS
             recorder.write(image, image_message(moving_scene(index), 'rgb8', stamp_ns))
             if info:
-                recorder.write(f'{image.rpartition("/")[0]}/camera_info', info_message(48, 64, stamp_ns, **calibration))
+                message = info_message(48, 64, stamp_ns, **calibration)
+                message.height, message.width = size_hw
+                recorder.write(f'{image.rpartition("/")[0]}/camera_info', message)
             for topic, message_of in topics.items():
                 recorder.write(topic, message_of(depth_mm(index), stamp_ns))
     return path
@@ -81,6 +83,13 @@ def test_compressed_depth_is_found_and_gives_the_same(tmp_path, fast, topic, mes
     results = list(analyze(film(tmp_path / 'film', {topic: message_of}), fast))
     assert len(results) == 2
     assert np.array_equal(positions(results), expected)
+
+
+def test_camera_info_without_a_size_is_of_the_image(tmp_path, fast):
+    recording = film(tmp_path / 'film', {DEPTH: raw}, size_hw=(0, 0))
+    with pytest.warns(UserWarning, match="no width and height: the image's, 64 x 48"):
+        found = positions(analyze(recording, fast))
+    assert np.array_equal(found, positions(analyze(film(tmp_path / 'other', {DEPTH: raw}), fast)))
 
 
 def test_counts_of_another_scale(tmp_path, fast, capsys):
