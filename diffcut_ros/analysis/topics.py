@@ -147,7 +147,8 @@ def _depths(
     ranks = {name: rank for rank, name in by_image.values()}
     names = _of_this_camera([*ranks], image) if ranks else []
     # A look inside costs time, and tells where names do not.
-    unsure = len(names) > 1 or any(name.endswith(_COMPRESSED) for name in names)
+    sure = (name for name in names if topics[name].type_name == IMAGE or name.endswith(_COMPRESSED_DEPTH))
+    unsure = len(names) != 1 or not any(sure)
     reasons = {name: why_not(name) for name in names} if unsure else {}
     left = [name for name in names if not reasons.get(name)]
     best = min((ranks[name] for name in left), default=None)

@@ -105,9 +105,14 @@ def test_counts_of_another_scale(tmp_path, fast, capsys):
     assert "--depth-scale: expected a number from 0.001 to 100, received '0'" in capsys.readouterr().err
 
 
+def zdepth(depth, stamp_ns):
+    return packed_message(bytes(range(1, 200)), '16UC1; zdepth', stamp_ns)
+
+
 def test_depth_that_cannot_be_used_is_told_once_and_images_are_taken(tmp_path, fast):
     for name, topics, words in (
         ('jpeg', {f'{DEPTH}/compressed': jpeg}, f'depth on {DEPTH}/compressed is not used: they are JPEG'),
+        ('other', {f'{DEPTH}/zdepth': zdepth}, f'depth on {DEPTH}/zdepth is not used: they are zdepth'),
         ('alone', {PACKED: packed()}, f'depth on {PACKED} is not used: there is no camera_info'),
     ):
         recording = film(tmp_path / name, topics, info=name != 'alone')
