@@ -74,8 +74,9 @@ class Causes:
 
 
 def _shortened(text: str) -> str:
-    """Return a text in one line; of a long one the beginning and the end, which says what was received."""
+    """Return a text in one line; of a long one the first and the last words, which say what was received."""
     text = ' '.join(text.split())
     if len(text) <= _LONGEST:
         return text
-    return f'{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}'
+    begin, end = text[: _LONGEST // 2], text[-_LONGEST // 2 :]
+    return f'{begin.rpartition(" ")[0] or begin} ... {end.partition(" ")[2] or end}'

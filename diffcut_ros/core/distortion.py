@@ -33,7 +33,7 @@ class Distortion:
     Attributes:
         model: one of `MODELS`.
         coefficients: in OpenCV's order: k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4; equidistant: k1, k2, k3, k4.
-            Missing ones are 0.
+            Missing ones are 0, and zeros beyond the model's do not count: OpenCV writes 14, the last two a tilt.
 
     Raises:
         ValueError: for another model, too many coefficients, or ones that are not finite.
@@ -46,8 +46,10 @@ class Distortion:
         if self.model not in _SIZES:
             raise ValueError(f'expected one of the models {", ".join(MODELS)}, received {self.model!r}')
         most = _SIZES[self.model]
-        if len(self.coefficients) > most:
-            raise ValueError(f'{self.model}: expected at most {most} coefficients, received {len(self.coefficients)}')
+        if any(self.coefficients[most:]):
+            raise ValueError(
+                f'{self.model}: expected at most {most} coefficients other than 0, received {self.coefficients}'
+            )
         if not all(map(math.isfinite, self.coefficients)):
             raise ValueError(f'{self.model}: expected finite coefficients, received {self.coefficients}')
 
@@ -91,4 +93,5 @@ class Distortion:
 
     @property
     def _padded(self) -> np.ndarray:
-        return np.pad(np.array(self.coefficients, float), (0, _SIZES[self.model] - len(self.coefficients)))
+        most = _SIZES[self.model]
+        return np.pad(np.array(self.coefficients[:most], float), (0, max(0, most - len(self.coefficients))))

@@ -10,13 +10,18 @@ CALIBRATIONS = ('auto', 'K', 'P')
 
 # As a word of its own: image_rect, image_rect_color, rect/image, image_rectified.
 _RECTIFIED = re.compile(r'(?<![a-z])rect(ified)?(?![a-z])', re.IGNORECASE)
-_ALIASES = {'fisheye': 'equidistant'}
+_ALIASES = {'fisheye': 'equidistant', '': 'plumb_bob'}
+# Without a model's name, so many coefficients are plumb_bob's.
+_NAMELESS = (4, 5)
 # K and P that differ by less than this share of the focal length give the same positions.
 _SAME = 0.005
 
 
 def read_calibration(
-    camera_info: Any, calibration: str = 'auto', names: tuple[str, ...] = ()
+    camera_info: Any,
+    calibration: str = 'auto',
+    names: tuple[str, ...] = (),
+    image_hw: tuple[int, int] | None = None,
 ) -> tuple[PinholeCamera, str]:
     """Return the camera that a camera_info describes, for the part of the sensor that its images show.
 
@@ -27,6 +32,7 @@ def read_calibration(
         camera_info: sensor_msgs/CameraInfo.
         calibration: one of `CALIBRATIONS`.
         names: topic and frame of the image, where they are known.
+        image_hw: height and width of the image, px: taken where the camera_info has none.
 
     Returns:
         The camera, and what was guessed, for people; empty: nothing that matters.
@@ -45,9 +51,9 @@ def read_calibration(
     elif not by_p:
         distortion, note = _read_distortion(camera_info)
         differs = has_p and max(abs(a - b) for a, b in zip(k, p, strict=True)) > _SAME * k[0]
-        if calibration == 'auto' and not note and (distortion is not None or differs):
+        if calibration == 'auto' and (distortion is not None or (differs and not note)):
             lens = 'without distortion' if distortion is None else f'with its distortion ({distortion.model})'
-            note = (
+            note += '; ' * bool(note) + (
                 f'positions by K of camera_info, {lens}: neither topic nor frame of the image say that it is rectified '
                 '(image_rect...); if it is, set calibration: P'
             )
@@ -55,20 +61,30 @@ def read_calibration(
     size_hw = camera_info.height, camera_info.width
     if roi.width and roi.height:  # 0: the whole sensor
         cx, cy, size_hw = cx - roi.x_offset, cy - roi.y_offset, (roi.height, roi.width)
+    elif image_hw is not None and not min(size_hw):
+        size_hw = image_hw
+        note += '; ' * bool(note) + f"camera_info has no width and height: the image's, {size_hw[1]} x {size_hw[0]}"
     return PinholeCamera(fx, fy, cx, cy, size_hw, distortion), note
 
 
-def pinhole_camera(camera_info: Any, calibration: str = 'auto', names: tuple[str, ...] = ()) -> PinholeCamera:
+def pinhole_camera(
+    camera_info: Any,
+    calibration: str = 'auto',
+    names: tuple[str, ...] = (),
+    image_hw: tuple[int, int] | None = None,
+) -> PinholeCamera:
     """Return the camera of `read_calibration` alone."""
-    return read_calibration(camera_info, calibration, names)[0]
+    return read_calibration(camera_info, calibration, names, image_hw)[0]
 
 
 def _read_distortion(camera_info: Any) -> tuple[Distortion | None, str]:
-    """Return the distortion, None for none; and why one that is there is left out."""
-    coefficients, model = tuple(map(float, camera_info.d)), camera_info.distortion_model
+    """Return the distortion, None for none; and why one that is there is left out, or what was guessed of it."""
+    coefficients, model = tuple(map(float, camera_info.d)), camera_info.distortion_model.strip().lower()
     if not any(coefficients):
         return None, ''
+    known = model if not model and len(coefficients) not in _NAMELESS else _ALIASES.get(model, model)
     try:
-        return Distortion(_ALIASES.get(model, model), coefficients), ''
+        guess = '' if model else 'distortion_model of camera_info is empty: taken as plumb_bob'
+        return Distortion(known, coefficients), guess
     except ValueError as error:
         return None, f'positions by K of camera_info without its distortion: {error}'

@@ -65,7 +65,9 @@ class Decoder:
             depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
-        return Scene(image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape), inputs.header)
+        return Scene(
+            image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape, image_rgb.shape[:2]), inputs.header
+        )
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""
@@ -82,8 +84,9 @@ class Decoder:
         decode = decode_compressed if is_compressed(message) else decode_image
         return decode(message, self.max_pixels, self._convert, self._guesses)
 
-    def _camera(self, inputs: Inputs, depth_hw: tuple[int, int]) -> PinholeCamera:
-        camera, note = read_calibration(inputs.camera_info, self.calibration, (self.topic, inputs.header.frame_id))
+    def _camera(self, inputs: Inputs, depth_hw: tuple[int, int], image_hw: tuple[int, int]) -> PinholeCamera:
+        names = self.topic, inputs.header.frame_id
+        camera, note = read_calibration(inputs.camera_info, self.calibration, names, image_hw)
         if note:
             self._guesses.note('calibration', note)
         share = share_without_direction(camera.scaled_to(depth_hw))

@@ -22,10 +22,15 @@ from diffcut_ros.stream.pictures import decode_values, kind_of, read_header
 
 # What compressedDepth writes before the picture: an enum, and the two numbers by which inverse depth was made 16 bits.
 _HEADER = struct.Struct('<iff')
+# For depth of 16 bits, image_transport leaves any numbers there. For floats: the first of them at least, and between
+# which depths in metres the largest is that they can stand for, with room.
+_LEAST_A, _LARGEST_M = 2.0, (0.5, 1000.0)
 # What RVL begins with: width and height.
 _RVL_SIZE = struct.Struct('<II')
 # Of a PNG, behind its size: bits per value, and that these are gray.
 _PNG_ABOUT, _GRAY_OF_16_BITS = slice(24, 26), bytes((16, 0))
+# What formats say beside the encoding.
+_WORDS = ('compressedDepth', 'compressed', 'rvl', 'png', 'tiff')
 # Of 3 bits each: more than MAX_PIXELS may ever be.
 _RVL_DIGITS = 10
 
@@ -38,12 +43,14 @@ class _Packed(NamedTuple):
         size_hw: height and width, px.
         data: the picture, or what follows the size of RVL.
         quantization: a and b, where a value v stands for a / (v - b) metres; None: values are counts.
+        guess: what was guessed of it, for people; empty: nothing.
     """
 
     kind: str
     size_hw: tuple[int, int]
     data: bytes
     quantization: tuple[float, float] | None
+    guess: str = ''
 
 
 def depth_size(message: Any, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -82,6 +89,8 @@ def decode_depth(
     if is_compressed(message):
         packed = _unpacked(message, max_pixels)
         values, quantization = _decompressed(packed), packed.quantization
+        if packed.guess:
+            guesses.note('quantization', packed.guess)
     else:
         layout = check_layout(message, DEPTH_ENCODINGS, max_pixels)
         rows, _ = read_rows(message, layout, guesses)
@@ -111,7 +120,12 @@ def never_depth(message: Any) -> str:
     picture = data if kind else data[_HEADER.size :]
     if kind_of(picture) == 'PNG' and picture[_PNG_ABOUT] not in (_GRAY_OF_16_BITS, b''):  # cut off: not known
         return 'they are PNG of colours or of 8 bits'
-    return ''
+    others = [word for word in _words(message) if word not in _WORDS and known_name(word) not in DEPTH_ENCODINGS]
+    return f'they are {others[-1]}, which is not known' if others and kind_of(picture) is None else ''
+
+
+def _words(message: Any) -> list[str]:
+    return str(message.format).replace(';', ' ').split()
 
 
 def _unpacked(message: Any, max_pixels: int) -> _Packed:
@@ -124,7 +138,7 @@ def _unpacked(message: Any, max_pixels: int) -> _Packed:
         )
     # What the data are is said by the data, for texts differ: old ones lack the codec, some drivers the rest.
     start = 0 if kind_of(data) else _HEADER.size
-    packed, words = data[start:], message.format.replace(';', ' ').split()
+    packed, words = data[start:], _words(message)
     kind = kind_of(packed)
     if kind in ('PNG', 'TIFF'):
         size_hw, packed = read_header(kind, packed, max_pixels)
@@ -136,7 +150,20 @@ def _unpacked(message: Any, max_pixels: int) -> _Packed:
         check_size(f'{about}, RVL of {width} x {height}', width, height, 1, max_pixels)
         size_hw, packed = (height, width), packed[_RVL_SIZE.size :]
     quantization = None if kind == 'TIFF' else _quantization(about, data[:start], words)
-    return _Packed(kind, size_hw, packed, quantization)
+    guess = ''
+    if quantization and '32FC1' not in words and not _likely(*quantization):
+        a, b = quantization
+        quantization = None
+        guess = (
+            f'format {message.format!r} does not say whether depth is of 16UC1 or 32FC1: taken as 16UC1, since the '
+            f'quantization before it, {a:g} and {b:g}, is unlikely'
+        )
+    return _Packed(kind, size_hw, packed, quantization, guess)
+
+
+def _likely(a: float, b: float) -> bool:
+    """Whether image_transport may have written this quantization, rather than left any numbers in its place."""
+    return a >= _LEAST_A and b < 1 and _LARGEST_M[0] <= a / (1 - b) <= _LARGEST_M[1]
 
 
 def _quantization(about: str, header: bytes, words: list[str]) -> tuple[float, float] | None:

@@ -1,5 +1,6 @@
 """How the pixels of each encoding lie in an image message."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -120,8 +121,34 @@ DEPTH_ENCODINGS = {
     '32FC1': Layout('f4', 1, None),
 }
 
+# What else encodings are called, where that can mean one only; mosaics and gray of fewer than 16 bits lie in 16.
+_OTHER_NAMES = {
+    **dict.fromkeys(('rgb', 'rgb24', 'rgb888'), 'rgb8'),
+    **dict.fromkeys(('bgr', 'bgr24', 'bgr888'), 'bgr8'),
+    **dict.fromkeys(('rgba', 'rgba32', 'rgba8888'), 'rgba8'),
+    **dict.fromkeys(('bgra', 'bgra32', 'bgra8888'), 'bgra8'),
+    **dict.fromkeys(('mono', 'gray', 'grey', 'gray8', 'grey8', 'y8', 'y800'), 'mono8'),
+    **dict.fromkeys(('gray16', 'grey16', 'y16'), 'mono16'),
+    **{f'{gray}{bits}': f'mono{bits}' for gray in ('gray', 'grey', 'y') for bits in (10, 12, 14)},
+    **dict.fromkeys(('yuy2', 'yuyv422'), 'yuyv'),
+    **dict.fromkeys(('uyvy422',), 'uyvy'),
+    **dict.fromkeys(('yvyu422',), 'yvyu'),
+    **{
+        f'{prefix}{pattern}{bits}': f'bayer_{pattern}{8 if bits == 8 else 16}'
+        for prefix in ('', 'bayer_')
+        for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')
+        for bits in (8, 10, 12, 14, 16)
+        if f'{prefix}{pattern}{bits}' not in ENCODINGS
+    },
+}
 # Some drivers write names in capitals.
-_ANY_CASE = {name.lower(): name for name in ENCODINGS}
+_ANY_CASE = _OTHER_NAMES | {name.lower(): name for name in ENCODINGS}
+# Names for people: of several for one layout the first, of 8 and 16 bits that of 8, and one order of a mosaic.
+_TOLD = [
+    name
+    for layout, name in {layout: name for name, layout in reversed(_NAMES.items())}.items()
+    if not re.search('[a-z]{3}16$|bayer_(?!rggb)', name)
+][::-1]
 
 # Buffers of cameras are rounded up: a row to a multiple of so many pixels or bytes, their number to one of so many.
 _ROUNDED = (8, 16, 32, 64, 128)
@@ -130,7 +157,7 @@ _COMPARED = 64
 
 
 def known_name(encoding: str) -> str:
-    """Return the name under which the encoding of a message is known; one that is not known as it is."""
+    """Return the name under which the encoding of a message is known, by whatever case or name; else it as it is."""
     return _ANY_CASE.get(encoding.strip().lower(), encoding)
 
 
@@ -157,7 +184,7 @@ def check_layout(message: Any, encodings: dict[str, Layout], max_pixels: int) ->
     """
     name = known_name(message.encoding)
     if name not in encodings:
-        names = ', '.join(_NAMES) + ', or one of 1, 3 or 4 channels such as 16UC1 or 32FC3'
+        names = f'{", ".join(_TOLD)}, these with 16 bits, other Bayer orders, or 1, 3 or 4 channels such as 16UC1'
         names = names if encodings is ENCODINGS else ', '.join(encodings)
         raise ValueError(f'encoding: expected one of {names}, received {message.encoding!r}')
     layout = encodings[name]
@@ -196,6 +223,10 @@ def read_rows(message: Any, layout: Layout, guesses: Guesses) -> tuple[np.ndarra
     """
     row, step, size = layout.row_bytes(message.width), _step(message, layout), len(message.data)
     height = message.height
+    if message.encoding.strip().lower() in _OTHER_NAMES:
+        guesses.note(
+            f'name {message.encoding}', f'encoding {message.encoding!r} is taken as {known_name(message.encoding)}'
+        )
     if size > step * layout.rows(height):
         heights = sorted({-(-height // rows) * rows for rows in (1, 2, 4, *_ROUNDED)})
         if layout.half_rows != 2:

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from diffcut_ros.core.geometry import check_aspect
 from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.depth import depth_size
@@ -78,7 +80,9 @@ class Inputs:
         if self.camera_info is not None:
             roi = self.camera_info.roi
             whole = self.camera_info.height, self.camera_info.width
-            sizes_hw['camera_info'] = (roi.height, roi.width) if roi.width and roi.height else whole
+            own = (roi.height, roi.width) if roi.width and roi.height else whole
+            if min(own):  # else it is not said, and taken to be the image's
+                sizes_hw['camera_info'] = own
         if self.depth is not None:
             try:
                 sizes_hw['depth'] = depth_size(self.depth, max_pixels)
@@ -86,16 +90,16 @@ class Inputs:
                 raise ValueError(f'depth: {error}') from error
         for name, (own_height, own_width) in sizes_hw.items():
             about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
-            if own_width < 1 or own_height < 1:
-                raise ValueError(f'{about}: expected a size of at least 1 x 1')
             check_aspect(about, (own_height, own_width), (height, width))
         if self.camera_info is not None:
-            pinhole_camera(self.camera_info)
+            pinhole_camera(self.camera_info, image_hw=(height, width))
 
 
 def calibration(camera_info: Any) -> tuple[Any, ...]:
-    """Return all of a camera_info but its header, to compare."""
+    """Return all of a camera_info but its header, to compare: bytes, since NaN is not equal to itself."""
     roi = camera_info.roi
     sizes = camera_info.height, camera_info.width, camera_info.binning_x, camera_info.binning_y
-    values = (tuple(map(float, values)) for values in (camera_info.d, camera_info.k, camera_info.r, camera_info.p))
+    values = (
+        np.array(values, float).tobytes() for values in (camera_info.d, camera_info.k, camera_info.r, camera_info.p)
+    )
     return (*sizes, roi.x_offset, roi.y_offset, roi.height, roi.width, camera_info.distortion_model, *values)

@@ -181,6 +181,19 @@ def guess_h265(start: bytes) -> bool:
     return len(unit) > 1 and unit[0] >> 1 in (32, 33, 34, 35) and unit[1] == 1
 
 
+def holds_parameters_of_h265(data: bytes) -> bool | None:
+    """Say whose parameters of a sequence data behind start codes hold first: True: H.265's; None: none.
+
+    What is one of them in one codec is of no use, or of another layer, in the other.
+    """
+    for _, unit in _units(data) if data.startswith(START_CODES) else ():
+        if unit[0] >> 1 in (32, 33) and unit[1] == 1:
+            return True
+        if unit[0] & 0x9F == 7 and unit[0] & 0x60:
+            return False
+    return None
+
+
 def _units(data: bytes) -> list[tuple[int, bytes]]:
     """Each unit with where its start code begins; those too short to be one are left out."""
     starts = [match.start() for match in _START.finditer(data)]

@@ -26,13 +26,18 @@ _BYTES = {
     'JPEG XL': rb'\xff\x0a|\0\0\0\x0cJXL ',
     'HEIC': rb'....ftyp(?:hei|hev|mif1|msf1)',
     'GIF': rb'GIF8',
+    'PNM': rb'P[1-6][\s#]',
 }
 _BEGINNINGS = {kind: re.compile(beginning, re.DOTALL) for kind, beginning in _BYTES.items()}
 # Those that OpenCV may not know, by their names in Pillow.
-_OF_PILLOW = {'AVIF': 'AVIF', 'JPEG 2000': 'JPEG2000', 'BMP': 'BMP'}
+_OF_PILLOW = {'AVIF': 'AVIF', 'JPEG 2000': 'JPEG2000', 'BMP': 'BMP', 'GIF': 'GIF', 'PNM': 'PPM'}
 
-# A JPEG may begin after so many other bytes, such as a driver's header.
-_BEFORE_JPEG = 1024
+# A picture may begin after so many other bytes, such as a driver's header; one that is no JPEG, after zeros.
+_BEFORE = 1024
+# The end mark of a PNG, a part without content.
+_PNG_END = b'\0\0\0\0IEND\xae\x42\x60\x82'
+# So many bytes of it are decompressed at once.
+_PNG_PIECE = 2**16
 # The next marker of a JPEG's header, as decoders look for it: past all bytes that are none, and past FF 00.
 _MARKER = re.compile(rb'\xff([^\x00\xff])', re.DOTALL)
 # Frame headers of a JPEG: C0 to CF without the tables among them.
@@ -78,13 +83,33 @@ def decode_picture(message: Any, max_pixels: int, smallest: int = 1) -> tuple[st
     if kind in _OF_PILLOW:
         return kind, _decode_with_pillow(kind, data, about)
     values = decode_values(data, about)
-    # To the decoder, data that end before the last pixel are no error. If they do, more of them change the pixels.
-    corner = values[-4:, -4:]
-    if kind == 'JPEG' and (corner == _JPEG_MISSING).all():
-        end = data.rfind(_JPEG_END)
-        if not np.array_equal(values, decode_values(data[:end] + _BEYOND + data[end:], about)):
-            raise ValueError(f'{about}: expected data for all pixels, received less: the image is cut off or damaged')
+    if kind == 'JPEG' and (values[-4:, -4:] == _JPEG_MISSING).all() and _ends_early(data, values, about):
+        raise ValueError(f'{about}: expected data for all pixels, received less: the image is cut off or damaged')
     return kind, values
+
+
+def _ends_early(data: bytes, values: np.ndarray, about: str) -> bool:
+    """Whether a JPEG's data end before its last pixel, which is no error to decoders: then more of them change it."""
+    end = data.rfind(_JPEG_END)
+    more = data[:end] + _BEYOND + data[end:]
+    try:  # OpenCV complains on the terminal of what is beyond the last pixel
+        import PIL.Image
+
+        return not np.array_equal(*(np.asarray(PIL.Image.open(io.BytesIO(one))) for one in (data, more)))
+    except Exception:  # not there, or it gives up
+        return not np.array_equal(values, decode_values(more, about))
+
+
+def _behind_others(data: bytes) -> tuple[str | None, bytes]:
+    """Kind and data of a picture that begins behind other bytes; None: there is none."""
+    begin = data.find(b'\xff\xd8\xff', 0, _BEFORE)
+    if begin > 0:
+        return 'JPEG', data[begin:]
+    zeros = len(data[:_BEFORE]) - len(data[:_BEFORE].lstrip(b'\0'))
+    for begin in range(max(1, zeros - 3), zeros + 1):  # some kinds begin with zeros, up to 3
+        if kind := kind_of(data[begin : begin + 64]):
+            return kind, data[begin:]
+    return None, data
 
 
 def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
@@ -95,8 +120,8 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
     data = bytes(message.data)
     # What the data are is said by the data: drivers write all kinds of formats.
     kind = kind_of(data)
-    if kind is None and (begin := data.find(b'\xff\xd8\xff', 0, _BEFORE_JPEG)) > 0:
-        kind, data = 'JPEG', data[begin:]
+    if kind is None:
+        kind, data = _behind_others(data)
     if kind is None:
         check_no_video(message)
     if kind not in _READERS:
@@ -190,25 +215,45 @@ def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
 
 
 def _read_png(data: bytes) -> tuple[int, int, bytes]:
-    """After all checksums.
+    """After all checksums; with an end mark, if only that is missing.
 
     Raises:
         ValueError: the PNG is damaged or cut off.
     """
     view = memoryview(data)
+    parts: list[memoryview] = []
     first = at = 8
     while True:
         name = data[at + 4 : at + 8]
         end = at + 12 + int.from_bytes(data[at : at + 4], 'big')
         if at + 12 > len(data) or end > len(data):
-            raise ValueError('expected an end mark, received none: the image is cut off')
+            if not _is_whole(parts):
+                raise ValueError('expected an end mark, received none: the image is cut off')
+            return *struct.unpack_from('>II', data, first + 8), data[:at] + _PNG_END
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], 'big'):
             raise ValueError(f'expected another checksum of the part {name!r} at byte {at}: the image is damaged')
         if at == first and name != b'IHDR':
             raise ValueError(f'expected the part IHDR first, received {name!r}')
         if name == b'IEND':
             return *struct.unpack_from('>II', data, first + 8), data
+        if name == b'IDAT':
+            parts.append(view[at + 8 : end - 4])
         at = end
+
+
+def _is_whole(parts: list[memoryview]) -> bool:
+    """Whether compressed data are there to their end; they are not kept, since their size is still to be checked."""
+    stream = zlib.decompressobj()
+    try:
+        for part in parts:
+            stream.decompress(part, _PNG_PIECE)
+            while stream.unconsumed_tail:
+                stream.decompress(stream.unconsumed_tail, _PNG_PIECE)
+    except zlib.error:
+        return False
+    while not stream.eof and stream.decompress(b'', _PNG_PIECE):
+        pass
+    return stream.eof
 
 
 def _read_webp(data: bytes) -> tuple[int, int, bytes]:
@@ -267,6 +312,10 @@ def _open_with_pillow(kind: str, data: bytes) -> Any:
         raise ValueError(f'expected a Pillow that knows it, received {PIL.__version__}; next: pip install -U pillow')
     try:
         return PIL.Image.open(io.BytesIO(data), formats=[_OF_PILLOW[kind]])
+    except PIL.UnidentifiedImageError:  # which says where in memory they are
+        raise ValueError(
+            'expected data that can be decoded, received others: the image is cut off or damaged'
+        ) from None
     except Exception as error:  # what a decoder raises for data that are none is its own choice
         raise ValueError(f'expected data that can be decoded, received: {error}') from None
 

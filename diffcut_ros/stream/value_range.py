@@ -20,6 +20,9 @@ _OUTSIDE = 0.01
 _MARGIN = 0.25
 # A range that the values fill less than this share of is too wide.
 _LEAST_FILLED = 0.25
+# All values have moved, as after a thermal camera's flat-field correction, where some are beyond the range, and at its
+# other end a larger share of it is empty than this: twice what the margin leaves there.
+_MOVED = 2 * _MARGIN / (1 + 2 * _MARGIN)
 # How far the range moves towards the one that is wanted, from image to image: there in about ten.
 _PACE = 0.25
 # What a camera's largest value may be: of floats, and of 8, 10, 12, 14 and 16 bits.
@@ -56,6 +59,9 @@ def next_range(shown: Range | None, found: tuple[float, float, float], whole_num
     if shown is None or not shown[0] <= median <= shown[1]:  # the first, or another scene
         return wanted
     width = shown[1] - shown[0]
+    above, below = low - shown[0] > _MOVED * width, shown[1] - high > _MOVED * width
+    if (above and high > shown[1]) or (below and low < shown[0]):
+        return wanted
     filled_enough = high - low >= _LEAST_FILLED * width or width <= (1 + _MARGIN) * least
     if filled_enough and shown[0] <= low and high <= shown[1]:
         return shown

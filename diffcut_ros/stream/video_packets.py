@@ -20,6 +20,7 @@ from diffcut_ros.stream.nal_units import (
     behind_lengths,
     behind_start_codes,
     guess_h265,
+    holds_parameters_of_h265,
 )
 from diffcut_ros.stream.stamps import stamp_ns
 
@@ -38,6 +39,8 @@ _READERS = {'h264': H264, 'hevc': H265}
 _OPTIONS = {'threads': '1', 'strict': 'strict'}
 # So many pictures at most are held back for this order: H.264 A.3.1, H.265 A.4.
 _LONGEST_DELAY = 17
+# So many bytes from the beginning, parameters are looked for that tell the codec.
+_PARAMETERS_WITHIN = 1024
 
 _BEGINNING = 'before the first key frame with its parameters, where the decoding of a video begins'
 _GAP = 'after packets that are missing; decoding goes on with the next key frame'
@@ -103,6 +106,7 @@ class VideoDecoder:
         self.restarts = False
         self._max_pixels, self._more = max_pixels, 0
         self._codec = ''
+        self._instead: dict[str, str] = {}  # codec by format -> that of the data
         self._reader: H264 | H265 | None = None
         self._context: Any = None
         self._parameters, self._start_codes = b'', False
@@ -113,8 +117,15 @@ class VideoDecoder:
 
     @property
     def note(self) -> str:
-        """What is left out beside whole messages, for people; empty: nothing."""
-        return f'{self._more} pictures left out which came behind the first one of their message' if self._more else ''
+        """What is left out beside whole messages, and where a format is wrong, for people; empty: nothing."""
+        notes = [
+            f'format says {_NAMES[said]}, the data are {_NAMES[found]}: decoded as that'
+            for said, found in self._instead.items()
+            if said != found
+        ]
+        if self._more:
+            notes.append(f'{self._more} pictures left out which came behind the first one of their message')
+        return '; '.join(notes)
 
     def push(self, message: Any) -> list[VideoImage | None]:
         """Decode a message for which `video_codec` finds one.
@@ -130,7 +141,7 @@ class VideoDecoder:
         self.restarts = False
         self._stamps_of_pictures |= stamp_ns(message) < self._last_ns
         self._last_ns = stamp_ns(message)
-        codec = _codec_of_format(message.format) or self._codec or _codec_of_data(message.data)
+        codec = self._choose(message)
         found: list[VideoImage | None] = []
         try:
             if codec != self._codec:
@@ -171,6 +182,15 @@ class VideoDecoder:
             self._context.flush_buffers()
         return found + self._overdue(0)
 
+    def _choose(self, message: Any) -> str:
+        """The codec of a message: its data know better than its format, where they hold parameters."""
+        said, found = _codec_of_format(message.format), _codec_of_parameters(message.data)
+        if not said:
+            return found or self._codec or _codec_of_data(message.data)
+        if found:
+            self._instead[said] = found
+        return self._instead.get(said, said)
+
     def _open(self, codec: str) -> None:
         with needed('video', 'analyze'):
             import av
@@ -199,7 +219,7 @@ class VideoDecoder:
         if units and not data.startswith(START_CODES[1]):  # the length of 256 to 511 begins like the shorter start code
             return behind_start_codes(units)
         if not data.startswith(START_CODES):
-            about = f'{len(data)} bytes that begin with {data[:8].hex(" ")}'
+            about = f'{len(data)} bytes that begin with {data[:8].hex(" ")}' if data else 'no data'
             raise ValueError(f'expected a start code (00 00 01) or the length of a unit, received {about}')
         self._start_codes = True
         return data
@@ -280,6 +300,11 @@ def check_no_video(message: Any) -> None:
 
 def _codec_of_format(name: str) -> str:
     return next((codec for pattern, codec in _CODECS.items() if pattern.search(name.lower())), '')
+
+
+def _codec_of_parameters(data: Any) -> str:
+    of_h265 = holds_parameters_of_h265(bytes(data[:_PARAMETERS_WITHIN]))
+    return '' if of_h265 is None else 'hevc' if of_h265 else 'h264'
 
 
 def _codec_of_data(data: Any) -> str:

@@ -48,6 +48,9 @@ def test_a_long_text_is_one_line_with_its_end():
     assert line.startswith('1 x encoding: expected one of rgb8, ')
     assert line.endswith("received 'polarized'")
     assert len(line) < 320
+    assert {'rgb8,'} == {*line.removeprefix('1 x encoding: expected one of').partition(' received')[0].split()} - {
+        '...'
+    }
 
 
 def test_what_is_counted_goes_on_after_an_interruption():

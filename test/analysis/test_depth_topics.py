@@ -34,14 +34,16 @@ def fast(tmp_path):
     return AnalysisOptions(params=path)
 
 
-def film(path, topics, image=IMAGE, info=True, **calibration):
+def film(path, topics, image=IMAGE, info=True, size_hw=(48, 64), **calibration):
     """Record two images with depth on some topics: name -> message of depth [H, W] in mm and a stamp."""
     with Recorder(path) as recorder:
         for index in range(2):
             stamp_ns = START_NS + index * STEP_NS
             recorder.write(image, image_message(moving_scene(index), 'rgb8', stamp_ns))
             if info:
-                recorder.write(f'{image.rpartition("/")[0]}/camera_info', info_message(48, 64, stamp_ns, **calibration))
+                message = info_message(48, 64, stamp_ns, **calibration)
+                message.height, message.width = size_hw
+                recorder.write(f'{image.rpartition("/")[0]}/camera_info', message)
             for topic, message_of in topics.items():
                 recorder.write(topic, message_of(depth_mm(index), stamp_ns))
     return path
@@ -83,6 +85,13 @@ def test_compressed_depth_is_found_and_gives_the_same(tmp_path, fast, topic, mes
     assert np.array_equal(positions(results), expected)
 
 
+def test_camera_info_without_a_size_is_of_the_image(tmp_path, fast):
+    recording = film(tmp_path / 'film', {DEPTH: raw}, size_hw=(0, 0))
+    with pytest.warns(UserWarning, match="no width and height: the image's, 64 x 48"):
+        found = positions(analyze(recording, fast))
+    assert np.array_equal(found, positions(analyze(film(tmp_path / 'other', {DEPTH: raw}), fast)))
+
+
 def test_counts_of_another_scale(tmp_path, fast, capsys):
     recordings = [film(tmp_path / 'raw', {DEPTH: raw}), film(tmp_path / 'packed', {PACKED: packed(run_lengths)})]
     expected = positions(analyze(recordings[0], fast))
@@ -96,9 +105,14 @@ def test_counts_of_another_scale(tmp_path, fast, capsys):
     assert "--depth-scale: expected a number from 0.001 to 100, received '0'" in capsys.readouterr().err
 
 
+def zdepth(depth, stamp_ns):
+    return packed_message(bytes(range(1, 200)), '16UC1; zdepth', stamp_ns)
+
+
 def test_depth_that_cannot_be_used_is_told_once_and_images_are_taken(tmp_path, fast):
     for name, topics, words in (
         ('jpeg', {f'{DEPTH}/compressed': jpeg}, f'depth on {DEPTH}/compressed is not used: they are JPEG'),
+        ('other', {f'{DEPTH}/zdepth': zdepth}, f'depth on {DEPTH}/zdepth is not used: they are zdepth'),
         ('alone', {PACKED: packed()}, f'depth on {PACKED} is not used: there is no camera_info'),
     ):
         recording = film(tmp_path / name, topics, info=name != 'alone')

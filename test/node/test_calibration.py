@@ -5,6 +5,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from diffcut_ros.core import Distortion, PinholeCamera, back_project
 from diffcut_ros.stream.calibration import pinhole_camera, read_calibration
+from diffcut_ros.stream.inputs import calibration
 
 SIZE_HW = 480, 640
 BY_K = PinholeCamera(600, 601, 320, 240, SIZE_HW)
@@ -73,8 +74,9 @@ def test_no_distortion_is_none(d):
     ('model', 'd', 'reason'),
     [
         ('omni', LENS, "expected one of the models plumb_bob, .* received 'omni'"),
-        ('', LENS, "received ''"),
-        ('equidistant', LENS, 'at most 4 coefficients, received 5'),
+        ('', (0.1,) * 8, "received ''"),
+        ('equidistant', (0.1,) * 5, 'at most 4 coefficients other than 0, received'),
+        ('rational_polynomial', (0.1,) * 14, 'at most 12 coefficients other than 0, received'),
         ('plumb_bob', (np.nan,) * 5, 'finite coefficients'),
     ],
 )
@@ -83,6 +85,32 @@ def test_a_distortion_that_is_not_known_is_left_out_and_told(model, d, reason):
     assert camera == BY_K
     with pytest.raises(ValueError, match=f'positions by K of camera_info without its distortion: .*{reason}'):
         raise ValueError(note)
+
+
+@pytest.mark.parametrize(
+    ('model', 'd', 'known', 'most'),
+    [
+        ('rational_polynomial', (*LENS, 0.1, 0.0, 0.02, *[0.0] * 6), 'rational_polynomial', 12),
+        ('equidistant', (0.1, 0.01, 0.0, 0.0, 0.0), 'equidistant', 4),
+        (' Plumb_Bob', LENS, 'plumb_bob', 5),
+        ('FISHEYE', LENS[:4], 'equidistant', 4),
+    ],
+)
+def test_zeros_beyond_a_model_and_capitals_change_nothing(model, d, known, most):
+    camera, note = read_calibration(camera_info(d=d, model=model), 'K')
+    assert note == ''
+    assert camera.distortion.model == known
+    directions = np.array([[0.1, -0.2], [0.3, 0.1]])
+    bent = camera.distortion.bend(directions)
+    assert np.array_equal(bent, Distortion(known, d[:most]).bend(directions))
+    assert np.abs(camera.distortion.unbend(bent) - directions).max() < 1e-4
+
+
+def test_a_model_without_a_name_is_taken_as_plumb_bob_and_told():
+    camera, note = read_calibration(camera_info(d=LENS, model=''), 'auto', RAW)
+    assert camera.distortion == Distortion('plumb_bob', LENS)
+    assert 'distortion_model of camera_info is empty: taken as plumb_bob; positions by K' in note
+    assert read_calibration(camera_info(d=LENS, model=''), 'K')[1].endswith('taken as plumb_bob')
 
 
 def test_what_is_missing_is_taken_from_the_other_and_told():
@@ -126,3 +154,20 @@ def test_a_raw_image_and_its_rectified_one_give_the_same_places(size_hw, part):
     # The same places, in the rectified camera's frame.
     seen_from_it = points.astype(float) @ r.T @ p[:, :3].T
     assert np.abs(seen_from_it[:, :2] / seen_from_it[:, 2:] - rectified).max() < 0.02
+
+
+def test_a_size_that_is_not_said_is_the_images_and_told():
+    info = camera_info(d=LENS)
+    info.width = info.height = 0
+    camera, note = read_calibration(info, 'K', RAW, SIZE_HW)
+    assert camera == pinhole_camera(camera_info(d=LENS), 'K')
+    assert note == "camera_info has no width and height: the image's, 640 x 480"
+    assert read_calibration(camera_info(d=LENS), 'K', RAW, (240, 320)) == (camera, '')
+
+
+def test_a_calibration_with_nan_is_equal_to_itself():
+    infos = [camera_info(d=LENS) for _ in range(3)]
+    for info in infos[:2]:
+        info.k[0] = np.nan
+    assert calibration(infos[0]) == calibration(infos[1])
+    assert calibration(infos[0]) != calibration(infos[2])

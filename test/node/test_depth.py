@@ -8,6 +8,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from diffcut_ros.stream.depth import decode_depth, decode_rvl, depth_size, never_depth
 from diffcut_ros.stream.encodings import DEPTH_ENCODINGS
+from diffcut_ros.stream.guesses import Guesses
 from support.depth import packed_depth, png, run_lengths
 from support.images import image_message
 
@@ -179,3 +180,29 @@ def test_what_may_be_depth():
     assert not never_depth(Image(encoding='mono16'))
     assert 'rgb8' in never_depth(Image(encoding='rgb8'))
     assert 'JPEG' in never_depth(CompressedImage(data=b'\xff\xd8\xff\xe0'))
+
+
+@pytest.mark.parametrize('numbers', [(3.5, 7.25), (1e-30, 0.0), (1e30, -5.0), (2e9, -3.0)])
+@pytest.mark.parametrize('pack', [png, run_lengths])
+def test_any_numbers_before_depth_of_16_bits(pack, numbers):
+    """The format lacks the encoding, and image_transport does not fill its header."""
+    guesses = Guesses()
+    message = CompressedImage(format='compressedDepth', data=struct.pack('<iff', 0, *numbers) + pack(COUNTS))
+    assert np.array_equal(decode_depth(message, guesses=guesses), METRES, equal_nan=True)
+    assert 'does not say whether depth is of 16UC1 or 32FC1: taken as 16UC1' in guesses.notes['quantization']
+
+
+@pytest.mark.parametrize('largest_m', [1.0, 10.0, 100.0])
+@pytest.mark.parametrize('quantization', [1.0, 100.0, 150.0])
+def test_numbers_that_image_transport_writes_are_taken(largest_m, quantization):
+    a = quantization * (quantization + 1)
+    header, guesses = struct.pack('<iff', 0, a, 1 - a / largest_m), Guesses()
+    message = CompressedImage(format='compressedDepth', data=header + png(np.ones((4, 6), np.uint16)))
+    assert np.allclose(decode_depth(message, guesses=guesses), largest_m)
+    assert not guesses.notes
+
+
+def test_a_format_that_is_not_known_is_named():
+    message = CompressedImage(format='16UC1; zdepth', data=bytes(range(1, 200)))
+    with pytest.raises(ValueError, match=r'they are zdepth, which is not known; take the raw topic'):
+        depth_size(message)

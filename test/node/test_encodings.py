@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
+from diffcut_ros.analysis.causes import Causes
 from diffcut_ros.node.images import decode_image
 from diffcut_ros.stream.encodings import ENCODINGS
 from diffcut_ros.stream.guesses import Guesses
@@ -193,3 +194,42 @@ def test_buffer_with_more_rows():
     guesses = Guesses()
     assert np.array_equal(decode_image(message, guesses=guesses), np.broadcast_to(RGB[:1], RGB.shape))
     assert not guesses.notes
+
+
+@pytest.mark.parametrize(
+    ('name', 'known'),
+    [
+        ('yuy2', 'yuyv'),
+        ('YUYV422', 'yuyv'),
+        ('uyvy422', 'uyvy'),
+        ('gray', 'mono8'),
+        ('grey', 'mono8'),
+        ('mono', 'mono8'),
+        ('Y8', 'mono8'),
+        ('Y16', 'mono16'),
+        ('y12', 'mono12'),
+        ('rgb', 'rgb8'),
+        ('RGB888', 'rgb8'),
+        ('bgr24', 'bgr8'),
+        ('BGR888', 'bgr8'),
+        ('rggb8', 'bayer_rggb8'),
+        ('GBRG16', 'bayer_gbrg16'),
+        ('bayer_bggr12', 'bayer_bggr16'),
+        ('grbg10', 'bayer_grbg16'),
+    ],
+)
+def test_other_names_are_taken_and_told(name, known):
+    rows, _ = rows_of(known)
+    guesses = Guesses()
+    decoded = decode_image(image_message(rows, name, height=RGB.shape[0]), guesses=guesses)
+    assert np.array_equal(decoded, decode_image(image_message(rows, known, height=RGB.shape[0])))
+    assert f'encoding {name!r} is taken as {known}' in guesses.notes.values()
+
+
+def test_what_is_expected_is_said_whole_in_the_terminal():
+    causes = Causes()
+    with pytest.raises(ValueError, match='encoding: expected one of rgb8, ') as error:
+        check_image(image_message(RGB, 'rgb565'))
+    causes.add(f'/camera/color/image_raw: image ignored: {error.value}', 0)
+    assert '...' not in causes.told()
+    assert causes.told().endswith("received 'rgb565'")

@@ -149,7 +149,11 @@ def jpeg_of(width: int, height: int) -> bytes:
     ('data', 'words'),
     [
         (b'', ['JPEG, PNG, WebP, TIFF', 'received no data']),
-        (b'GIF89a' + bytes(99), ['JPEG, PNG, WebP, TIFF', 'received GIF, 105 bytes that begin with 47 49 46']),
+        (b'GIF89a' + bytes(99), ['GIF image of 105 bytes', 'cut off or damaged']),
+        (
+            b'....ftypheic' + bytes(99),
+            ['JPEG, PNG, WebP, TIFF', 'received HEIC, 111 bytes that begin with 2e 2e 2e 2e'],
+        ),
         (b'what?', ['AVIF', 'received 5 bytes that begin with 77 68 61 74 3f']),
         (JPEG[:2], ['JPEG image of 2 bytes', 'expected a header']),
         (JPEG[:100], ['JPEG image of 100 bytes', 'expected a header']),
@@ -160,7 +164,7 @@ def jpeg_of(width: int, height: int) -> bytes:
         (jpeg_of(65000, 65000), ['65000 x 65000', 'at most 50 megapixels', 'received 4225']),
         (PNG[:8], ['PNG image of 8 bytes', 'cut off']),
         (PNG[: len(PNG) // 2], ['PNG image of', 'cut off']),
-        (PNG[:-12], ['expected an end mark', 'cut off']),
+        (PNG[:-13], ['expected an end mark', 'cut off']),
         (PNG[:1000] + bytes([PNG[1000] ^ 1]) + PNG[1001:], ["part b'IDAT'", 'damaged']),
         (PNG[:20] + bytes([PNG[20] ^ 1]) + PNG[21:], ["part b'IHDR'", 'damaged']),
         (PNG[:8] + PNG[33:], ['IHDR first']),
@@ -359,3 +363,49 @@ check_compressed(SimpleNamespace(format='avif', data=open({str(tmp_path / 'pictu
     last = done.stderr.splitlines()[-1]
     assert 'pictures in AVIF: expected the package pillow, found none' in last
     assert 'pip install pillow' in last
+
+
+GIF, PPM = saved(PIL.Image.fromarray(PHOTO), 'GIF'), saved(PIL.Image.fromarray(PHOTO), 'PPM')
+AVIF, WEBP = saved(PIL.Image.fromarray(PHOTO), 'AVIF'), encoded(PHOTO, '.webp')
+
+
+def test_gif_and_ppm():
+    assert np.array_equal(decode_compressed(compressed_message(PPM, 'ppm')), PHOTO)
+    assert np.abs(decode_compressed(compressed_message(GIF, 'gif')).astype(int) - PHOTO).mean() < 8
+    pgm = saved(PIL.Image.fromarray(PHOTO_GRAY), 'PPM')
+    assert np.array_equal(decode_compressed(compressed_message(pgm, 'pgm')), gray(PHOTO_GRAY))
+
+
+@pytest.mark.parametrize('data', [PNG, JPEG, WEBP, AVIF, GIF], ids=['png', 'jpeg', 'webp', 'avif', 'gif'])
+@pytest.mark.parametrize('zeros', [1, 3, 4, 13, 300])
+def test_zeros_before_a_picture(data, zeros):
+    expected = decode_compressed(compressed_message(data))
+    assert np.array_equal(decode_compressed(compressed_message(bytes(zeros) + data)), expected)
+
+
+@pytest.mark.parametrize('lost', [1, 4, 11, 12])
+def test_a_png_that_lacks_its_end_mark_only(lost):
+    assert np.array_equal(decode_compressed(compressed_message(PNG[:-lost])), PHOTO)
+
+
+def test_a_png_whose_parts_end_before_its_pixels_is_cut():
+    """Between two parts of its pixels, where no part is incomplete."""
+    noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    data = encoded(noise, '.png')
+    at = data.rindex(b'IDAT') - 4
+    assert data.count(b'IDAT') > 1
+    with pytest.raises(ValueError, match='the image is cut off'):
+        decode_compressed(compressed_message(data[:at]))
+
+
+def test_a_cut_picture_is_told_without_an_address():
+    with pytest.raises(ValueError, match='the image is cut off or damaged') as error:
+        decode_compressed(compressed_message(AVIF[:-300]))
+    assert '0x' not in str(error.value)
+
+
+@pytest.mark.parametrize('shape', [(96, 128), (96, 128, 3)])
+def test_nothing_is_printed_for_a_good_jpeg_of_gray(capfd, shape):
+    flat = np.full(shape, 128, np.uint8)
+    assert (decode_compressed(compressed_message(encoded(flat, '.jpg'))) == 128).all()
+    assert capfd.readouterr().err == ''

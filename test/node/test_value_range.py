@@ -126,6 +126,21 @@ def test_another_scene_is_shown_at_once():
     assert np.abs(shown(guesses, values) - GRAY).max() <= 1
 
 
+@pytest.mark.parametrize('jump', [-1000, -450, -300, 300, 450, 1000])
+def test_where_all_values_move_the_range_follows_at_once(jump):
+    """As after a thermal camera's flat-field correction."""
+    guesses = Guesses()
+    for k in range(3):
+        shown(guesses, thermal(k))
+    before = shown(guesses, thermal(3))
+    moved = (thermal(3).astype(int) + jump).astype(np.uint16)
+    after = shown(guesses, moved)
+    low, high = guesses.ranges['mono16']
+    assert low < moved.min()
+    assert moved.max() < high
+    assert np.abs(after - before).mean() < 40
+
+
 def test_the_range_does_not_go_to_and_fro():
     """Values that fill now more, now less of what is shown than may be left empty."""
     guesses, ranges = Guesses(), []

@@ -343,3 +343,24 @@ def test_any_damage_gives_one_image_per_message(codec, b_frames):
         for index, data in packets:
             found += video.push(compressed_image(data, START_NS + index * STEP_NS, codec))
         assert len(found + video.flush()) == len(packets)
+
+
+@pytest.mark.parametrize(('codec', 'said'), [('hevc', 'h264'), ('h264', 'h265'), ('h264', 'vp8')])
+def test_data_with_parameters_decide_before_the_format(codec, said):
+    video, found = VideoDecoder(MEGAPIXEL), []
+    for index, data in encode(12, codec):
+        found += video.push(compressed_image(data, START_NS + index * STEP_NS, said))
+    assert [which(one.rgb()) for one in found] == list(range(12))
+    assert video.note.count('format says') == 1
+
+
+def test_a_format_that_is_right_is_not_told():
+    video = VideoDecoder(MEGAPIXEL)
+    for index, data in encode(3):
+        video.push(compressed_image(data, START_NS + index * STEP_NS, 'h264'))
+    assert video.note == ''
+
+
+def test_an_empty_packet():
+    (image,) = VideoDecoder(MEGAPIXEL).push(compressed_image(b'', START_NS, 'h264'))
+    assert image.problem.endswith('received no data')

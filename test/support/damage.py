@@ -16,7 +16,7 @@ from diffcut_ros.stream.encodings import DEPTH_ENCODINGS, ENCODINGS
 WRONG_ENCODINGS = [
     '',
     'RGB 8',
-    'rgb',
+    'rgb565',
     '8UC2',
     '8UC5',
     '16FC1',
