@@ -51,6 +51,7 @@ class _File(Protocol):
     start_ns: int
     end_ns: int  # 0 without messages
     lost: list[str]  # what could not be read so far, for people
+    steps: int  # how often the times of recording step back, as far as it was read
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
 
@@ -97,13 +98,23 @@ class Bag:
 
     @property
     def note(self) -> str:
-        """What was guessed, and what is skipped that looks like images, for people; empty: nothing."""
+        """What was guessed, or read in another order, and what is skipped that looks like images, for people.
+
+        Complete after `messages` has ended; empty: nothing.
+        """
         pictures = ', '.join(filter(_PICTURES.search, self.skipped))
-        return '; '.join(filter(None, [self._guess, pictures and f'skipped, being no messages of ROS: {pictures}']))
+        steps = sum(file.steps for file in self._files)
+        words = [
+            self._guess,
+            steps and f'the times of recording step back (times: {steps}): messages are taken as they lie in the file',
+            pictures and f'skipped, being no messages of ROS: {pictures}',
+        ]
+        return '; '.join(filter(None, words))
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Yield the messages of some topics, by time in each file where that is possible, as far as they can be read.
+        """Yield the messages of some topics, as far as they can be read.
 
+        By time in each file where that is possible; as they lie in it where the times of recording step back.
         Those of other encodings than CDR and that of ROS 1 are skipped.
         """
         for file in self._files:

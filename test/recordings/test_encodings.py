@@ -1,5 +1,6 @@
 """MCAP of other writers: messages of ROS 1, of other encodings beside those of ROS, definitions that are none."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_converted_from_ros_1(tmp_path, film, message_encoding):
             channel = connection.topic, NAMES[connection.topic], 'ros1msg', b'', message_encoding
             mcap.write(channel, time_ns, data)
     assert read(tmp_path / 'film.mcap') == film == read(bag)
+
+
+@pytest.mark.parametrize(('encoding', 'kind'), [('', ''), ('CDR', ''), ('cdr', '/msg'), ('Cdr', '/msg')])
+def test_other_words_in_sqlite(tmp_path, film, encoding, kind):
+    path = record(tmp_path / 'odd', 4, 'sqlite3') / 'odd.db3'
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE topics SET serialization_format = ?, type = replace(type, ?, '')", (encoding, kind))
+    database.close()
+    assert read(path) == film
 
 
 JSON = '/state', 'State', 'jsonschema', b'{"type": "object"}', 'json'

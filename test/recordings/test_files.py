@@ -169,7 +169,16 @@ def test_a_database_that_is_none(tmp_path):
     assert 'cannot read it: expected a database of rosbag2: no such table: ' in error_of(tmp_path / 'other.db3')
     cut = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3'
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    assert 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3' in error_of(cut)
+    advice = 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3'
+    assert advice in error_of(cut)
+    damaged = record(tmp_path / 'other', 20, 'sqlite3') / 'other.db3'
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8192] = b'\xa5' * 8192
+    damaged.write_bytes(data)
+    found, bag = read(damaged)
+    assert 20 < len(found) < 60
+    assert advice.replace('film', 'other') in bag.lost
+    assert 'other.db3 is damaged: an unknown number of messages after ' in bag.lost
 
 
 # Compression.
@@ -379,6 +388,37 @@ def test_ros1_with_a_damaged_chunk(tmp_path):
     assert 14 <= len(found) < 20
     assert set(found) < set(expected)
     assert 'film.bag is damaged: the chunk of ' in bag.lost
+
+
+@pytest.mark.parametrize('compression', ['none', 'bz2', 'lz4'])
+@pytest.mark.parametrize('place', [-40, 2])
+def test_ros1_with_an_index_and_a_damaged_chunk(tmp_path, compression, place):
+    """Damage in the chunk, or in its header, costs that chunk."""
+    path = tmp_path / 'film.bag'
+    data = bytearray(write_ros1(path, compression))
+    expected, _ = read(path)
+    at = chunks(data)[1] + place
+    data[at : at + 30] = b'\xff' * 30
+    path.write_bytes(data)
+    found, bag = read(path)
+    assert 14 <= len(found) < 20
+    assert set(found) < set(expected)
+    assert 'film.bag is damaged: ' in bag.lost
+    if place > 0:
+        assert f'; in all {20 - len(found)} of 20 messages of film.bag were not found' in bag.lost
+
+
+def test_ros1_with_an_index_and_a_damaged_message(tmp_path):
+    path = tmp_path / 'film.bag'
+    data = bytearray(write_ros1(path))
+    expected, _ = read(path)
+    at = data.index(expected[5].cdr[200:300]) - 240
+    data[at : at + 45] = bytes(45)
+    path.write_bytes(data)
+    found, bag = read(path)
+    assert found == expected[:5] + expected[6:]
+    assert 'film.bag is damaged: the chunk of ' in bag.lost
+    assert bag.lost.endswith('; in all 1 of 20 messages of film.bag were not found')
 
 
 def test_ros1_whose_last_chunk_was_being_written(tmp_path):
