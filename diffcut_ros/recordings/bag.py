@@ -68,7 +68,7 @@ class Bag:
         path: of it.
         topics: by name.
         count: messages that can be read.
-        skipped: topics with messages that are not of ROS, for people.
+        skipped: topics with messages that are not of ROS, or of no type, for people.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
     """
@@ -168,19 +168,22 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
             raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')
         if not bag.count and not may_be_empty:
             received = f'only {", ".join(bag.skipped)}' if bag.skipped else 'an empty recording'
-            raise BagError(f'{path}: expected messages of ROS, received {received}{bag.lost and f": {bag.lost}"}')
+            advice = '; record or convert them as messages of ROS with the names of their types' if bag.skipped else ''
+            lost = bag.lost and f': {bag.lost}'
+            raise BagError(f'{path}: expected messages of ROS, received {received}{lost}{advice}')
         yield bag
 
 
 def _is_read(connection: Connection) -> bool:
-    return connection.encoding in (CDR, ROS1)
+    return connection.encoding in (CDR, ROS1) and bool(connection.type_name)
 
 
 def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
     """The topics of these connections; one whose messages are of several types has that of most of them."""
     counts: dict[str, Counter[str]] = {}
     for one in connections:
-        type_name = one.type_name if _is_read(one) else f'{one.type_name} in {one.encoding or "an unknown encoding"}'
+        type_name = one.type_name or 'no type'
+        type_name = type_name if _is_read(one) else f'{type_name} in {one.encoding or "an unknown encoding"}'
         counts.setdefault(one.topic, Counter())[type_name] += one.count
     return {topic: BagTopic(types.most_common(1)[0][0], types.total()) for topic, types in counts.items()}
 

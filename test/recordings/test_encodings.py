@@ -122,9 +122,23 @@ def test_nothing_but_other_messages(tmp_path):
     with Mcap(tmp_path / 'other.mcap', '') as mcap:
         for k in range(3):
             mcap.write(PROTOBUF, START_NS + k * STEP_NS, b'')
-    words = r'expected messages of ROS, received only /front \(foxglove.CompressedImage in protobuf, 3 messages\)'
+    words = (
+        r'expected messages of ROS, received only /front \(foxglove.CompressedImage in protobuf, 3 messages\); '
+        'record or convert them as messages of ROS with the names of their types$'
+    )
     with pytest.raises(BagError, match=words):
         open_bag(tmp_path / 'other.mcap').__enter__()
+
+
+def test_messages_of_no_type(tmp_path, film):
+    path = tmp_path / 'odd.mcap'
+    with Mcap(path) as mcap:
+        for one in film:
+            mcap.write((one.topic, '', '', b'', 'cdr'), one.time_ns, one.cdr)
+    with pytest.raises(
+        BagError, match=rf'received only {IMAGE} \(no type in cdr, 4 messages\), .*; record or convert '
+    ):
+        open_bag(path).__enter__()
 
 
 @pytest.mark.parametrize('kind', ['std_msgs/msg/String', 'my_msgs/msg/Unknown'])
