@@ -130,7 +130,8 @@ class Bag:
                         continue
                     yield BagMessage(connection.topic, connection.type_name, time_ns, cdr)
             except Exception as error:  # as above, of the reader or the database
-                self._lost.append(f'{max(0, expected - count)} of {expected} messages: {_words(error)}')
+                missing = f'{expected - count} of {expected} messages: ' if count < expected else ''
+                self._lost.append(f'{missing}{_words(error)}')
 
 
 @contextmanager
