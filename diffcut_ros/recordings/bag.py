@@ -51,6 +51,7 @@ class _File(Protocol):
     start_ns: int
     end_ns: int  # 0 without messages
     lost: list[str]  # what could not be read so far, for people
+    steps: int  # how often the times of recording step back, as far as it was read
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
 
@@ -67,7 +68,7 @@ class Bag:
         path: of it.
         topics: by name.
         count: messages that can be read.
-        skipped: topics with messages that are not of ROS, for people.
+        skipped: topics with messages that are not of ROS, or of no type, for people.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
     """
@@ -97,13 +98,23 @@ class Bag:
 
     @property
     def note(self) -> str:
-        """What was guessed, and what is skipped that looks like images, for people; empty: nothing."""
+        """What was guessed, or read in another order, and what is skipped that looks like images, for people.
+
+        Complete after `messages` has ended; empty: nothing.
+        """
         pictures = ', '.join(filter(_PICTURES.search, self.skipped))
-        return '; '.join(filter(None, [self._guess, pictures and f'skipped, being no messages of ROS: {pictures}']))
+        steps = sum(file.steps for file in self._files)
+        words = [
+            self._guess,
+            steps and f'the times of recording step back (times: {steps}): messages are taken as they lie in the file',
+            pictures and f'skipped, being no messages of ROS: {pictures}',
+        ]
+        return '; '.join(filter(None, words))
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Yield the messages of some topics, by time in each file where that is possible, as far as they can be read.
+        """Yield the messages of some topics, as far as they can be read.
 
+        By time in each file where that is possible; as they lie in it where the times of recording step back.
         Those of other encodings than CDR and that of ROS 1 are skipped.
         """
         for file in self._files:
@@ -119,7 +130,8 @@ class Bag:
                         continue
                     yield BagMessage(connection.topic, connection.type_name, time_ns, cdr)
             except Exception as error:  # as above, of the reader or the database
-                self._lost.append(f'{max(0, expected - count)} of {expected} messages: {_words(error)}')
+                missing = f'{expected - count} of {expected} messages: ' if count < expected else ''
+                self._lost.append(f'{missing}{_words(error)}')
 
 
 @contextmanager
@@ -157,19 +169,22 @@ def open_bag(path: Path, may_be_empty: bool = False) -> Iterator[Bag]:
             raise BagError(f'{path}: expected a recording, cannot read it: {bag.lost}')
         if not bag.count and not may_be_empty:
             received = f'only {", ".join(bag.skipped)}' if bag.skipped else 'an empty recording'
-            raise BagError(f'{path}: expected messages of ROS, received {received}{bag.lost and f": {bag.lost}"}')
+            advice = '; record or convert them as messages of ROS with the names of their types' if bag.skipped else ''
+            lost = bag.lost and f': {bag.lost}'
+            raise BagError(f'{path}: expected messages of ROS, received {received}{lost}{advice}')
         yield bag
 
 
 def _is_read(connection: Connection) -> bool:
-    return connection.encoding in (CDR, ROS1)
+    return connection.encoding in (CDR, ROS1) and bool(connection.type_name)
 
 
 def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
     """The topics of these connections; one whose messages are of several types has that of most of them."""
     counts: dict[str, Counter[str]] = {}
     for one in connections:
-        type_name = one.type_name if _is_read(one) else f'{one.type_name} in {one.encoding or "an unknown encoding"}'
+        type_name = one.type_name or 'no type'
+        type_name = type_name if _is_read(one) else f'{type_name} in {one.encoding or "an unknown encoding"}'
         counts.setdefault(one.topic, Counter())[type_name] += one.count
     return {topic: BagTopic(types.most_common(1)[0][0], types.total()) for topic, types in counts.items()}
 

@@ -15,8 +15,17 @@ _METADATA = 'metadata.yaml'
 _KINDS = {b'\x89MCAP0\r\n': 'mcap', b'SQLite format 3\0': 'sqlite', b'#ROSBAG V2.0\n': 'ros1'}
 # What recordings are packed with to be sent, and what unpacks them.
 _UNPACK = {b'\x1f\x8b': 'gunzip', b'BZh': 'bunzip2', b'\xfd7zXZ': 'unxz', b'\x04"M\x18': 'unlz4', b'PK\3\4': 'unzip'}
-# As recorders name the files of a recording that they split.
-_SPLIT = re.compile(r'(.+_)(\d+)((?:\.[a-z][a-z0-9]*)+)')
+# What else is found in place of recordings, and what helps.
+_ADVICE = {
+    b'version https://git-lfs': 'it is a pointer of Git LFS; fetch its file: git lfs pull',
+    b'#ROS': 'it is of before version 2.0 of bags; convert it with ROS 1: rosbag fix {name} new.bag',
+}
+_TAR, _TAR_AT = b'ustar', 257
+# As recorders name the files of a recording that they split; those of ROS 1 say when each begins.
+_SPLIT = re.compile(r'(.*_)(\d+)((?:\.[a-z][a-z0-9]*)+)')
+_DATE = re.compile(r'\d{4}(-\d\d){5}')
+# Bytes by which a file is known.
+_FIRST = 512
 # Of the room that is left where files are unpacked.
 _SHARE = 0.9
 
@@ -37,6 +46,8 @@ def find_files(path: Path) -> tuple[list[Path], str]:
     listed = _listed(path)
     found = sorted((file for file in path.iterdir() if file.is_file() and _kind_or_none(file)), key=_by_numbers)
     if listed:
+        if not found and (advice := _advices(path)):
+            raise ValueError(f'expected {", ".join(listed)} in this folder, found none{advice}')
         missing = [name for name in listed if not (path / name).exists()]
         kinds = {_kind_or_none(path / name) for name in listed} - {None}
         others = [file.name for file in found if file.name not in listed and (not kinds or kind_of(file) in kinds)]
@@ -63,9 +74,7 @@ def kind_of(path: Path) -> str:
         if start.startswith(magic):
             return kind
     what = f'a file that begins with {start[:8]!r}' if start else 'an empty file'
-    tools = [tool for magic, tool in _UNPACK.items() if start.startswith(magic)]
-    advice = f'; unpack it: {tools[0]} {path.name}' if tools else ''
-    raise ValueError(f'expected MCAP, SQLite, or a bag of ROS 1, received {what}{advice}')
+    raise ValueError(f'expected MCAP, SQLite, or a bag of ROS 1, received {what}{_advice(start, path.name)}')
 
 
 def unpacked(path: Path, stack: ExitStack) -> tuple[Path, str]:
@@ -104,12 +113,27 @@ def unpacked(path: Path, stack: ExitStack) -> tuple[Path, str]:
 
 def _first_bytes(path: Path) -> bytes:
     with path.open('rb') as file:
-        start = file.read(16)
+        start = file.read(_FIRST)
         if start.startswith(ZSTD):
             file.seek(0)
             with suppress(zstandard.ZstdError):
-                start = zstandard.ZstdDecompressor().stream_reader(file).read(16)
+                start = zstandard.ZstdDecompressor().stream_reader(file).read(_FIRST)
     return start
+
+
+def _advice(start: bytes, name: str) -> str:
+    """Say how to make a recording of a file that begins so; empty: unknown."""
+    if start[_TAR_AT:].startswith(_TAR):
+        return f'; unpack it: tar -xf {name}'
+    advice = {magic: f'unpack it: {tool} {{name}}' for magic, tool in _UNPACK.items()} | _ADVICE
+    return next((f'; {words.format(name=name)}' for magic, words in advice.items() if start.startswith(magic)), '')
+
+
+def _advices(folder: Path) -> str:
+    """The first advice about a file in a folder; empty: none."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    found = ((file.name, _advice(_first_bytes(file), file.name)) for file in files)
+    return next((f'; there is {name}{advice}' for name, advice in found if advice), '')
 
 
 def _kind_or_none(path: Path) -> str | None:
@@ -134,10 +158,11 @@ def _is_packed(one: str, other: str) -> bool:
 def _split(found: list[Path]) -> tuple[list[Path], str]:
     """Files of a folder without metadata.yaml that are named as those of one recording, with any that are missing."""
     parts = [_SPLIT.fullmatch(file.name) for file in found]
-    if all(parts) and len({(part[1], part[3]) for part in parts}) == 1:
+    if all(parts) and len({(_DATE.sub('*', part[1]), part[3].removesuffix('.active')) for part in parts}) == 1:
         numbers = {int(part[2]): file for part, file in zip(parts, found, strict=True)}
-        if 0 in numbers and max(numbers) < 2 * len(numbers):
-            prefix, _, ending = parts[0].groups()
+        in_turn = [numbers[number].name for number in sorted(numbers)] == [file.name for file in found]
+        if 0 in numbers and in_turn and max(numbers) < 2 * len(numbers):
+            prefix, ending = _DATE.sub('*', parts[0][1]), parts[0][3]
             files = [numbers.get(i, found[0].with_name(f'{prefix}{i}{ending}')) for i in range(max(numbers) + 1)]
             return files, f'no {_METADATA}: {len(found)} files are read as one recording, by the numbers in their names'
     names = ', '.join(file.name for file in found)
@@ -146,7 +171,7 @@ def _split(found: list[Path]) -> tuple[list[Path], str]:
 
 def _no_recording(folder: Path) -> str:
     inside = ', '.join(sorted(file.parent.name for file in folder.glob(f'*/{_METADATA}')))
-    advice = f'; give one of the folders in it: {inside}' if inside else ''
+    advice = f'; give one of the folders in it: {inside}' if inside else _advices(folder)
     return f'expected {_METADATA} or a recording (MCAP, SQLite, or a bag of ROS 1) in this folder, found none{advice}'
 
 

@@ -1,24 +1,25 @@
 """Reads MCAP as far as it is whole: a bad disk, or a recording that was cut off, costs only what is damaged."""
 
+import struct
 import zlib
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from io import SEEK_END, BytesIO
 from itertools import takewhile
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import lz4.frame
 import zstandard
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
-from mcap.records import Channel, Chunk, McapRecord, Message, Schema
+from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.summary import Summary
-from rosbags.typesys.msg import normalize_msgtype
 
-from diffcut_ros.recordings.connection import CDR, ROS1, Connection
+from diffcut_ros.recordings.connection import CDR, ROS1, Connection, connect
+from diffcut_ros.recordings.order import Message as Ordered
+from diffcut_ros.recordings.order import StepsBack, in_order
 
 _MAGIC = b'\x89MCAP0\r\n'
 # A record begins with one byte for its kind, and eight for the length of what follows.
@@ -26,6 +27,8 @@ _HEAD = 9
 # The record that ends the data, by its head, and the size of the one that ends the file, with the magic bytes.
 _DATA_END, _DATA_END_SIZE = b'\x0f\x04\0\0\0\0\0\0\0', 13
 _FOOTER_SIZE = 37
+# Of a chunk's record: all but the name of its compression, and its content.
+_CHUNK_SIZE = 40
 
 _DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
     '': lambda data, _: data,
@@ -33,6 +36,9 @@ _DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
     'zstd': zstandard.decompress,
 }
 _log_time = attrgetter('log_time')
+# Kinds of records that are read, and the first of those that anybody may add.
+_DATA = Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK
+_PRIVATE = 0x80
 # Of messages whose own encoding a writer leaves out.
 _ENCODING_OF_SCHEMA = {'ros1msg': ROS1, 'ros2msg': CDR, 'ros2idl': CDR}
 
@@ -44,6 +50,7 @@ class McapFile:
         connections: its topics.
         start_ns: when the first message was recorded.
         end_ns: when the last one was; 0 without messages.
+        steps: how often the times of recording step back, as far as it was read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +68,14 @@ class McapFile:
             self._lost[0] = f'the index of {name} is damaged, and was done without: {_words(error)}'
         index = index or Summary()
         self._schemas, self._channels = index.schemas, index.channels
-        self._chunks = sorted(index.chunk_indexes, key=attrgetter('message_start_time'))
+        self._chunks = sorted(index.chunk_indexes, key=attrgetter('chunk_start_offset'))
+        self.steps, self._lie = 0, True
+        starts = [chunk.message_start_time for chunk in self._chunks]
+        if starts != sorted(starts):
+            self.steps = self._count_steps(self._chunks)
+            self._lie = bool(self.steps)
+        if not self._lie:
+            self._chunks.sort(key=attrgetter('message_start_time'))
         if index.statistics and index.statistics.channel_message_counts.keys() <= self._channels.keys():
             counts = index.statistics.channel_message_counts
             self.start_ns, self.end_ns = index.statistics.message_start_time, index.statistics.message_end_time
@@ -88,23 +102,23 @@ class McapFile:
         self._file.close()
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, time in ns and data; by time where the index is whole, else as they lie in the file."""
-        wanted = {number: one for number, one in self._connections.items() if one in connections}
-        for message in self._messages(wanted):
-            yield wanted[message.channel_id], message.log_time, message.data
+        """Yield connection, time in ns and data; by time where the index is whole, else as they lie in the file.
 
-    def _messages(self, wanted: Mapping[int, Connection]) -> Iterator[Message]:
+        They come as they lie in the file, too, where times of recording step back.
+        """
+        wanted = {number: one for number, one in self._connections.items() if one in connections}
         missing = expected = sum(connection.count for connection in wanted.values())
-        waiting: list[Message] = []
-        for start_ns, messages in self._pieces(wanted.keys()):
-            missing -= len(messages)
-            # Chunks may overlap in time: the later messages of one wait for the earlier ones of those that follow.
-            at = bisect_left(waiting, start_ns, key=_log_time)
-            yield from waiting[:at]
-            waiting = sorted(waiting[at:] + messages, key=_log_time)
-        yield from waiting
+        steps = StepsBack()
+        for number, time_ns, data in in_order(self._ordered(wanted.keys()), steps, self._lie):
+            missing -= 1
+            yield wanted[number], time_ns, data
+        self.steps = max(self.steps, steps.count)
         if missing > 0:
             self._lost[self._size] = f'in all {missing} of {expected} messages of {self._name} were not found'
+
+    def _ordered(self, wanted: Set[int]) -> Iterator[tuple[int, list[Ordered]]]:
+        for start_ns, messages in self._pieces(wanted):
+            yield start_ns, [(message.channel_id, message.log_time, message.data) for message in messages]
 
     def _pieces(self, wanted: Set[int] | None) -> Iterator[tuple[int, list[Message]]]:
         """Yield the messages of one chunk, or one that is in none, and the time at which they begin, until the end.
@@ -138,8 +152,10 @@ class McapFile:
             return
         end = len(_MAGIC)
         for kind, at, end in self._records(len(_MAGIC)):
-            if kind in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK):
+            if kind in _DATA:
                 yield at, end
+            elif Opcode.DATA_END < kind < _PRIVATE:
+                self._lost[at] = f'{self._name} is damaged: {end - at} bytes at byte {at}, of the unknown kind {kind}'
         last = f'its last {self._size - end} of {self._size} bytes'
         if not self._has_end:
             self._lost[end] = f'{self._name} has no end: {last}, and what was to follow'
@@ -157,11 +173,23 @@ class McapFile:
 
     def _count(self, begin: int, wanted: Set[int] | None) -> int:
         """Return how many messages a chunk has, by the records about it, which follow it; 0 where there are none."""
-        count = 0
+        return sum(len(entries) for channel, entries in self._indexes(begin) if wanted is None or channel in wanted)
+
+    def _count_steps(self, chunks: list[ChunkIndex]) -> int:
+        """Return how often times step back from one message of a topic to the next in the file, by its indexes."""
+        steps = StepsBack()
+        for chunk in chunks:
+            for channel, entries in self._indexes(chunk.chunk_start_offset + chunk.chunk_length):
+                for time_ns, _ in sorted(entries, key=itemgetter(1)):
+                    steps.add(channel, time_ns)
+        return steps.count
+
+    def _indexes(self, begin: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Yield the channels of the messages of a chunk that ends here, with their times and places in the chunk."""
         for _, at, end in takewhile(lambda record: record[0] == Opcode.MESSAGE_INDEX, self._records(begin)):
-            if wanted is None or int.from_bytes(self._read(at + _HEAD, at + _HEAD + 2), 'little') in wanted:
-                count += (end - at - _HEAD - 6) // 16
-        return count
+            data = self._read(at + _HEAD, end)
+            entries = data[6 : 6 + (len(data) - 6) // 16 * 16]
+            yield int.from_bytes(data[:2], 'little'), list(struct.iter_unpack('<QQ', entries))
 
     def _index(self) -> Summary | None:
         """Return the index, None where there is none; raises any exception where it is damaged."""
@@ -180,11 +208,8 @@ class McapFile:
 
 
 def _connection(channel: Channel, schema: Schema | None, count: int) -> Connection:
-    encoding = channel.message_encoding.lower() or _ENCODING_OF_SCHEMA.get(schema.encoding if schema else '', '')
-    name = schema.name if schema else ''
-    # Converters keep the names of ROS 1, without the folder msg.
-    is_ros = encoding in (CDR, ROS1) and '/' in name
-    return Connection(channel.topic, normalize_msgtype(name) if is_ros else name, count, encoding)
+    encoding = channel.message_encoding or _ENCODING_OF_SCHEMA.get(schema.encoding if schema else '', '')
+    return connect(channel.topic, schema.name if schema else '', count, encoding)
 
 
 def _contents(data: bytes) -> list[McapRecord]:
@@ -192,7 +217,13 @@ def _contents(data: bytes) -> list[McapRecord]:
     (record,) = _parse(data, emit_chunks=True)
     if not isinstance(record, Chunk):
         return [record]
+    if len(data) != _HEAD + _CHUNK_SIZE + len(record.compression.encode()) + len(record.data):
+        raise ValueError('the lengths in it differ from its own')
+    if record.compression not in _DECOMPRESS:
+        raise ValueError(f'expected lz4, zstd or no compression, received {record.compression!r}; convert it to one')
     unpacked = _DECOMPRESS[record.compression](record.data, record.uncompressed_size)
+    if len(unpacked) != record.uncompressed_size:
+        raise ValueError(f'expected {record.uncompressed_size} bytes in it, received {len(unpacked)}')
     if record.uncompressed_crc and zlib.crc32(unpacked) != record.uncompressed_crc:
         raise ValueError('its checksum differs')
     return _parse(unpacked)
@@ -202,10 +233,12 @@ def _parse(data: bytes, emit_chunks: bool = False) -> list[McapRecord]:
     stream = BytesIO(data)
     records = StreamReader(stream, skip_magic=True, emit_chunks=emit_chunks).records
     found = []
-    while stream.tell() < len(data):  # at its end it would wait for a footer
+    while (at := stream.tell()) < len(data):  # at its end it would wait for a footer
+        if data[at] not in _DATA and data[at] < _PRIVATE:
+            raise ValueError(f'expected messages and their topics in it, received a record of kind {data[at]}')
         found.append(next(records))
     return found
 
 
 def _words(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'
+    return str(error) if type(error) is ValueError else f'{type(error).__name__}: {error}'

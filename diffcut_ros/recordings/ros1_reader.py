@@ -1,8 +1,9 @@
 """Reads bags of ROS 1; those without an index, of a recorder that crashed or cut off, as far as they are whole."""
 
-from collections import Counter
+import mmap
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
-from io import SEEK_END, BytesIO
+from io import SEEK_CUR, SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,10 @@ from rosbags.rosbag1.reader import Header, RecordType, decompressors, normalize,
 from rosbags.typesys.msg import normalize_msgtype
 
 from diffcut_ros.recordings.connection import ROS1, Connection
+from diffcut_ros.recordings.order import Message, StepsBack, in_order
+
+# By which a chunk is found: this is the first field of its header, or the one after its kind.
+_CHUNK, _CHUNK_KIND = b'compression=', b'op=\5'
 
 
 class Ros1File:
@@ -19,10 +24,11 @@ class Ros1File:
     Attributes:
         start_ns: when the first message was recorded.
         end_ns: when the last one was; 0 without messages.
+        steps: how often the times of recording step back, as far as it was read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._reader = path, Reader(path)
+        self._path, self._reader, self.steps = path, Reader(path), 0
         self._lost: dict[int, str] = {}  # by where in the file it was
         self._connections: dict[int, Connection] = {}
         try:
@@ -52,20 +58,74 @@ class Ros1File:
         return [words for _, words in sorted(self._lost.items())]
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, time in ns and data: by time where there is an index, else as they lie in the file."""
+        """Yield connection, time in ns and data: by time where there is an index, else as they lie in the file.
+
+        They come as they lie in the file, too, where times of recording step back.
+        """
         if self._reader.bio is None:
             for number, time_ns, data in self._scanned():
                 if self._connections[number] in connections:
                     yield self._connections[number], time_ns, data
             return
-        own = [one for one in self._reader.connections if self._connections[one.id] in connections]
-        for one, time_ns, data in self._reader.messages(own) if own else ():
-            yield self._connections[one.id], time_ns, data
+        wanted = [number for number, connection in self._connections.items() if connection in connections]
+        missing = expected = sum(self._connections[number].count for number in wanted)
+        places = defaultdict(list)
+        for number in wanted:
+            for one in self._reader.indexes[number]:
+                places[one.chunk_pos].append((one.offset, number, one.time))
+        steps = StepsBack()
+        for _, entries in sorted(places.items()):
+            for _, number, time_ns in sorted(entries):
+                steps.add(number, time_ns)
+        self.steps = max(self.steps, steps.count)
+        begins = {at: min(time_ns for _, _, time_ns in entries) for at, entries in places.items()}
+        pieces = (
+            (begins[at], self._piece(at, sorted(places[at])))
+            for at in sorted(begins, key=None if steps.count else lambda at: (begins[at], at))
+        )
+        for number, time_ns, data in in_order(pieces, steps, bool(steps.count)):
+            missing -= 1
+            yield self._connections[number], time_ns, data
+        if missing:
+            self._lost[self._path.stat().st_size] = (
+                f'in all {missing} of {expected} messages of {self._path.name} were not found'
+            )
 
     def close(self) -> None:
         """Close it."""
         if self._reader.bio is not None:
             self._reader.close()
+
+    def _piece(self, at: int, entries: list[tuple[int, int, int]]) -> list[Message]:
+        """Return the messages of the chunk at this byte, those that are whole.
+
+        Args:
+            at: of it.
+            entries: of its messages: place in the chunk, number of the connection, and time.
+        """
+        chunk, found = self._reader.chunks[at], []
+        error: Exception | None = None
+        try:
+            self._reader.bio.seek(chunk.datapos)
+            content = BytesIO(chunk.decompressor(read_bytes(self._reader.bio, chunk.datasize)))
+        except Exception as damage:  # as in `__init__`
+            error, entries = damage, []
+        for place, number, time_ns in entries:
+            content.seek(place)
+            try:
+                header = Header.read(content)
+                while header.get_uint8('op') == RecordType.CONNECTION:
+                    content.seek(read_uint32(content), SEEK_CUR)
+                    header = Header.read(content)
+                if (header.get_uint32('conn'), header.get_time('time')) != (number, time_ns):
+                    raise ValueError('the index of it names another message')
+                found.append((number, time_ns, read_bytes(content, read_uint32(content))))
+            except Exception as damage:  # as in `__init__`
+                error = damage
+        if error:
+            size = chunk.datapos + chunk.datasize - at
+            self._lost[at] = f'{self._path.name} is damaged: the chunk of {size} bytes at byte {at}: {error}'
+        return found
 
     def _count(self) -> None:
         """Find topics, numbers of messages and times where there is no index."""
@@ -106,8 +166,13 @@ class Ros1File:
                 # Of the last chunk, whatever is there. The size of one that was being written is 0.
                 data = file.read(size) if kind == RecordType.CHUNK else read_bytes(file, size)
             except Exception as error:  # as in `__init__`
-                self._lost[chunk or begin] = f'{self._path.name} breaks off after byte {chunk or begin}: {error}'
-                return
+                following = 0 if chunk else self._next_chunk(begin)
+                if not following:
+                    self._lost[chunk or begin] = f'{self._path.name} breaks off after byte {chunk or begin}: {error}'
+                    return
+                self._lost[begin] = f'{self._path.name} is damaged: bytes {begin} to {following}: {error}'
+                begin = following
+                continue
             at, begin = begin, file.tell()
             if kind == RecordType.CHUNK:
                 try:
@@ -120,3 +185,9 @@ class Ros1File:
                     yield from self._records(BytesIO(content), at)
             elif kind in (RecordType.MSGDATA, RecordType.CONNECTION):
                 yield kind, header, data
+
+    def _next_chunk(self, begin: int) -> int:
+        """Return where a chunk begins behind a record that is damaged; 0: there is none."""
+        with self._path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at = data.find(_CHUNK, begin + 17)
+            return max(0, at - (16 if data[at - 8 : at - 4] == _CHUNK_KIND else 8))

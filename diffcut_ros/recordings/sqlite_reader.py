@@ -2,11 +2,13 @@
 
 import fcntl
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diffcut_ros.recordings.connection import Connection
+from diffcut_ros.recordings.connection import CDR, Connection, connect
+from diffcut_ros.recordings.order import StepsBack
 
 # Where a program that has a database open locks the file that it shares with others: UNIX_SHM_DMS of SQLite.
 _LOCK_AT = 128
@@ -20,6 +22,7 @@ class SqliteFile:
         start_ns: when the first message was recorded.
         end_ns: when the last one was; 0 without messages.
         lost: what could not be read, for people.
+        steps: how often the times of recording step back.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,33 +32,37 @@ class SqliteFile:
             self._read_topics()
 
     def _read_topics(self) -> None:
-        counts = {
-            number: row
-            for number, *row in self._database.execute(
-                'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages GROUP BY topic_id'
-            )
-        }
+        counts, steps, self.start_ns, self.end_ns = Counter[int](), StepsBack(), 2**63 - 1, 0
+        try:
+            for number, time_ns in self._database.execute('SELECT topic_id, timestamp FROM messages ORDER BY id'):
+                counts[number] += 1
+                steps.add(number, time_ns)
+                self.start_ns, self.end_ns = min(self.start_ns, time_ns), max(self.end_ns, time_ns)
+        except sqlite3.DatabaseError:
+            if not counts:
+                raise  # nothing is whole
+            self.lost.append(f'{self._name} is damaged: an unknown number of messages after {counts.total()}')
+        self.steps = steps.count
         topics = self._database.execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
         self._connections = {
-            number: Connection(topic, type_name, counts.get(number, [0])[0], encoding)
+            number: connect(topic, type_name, counts[number], encoding or CDR)
             for number, topic, type_name, encoding in topics
         }
         self.connections = list(self._connections.values())
-        self.start_ns = min((start for _, start, _ in counts.values()), default=0)
-        self.end_ns = max((end for _, _, end in counts.values()), default=0)
-        if unknown := sum(row[0] for number, row in counts.items() if number not in self._connections):
+        if unknown := sum(count for number, count in counts.items() if number not in self._connections):
             self.lost.append(f'{unknown} messages of {self._name}, whose topics are not named')
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, time in ns and data, by time."""
+        """Yield connection, time in ns and data: by time, or as they were recorded where times step back."""
         numbers = [number for number, connection in self._connections.items() if connection in connections]
         marks = ','.join('?' * len(numbers))
+        order = 'id' if self.steps else 'timestamp, id'
         rows = self._database.execute(
-            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY timestamp, id',
-            numbers,
+            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY {order}', numbers
         )
-        for number, time_ns, data in rows:
-            yield self._connections[number], time_ns, data
+        with self._explained():
+            for number, time_ns, data in rows:
+                yield self._connections[number], time_ns, data
 
     def close(self) -> None:
         """Close it."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, IndexType, Writer
 from ruamel.yaml import YAML
 
@@ -181,6 +183,33 @@ def test_damage_without_an_index(tmp_path, film):
     assert told == f'film.mcap has no end: its last 5000 of {third + 5000} bytes, and what was to follow'
 
 
+@pytest.mark.parametrize('compression', COMPRESSIONS)
+def test_zeros_anywhere_without_an_index_and_checksums(tmp_path, film, compression):
+    """As they are on a disk where the recorder's computer lost its power."""
+    expected, _ = read(film)
+    path = write(tmp_path / 'film.mcap', film, compression, 'without index')
+    with path.open('rb') as source:
+        chunks = [one for one in StreamReader(source, emit_chunks=True).records if isinstance(one, Chunk)]
+    data = path.read_bytes()
+    for chunk in chunks:
+        data = data.replace(struct.pack('<I', chunk.uncompressed_crc), bytes(4))
+    path.write_bytes(data)
+    assert read(path) == (expected, '')
+    starts = [data.index(chunk.data[:100]) - 45 for chunk in chunks]
+    for at in [*range(8, len(data) - 200, len(data) // 20), *starts, *(start + 9 for start in starts)]:
+        path.write_bytes(data[:at] + bytes(200) + data[at + 200 :])
+        found, told = read(path)
+        # What is within an image that is not compressed is part of that.
+        assert told or len(found) == len(expected), at
+
+
+def test_a_compression_that_is_not_known(tmp_path, film):
+    path = write(tmp_path / 'film.mcap', film, 'zstd', 'without index')
+    path.write_bytes(path.read_bytes().replace(b'zstd', b'abcd'))
+    _, told = read(path)
+    assert ": expected lz4, zstd or no compression, received 'abcd'; convert it to one; " in told
+
+
 def test_only_what_is_read_is_lost(tmp_path, film):
     path = write(tmp_path / 'film.mcap', film)
     path.write_bytes(path.read_bytes().replace(moving_scene(12).tobytes(), bytes(48 * 64 * 3)))
@@ -188,7 +217,7 @@ def test_only_what_is_read_is_lost(tmp_path, film):
         depth = list(bag.messages({DEPTH}))
         missing = 30 - len(depth)
         assert 0 < missing < 5
-        assert f', {missing} messages: ValueError: its checksum differs' in bag.lost
+        assert f', {missing} messages: its checksum differs' in bag.lost
         assert f'; in all {missing} of 30 messages of film.mcap were not found' in bag.lost
     # Chunks of one topic each.
     write(path, film, order=lambda topic, time_ns: (topic, time_ns))
@@ -215,7 +244,7 @@ def test_messages_come_by_time(tmp_path, film):
     chance = random.Random(0)
 
     def mixed(topic: str, time_ns: int) -> int:
-        return time_ns + chance.randrange(20 * STEP_NS)
+        return time_ns + 7 * STEP_NS * (IMAGE, INFO, DEPTH).index(topic) + chance.randrange(2 * STEP_NS)
 
     found, told = read(write(tmp_path / 'mixed.mcap', film, order=mixed))
     assert [message.time_ns for message in found] == [message.time_ns for message in expected]

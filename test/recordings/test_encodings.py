@@ -1,5 +1,6 @@
 """MCAP of other writers: messages of ROS 1, of other encodings beside those of ROS, definitions that are none."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_converted_from_ros_1(tmp_path, film, message_encoding):
     assert read(tmp_path / 'film.mcap') == film == read(bag)
 
 
+@pytest.mark.parametrize(('encoding', 'kind'), [('', ''), ('CDR', ''), ('cdr', '/msg'), ('Cdr', '/msg')])
+def test_other_words_in_sqlite(tmp_path, film, encoding, kind):
+    path = record(tmp_path / 'odd', 4, 'sqlite3') / 'odd.db3'
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE topics SET serialization_format = ?, type = replace(type, ?, '')", (encoding, kind))
+    database.close()
+    assert read(path) == film
+
+
 JSON = '/state', 'State', 'jsonschema', b'{"type": "object"}', 'json'
 PROTOBUF = '/front', 'foxglove.CompressedImage', 'protobuf', b'\x0a', 'protobuf'
 NAMELESS = '/raw', '', '', b'', 'cbor'
@@ -112,9 +122,23 @@ def test_nothing_but_other_messages(tmp_path):
     with Mcap(tmp_path / 'other.mcap', '') as mcap:
         for k in range(3):
             mcap.write(PROTOBUF, START_NS + k * STEP_NS, b'')
-    words = r'expected messages of ROS, received only /front \(foxglove.CompressedImage in protobuf, 3 messages\)'
+    words = (
+        r'expected messages of ROS, received only /front \(foxglove.CompressedImage in protobuf, 3 messages\); '
+        'record or convert them as messages of ROS with the names of their types$'
+    )
     with pytest.raises(BagError, match=words):
         open_bag(tmp_path / 'other.mcap').__enter__()
+
+
+def test_messages_of_no_type(tmp_path, film):
+    path = tmp_path / 'odd.mcap'
+    with Mcap(path) as mcap:
+        for one in film:
+            mcap.write((one.topic, '', '', b'', 'cdr'), one.time_ns, one.cdr)
+    with pytest.raises(
+        BagError, match=rf'received only {IMAGE} \(no type in cdr, 4 messages\), .*; record or convert '
+    ):
+        open_bag(path).__enter__()
 
 
 @pytest.mark.parametrize('kind', ['std_msgs/msg/String', 'my_msgs/msg/Unknown'])

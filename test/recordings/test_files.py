@@ -1,11 +1,13 @@
 """Recordings as people keep and send them: renamed, packed, in part, of a recorder that still runs or that crashed."""
 
 import gzip
+import io
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -126,6 +128,25 @@ def test_several_files_without_metadata(tmp_path):
     assert bag.lost == 'run_3.mcap is missing'
 
 
+def test_several_files_of_ros_1(tmp_path):
+    """Their names say when each begins; the last one is of a recorder that crashed."""
+    names = [f'run_2024-01-01-{10 + i}-00-00_{i}.bag' for i in range(11)]
+    (tmp_path / 'run').mkdir()
+    expected = []
+    for i, name in enumerate([*names[:-1], f'{names[-1]}.active']):
+        file = record(tmp_path / f'part_{i}.bag', 1 + i)
+        expected += read(file)[0]
+        file.rename(tmp_path / 'run' / name)
+    found, bag = read(tmp_path / 'run')
+    assert (found, bag.lost) == (expected, '')
+    assert bag.note == 'no metadata.yaml: 11 files are read as one recording, by the numbers in their names'
+    (tmp_path / 'run' / names[1]).unlink()
+    assert read(tmp_path / 'run')[1].lost == 'run_*_1.bag is missing'
+    # Another recording.
+    shutil.copy(tmp_path / 'run' / names[0], tmp_path / 'run/run_2024-02-01-10-00-00_0.bag')
+    assert 'found several; give one of them: ' in error_of(tmp_path / 'run')
+
+
 @pytest.mark.parametrize('names', [['a.mcap', 'b.mcap'], ['run_20240101.mcap', 'run_20240102.mcap'], ['a', 'a_1']])
 def test_several_recordings_in_a_folder(tmp_path, names):
     split(tmp_path / 'all', names)
@@ -146,12 +167,35 @@ def test_a_file_is_missing_of_those_that_metadata_names(tmp_path):
     assert 'cannot read it: film.mcap is missing; film_1.mcap is missing' in error_of(folder)
 
 
+def tar(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode='w') as file:
+        file.addfile(tarfile.TarInfo('film.mcap'), io.BytesIO(data))
+    return stream.getvalue()
+
+
+def test_a_folder_with_what_is_packed(tmp_path):
+    folder = record(tmp_path / 'film', 2)
+    file = folder / 'film.mcap'
+    (folder / 'film.mcap.gz').write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    advice = 'found none; there is film.mcap.gz; unpack it: gunzip film.mcap.gz'
+    assert f'expected film.mcap in this folder, {advice}' in error_of(folder)
+    (folder / 'metadata.yaml').unlink()
+    assert advice in error_of(folder)
+
+
 def test_what_is_no_recording(tmp_path):
     for data, words in (
         (b'', 'received an empty file'),
         (b'hello', "received a file that begins with b'hello'"),
         (gzip.compress(b'hello'), '; unpack it: gunzip file'),
         (b'PK\3\4', '; unpack it: unzip file'),
+        (tar(b'hello'), '; unpack it: tar -xf file'),
+        (zstandard.compress(tar(b'hello')), '; unpack it: tar -xf file'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n', '; it is a pointer of Git LFS; fetch'),
+        (b'#ROSBAG V1.2\n' + bytes(100), '; convert it with ROS 1: rosbag fix file new.bag'),
+        (b'#ROSRECORD V1.1\n' + bytes(100), '; convert it with ROS 1: rosbag fix file new.bag'),
         (zstandard.compress(b'hello'), "received a file that begins with b'hello'"),
         (b'\x28\xb5\x2f\xfd and no more', 'received a file that begins with '),
     ):
@@ -169,7 +213,16 @@ def test_a_database_that_is_none(tmp_path):
     assert 'cannot read it: expected a database of rosbag2: no such table: ' in error_of(tmp_path / 'other.db3')
     cut = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3'
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    assert 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3' in error_of(cut)
+    advice = 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3'
+    assert advice in error_of(cut)
+    damaged = record(tmp_path / 'other', 20, 'sqlite3') / 'other.db3'
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8192] = b'\xa5' * 8192
+    damaged.write_bytes(data)
+    found, bag = read(damaged)
+    assert 20 < len(found) < 60
+    assert advice.replace('film', 'other') in bag.lost
+    assert 'other.db3 is damaged: an unknown number of messages after ' in bag.lost
 
 
 # Compression.
@@ -379,6 +432,37 @@ def test_ros1_with_a_damaged_chunk(tmp_path):
     assert 14 <= len(found) < 20
     assert set(found) < set(expected)
     assert 'film.bag is damaged: the chunk of ' in bag.lost
+
+
+@pytest.mark.parametrize('compression', ['none', 'bz2', 'lz4'])
+@pytest.mark.parametrize('place', [-40, 2])
+def test_ros1_with_an_index_and_a_damaged_chunk(tmp_path, compression, place):
+    """Damage in the chunk, or in its header, costs that chunk."""
+    path = tmp_path / 'film.bag'
+    data = bytearray(write_ros1(path, compression))
+    expected, _ = read(path)
+    at = chunks(data)[1] + place
+    data[at : at + 30] = b'\xff' * 30
+    path.write_bytes(data)
+    found, bag = read(path)
+    assert 14 <= len(found) < 20
+    assert set(found) < set(expected)
+    assert 'film.bag is damaged: ' in bag.lost
+    if place > 0:
+        assert f'; in all {20 - len(found)} of 20 messages of film.bag were not found' in bag.lost
+
+
+def test_ros1_with_an_index_and_a_damaged_message(tmp_path):
+    path = tmp_path / 'film.bag'
+    data = bytearray(write_ros1(path))
+    expected, _ = read(path)
+    at = data.index(expected[5].cdr[200:300]) - 240
+    data[at : at + 45] = bytes(45)
+    path.write_bytes(data)
+    found, bag = read(path)
+    assert found == expected[:5] + expected[6:]
+    assert 'film.bag is damaged: the chunk of ' in bag.lost
+    assert bag.lost.endswith('; in all 1 of 20 messages of film.bag were not found')
 
 
 def test_ros1_whose_last_chunk_was_being_written(tmp_path):

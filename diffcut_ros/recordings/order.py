@@ -1,0 +1,58 @@
+"""The order of messages: by the time of recording, unless the clock of that was set back."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+
+# Times of one topic that step back by more, as they lie in a file, are of a clock that was set back, or of a recorder
+# that was started anew with the time of a simulation; less is disorder.
+_STEP_NS = 10**8
+_time = itemgetter(1)
+
+# Number of its topic, time of recording in ns, and data.
+Message = tuple[int, int, bytes]
+
+
+class StepsBack:
+    """Counts how often the times of recording step back, of messages as they lie in a file."""
+
+    def __init__(self) -> None:
+        self._last_ns: dict[int, int] = {}
+        self._counts: Counter[int] = Counter()
+
+    def add(self, topic: int, time_ns: int) -> None:
+        """Take note of the next message."""
+        if time_ns < self._last_ns.get(topic, time_ns) - _STEP_NS:
+            self._counts[topic] += 1
+        self._last_ns[topic] = time_ns
+
+    @property
+    def count(self) -> int:
+        """How often, in the topic with most of them."""
+        return max(self._counts.values(), default=0)
+
+
+def in_order(pieces: Iterable[tuple[int, list[Message]]], steps: StepsBack, lie: bool) -> Iterator[Message]:
+    """Yield messages by time, or, from where times step back on, as they lie in the file.
+
+    Args:
+        pieces: of the file, each with the time at which it begins; as they lie in the file, or by that time.
+        steps: of what has been seen.
+        lie: whether pieces are as they lie in the file.
+    """
+    waiting: list[Message] = []
+    for start_ns, messages in pieces:
+        if lie:
+            for topic, time_ns, _ in messages:
+                steps.add(topic, time_ns)
+            if steps.count:
+                yield from waiting
+                yield from messages
+                waiting = []
+                continue
+        # Pieces may overlap in time: the later messages of one wait for the earlier ones of those that follow.
+        at = bisect_left(waiting, start_ns, key=_time)
+        yield from waiting[:at]
+        waiting = sorted(waiting[at:] + messages, key=_time)
+    yield from waiting
