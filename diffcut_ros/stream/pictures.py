@@ -3,7 +3,10 @@
 import io
 import re
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -34,6 +37,8 @@ _OF_PILLOW = {'AVIF': 'AVIF', 'JPEG 2000': 'JPEG2000', 'BMP': 'BMP', 'GIF': 'GIF
 
 # A picture may begin after so many other bytes, such as a driver's header; one that is no JPEG, after zeros.
 _BEFORE = 1024
+# Of what OpenCV prints, which is the same for all threads.
+_LEVEL = threading.Lock()
 # The end mark of a PNG, a part without content.
 _PNG_END = b'\0\0\0\0IEND\xae\x42\x60\x82'
 # So many bytes of it are decompressed at once.
@@ -163,12 +168,24 @@ def decode_values(data: bytes, about: str) -> np.ndarray:
     """
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with _quiet() if _BEGINNINGS['TIFF'].match(data) else nullcontext():
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f'{about}: expected data that can be decoded, received: {error.err}') from None
     if values is None:
         raise ValueError(f'{about}: expected data that can be decoded, received others')
     return values
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV from printing lines about a damaged TIFF: the error says what there is to say."""
+    with _LEVEL:
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 # Each of these returns width and height from a picture's header, and its data, fit for the decoder.
