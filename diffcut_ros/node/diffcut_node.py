@@ -449,6 +449,10 @@ def main(args: list[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end
+    except RuntimeError:
+        # rclpy ends its context at a signal before Python hears of it: what is under way then fails, as an RCLError.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             ended = node.close()

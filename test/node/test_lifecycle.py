@@ -136,7 +136,7 @@ def test_a_signal_ends_it_while_it_loads_a_model(start_node, small_bundle, numbe
         # A library that only models need is there: the others, and the model, are still to come.
         wait_for(lambda: has_loaded(node.process.pid, 'safetensors'), node.process, lambda: node.log)
         node.process.send_signal(number)
-        assert node.wait() == 0
+        assert node.wait() == 0, node.log
         assert 'waiting for images' not in node.log
 
 
