@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from diffcut_ros.core.parameters import parameters
+from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.rate import JUMP_BACK_NS
 
 # Bytes of messages that wait for partners. Beyond it the oldest image is given up: depth that was recorded so much
 # later, or images that have none to the end.
-MAX_WAITING_BYTES = 1 << 29
+_MAX_WAITING_BYTES = 1 << 29
+# What sync_slop_s may be at most.
+_LARGEST_SLOP_S = parameters(NodeConfig)['sync_slop_s'][1].maximum
 
 
 @dataclass(eq=False)
@@ -51,7 +55,7 @@ class Joiner:
         largest: bytes that may wait.
     """
 
-    def __init__(self, slop_ns: int, largest: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, slop_ns: int, largest: int = _MAX_WAITING_BYTES) -> None:
         self._slop_ns, self._largest, self._bytes = max(slop_ns, 1), largest, 0
         self._images: deque[Stamped] = deque()
         self._images_by_stamp: list[Stamped] = []
@@ -124,6 +128,29 @@ class Joiner:
         after = np.searchsorted(depths, images)
         left, right = depths[np.maximum(after - 1, 0)] - images, depths[np.minimum(after, len(depths) - 1)] - images
         return int(np.median(np.where(abs(left) < abs(right), left, right)))
+
+    def advice(self, some_joined: bool) -> str:
+        """Return how far the images without depth are from it, and what helps, to follow a sentence about them.
+
+        Args:
+            some_joined: whether other images have depth.
+        """
+        offset_ns = self.offset_ns()
+        if offset_ns is None:
+            return ', since none of it has stamps or can be read; take another --depth-topic, or --no-depth'
+        seconds = abs(offset_ns) / 1e9
+        amount = f'{seconds * 1000:.3g} ms' if seconds < 1 else f'{seconds:.6g} s'
+        nearest = f': the nearest is {amount} {"earlier" if offset_ns < 0 else "later"} (median)'
+        if self.given_up:
+            return (
+                f'{nearest}; depth is recorded so much earlier or later than {self.given_up} of them that more than '
+                f'{self._largest >> 20} MB would have to wait for each other'
+            )
+        if some_joined:  # what is missing, or comes less often
+            return f'{nearest}, and each depth belongs to one image'
+        if seconds >= _LARGEST_SLOP_S:
+            return f'{nearest}, as by another clock; take another --depth-topic, or --no-depth'
+        return f'{nearest}; take a larger sync_slop_s in a --params file, another --depth-topic, or --no-depth'
 
     def _partner(self, image: Stamped) -> Stamped | None:
         """The depth for an image, unless that is nearer to another image."""

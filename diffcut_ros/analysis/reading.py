@@ -9,15 +9,13 @@ from typing import Any
 from rosbags.serde import SerdeError
 
 from diffcut_ros.analysis.decoded import Held, read_messages
-from diffcut_ros.analysis.joining import MAX_WAITING_BYTES, Joiner, Stamped
+from diffcut_ros.analysis.joining import Joiner, Stamped
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
-from diffcut_ros.analysis.timeline import Timeline
+from diffcut_ros.analysis.timeline import Timeline, times
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
-from diffcut_ros.core.parameters import parameters
 from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
 from diffcut_ros.recordings.message_types import deserialize
-from diffcut_ros.settings import NodeConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.rate import RateLimit
@@ -32,8 +30,6 @@ _WALL_CLOCK_NS = 10**18
 _MOST_ZEROS = 100
 # Packets of video before the time that is analysed which are kept for the copy of the source.
 _LONGEST_LEAD = 1000
-# What sync_slop_s may be at most.
-_LARGEST_SLOP_S = parameters(NodeConfig)['sync_slop_s'][1].maximum
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ class Moments:
         parts = (
             self._bag.note,
             self._topics.note,
-            self._jumps,
+            self._timeline.note(self._topics.image),
             self.unjoined,
             self._frame_warning,
             self._recalibrated,
@@ -204,46 +200,17 @@ class Moments:
         if self.alone:
             found.append(
                 f'{self.alone} of {self.within} images of {self._topics.image} have no depth of {self._topics.depth} '
-                f'within {self._slop_s:g} s of their stamps{self._advice}'
+                f'within {self._slop_s:g} s of their stamps{self._joiner.advice(self.joined > 0)}'
             )
         if self._uncalibrated:
             found.append(f'{self._uncalibrated} have no camera_info: none of {self._topics.camera_info} can be read')
         return '; '.join(found)
 
     @property
-    def _advice(self) -> str:
-        offset_ns = self._joiner.offset_ns()
-        if offset_ns is None:
-            return ', since none of it has stamps or can be read; take another --depth-topic, or --no-depth'
-        seconds = abs(offset_ns) / 1e9
-        amount = f'{seconds * 1000:.3g} ms' if seconds < 1 else f'{seconds:.6g} s'
-        nearest = f': the nearest is {amount} {"earlier" if offset_ns < 0 else "later"} (median)'
-        if self._joiner.given_up:
-            return (
-                f'{nearest}; depth is recorded so much earlier or later than {self._joiner.given_up} of them that more '
-                f'than {MAX_WAITING_BYTES >> 20} MB would have to wait for each other'
-            )
-        if self.joined:  # what is missing, or comes less often
-            return f'{nearest}, and each depth belongs to one image'
-        if seconds >= _LARGEST_SLOP_S:
-            return f'{nearest}, as by another clock; take another --depth-topic, or --no-depth'
-        return f'{nearest}; take a larger sync_slop_s in a --params file, another --depth-topic, or --no-depth'
-
-    @property
-    def _jumps(self) -> str:
-        jumps = self._timeline.jumps_ns
-        if not jumps:
-            return ''
-        jump_ns, image = jumps[0]
-        more = f', and {_times(len(jumps) - 1)} more' if len(jumps) > 1 else ''
-        about = f'the stamps of {self._topics.image} jump by {jump_ns / 1e9:+.6g} s at image {image}{more}'
-        return f'{about}: tracks end there'
-
-    @property
     def _recalibrated(self) -> str:
         if not self._changes:
             return ''
-        return f'{self._topics.camera_info} changes {_times(self._changes)}; positions follow it'
+        return f'{self._topics.camera_info} changes {times(self._changes)}; positions follow it'
 
     def _stamp_ns(self, message: BagMessage, decoded: Any) -> int:
         """The header stamp, or when it was recorded where it has none."""
@@ -264,7 +231,8 @@ class Moments:
     def _first_stamp_ns(self, topic: str) -> int:
         """The first stamp of a topic that is not 0; 0 where there is none soon."""
         with open_bag(self._bag.path) as again, suppress(SerdeError):
-            for one in islice(again.messages({topic}), _MOST_ZEROS):
+            of_type = (one for one in again.messages({topic}) if one.type_name == again.topics[topic].type_name)
+            for one in islice(of_type, _MOST_ZEROS):
                 if own_ns := stamp_ns(deserialize(one.cdr, one.type_name)):
                     return own_ns
         return 0
@@ -272,7 +240,8 @@ class Moments:
     def _add(self, message: BagMessage, decoded: Any, image: _Image | None = None) -> str:
         """Let an image or depth be joined; return what is wrong with it."""
         if not self._has_stamp(message.topic, stamp_ns(decoded)):
-            return f'{message.topic}: expected a stamp, to join it by, received 0'
+            received = 'one before 1970' if stamp_ns(decoded) < 0 else 0
+            return f'{message.topic}: expected a stamp, to join it by, received {received}'
         if image is None:
             self._joiner.add_depth(Stamped(stamp_ns(decoded), len(message.cdr), decoded))
         else:
@@ -284,14 +253,14 @@ class Moments:
     def _calibrate(self, camera_info: Any) -> None:
         """Take note of a camera_info: it holds for the images after it, and for one with its stamp."""
         before, self._camera_info = self._camera_info, camera_info
-        if before is None or calibration(before) == calibration(camera_info):
-            return
-        self._changes += 1
-        for waiting, _ in zip(self._joiner.waiting(), range(_NEARBY), strict=False):
-            if waiting.stamp_ns == stamp_ns(camera_info):
+        if before is None:  # the images before it take it, too
+            for waiting in self._joiner.waiting():
                 waiting.content.camera_info = camera_info
-            elif waiting.content.camera_info is None:
-                waiting.content.camera_info = before
+        elif calibration(before) != calibration(camera_info):
+            self._changes += 1
+            for waiting in islice(self._joiner.waiting(), _NEARBY):
+                if waiting.stamp_ns == stamp_ns(camera_info):
+                    waiting.content.camera_info = camera_info
 
     def _parameters(self, held: Held) -> Iterator[Moment]:
         """Yield a packet of video that holds no image."""
@@ -338,14 +307,13 @@ class Moments:
             inputs = Inputs(image.message, arrival_ns=image.stamp_ns)
         else:
             self._waiting -= 1
-            camera_info = image.camera_info or self._camera_info
             if depth is None:
                 self.alone += 1
                 return
-            if camera_info is None:
+            if image.camera_info is None:
                 self._uncalibrated += 1
                 return
-            inputs = Inputs(image.message, camera_info, depth.content, arrival_ns=image.stamp_ns)
+            inputs = Inputs(image.message, image.camera_info, depth.content, arrival_ns=image.stamp_ns)
             self._frame_warning = self._frame_warning or inputs.warning
         self.joined += 1
         if (self.joined - 1) % self._options.every:
@@ -362,7 +330,3 @@ class Moments:
             problem = f'{self._topics.image}: image ignored: {error}'
         more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}
         yield from self._given(image.stamp_ns, image.log_ns, problem=problem, **more)
-
-
-def _times(count: int) -> str:
-    return 'once' if count == 1 else f'{count} times'

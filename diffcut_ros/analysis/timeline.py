@@ -28,6 +28,19 @@ class Timeline:
             self.jumps_ns.append((jump_ns, self._images))
             self._shift_ns -= jump_ns
 
+    def note(self, topic: str) -> str:
+        """Return how the stamps of this topic jump, for people; empty: they do not."""
+        if not self.jumps_ns:
+            return ''
+        jump_ns, image = self.jumps_ns[0]
+        more = f', and {times(len(self.jumps_ns) - 1)} more' if len(self.jumps_ns) > 1 else ''
+        return f'the stamps of {topic} jump by {jump_ns / 1e9:+.6g} s at image {image}{more}: tracks end there'
+
     def log_ns(self, stamp_ns: int) -> int:
         """Return when a message of that stamp, near the last image, takes place."""
         return stamp_ns + self._shift_ns
+
+
+def times(count: int) -> str:
+    """Return how often, in words."""
+    return 'once' if count == 1 else f'{count} times'

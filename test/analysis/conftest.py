@@ -6,9 +6,18 @@ import sys
 
 import pytest
 
+from diffcut_ros.analysis import AnalysisOptions
 from support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, '-m', 'diffcut_ros.analysis.main']
+
+
+@pytest.fixture
+def fast(tmp_path):
+    """Options whose analysis is quick."""
+    path = tmp_path / 'fast.yaml'
+    path.write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
+    return AnalysisOptions(params=path)
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis import AnalysisOptions, analyze
+from diffcut_ros.analysis import analyze
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.topics import Topics, find_topics
 from diffcut_ros.recordings.bag import BagError, BagTopic
@@ -24,14 +24,6 @@ from support.recordings import (
 )
 
 PACKED = f'{DEPTH}/compressedDepth'
-
-
-@pytest.fixture
-def fast(tmp_path):
-    """Options whose analysis is quick."""
-    path = tmp_path / 'fast.yaml'
-    path.write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
-    return AnalysisOptions(params=path)
 
 
 def film(path, topics, image=IMAGE, info=True, size_hw=(48, 64), **calibration):

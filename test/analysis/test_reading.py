@@ -38,14 +38,6 @@ REAL = Path(__file__).parents[3] / 'shared/data'
 FAST = '/**:\n  ros__parameters: {color: {cells: 10}}\n'
 
 
-@pytest.fixture
-def fast(tmp_path):
-    """Options whose analysis is quick."""
-    path = tmp_path / 'fast.yaml'
-    path.write_text(FAST)
-    return AnalysisOptions(params=path)
-
-
 def stamps(results) -> list[int]:
     """Return the numbers of the film's images that were taken."""
     return [(result.stamp_ns - START_NS) // STEP_NS for result in results]

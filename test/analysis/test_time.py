@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from diffcut_ros.analysis import AnalysisOptions, analyze
+from diffcut_ros.analysis import analyze
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.reading import Moments
 from diffcut_ros.analysis.settings import read_settings
@@ -41,12 +41,6 @@ STAMPS = {
 JUMPS = {name: 'zero' not in name or 'anew' in name for name in STAMPS}
 
 
-def settings_of(tmp_path, text='color.cells: 10'):
-    path = tmp_path / 'fast.yaml'
-    path.write_text(f'/**:\n  ros__parameters: {{{text}}}\n')
-    return AnalysisOptions(params=path)
-
-
 def record_with(path, stamp_of, depth=True, late_ns=0, info_at=range(COUNT), info_stamp_of=None, count=COUNT):
     """Write a film; depth is recorded `late_ns` after its image, camera_info beside the images `info_at` only."""
     rows = []
@@ -67,9 +61,9 @@ def record_with(path, stamp_of, depth=True, late_ns=0, info_at=range(COUNT), inf
 @pytest.mark.parametrize('late_ns', [None, 0, 250_000_000, 10**12])
 @pytest.mark.parametrize('name', STAMPS)
 @pytest.mark.filterwarnings('ignore::UserWarning')
-def test_all_images_in_the_order_of_recording(tmp_path, name, late_ns):
+def test_all_images_in_the_order_of_recording(tmp_path, fast, name, late_ns):
     film = record_with(tmp_path / 'film', STAMPS[name], late_ns is not None, late_ns or 0)
-    results = list(analyze(film, settings_of(tmp_path)))
+    results = list(analyze(film, fast))
     for k, result in enumerate(results):
         assert np.array_equal(result.image_rgb, moving_scene(k))
         assert result.stamp_ns == STAMPS[name](k)
@@ -78,10 +72,9 @@ def test_all_images_in_the_order_of_recording(tmp_path, name, late_ns):
 
 
 @pytest.mark.parametrize('name', STAMPS)
-def test_a_jump_is_said_once_and_ends_tracks(tmp_path, capsys, rows, name):
+def test_a_jump_is_said_once_and_ends_tracks(tmp_path, fast, capsys, rows, name):
     film = record_with(tmp_path / 'film', STAMPS[name], depth=False)
-    params = settings_of(tmp_path).params
-    assert main([str(a) for a in (film, '-o', tmp_path / 'out', '--csv', '--no-report', '--params', params)]) == 0
+    assert main([str(a) for a in (film, '-o', tmp_path / 'out', '--csv', '--no-report', '--params', fast.params)]) == 0
     out, err = capsys.readouterr()
     assert (out + err).count('the stamps of /camera/image_raw jump') == JUMPS[name]
     assert ('tracks end there' in json.loads((tmp_path / 'out/run.json').read_text())['warning']) == JUMPS[name]
@@ -98,32 +91,30 @@ def test_a_jump_is_said_once_and_ends_tracks(tmp_path, capsys, rows, name):
     assert (steps > 0).all() == (name != 'paused at zero')
 
 
-def test_a_stamp_below_zero_is_none(tmp_path):
+def test_a_stamp_below_zero_is_none(tmp_path, fast):
     film = record_with(tmp_path / 'film', lambda k: START_NS + k * STEP_NS if k > 4 else -HOUR_NS, depth=False)
-    results = list(analyze(film, settings_of(tmp_path)))
+    results = list(analyze(film, fast))
     assert [result.stamp_ns for result in results] == [START_NS + k * STEP_NS for k in range(COUNT)]
-    params = settings_of(tmp_path).params
-    arguments = '--csv', '--no-report', '--with-source', '--params', params
+    arguments = '--csv', '--no-report', '--with-source', '--params', fast.params
     assert main([str(a) for a in (film, '-o', tmp_path / 'out', *arguments)]) == 0
 
 
-def test_start_and_duration_where_stamps_jump(tmp_path):
+def test_start_and_duration_where_stamps_jump(tmp_path, fast):
     film = record_with(tmp_path / 'film', STAMPS['an hour back'])
     with pytest.warns(UserWarning, match='jump by -3600 s at image 6'):
-        results = list(analyze(film, settings_of(tmp_path), start_s=0.3, duration_s=0.5))
+        results = list(analyze(film, fast, start_s=0.3, duration_s=0.5))
     assert [result.stamp_ns for result in results] == [STAMPS['an hour back'](k) for k in range(3, 8)]
 
 
 @pytest.mark.parametrize('late_ns', [0, 250_000_000, 10**12])
 @pytest.mark.parametrize('name', ['from zero', 'starts anew', 'an hour back'])
-def test_reading_goes_on_from_anywhere(tmp_path, name, late_ns):
+def test_reading_goes_on_from_anywhere(tmp_path, fast, name, late_ns):
     film = record_with(tmp_path / 'film', STAMPS[name], late_ns=late_ns)
-    options = settings_of(tmp_path)
-    settings = read_settings(options)
+    settings = read_settings(fast)
 
     def moments(after):
         with open_bag(film) as bag:
-            return list(Moments(bag, find_topics(bag.topics), options, settings, after))
+            return list(Moments(bag, find_topics(bag.topics), fast, settings, after))
 
     def told(found):
         return [(m.position, m.stamp_ns, m.log_ns, m.image_number, m.scene is None, m.problem) for m in found]
@@ -138,42 +129,40 @@ def test_reading_goes_on_from_anywhere(tmp_path, name, late_ns):
 @pytest.mark.parametrize('late_ns', [0, 250_000_000])
 @pytest.mark.parametrize('info_at', [(0,), (3,), (9,), (0, 5)])
 @pytest.mark.parametrize('info_stamp_of', [None, lambda k: 0, lambda k: 10**9])
-def test_the_last_camera_info_holds(tmp_path, info_at, info_stamp_of, late_ns):
+def test_the_last_camera_info_holds(tmp_path, fast, info_at, info_stamp_of, late_ns):
     stamp_of = lambda k: START_NS + k * STEP_NS  # noqa: E731
     film = record_with(tmp_path / 'film', stamp_of, True, late_ns, info_at, info_stamp_of)
-    results = list(analyze(film, settings_of(tmp_path)))
+    results = list(analyze(film, fast))
     assert len(results) == COUNT
     assert all(any(result.geometries) for result in results)
 
 
 @pytest.mark.parametrize('late_ns', [0, 250_000_000, 10**12])
-def test_a_change_of_camera_info_is_noticed(tmp_path, late_ns):
-    """A lens that zooms at image 5: its camera_info has that image's stamp, and is recorded after it."""
+@pytest.mark.parametrize(('count', 'focal_at'), [(10, {0: 60, 1: 60, 5: 120}), (30, {15: 60, 27: 120})])
+def test_a_change_of_camera_info_is_noticed(tmp_path, fast, count, focal_at, late_ns):
+    """A lens that zooms; camera_info has an image's stamp and is recorded after it. Images before the first take that."""
+    rows = []
+    for k in range(count):
+        stamp_ns = START_NS + k * STEP_NS
+        rows.append((stamp_ns, IMAGE, image_message(moving_scene(k), 'rgb8', stamp_ns)))
+        if k in focal_at:
+            info = info_message(48, 64, stamp_ns)
+            info.k[[0, 4]] = info.p[[0, 5]] = focal_at[k]
+            rows.append((stamp_ns + 1, INFO, info))
+        depth = image_message(np.full((48, 64), 2000, np.uint16), '16UC1', stamp_ns)
+        rows.append((stamp_ns + 2 + late_ns, DEPTH, depth))
     with Recorder(tmp_path / 'film') as recorder:
-        rows = []
-        for k in range(COUNT):
-            stamp_ns = START_NS + k * STEP_NS
-            rows.append((stamp_ns, IMAGE, image_message(moving_scene(k), 'rgb8', stamp_ns)))
-            if k in (0, 1, 5):
-                info = info_message(48, 64, stamp_ns)
-                for values, indices in ((info.k, (0, 4)), (info.p, (0, 5))):
-                    for index in indices:
-                        values[index] = 60 * (1 + (k == 5))
-                rows.append((stamp_ns + 1, INFO, info))
-            rows.append(
-                (stamp_ns + 2 + late_ns, DEPTH, image_message(np.full((48, 64), 2000, np.uint16), '16UC1', stamp_ns))
-            )
         for recorded_ns, topic, message in sorted(rows, key=lambda row: row[0]):
             recorder.write(topic, message, recorded_ns)
     with pytest.warns(UserWarning, match=f'{INFO} changes once; positions follow it'):
-        results = list(analyze(tmp_path / 'film', settings_of(tmp_path)))
+        results = list(analyze(tmp_path / 'film', fast))
     widths = [max(g.box_max_m[0] - g.box_min_m[0] for g in result.geometries if g) for result in results]
-    assert len(widths) == COUNT
+    assert len(widths) == count
     for k, width in enumerate(widths):
-        assert width == pytest.approx(widths[0] / (1 + (k >= 5)), rel=0.15), k
+        assert width == pytest.approx(widths[0] / (1 + (k >= max(focal_at))), rel=0.15), k
 
 
-def test_depth_apart_is_counted_with_its_offset(tmp_path, capsys):
+def test_depth_apart_is_counted_with_its_offset(tmp_path, fast, capsys):
     film = record_with(tmp_path / 'film', lambda k: START_NS + k * STEP_NS, depth=False)
     with Recorder(tmp_path / 'apart') as recorder:
         for k in range(COUNT):
@@ -182,8 +171,7 @@ def test_depth_apart_is_counted_with_its_offset(tmp_path, capsys):
             recorder.write(INFO, info_message(48, 64, stamp_ns), stamp_ns)
             offset_ns = 0 if k < 3 else 42_000_000
             recorder.write(DEPTH, image_message(depth_mm(k), '16UC1', stamp_ns + offset_ns), stamp_ns + 1)
-    params = settings_of(tmp_path).params
-    arguments = '--csv', '--no-video', '--no-report', '--params', params
+    arguments = '--csv', '--no-video', '--no-report', '--params', fast.params
     assert main([str(a) for a in (tmp_path / 'apart', '-o', tmp_path / 'out', *arguments)]) == 3
     out, err = capsys.readouterr()
     assert '3 of 10 images segmented' in out + err
@@ -192,10 +180,9 @@ def test_depth_apart_is_counted_with_its_offset(tmp_path, capsys):
     assert film.exists()
 
 
-def test_camera_info_before_the_start_is_copied_with_the_source(tmp_path):
+def test_camera_info_before_the_start_is_copied_with_the_source(tmp_path, fast):
     film = record_with(tmp_path / 'film', lambda k: START_NS + k * STEP_NS, info_at=(0,), info_stamp_of=lambda k: 0)
-    params = settings_of(tmp_path).params
-    arguments = '--csv', '--no-video', '--no-report', '--with-source', '--start', '0.5', '--params', params
+    arguments = '--csv', '--no-video', '--no-report', '--with-source', '--start', '0.5', '--params', fast.params
     assert main([str(a) for a in (film, '-o', tmp_path / 'out', *arguments)]) == 0
     with open_bag(tmp_path / 'out/segments.mcap') as bag:
         times = {topic: [m.time_ns for m in bag.messages({topic})] for topic in (INFO, IMAGE)}

@@ -15,6 +15,7 @@ from mcap.writer import CompressionType, IndexType, Writer
 from ruamel.yaml import YAML
 
 from diffcut_ros.recordings.bag import BagError, BagMessage, BagTopic, open_bag
+from support.mcap_files import rewrite
 from support.recordings import DEPTH, IMAGE, INFO, START_NS, STEP_NS, Recorder, image_message, moving_scene, record
 
 NO_INDEX = {
@@ -47,19 +48,7 @@ def by_time(topic: str, time_ns: int) -> int:
 
 def write(path: Path, film: Path, compression: str = 'none', layout: str = 'indexed', order=by_time) -> Path:
     """Write the film anew, in chunks of two to four images, by time or in another order of topic and time."""
-    with film.open('rb') as source, path.open('wb') as target:
-        writer = Writer(target, 30_000, COMPRESSIONS[compression], **LAYOUTS[layout])
-        writer.start('ros2', 'test')
-        messages = list(make_reader(source).iter_messages())
-        messages.sort(key=lambda message: order(message[1].topic, message[2].log_time))
-        channels = {}
-        for schema, channel, message in messages:
-            if channel.topic not in channels:
-                number = writer.register_schema(schema.name, schema.encoding, schema.data)
-                channels[channel.topic] = writer.register_channel(channel.topic, 'cdr', number)
-            writer.add_message(channels[channel.topic], message.log_time, message.data, message.log_time)
-        writer.finish()
-    return path
+    return rewrite(film, path, 30_000, order, compression=COMPRESSIONS[compression], **LAYOUTS[layout])
 
 
 def read(path: Path) -> tuple[list[BagMessage], str]:

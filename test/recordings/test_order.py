@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mcap.reader import make_reader
-from mcap.writer import IndexType, Writer
+from mcap.writer import IndexType
 
 from diffcut_ros.recordings.bag import BagMessage, open_bag
+from support.mcap_files import rewrite
 from support.recordings import DEPTH, IMAGE, INFO, START_NS, STEP_NS, Recorder, depth_mm, image_message, info_message
 
 NOTE = 'the times of recording step back (times: {}): messages are taken as they lie in the file'
@@ -29,22 +29,7 @@ def film(path: Path, storage: str, times_ns: list[int]) -> Path:
 def in_chunks(folder: Path, size: int, order=None, **options) -> Path:
     """Write an MCAP file anew, in chunks of about this size, by an order of topic and time if one is given."""
     (path,) = folder.glob('*.mcap')
-    with path.open('rb') as source:
-        messages = list(make_reader(source).iter_messages(log_time_order=False))
-    if order:
-        messages.sort(key=lambda message: order(message[1].topic, message[2].log_time))
-    target = folder.parent / 'again.mcap'
-    with target.open('wb') as file:
-        writer = Writer(file, size, **options)
-        writer.start('ros2', 'test')
-        channels = {}
-        for schema, channel, message in messages:
-            if channel.topic not in channels:
-                number = writer.register_schema(schema.name, schema.encoding, schema.data)
-                channels[channel.topic] = writer.register_channel(channel.topic, 'cdr', number)
-            writer.add_message(channels[channel.topic], message.log_time, message.data, message.log_time)
-        writer.finish()
-    return target
+    return rewrite(path, folder.parent / 'again.mcap', size, order, **options)
 
 
 def read(path: Path, topics: tuple[str, ...] = (IMAGE, INFO, DEPTH)) -> tuple[list[BagMessage], str]:
