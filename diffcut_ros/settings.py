@@ -30,7 +30,7 @@ class NodeConfig:
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG, ...)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
-        False, 'Subscribe to camera_info and depth, too, and take only images with depth of their stamps'
+        False, 'Subscribe to camera_info and depth, too, and take only images with depth of the same stamp'
     )
     depth_transport: str = parameter(
         'raw',
@@ -47,8 +47,8 @@ class NodeConfig:
     )
     calibration: str = parameter(
         'auto',
-        'Of camera_info, positions follow K and its distortion (images as the lens makes them) or P (rectified ones); '
-        'auto: P where topic or frame of the image say rectified (image_rect...), else K',
+        'Which numbers of camera_info positions follow: K and its distortion (images as the lens makes them), or P '
+        '(rectified images); auto: P where topic or frame of the image say rectified (image_rect...), else K',
         choices=CALIBRATIONS,
         live=True,
     )

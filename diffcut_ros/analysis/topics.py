@@ -28,7 +28,8 @@ _OPTION = {'image': '--image-topic', 'camera_info': '--camera-info-topic', 'dept
 class Topics:
     """Names of the topics that are analysed; camera_info and depth are both there or both None.
 
-    `note` says why depth that is there is not used, for people; empty: it is, or there is none.
+    `note` says why depth that is there is not used, and that a topic is taken in place of a preferred one with fewer
+    messages, for people; empty: neither.
     """
 
     image: str
@@ -68,23 +69,27 @@ def find_topics(
             camera or a choice.
     """
     topics = {name: topic for name, topic in topics.items() if topic.count}
+    notes = []
     image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
     if image is None:
         others = {name: topic for name, topic in topics.items() if name != depth}
         cameras = _cameras(others, prefer_compressed) or [name for name in _named_depth(others) if why_not(name)]
         image = _only('image', cameras, topics)
+        notes.append(_taken_for(image, _camera(image) + _COMPRESSED * prefer_compressed, topics))
     else:
         _check('image', image, (IMAGE, COMPRESSED_IMAGE, *_VIDEO), topics)
     if not with_depth:
-        return Topics(image)
+        return Topics(image, note=_noted(notes))
     infos = [name for name, topic in topics.items() if topic.type_name == CAMERA_INFO]
     if depth is None:
         depths, note = _depths(topics, image, depth_transport, why_not)
         if camera_info is None and not infos and depths:
             note = f'depth on {", ".join(depths)} is not used: there is no camera_info'
         if camera_info is None and not (depths and infos):
-            return Topics(image, note=note)
+            return Topics(image, note=_noted([*notes, note]))
         depth = _only('depth', depths, topics)
+        suffix = '' if depth_transport == 'raw' else f'/{depth_transport}'
+        notes.append(_taken_for(depth, _depth_image(depth) + suffix, topics))
     else:
         _check('depth', depth, (IMAGE, COMPRESSED_IMAGE), topics)
         if reason := why_not(depth):
@@ -92,7 +97,18 @@ def find_topics(
     if camera_info is None:
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)
-    return Topics(image, camera_info, depth)
+    return Topics(image, camera_info, depth, _noted(notes))
+
+
+def _noted(notes: list[str]) -> str:
+    return '; '.join(filter(None, notes))
+
+
+def _taken_for(name: str, preferred: str, topics: Mapping[str, BagTopic]) -> str:
+    """Say that another transport than the preferred one is taken, or return an empty string."""
+    if name == preferred or preferred not in topics:
+        return ''
+    return f'{name} is taken ({topics[name].count} messages), not {preferred} ({topics[preferred].count})'
 
 
 def _as_recorded(name: str | None, topics: Mapping[str, BagTopic]) -> str | None:
@@ -141,6 +157,11 @@ def _camera(image: str) -> str:
     return image
 
 
+def _depth_image(name: str) -> str:
+    """The name of raw depth, from that of one of its topics."""
+    return name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
+
+
 def _is_depth(name: str) -> bool:
     return 'depth' in name.lower() or _is_disparity(name)
 
@@ -159,8 +180,7 @@ def _depths(
             packed = 'compressedDepth' if name.endswith(_COMPRESSED_DEPTH) else 'compressed'
             transport = 'raw' if topics[name].type_name == IMAGE else packed
             rank = -1 if transport == preferred else _TRANSPORTS.index(transport)
-            base = name.removesuffix(_COMPRESSED_DEPTH).removesuffix(_COMPRESSED)
-            by_image.setdefault(base, []).append((rank, name))
+            by_image.setdefault(_depth_image(name), []).append((rank, name))
     ranks = {}
     for found in by_image.values():
         of = {name: rank for rank, name in sorted(found)}

@@ -452,7 +452,9 @@ def test_the_fuller_of_two_transports_is_taken():
         return find_topics(counted | topics(__a__camera_info='Info'), **options)
 
     assert found(5, 5) == Topics(images[0], '/a/camera_info', depth[0])
-    assert found(1, 5) == Topics(images[1], '/a/camera_info', depth[1])
+    fuller = found(1, 5)
+    assert fuller.names() == (images[1], '/a/camera_info', depth[1])
+    assert fuller.note == '; '.join(f'{b} is taken (5 messages), not {a} (1)' for a, b in (images, depth))
     assert found(5, 5, prefer_compressed=True).image == images[1]
     assert found(5, 1, prefer_compressed=True).image == images[0]
 

@@ -140,7 +140,7 @@ def test_the_last_camera_info_holds(tmp_path, fast, info_at, info_stamp_of, late
 @pytest.mark.parametrize('late_ns', [0, 250_000_000, 10**12])
 @pytest.mark.parametrize(('count', 'focal_at'), [(10, {0: 60, 1: 60, 5: 120}), (30, {15: 60, 27: 120})])
 def test_a_change_of_camera_info_is_noticed(tmp_path, fast, count, focal_at, late_ns):
-    """A lens that zooms: camera_info has an image's stamp, and is recorded after it. Images before the first one take it."""
+    """A lens that zooms: camera_info is recorded after the image of its stamp. Images before the first one take it."""
     rows = []
     for k in range(count):
         stamp_ns = START_NS + k * STEP_NS
