@@ -2,12 +2,14 @@
 
 import ast
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -359,3 +361,39 @@ def test_a_bag_that_cannot_be_played_ends_all(start_launch, recording):
         assert 'ros2 bag play failed with exit code 1' in log.read_text()
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
+
+
+@with_launch
+@pytest.mark.skipif(
+    not (shutil.which('ros2') and find_spec('ros2launch') and find_spec('ros2lifecycle')), reason='ros2 is absent'
+)
+def test_the_systemd_unit_starts_checks_and_stops_it(prefix, tmp_path):
+    """Its commands and its signal, as systemd would use them; without its setup files."""
+    unit = (ROOT / 'docs/systemd.md').read_text()
+    start, check = (
+        re.search(rf"^{key}=/bin/bash -c '(.*)'$", unit, re.MULTILINE)[1] for key in ('ExecStart', 'ExecStartPost')
+    )
+    start, check = (re.sub(r'source \S+ && ', '', text) for text in (start, check))
+    number = signal.Signals[re.search(r'^KillSignal=(\w+)$', unit, re.MULTILINE)[1]]
+    assert 'KillMode=mixed' in unit  # that is, to the first process alone
+    environment = os.environ | {
+        'ROS_DOMAIN_ID': str(free_domain()),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_LOG_DIR': str(tmp_path),
+        'AMENT_PREFIX_PATH': f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", sys.prefix)}',
+    }
+    with (tmp_path / 'log.txt').open('w') as log:
+        process = subprocess.Popen(
+            ['bash', '-c', start], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        subprocess.run(['bash', '-c', check], env=environment, check=True, timeout=PATIENCE_S)
+        assert 'waiting for images on /camera/color/image_raw' in (tmp_path / 'log.txt').read_text()
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -7,8 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from diffcut_ros.features import create_extractor
-
-from .test_extractor import photograph
+from support.scenes import photograph
 
 
 @pytest.fixture
