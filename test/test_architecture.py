@@ -49,7 +49,9 @@ def modules():
 def test_arrows(path):
     folder = path.relative_to(PACKAGE).parts[0]
     inside = {name.split('.')[1] for name in imported(path) if name.startswith('diffcut_ros.')}
-    assert inside - {'arguments', 'exit_status', 'interruption', 'missing', 'progress'} <= MAY_IMPORT[folder] | {folder}
+    assert inside - {'arguments', 'exit_status', 'interruption', 'missing', 'printable', 'progress'} <= MAY_IMPORT[
+        folder
+    ] | {folder}
     outside = {name.partition('.')[0] for name in imported(path)}
     if folder != 'node' and path.name not in NODE_BENCHMARKS:
         assert not outside & ROS

@@ -14,6 +14,7 @@ from diffcut_ros.analysis.parts import begun, merge_outputs, read_run
 from diffcut_ros.analysis.run import Summary
 from diffcut_ros.analysis.tables import Row
 from diffcut_ros.exit_status import Status
+from diffcut_ros.printable import file_name, printable
 
 _RESUME = '--resume'
 
@@ -59,7 +60,12 @@ class Processes:
             if self._stopped:
                 return Status.FAILED, 'not begun'
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors='backslashreplace',
+                env=self._environment,
             )
             self._running.add(process)
         lines = process.communicate()[0].strip().splitlines()
@@ -85,12 +91,12 @@ class Outcome:
 
 
 def folder_names(bags: Sequence[Path]) -> list[str]:
-    """Return the name of the folder of each recording's outputs: its own, without the ending.
+    """Return the name of the folder of each recording's outputs: its own, without the ending, see `file_name`.
 
     Raises:
         ValueError: when two would have the same.
     """
-    names = [bag.resolve().stem if bag.is_file() else bag.resolve().name for bag in bags]
+    names = [file_name(bag.resolve().stem if bag.is_file() else bag.resolve().name) for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
@@ -184,4 +190,4 @@ def _row(outcome: Outcome) -> Row:
     if outcome.status in (0, Status.INCOMPLETE):
         summary = Summary.of(read_run(outcome.folder))
         counts = summary.frames, summary.images, summary.problems, summary.lost
-    return outcome.folder.name, outcome.status, *counts, outcome.text
+    return outcome.folder.name, outcome.status, *counts, printable(outcome.text)

@@ -28,6 +28,7 @@ from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
@@ -247,9 +248,9 @@ def analyze_to_folder(
             moments.images,
             done.problems,
             done.causes.told(),
-            opened.lost,
+            printable(opened.lost),
             moments.within - moments.joined,
-            moments.warning,
+            printable(moments.warning),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
@@ -307,7 +308,7 @@ def _results(
                 problem = f'image not segmented: {type(error).__name__}: {error}'
                 if limit and failures >= limit:
                     raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
-        yield moment, result, problem
+        yield moment, result, printable(problem)
 
 
 def _records(

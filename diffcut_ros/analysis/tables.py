@@ -1,12 +1,13 @@
 """The tables of an analysis: their columns, rows from results, and files as Parquet or CSV."""
 
-import csv
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from diffcut_ros.analysis.csv_file import read_csv, write_csv
 from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.missing import needed
 
@@ -168,10 +169,8 @@ def check_parquet() -> None:
 def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:
     """Write a table as CSV or Parquet, by the ending of its name; a missing value is an empty field or null."""
     if path.suffix == '.csv':
-        with path.open('w', newline='') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow([column.name for column in columns])
-            writer.writerows(rows)
+        names, texts = zip(*((column.name, column.type_name == 'string') for column in columns), strict=True)
+        write_csv(path, names, rows, texts)
         return
     import pyarrow
     import pyarrow.parquet
@@ -185,9 +184,9 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
     """Write the rows of several tables of the same ending, one after the other, as one; one part at a time."""
     if path.suffix == '.csv':
         write_table(path, columns, [])
-        with path.open('a') as file:
+        with path.open('ab') as file:
             for part in parts:
-                with part.open() as rows:
+                with part.open('rb') as rows:
                     next(rows)
                     shutil.copyfileobj(rows, file)
         return
@@ -221,13 +220,9 @@ def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column
 
 
 def _csv_rows(parts: Mapping[str, Path]) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # lists of large grids are longer than the reader takes by itself
     for name, part in parts.items():
-        with part.open(newline='') as file:
-            rows = csv.reader(file)
-            next(rows)
-            for row in rows:
-                yield name, *row
+        for row in islice(read_csv(part), 1, None):
+            yield name, *row
 
 
 def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:
@@ -241,12 +236,11 @@ def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> It
     """
     if path.suffix == '.csv':
         type_of = {column.name: column.type_name for column in columns}
-        with path.open(newline='') as file:
-            rows = csv.reader(file)
-            header = next(rows)
-            chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
-            for row in rows:
-                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+        rows = read_csv(path)
+        header = next(rows, [])
+        chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
+        for row in rows:
+            yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
         return
     import pyarrow.parquet
 

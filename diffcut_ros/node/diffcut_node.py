@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import rclpy
 import torch
@@ -29,10 +29,12 @@ from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
+from diffcut_ros.node.logger import PrintableLogger
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
+from diffcut_ros.printable import printable
 from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
@@ -81,6 +83,14 @@ class DiffcutNode(LifecycleNode):
         self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
         self.create_timer(_WATCH_S, self._watch, clock=steady)
         self.create_timer(NO_INPUT_S, self._warn_of_others, clock=steady)
+
+    @cached_property
+    def _printable_logger(self) -> PrintableLogger:
+        return PrintableLogger(super().get_logger().name)
+
+    def get_logger(self) -> PrintableLogger:
+        """Return the node's logger."""
+        return self._printable_logger
 
     def _declare(self, arguments: Sequence[str]) -> None:
         name = self.get_fully_qualified_name()
@@ -194,7 +204,7 @@ class DiffcutNode(LifecycleNode):
         """Say why a transition is not made."""
         # The first two are written for users; others need their name.
         expected = isinstance(error, (ValueError, MemoryError))
-        self.fatal_error = str(error) if expected else f'{type(error).__name__}: {error}'
+        self.fatal_error = printable(error if expected else f'{type(error).__name__}: {error}')
         self.get_logger().fatal(self.fatal_error)
         if release:
             self._release()
@@ -360,6 +370,7 @@ class DiffcutNode(LifecycleNode):
 
     def _report(self, camera: Camera, cause: str, error: str) -> None:
         """Count and log an error, without flooding the log when it repeats with every image."""
+        error = printable(error)
         camera.record.failed(cause, error)
         if self._throttle.allows(error):
             self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
@@ -433,7 +444,7 @@ def main(args: list[str] | None = None) -> int:
                 parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
-                rclpy.logging.get_logger('diffcut').fatal(str(error))
+                PrintableLogger('diffcut').fatal(str(error))
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()
@@ -445,7 +456,7 @@ def main(args: list[str] | None = None) -> int:
                     return 2
             rclpy.spin(node, executor)
     except ValueError as error:
-        rclpy.logging.get_logger('diffcut').fatal(str(error))
+        PrintableLogger('diffcut').fatal(str(error))
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core.geometry import check_aspect
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.depth import depth_size
 from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
@@ -50,8 +51,8 @@ class Inputs:
         if self.depth is None or self.depth.header.frame_id.lstrip('/') == self.header.frame_id.lstrip('/'):
             return ''
         return (
-            f"depth is in frame '{self.depth.header.frame_id}', the image in '{self.header.frame_id}': positions are "
-            'right only if depth is registered to the image'
+            f'depth is in frame {quoted(self.depth.header.frame_id)}, the image in {quoted(self.header.frame_id)}: '
+            'positions are right only if depth is registered to the image'
         )
 
     def check(self, max_pixels: int) -> None:

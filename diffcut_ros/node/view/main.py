@@ -20,6 +20,7 @@ from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
 from diffcut_ros.node.view.viewer import serve
+from diffcut_ros.printable import tell
 
 
 def main() -> int:
@@ -33,10 +34,10 @@ def main() -> int:
         # The usual end of what is live or shown; what is written of a bag is not complete.
         return Status.INTERRUPTED if args.bag and args.save else 0
     except (ValueError, FileNotFoundError) as error:
-        print(f'diffcut_view: {error}', file=sys.stderr)
+        tell(f'diffcut_view: {error}')
         return Status.BAD_INPUT
     except OSError as error:
-        print(f'diffcut_view: {error}', file=sys.stderr)
+        tell(f'diffcut_view: {error}')
         return Status.FAILED
     return 0
 
@@ -99,7 +100,7 @@ def _listen(wanted: Wanted, recorder: Recorder) -> None:
 
 def _report(recorder: Recorder, path: Path) -> None:
     counts = ', '.join(f'{count} {role}' for role, count in recorder.counts.items()) or 'nothing'
-    print(f'{path}: {counts}. Open it with: rerun {path} --web-viewer', flush=True)
+    tell(f'{path}: {counts}. Open it with: rerun {path} --web-viewer', sys.stdout)
 
 
 if __name__ == '__main__':
