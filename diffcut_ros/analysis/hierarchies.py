@@ -63,6 +63,7 @@ def _rows(path: Path) -> Iterator[tuple]:
         return
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(64):
-        # Whole lists at once: one by one, `to_pylist` takes longer than the cuts.
-        yield from zip(*(list(column.to_numpy(zero_copy_only=False)) for column in batch.columns), strict=True)
+    with path.open('rb') as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(64):
+            # Whole lists at once: one by one, `to_pylist` takes longer than the cuts.
+            yield from zip(*(list(column.to_numpy(zero_copy_only=False)) for column in batch.columns), strict=True)

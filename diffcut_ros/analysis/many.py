@@ -17,6 +17,8 @@ from diffcut_ros.exit_status import Status
 from diffcut_ros.printable import file_name, printable
 
 _RESUME = '--resume'
+# Names of what lies beside the folders of recordings end in these.
+_OF_FILES = ('.csv', '.parquet', '.html')
 
 
 class Engine(Protocol):
@@ -91,12 +93,13 @@ class Outcome:
 
 
 def folder_names(bags: Sequence[Path]) -> list[str]:
-    """Return the name of the folder of each recording's outputs: its own, without the ending, see `file_name`.
+    """Return the name of the folder of each recording's outputs: its own, without the ending, or one
+    that can be a folder's there.
 
     Raises:
         ValueError: when two would have the same.
     """
-    names = [file_name(bag.resolve().stem if bag.is_file() else bag.resolve().name) for bag in bags]
+    names = [_folder_name(bag.resolve()) for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
@@ -104,6 +107,11 @@ def folder_names(bags: Sequence[Path]) -> list[str]:
             'twice; analyse them in calls of their own, with another folder'
         )
     return names
+
+
+def _folder_name(bag: Path) -> str:
+    name = file_name(bag.stem if bag.is_file() else bag.name)
+    return f'{name}_' if name.endswith(_OF_FILES) else name
 
 
 def analyze_many(

@@ -104,6 +104,7 @@ class _Done:
     frames: int = 0
     problems: int = 0
     causes: Causes = field(default_factory=Causes)
+    no_space: Causes = field(default_factory=Causes)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
     decoder: tuple[Any, ...] = ()
@@ -111,11 +112,14 @@ class _Done:
     @staticmethod
     def of(saved: dict[str, Any]) -> '_Done':
         """Return what `dataclasses.asdict` and `pack` made of one."""
-        causes = saved['causes']
-        found = {kind: Cause(**cause) for kind, cause in causes['_found'].items()}
+
+        def causes(kept: dict[str, Any]) -> Causes:
+            return Causes(**kept | {'_found': {kind: Cause(**cause) for kind, cause in kept['_found'].items()}})
+
         height_width = saved['playback']['size_hw']
         kept = {
-            'causes': Causes(**causes | {'_found': found}),
+            'causes': causes(saved['causes']),
+            'no_space': causes(saved['no_space']),
             'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
             'shown': Slots(**saved['shown']),
         }
@@ -157,10 +161,10 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
-            for _, result, problem in _results(ahead, analyzer, settings):
-                if problem:
-                    problems += 1
-                    warnings.warn(problem, stacklevel=2)
+            for moment, result, problem in _results(ahead, analyzer, settings):
+                problems += bool(problem)
+                for text in filter(None, (problem, moment.no_space)):
+                    warnings.warn(text, stacklevel=2)
                 if result is not None:
                     frames += 1
                     yield result
@@ -250,7 +254,7 @@ def analyze_to_folder(
             done.causes.told(),
             printable(opened.lost),
             moments.within - moments.joined,
-            printable(moments.warning),
+            printable('; '.join(filter(None, [moments.warning, done.no_space.told()]))),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
@@ -326,6 +330,8 @@ def _records(
         if problem:
             done.problems += 1
             done.causes.add(problem, moment.stamp_ns)
+        if moment.no_space:
+            done.no_space.add(moment.no_space, moment.stamp_ns)
         done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1

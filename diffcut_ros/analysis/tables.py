@@ -177,7 +177,8 @@ def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> N
 
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
     table = pyarrow.table([list(column) for column in values], schema=_schema(columns))
-    pyarrow.parquet.write_table(table, path)
+    with path.open('wb') as file:  # Arrow takes no names that are not UTF-8
+        pyarrow.parquet.write_table(table, file)
 
 
 def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) -> None:
@@ -192,9 +193,9 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
         return
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
+    with path.open('wb') as joined, pyarrow.parquet.ParquetWriter(joined, _schema(columns)) as writer:
         for part in parts:
-            with pyarrow.parquet.ParquetFile(part) as file:
+            with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
                 writer.write_table(file.read())
 
 
@@ -211,9 +212,9 @@ def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column
     import pyarrow.parquet
 
     schema = _schema(columns)
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+    with path.open('wb') as merged, pyarrow.parquet.ParquetWriter(merged, schema) as writer:
         for name, part in parts.items():
-            with pyarrow.parquet.ParquetFile(part) as file:
+            with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
                 for batch in file.iter_batches(_BATCH_ROWS_OF_LISTS if has_lists else _BATCH_ROWS):
                     names = pyarrow.repeat(name, batch.num_rows)
                     writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
@@ -244,7 +245,7 @@ def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> It
         return
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with path.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 

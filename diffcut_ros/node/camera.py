@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -28,6 +27,7 @@ from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
+from diffcut_ros.stream.stamps import stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -191,7 +191,7 @@ class Camera:
             joined,
             self._receive,
             lambda index: self._on_bad_input(
-                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0'
+                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0 or what can be none'
             ),
             self.config.sync_slop_s,
         )
@@ -283,7 +283,10 @@ class Camera:
         if self._wanted('markers'):
             self._outputs['markers'].publish(markers(segments, geometries, header))
         if self._wanted('points'):
-            points_m = back_project(scene.depth_m, scene.camera)
+            if scene.camera is None:  # see `Decoder.no_space`
+                points_m = np.full((*segmentation.labels.shape, 3), np.nan, np.float32)
+            else:
+                points_m = back_project(scene.depth_m, scene.camera)
             organized = self.points.organized
             cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
             self._outputs['points'].publish(cloud)
@@ -291,9 +294,10 @@ class Camera:
     def _wanted(self, topic: str) -> bool:
         return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0
 
-    def age_s(self, header: Header) -> float | None:
-        """Return the age of an image in seconds; None where its stamp tells none."""
-        seconds = (self._node.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds / 1e9
+    def age_s(self, message: Any) -> float | None:
+        """Return the age of a message in seconds; None where its stamp tells none."""
+        # Not as rclpy's Time, which raises for a negative one.
+        seconds = (self._node.get_clock().now().nanoseconds - stamp_ns(message)) / 1e9
         return seconds if 0 <= seconds < _LARGEST_AGE_S else None
 
     def destroy(self) -> None:

@@ -63,6 +63,7 @@ class CameraRecord:
         self.counts: Counter[str] = Counter()
         self.segments, self.tau = 0, 0.0
         self.last_error = ''
+        self.no_space = ''  # see `Decoder.no_space`
         self.failures_in_a_row = 0
         self._rejected_s = -math.inf
         self._alone_since_s = math.inf
@@ -169,6 +170,8 @@ class CameraRecord:
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
         if self.alone_s() > config.stale_after_s:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
+        if self.no_space:
+            return DiagnosticStatus.WARN, self.no_space
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         ages = list(self._latencies['age'])

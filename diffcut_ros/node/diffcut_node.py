@@ -280,6 +280,9 @@ class DiffcutNode(LifecycleNode):
         finally:
             for note in decoder.notes[told:]:
                 self.get_logger().warning(f'{camera.topic}: {note}')
+            camera.record.no_space = decoder.no_space
+            if decoder.no_space:
+                self._warn(f'{camera.topic}: {decoder.no_space}')
 
     @property
     def _max_pixels(self) -> int:
@@ -295,7 +298,7 @@ class DiffcutNode(LifecycleNode):
 
         result = camera.pipeline.process(scene, feature_map, publish)
         seconds |= {'segments': turn_s - start_s, 'publish': time.monotonic() - turn_s}
-        age_s = camera.age_s(scene.header)
+        age_s = camera.age_s(scene)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(result.segmentation, seconds)
