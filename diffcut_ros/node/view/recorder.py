@@ -21,13 +21,14 @@ class Recorder:
 
     Args:
         recording: a `rerun.RecordingStream` whose sink is set.
+        counts: those that are counted on.
 
     Attributes:
         counts: messages logged, by role.
     """
 
-    def __init__(self, recording: Any) -> None:
-        self.counts: Counter[str] = Counter()
+    def __init__(self, recording: Any, counts: Counter[str] | None = None) -> None:
+        self.counts: Counter[str] = Counter() if counts is None else counts
         self._recording = recording
         self._panels: set[str] = set()
         self._complaints: set[str] = set()
