@@ -39,7 +39,7 @@ def tell(text: object, file: TextIO | None = None) -> None:
     print(printable(text).encode(encoding, 'backslashreplace').decode(encoding), file=file, flush=True)
 
 
-def cell(text: str) -> str:
+def no_formula(text: str) -> str:
     """Return a text for a table that spreadsheets read: what they would run as a formula begins with a quote."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from diffcut_ros.printable import LONGEST_LINE, LONGEST_NAME, cell, file_name, printable, quoted, tell
+from diffcut_ros.printable import LONGEST_LINE, LONGEST_NAME, file_name, no_formula, printable, quoted, tell
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_length_is_bounded_and_both_ends_are_kept():
 
 @pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\uff1d1'])
 def test_no_cell_begins_as_a_formula(text):
-    assert cell(text) == f"'{text}"
-    assert cell(f'a{text}') == f'a{text}'
+    assert no_formula(text) == f"'{text}"
+    assert no_formula(f'a{text}') == f'a{text}'
 
 
 @pytest.mark.parametrize(

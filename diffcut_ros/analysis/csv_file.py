@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffcut_ros.printable import cell
+from diffcut_ros.printable import no_formula
 
 # Lists of large grids are longer than the reader takes by itself.
 _LONGEST_FIELD = 2**31 - 1
@@ -25,7 +25,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], 
         writer.writerow(header)
         for row in rows:
             pairs = zip(row, texts, strict=True)
-            writer.writerow([cell(value) if text and value is not None else value for value, text in pairs])
+            writer.writerow([no_formula(value) if text and value is not None else value for value, text in pairs])
 
 
 def read_csv(path: Path) -> Iterator[list[str]]:

@@ -57,10 +57,14 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
     except (ValueError, MemoryError) as error:
         return Status.BAD_INPUT, f'diffcut_analyze: {error}'
     except (OSError, RuntimeError) as error:
-        kept = '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
-        return Status.FAILED, f'diffcut_analyze: {error}{kept}'
+        return Status.FAILED, f'diffcut_analyze: {error}{_kept(args)}'
     except KeyboardInterrupt:
-        return Status.INTERRUPTED, 'diffcut_analyze: interrupted; what is done is kept: go on with --resume'
+        return Status.INTERRUPTED, f'diffcut_analyze: interrupted{_kept(args)}'
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """Say that it can be resumed, if there is something to go on from."""
+    return '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
 
 
 def _folders(args: argparse.Namespace) -> list[Path]:

@@ -30,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f'diffcut_evaluate: {error}')
         return Status.BAD_INPUT
     except (OSError, RuntimeError) as error:
-        kept = '; what is done is kept: go on with --resume' if any(args.out.rglob(IMAGES)) else ''
-        tell(f'diffcut_evaluate: {error}{kept}')
+        tell(f'diffcut_evaluate: {error}{_kept(args)}')
         return Status.FAILED
     except KeyboardInterrupt:
-        print('diffcut_evaluate: interrupted; what is done is kept: go on with --resume', file=sys.stderr)
+        tell(f'diffcut_evaluate: interrupted{_kept(args)}')
         return Status.INTERRUPTED
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """Say that it can be resumed, if there is something to go on from."""
+    return '; what is done is kept: go on with --resume' if any(args.out.rglob(IMAGES)) else ''
 
 
 def _settings(args: argparse.Namespace) -> Settings:

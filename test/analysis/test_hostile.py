@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import shutil
-import sys
+import signal
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from support.recordings import (
     moving_scene,
     record,
 )
+from support.waiting import PATIENCE_S, wait_for
 
 FRAMES = 3
 
@@ -213,15 +214,23 @@ def test_a_topic_with_escape_codes(tmp_path, analyse):
     analyse(tmp_path / 'film', more=('--image-topic', '/a\x1b[2J\nb', '--with-source'))
 
 
-def test_nothing_is_promised_of_a_folder_that_is_gone(tmp_path, capsys, monkeypatch):
-    from diffcut_ros.analysis import main as command
-
-    def analyse_and_delete(bag, out, *_):
-        (out / '.unfinished').mkdir(parents=True)
-        shutil.rmtree(out)
-        raise FileNotFoundError(2, 'No such file or directory', str(out))
-
-    monkeypatch.setattr(command, 'analyze_to_folder', analyse_and_delete)
-    assert main([str(record(tmp_path / 'film', 1)), '-o', str(tmp_path / 'out')]) == 1
-    assert 'what is done is kept' not in capsys.readouterr().err
-    assert sys.stdout
+@pytest.mark.parametrize('number', [None, signal.SIGINT])
+def test_nothing_is_promised_of_a_folder_that_is_gone(tmp_path, start, number):
+    """Deleted while the analysis writes into it, also when that is interrupted at once."""
+    record(tmp_path / 'film', 400, depth=False)
+    (tmp_path / 'fast.yaml').write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
+    process = start(tmp_path / 'film', '-o', tmp_path / 'out', '--params', tmp_path / 'fast.yaml')
+    wait_for((tmp_path / 'out/.unfinished/part-000000').exists, process)
+    if number is not None:
+        process.send_signal(signal.SIGSTOP)
+    while (tmp_path / 'out').exists():
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+    if number is not None:
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode in (1, 130), out + err
+    line = err.splitlines()[-1]
+    assert 'what is done is kept' not in line
+    assert number is not None or (str(tmp_path / 'out') in line and 'cannot be written' in line)
+    assert 'Traceback' not in err

@@ -19,6 +19,7 @@ from diffcut_ros.exit_status import Status
 from diffcut_ros.features.fingerprint import package_versions
 from diffcut_ros.media.video import middle_frame
 from diffcut_ros.printable import printable
+from diffcut_ros.writing import writing
 
 INDEX = 'index.html'
 _THUMBNAIL_PX = 192
@@ -62,8 +63,9 @@ def write_index(out: Path, outcomes: Sequence[Outcome], ending: str) -> None:
         version=package_versions(('diffcut_ros',)).get('diffcut_ros', ''),
     )
     new = out / f'.new-{INDEX}'
-    new.write_text(text, encoding='utf-8')
-    os.replace(new, out / INDEX)
+    with writing(out / INDEX):
+        new.write_text(text, encoding='utf-8')
+        os.replace(new, out / INDEX)
 
 
 def _recordings(outcomes: Sequence[Outcome], ending: str) -> Iterator[_Recording]:

@@ -18,6 +18,7 @@ from diffcut_ros.analysis.tables import SWEEP, read_rows
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.missing import needed
 from diffcut_ros.printable import printable
+from diffcut_ros.writing import writing
 
 REPORT = 'report.html'
 _ROWS = 12
@@ -91,7 +92,7 @@ def write_report(
         sweep=_sweep(tables, ending),
         scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), resource('report.js'))],
     )
-    with path.open('wb') as file:
+    with writing(path), path.open('wb') as file:
         page.dump(file, encoding='utf-8')
 
 
@@ -106,7 +107,8 @@ def replace_sweep(report: Path, path: Path, ending: str) -> None:
     text = report.read_text(encoding='utf-8')
     before, tag, rest = text.partition(_SWEEP_TAG)
     after = rest[rest.index('</script>') :]
-    path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
+    with writing(path):
+        path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
 
 
 def environment() -> Any:

@@ -59,8 +59,11 @@ def main() -> int:
     except ValueError as error:
         tell(f'diffcut_demo: {error}')
         return Status.BAD_INPUT
-    except (DemoError, OSError) as error:
-        print(f'diffcut_demo: {error}', file=sys.stderr)
+    except OSError as error:
+        tell(f'diffcut_demo: {error}')
+        return Status.FAILED
+    except DemoError as error:
+        print(f'diffcut_demo: {error}', file=sys.stderr)  # with lines of the log
         return Status.FAILED
     except KeyboardInterrupt:
         print('diffcut_demo: interrupted', file=sys.stderr)
