@@ -99,7 +99,8 @@ class Part:
         self._writing = path.with_name(f'{path.name}.writing')
         self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         shutil.rmtree(self._writing, ignore_errors=True)
-        self._writing.mkdir()
+        with writing(self._writing):
+            self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
         self._video: VideoWriter | None = None
 
@@ -137,7 +138,8 @@ class Part:
             write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
         with writing(self._writing / _STATE):
             (self._writing / _STATE).write_bytes(state)
-        os.replace(self._writing, self._path)
+        with writing(self._path):
+            os.replace(self._writing, self._path)
 
 
 class AnalysisFolder:
@@ -201,7 +203,8 @@ class AnalysisFolder:
         """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        with writing(final):
+            final.mkdir()
         with _BagWriter(final / 'segments', self._topics) as writer:
             for part in parts:
                 # The file itself: to read metadata.yaml takes many times as long.
