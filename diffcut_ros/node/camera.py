@@ -22,7 +22,7 @@ from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
-from diffcut_ros.node.subscription import OVERRIDABLE, Subscription
+from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
@@ -107,7 +107,7 @@ class Camera:
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
         overrides = QoSOverridingOptions(OVERRIDABLE)
-        try:
+        with overridable(self._node.resolve_topic_name(f'~/{self._prefix}{topic}')):
             return self._node.create_lifecycle_publisher(
                 kind,
                 f'~/{self._prefix}{topic}',
@@ -115,8 +115,6 @@ class Camera:
                 event_callbacks=self._events,
                 qos_overriding_options=overrides,
             )
-        except RuntimeError as error:  # rclpy's word for an unknown policy value
-            raise ValueError(f'qos_overrides: {error}') from error
 
     @property
     def topic(self) -> str:

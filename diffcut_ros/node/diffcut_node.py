@@ -30,7 +30,15 @@ from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
-from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
+from diffcut_ros.node.parameters import (
+    as_kept,
+    changed_config,
+    check_changes,
+    declare,
+    read,
+    take_overrides,
+    unused_overrides,
+)
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
@@ -73,7 +81,6 @@ class DiffcutNode(LifecycleNode):
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._refuse_impossible_transitions()
         # Not by the node's clock: simulated time may stand still.
@@ -94,7 +101,7 @@ class DiffcutNode(LifecycleNode):
         if others:
             tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
             tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
-        self._shared = shared
+        self._shared, self._overrides = shared, take_overrides(self)
 
     def _refuse_impossible_transitions(self) -> None:
         """Have a transition that the present state does not know refused; rclpy would let it end the node."""
@@ -137,10 +144,11 @@ class DiffcutNode(LifecycleNode):
                     self._reject,
                 )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
-            for name in unused_overrides(self, topics | _OWN_TOPICS):
-                if name in self._shared and not like(name.split('.')[1], topics):
-                    continue  # another node's
-                self.get_logger().warning(f'{name}: no such topic here; there are {", ".join(sorted(topics))}')
+            for name, text in unused_overrides(self, self._overrides, topics).items():
+                topic = name.split('.')[1]
+                if topic in _OWN_TOPICS or name in self._shared and not like(topic, topics):
+                    continue  # rclpy's, or another node's
+                self.get_logger().warning(f'{name}: {text}')
         except Exception as error:
             return self._refuse(error)
         return super().on_configure(state)
@@ -308,14 +316,13 @@ class DiffcutNode(LifecycleNode):
 
     # Parameters.
 
-    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        problem = check_changes(changes, SPECS, configured=bool(self._cameras))
-        if not problem:
-            try:  # values that do not go together
-                changed_config(self._config, changes)
-            except ValueError as error:
-                problem = str(error)
-        return SetParametersResult(successful=not problem, reason=problem)
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters; what the services of parameters call. Each refusal has a reason, as not all of rclpy's."""
+        changes = as_kept(parameter_list, SPECS)
+        problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
+        if problem:
+            return SetParametersResult(successful=False, reason=problem)
+        return super().set_parameters_atomically(changes)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before = self._shown_by
