@@ -19,7 +19,7 @@ from visualization_msgs.msg import MarkerArray
 from diffcut_ros.core import Pipeline, Result, back_project
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.diagnostics import CameraRecord
+from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
@@ -177,8 +177,7 @@ class Camera:
             name = f'{self._prefix}{name}'
             self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
         subscribers = self._subscribers
-        now_s = time.monotonic()
-        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers}
+        self.count_from_now()
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
         subscribers[0].registerCallback(lambda _: self.record.received())
@@ -215,8 +214,15 @@ class Camera:
         """How each topic that it listens to now is delivered, such as 'reliable'."""
         return {subscriber.topic: subscriber.delivery for subscriber in self._subscribers}
 
+    def count_from_now(self) -> None:
+        """Let nothing be missing yet."""
+        self._heard_s = {subscriber.topic: time.monotonic() for subscriber in self._subscribers}
+        self.record.listening()
+
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
-        self._heard_s[topic] = time.monotonic()
+        before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        if self._heard_s[topic] - before_s > RATE_WINDOW_S:
+            self.record.resumed()
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
@@ -232,6 +238,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self.record.resumed()
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
         """Take note of a camera_info: it holds until another comes, whatever its stamp."""

@@ -64,7 +64,7 @@ class CameraRecord:
         self.segments, self.tau = 0, 0.0
         self.last_error = ''
         self.failures_in_a_row = 0
-        self._rejected_s = -math.inf
+        self._rejected_s = self._listening_since_s = -math.inf
         self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
@@ -96,6 +96,15 @@ class CameraRecord:
         """Say whether a message was refused for its content in the last seconds."""
         return time.monotonic() - self._rejected_s <= RATE_WINDOW_S
 
+    def listening(self) -> None:
+        """Take note that the node listens from now on: what did not come before is nobody's fault."""
+        self._listening_since_s = time.monotonic()
+        self.resumed()
+
+    def resumed(self) -> None:
+        """Take note that a topic came back: what it is joined with may take its time, too."""
+        self._alone_since_s = math.inf
+
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
         self.counts['joined'] += 1
@@ -116,7 +125,7 @@ class CameraRecord:
 
     def alone_s(self) -> float:
         """Return for how long images have come without the depth or camera_info that they are to be joined with."""
-        return max(0.0, time.monotonic() - self._alone_since_s)
+        return max(0.0, self._inputs[-1] - self._alone_since_s) if self._inputs else 0.0
 
     def failed(self, cause: str, error: str) -> None:
         """Take note of an image that came to nothing: 'rejected', 'failed' or 'timed out'."""
@@ -162,7 +171,7 @@ class CameraRecord:
             return DiagnosticStatus.ERROR, f'{self.failures_in_a_row} images in a row failed: {self.last_error}'
         if not wanted:
             return DiagnosticStatus.OK, 'idle: nobody subscribes'
-        silent_s = now_s - self._inputs[-1] if self._inputs else None
+        silent_s = now_s - max(self._inputs[-1], self._listening_since_s) if self._inputs else None
         if silent_s is None or silent_s > config.stale_after_s:
             return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
         if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
@@ -172,8 +181,9 @@ class CameraRecord:
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         ages = list(self._latencies['age'])
-        if ages and statistics.mean(ages) > config.warn_age_s:
-            return DiagnosticStatus.WARN, f'outputs are {statistics.mean(ages):.1f} s old'
+        # The median: where a clock is set, a few outputs seem as old as the step is wide.
+        if ages and statistics.median(ages) > config.warn_age_s:
+            return DiagnosticStatus.WARN, f'outputs are {statistics.median(ages):.1f} s old'
         allowed = self.counts['received'] - self.counts['skipped']
         if allowed and self.counts['published'] < config.warn_output_share * allowed:
             return DiagnosticStatus.WARN, f'{self.counts["published"]} of {allowed} images came out'
