@@ -28,6 +28,7 @@ from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
+from diffcut_ros.stream.stamps import stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -180,7 +181,7 @@ class Camera:
         self.count_from_now()
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
-        subscribers[0].registerCallback(lambda _: self.record.received())
+        subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
         if self.config.depth:
             subscribers[1].registerCallback(self._calibrate)
         joined = [subscribers[0], *subscribers[2:]]

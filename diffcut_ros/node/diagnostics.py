@@ -19,6 +19,7 @@ from diffcut_ros.settings import DiagnosticsConfig
 # Latencies of so many images are kept, and rates are taken over this time.
 _WINDOW = 100
 RATE_WINDOW_S = 5.0
+_SETTLING_S = 1.0
 _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
@@ -64,6 +65,7 @@ class CameraRecord:
         self.segments, self.tau = 0, 0.0
         self.last_error = ''
         self.failures_in_a_row = 0
+        self._stamp_ns, self._stamp_since_s = 0, 0.0
         self._rejected_s = self._listening_since_s = -math.inf
         self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
@@ -71,9 +73,11 @@ class CameraRecord:
         self._outputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
 
-    def received(self) -> None:
+    def received(self, stamp_ns: int) -> None:
         """Take note of an image that came."""
         self.counts['received'] += 1
+        if stamp_ns != self._stamp_ns:
+            self._stamp_ns, self._stamp_since_s = stamp_ns, time.monotonic()
         self._alone_since_s = min(self._alone_since_s, time.monotonic())
         self._inputs.append(time.monotonic())
 
@@ -83,9 +87,12 @@ class CameraRecord:
         self._lost.extend([(time.monotonic(), topic)] * min(count, _MOST_TIMES))
 
     def lost_lately(self) -> Counter[str]:
-        """Return how many messages got lost on the way in the last seconds, by topic."""
-        now_s = time.monotonic()
-        return Counter(topic for moment, topic in list(self._lost) if now_s - moment <= RATE_WINDOW_S)
+        """Return how many messages got lost on the way in the last seconds, by topic.
+
+        What is told lost as listening begins, was lost before.
+        """
+        since_s = max(time.monotonic() - RATE_WINDOW_S, self._listening_since_s + _SETTLING_S)
+        return Counter(topic for moment, topic in list(self._lost) if moment >= since_s)
 
     def mostly_lost(self) -> Counter[str]:
         """Return the same of topics where more got lost than came."""
@@ -180,6 +187,12 @@ class CameraRecord:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
+        same_s = now_s - self._stamp_since_s
+        if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):
+            return DiagnosticStatus.WARN, (
+                f'images come, but their stamps have stood still for {same_s:.0f} s: simulated time is paused, or the '
+                'camera repeats a stamp'
+            )
         ages = list(self._latencies['age'])
         # The median: where a clock is set, a few outputs seem as old as the step is wide.
         if ages and statistics.median(ages) > config.warn_age_s:

@@ -1,4 +1,4 @@
-"""The bond with a lifecycle manager such as Nav2's, where the package `bond` is there: here it is built for the test."""
+"""The bond with a lifecycle manager such as that of Nav2, where the package `bond` is there: here it is built for it."""
 
 import json
 import os
