@@ -187,7 +187,7 @@ class CameraRecord:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
-        same_s = now_s - self._stamp_since_s
+        same_s = now_s - max(self._stamp_since_s, self._listening_since_s)
         if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):
             return DiagnosticStatus.WARN, (
                 f'images come, but their stamps have stood still for {same_s:.0f} s: simulated time is paused, or the '

@@ -1,4 +1,4 @@
-"""The bond with a lifecycle manager such as that of Nav2, where the package `bond` is there: here it is built for it."""
+"""The bond with a lifecycle manager such as that of Nav2. The package `bond`, which it needs, is built for the test."""
 
 import json
 import os

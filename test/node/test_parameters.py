@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import pytest
+import rclpy
 import yaml
 from rcl_interfaces.msg import ParameterType
+from rclpy.context import Context
 from rclpy.parameter import parameter_dict_from_yaml_file
 
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.features import CONFIGS
+from diffcut_ros.parameter_file import read_sections
 from diffcut_ros.settings import DiagnosticsConfig, NodeConfig, PointsConfig
 from support.domain import free_domain
 
@@ -265,3 +270,60 @@ def test_an_aspect_that_is_none_is_refused_with_the_spelling_that_yaml_leaves_al
         assert not result.successful
         assert 'expected text such as 4x3, received 243 (int)' in result.reason
         assert peer.set_text('diffusion.aspect', '4x3').successful
+
+
+def test_values_of_a_file_are_what_ros_makes_of_them(file):
+    """As diffcut_analyze reads them, and as rcl does."""
+    values = [
+        '4:3',
+        '12:30',
+        '1:1.5',
+        '1_000',
+        '1e-3',
+        '1E5',
+        '1',
+        '0',
+        '-3',
+        '+4',
+        '0x1F',
+        '007',
+        '1.',
+        '.5',
+        '-.5',
+        '1.5e3',
+    ]
+    values += [
+        '.inf',
+        '-.Inf',
+        'on',
+        'Off',
+        'yes',
+        'y',
+        'N',
+        'true',
+        'True',
+        '2026-01-01',
+        'text',
+        "'4'",
+        '"on"',
+        '4x3',
+    ]
+    given = {f'p{number}': value for number, value in enumerate(values)}
+    lines = [f'    {name}: {value}' for name, value in given.items()]
+    (_, path) = file('\n'.join(['/one:', '  ros__parameters:', *lines, '']))
+    context = Context()
+    rclpy.init(context=context, domain_id=free_domain())
+    node = rclpy.create_node(
+        'one',
+        context=context,
+        cli_args=['--ros-args', '--params-file', path],
+        use_global_arguments=False,
+        automatically_declare_parameters_from_overrides=True,
+    )
+    try:
+        expected = {value: node.get_parameter(name).value for name, value in given.items()}
+    finally:
+        node.destroy_node()
+        context.shutdown()
+    read = read_sections(Path(path))['/one']
+    assert {value: repr(read[name]) for name, value in given.items()} == {k: repr(v) for k, v in expected.items()}
