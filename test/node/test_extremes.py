@@ -47,9 +47,6 @@ def test_live(start_node, connect):
         assert 'Traceback' not in node.log
 
 
-FIXED = {name: value for name, values in ends(live=False).items() for value in [values]}
-
-
 @pytest.mark.parametrize('at', [0, 1], ids=['lowest', 'highest'])
 def test_at_start(start_node, connect, at):
     """All that are no backend's; of several choices the first and the last."""
