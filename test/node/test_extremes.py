@@ -17,7 +17,7 @@ def ends(live: bool, among: str = '') -> dict[str, tuple]:
     found = {}
     for prefix, config in SPECS:
         for name, (field, info) in parameters(config).items():
-            if (info.live == live and prefix == among) or (not (among or prefix in BACKENDS) and info.live == live):
+            if info.live == live and (prefix == among if among else prefix not in BACKENDS):
                 values = info.choices or ((False, True) if field.type is bool else (info.minimum, info.maximum))
                 if None not in values:
                     found[prefix + name] = *(field.type(value) for value in values), field.default
