@@ -18,10 +18,10 @@ from visualization_msgs.msg import MarkerArray
 from diffcut_ros.core import Pipeline, Result, back_project
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.diagnostics import CameraRecord
+from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
-from diffcut_ros.node.subscription import OVERRIDABLE, Subscription
+from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
@@ -107,7 +107,7 @@ class Camera:
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
         overrides = QoSOverridingOptions(OVERRIDABLE)
-        try:
+        with overridable(self._node.resolve_topic_name(f'~/{self._prefix}{topic}')):
             return self._node.create_lifecycle_publisher(
                 kind,
                 f'~/{self._prefix}{topic}',
@@ -115,8 +115,6 @@ class Camera:
                 event_callbacks=self._events,
                 qos_overriding_options=overrides,
             )
-        except RuntimeError as error:  # rclpy's word for an unknown policy value
-            raise ValueError(f'qos_overrides: {error}') from error
 
     @property
     def topic(self) -> str:
@@ -179,11 +177,10 @@ class Camera:
             name = f'{self._prefix}{name}'
             self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
         subscribers = self._subscribers
-        now_s = time.monotonic()
-        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers}
+        self.count_from_now()
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
-        subscribers[0].registerCallback(lambda _: self.record.received())
+        subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
         if self.config.depth:
             subscribers[1].registerCallback(self._calibrate)
         joined = [subscribers[0], *subscribers[2:]]
@@ -217,8 +214,15 @@ class Camera:
         """How each topic that it listens to now is delivered, such as 'reliable'."""
         return {subscriber.topic: subscriber.delivery for subscriber in self._subscribers}
 
+    def count_from_now(self) -> None:
+        """Let nothing be missing yet."""
+        self._heard_s = {subscriber.topic: time.monotonic() for subscriber in self._subscribers}
+        self.record.listening()
+
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
-        self._heard_s[topic] = time.monotonic()
+        before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        if self._heard_s[topic] - before_s > RATE_WINDOW_S:
+            self.record.resumed()
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
@@ -234,6 +238,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self.record.resumed()
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
         """Take note of a camera_info: it holds until another comes, whatever its stamp."""
