@@ -21,8 +21,8 @@ _LOCAL = 'local'
 _OBJECT_STORE_BYTES = 80_000_000
 _PATIENCE_S = 10.0
 _QUIET: dict[str, Any] = {'log_to_driver': False, 'logging_level': 'ERROR'}
-# Read when Ray is imported. The first makes Ray's servers listen on the loopback interface instead of on all, in spite of
-# its name on Linux, too. The token keeps other users of this machine out.
+# Read when Ray is imported. The first makes its servers listen on the loopback interface instead of on all (despite its
+# name on Linux, too). The token keeps other users of this machine out.
 _ALONE = {'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER': '0', 'RAY_AUTH_MODE': 'token'}
 
 
