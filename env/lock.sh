@@ -15,7 +15,7 @@ resolve() { # distribution, the other distribution
             --generate-hashes --no-emit-index-url \
             --no-annotate --custom-compile-command 'make lock' --output-file resolved.part -
     # Without packages for another system. pip heeds the order of options.
-    { grep '^--' requirements.in; awk '/^[^ ]/ { keep = !/sys_platform == .win32./ } keep' resolved.part; } >"lock-$1.txt"
+    { grep '^--' requirements.in; awk '/^[^ ]/ { keep = !/sys_platform == .(win32|emscripten)./ } keep' resolved.part; } >"lock-$1.txt"
     rm resolved.part
 }
 resolve jazzy kilted

@@ -91,14 +91,21 @@ class RayTasks:
         )
         folder = ends.enter_context(private)
         ends.callback(ray.shutdown)
-        started = ray.init(
-            _LOCAL,
-            num_cpus=len(os.sched_getaffinity(0)),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=os.path.join(folder, 'r'),
-            **_QUIET,
-        )
+        try:
+            started = ray.init(
+                _LOCAL,
+                num_cpus=len(os.sched_getaffinity(0)),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=os.path.join(folder, 'r'),
+                **_QUIET,
+            )
+        except Exception as error:  # of no narrower class, when it takes Ray over 30 s
+            reason = str(error).strip().partition('\n')[0]
+            raise OSError(
+                f'--engine ray: Ray did not start on this machine: {reason} Next: try again, when less runs here if it '
+                'was too slow; or leave the option out'
+            ) from error
         host = started.address_info['node_ip_address']
         if not ip_address(host).is_loopback:
             raise ValueError(

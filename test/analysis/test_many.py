@@ -229,6 +229,11 @@ def test_what_ray_cannot_do(films, run, tmp_path, monkeypatch):
     (tmp_path / 'cuda.yaml').write_text('/**:\n  ros__parameters: {device: cuda}\n')
     _, errors = run(*films_and_out, '--params', tmp_path / 'cuda.yaml', status=2)
     assert errors == 'diffcut_analyze: device: cuda: expected GPUs in the cluster local, found none\n'
+    (tmp_path / ('deep' * 25)).mkdir()
+    monkeypatch.setenv('RAY_TMPDIR', str(tmp_path / ('deep' * 25)))  # too long for a socket
+    _, errors = run(*films_and_out, status=1)
+    assert errors.startswith('diffcut_analyze: --engine ray: Ray did not start on this machine: ')
+    assert errors.count('\n') == 1
     assert not (tmp_path / 'out').exists()
 
 
