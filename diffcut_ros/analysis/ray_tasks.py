@@ -101,10 +101,10 @@ class RayTasks:
                 **_QUIET,
             )
         except Exception as error:  # of no narrower class, when it takes Ray over 30 s
-            reason = str(error).strip().partition('\n')[0]
+            reason = str(error).strip().partition('\n')[0].rstrip('.')
             raise OSError(
-                f'--engine ray: Ray did not start on this machine: {reason} Next: try again, when less runs here if it '
-                'was too slow; or leave the option out'
+                f'--engine ray: Ray did not start on this machine: {reason}. Next: try again, when less runs here if '
+                'it was too slow; or leave the option out'
             ) from error
         host = started.address_info['node_ip_address']
         if not ip_address(host).is_loopback:
