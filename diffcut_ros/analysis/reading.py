@@ -321,6 +321,7 @@ class Moments:
         problem, scene = '', None
         try:
             inputs.check(self._max_pixels)
+            inputs.check_contents(self._max_pixels)
             if not self._limit.ready(inputs.stamp_ns):
                 return
             self._limit.passed(inputs.stamp_ns)

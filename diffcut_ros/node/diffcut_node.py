@@ -1,4 +1,7 @@
-"""The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
+"""The node: camera images in, segments out.
+
+Callbacks check in constant time and hand over; what takes time, decoding and pipeline, runs in a worker.
+"""
 
 import dataclasses
 import gc
@@ -42,6 +45,9 @@ _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
+# Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good one
+# that waits. Of larger ones that is the worker's.
+_CHECKED_AT_ONCE = 2**15
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
@@ -225,6 +231,8 @@ class DiffcutNode(LifecycleNode):
     def _on_image(self, camera: Camera, inputs: Inputs) -> None:
         try:
             inputs.check(self._max_pixels)
+            if inputs.compressed_bytes <= _CHECKED_AT_ONCE:
+                inputs.check_contents(self._max_pixels)
         except ValueError as error:
             self._reject(camera, f'{camera.topic}: image ignored: {error}')
             return
@@ -265,6 +273,11 @@ class DiffcutNode(LifecycleNode):
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
         told = len(decoder.notes)
+        try:
+            inputs.check_contents(decoder.max_pixels)
+        except ValueError:
+            camera.source.limit.take_back()
+            raise
         try:
             return decoder.decode(inputs)
         finally:

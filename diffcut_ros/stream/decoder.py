@@ -55,19 +55,19 @@ class Decoder:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        image_rgb = self._image_rgb(inputs.image)
+        image_rgb, depth_m = self._image_rgb(inputs.image), None
+        if inputs.depth is not None and inputs.camera_info is not None:
+            try:
+                depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
+            except ValueError as error:
+                raise ValueError(f'depth: {error}') from error
+        image_hw = image_rgb.shape[:2]
         if is_compressed(inputs.image):  # else they have been checked before
-            height, width = image_rgb.shape[:2]
-            inputs.check_sizes(height, width, self.max_pixels)
-        if inputs.depth is None or inputs.camera_info is None:
+            inputs.check_sizes(*image_hw, None if depth_m is None else depth_m.shape)
+        if depth_m is None:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
-        try:
-            depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
-        except ValueError as error:
-            raise ValueError(f'depth: {error}') from error
-        return Scene(
-            image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape, image_rgb.shape[:2]), inputs.header
-        )
+        camera = self._camera(inputs, depth_m.shape, image_hw)
+        return Scene(image_rgb, inputs.stamp_ns, depth_m, camera, inputs.header)
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""

@@ -54,24 +54,50 @@ class Inputs:
             'right only if depth is registered to the image'
         )
 
+    @property
+    def compressed_bytes(self) -> int:
+        """The bytes of compressed messages, all of which `check_contents` may read."""
+        messages = (one for one in (self.image, self.depth) if one is not None and is_compressed(one))
+        return sum(len(one.data) for one in messages)
+
     def check(self, max_pixels: int) -> None:
-        """Check all messages without touching pixels, so far as that tells.
+        """Check what raw messages say of themselves; takes constant time.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
         if isinstance(self.image, VideoImage):
             self.image.check(max_pixels)
-            self.check_sizes(*self.image.size_hw, max_pixels)
-            return
+        elif not is_compressed(self.image):
+            check_image(self.image, max_pixels)
+        if self.depth is None or not is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
+
+    def check_contents(self, max_pixels: int) -> None:
+        """Check compressed messages after `check`, so far as that goes without decoding pixels; takes time.
+
+        Raises:
+            ValueError: naming the message, what was expected and received.
+        """
         if is_compressed(self.image):
             check_compressed(self.image, max_pixels)
-            return  # the size is known after decoding only
-        check_image(self.image, max_pixels)
-        self.check_sizes(self.image.height, self.image.width, max_pixels)
+        if self.depth is not None and is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
 
-    def check_sizes(self, height: int, width: int, max_pixels: int) -> None:
-        """Check that camera_info and depth, where there are some, belong to an image of this size.
+    def _check_known_sizes(self, max_pixels: int) -> None:
+        depth_hw = None
+        if self.depth is not None:
+            try:
+                depth_hw = depth_size(self.depth, max_pixels)
+            except ValueError as error:
+                raise ValueError(f'depth: {error}') from error
+        if isinstance(self.image, VideoImage):
+            self.check_sizes(*self.image.size_hw, depth_hw)
+        elif not is_compressed(self.image):  # else its size is known after decoding only
+            self.check_sizes(self.image.height, self.image.width, depth_hw)
+
+    def check_sizes(self, height: int, width: int, depth_hw: tuple[int, int] | None = None) -> None:
+        """Check that camera_info, and depth of a size that is known, belong to an image of this size.
 
         Raises:
             ValueError: naming the message, what was expected and received.
@@ -83,11 +109,8 @@ class Inputs:
             own = (roi.height, roi.width) if roi.width and roi.height else whole
             if min(own):  # else it is not said, and taken to be the image's
                 sizes_hw['camera_info'] = own
-        if self.depth is not None:
-            try:
-                sizes_hw['depth'] = depth_size(self.depth, max_pixels)
-            except ValueError as error:
-                raise ValueError(f'depth: {error}') from error
+        if depth_hw is not None:
+            sizes_hw['depth'] = depth_hw
         for name, (own_height, own_width) in sizes_hw.items():
             about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
             check_aspect(about, (own_height, own_width), (height, width))

@@ -43,8 +43,8 @@ _LEVEL = threading.Lock()
 _PNG_END = b'\0\0\0\0IEND\xae\x42\x60\x82'
 # Parts of it that are compressed, and of no use here: texts and colour profiles.
 _PNG_PACKED = {b'zTXt', b'iTXt', b'iCCP'}
-# The signature and the first part of a PNG. So many bytes of it are decompressed at once.
-_PNG_BEGIN, _PNG_PIECE = 33, 2**16
+# The signature and the first part of a PNG.
+_PNG_BEGIN = 33
 # Values per pixel of a PNG by its kind of colour.
 _PNG_VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Decoders unpack all data of a PNG, those beyond its last pixel, too: up to 1000 times as many, at 0.5 GB/s. Of more bytes
@@ -319,20 +319,13 @@ def _check_part(view: memoryview, at: int, end: int) -> None:
 
 def _is_whole(parts: list[memoryview], most: int) -> bool:
     """Whether compressed pixels are there to their end; raises ValueError for more than `most` bytes of them."""
-    stream, size = zlib.decompressobj(), 0
+    stream = zlib.decompressobj()
     try:
-        for part in parts:
-            data: Any = part
-            while data or (part is parts[-1] and not stream.eof):
-                piece = stream.decompress(data, _PNG_PIECE)
-                size += len(piece)
-                if size > most:
-                    raise ValueError(f'expected at most {most} bytes of pixels, received more')
-                data = stream.unconsumed_tail
-                if not piece and not data:
-                    break
+        size = len(stream.decompress(b''.join(parts), most + 1))
     except zlib.error:
         return False
+    if size > most:
+        raise ValueError(f'expected at most {most} bytes of pixels, received more')
     return stream.eof
 
 
