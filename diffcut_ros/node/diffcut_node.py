@@ -45,8 +45,8 @@ _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
-# Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good one
-# that waits. Of larger ones that is the worker's.
+# Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good
+# one that waits. Larger ones are checked by the worker.
 _CHECKED_AT_ONCE = 2**15
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}

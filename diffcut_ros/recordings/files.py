@@ -28,8 +28,8 @@ _DATE = re.compile(r'\d{4}(-\d\d){5}')
 _FIRST = 512
 # Of the room that is left where files are unpacked.
 _SHARE = 0.9
-# More than so many bytes, and than so many times a file's own, are not unpacked: recordings become up to 10 times smaller,
-# zeros 20,000 times.
+# More than so many bytes, and than so many times a file's own, are not unpacked: recordings become up to 10 times
+# smaller, zeros 20,000 times.
 _LARGE, _SMALLER = 2**30, 1000
 
 

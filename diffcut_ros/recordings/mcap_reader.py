@@ -28,9 +28,9 @@ _FOOTER_SIZE = 37
 # Of a chunk's record: all but the name of its compression, and its content.
 _CHUNK_SIZE, _LONGEST_NAME = 40, 100
 
-# Records of a chunk, and entries in the index of one: more would take seconds, and GB, if they are empty. Recorders write
-# chunks of some thousand.
-_MOST_RECORDS = 1_000_000
+# Records of a chunk, and entries in the index of one: empty ones, of which there may be 17 million, would take minutes
+# and GB. Recorders write chunks of some thousand.
+_MOST_RECORDS = 500_000
 _log_time = attrgetter('log_time')
 # Kinds of records that are read, and the first of those that anybody may add.
 _DATA = Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK

@@ -39,7 +39,11 @@ class SqliteFile:
         for table in ('topics', 'messages'):
             for kind, sql in self._database.execute('SELECT type, sql FROM sqlite_master WHERE name = ?', (table,)):
                 computed = f'SELECT 1 FROM pragma_table_xinfo({table!r}) WHERE hidden'
-                if kind != 'table' or 'VIRTUAL' in sql.upper().split()[:2] or self._database.execute(computed).fetchone():
+                if (
+                    kind != 'table'
+                    or 'VIRTUAL' in sql.upper().split()[:2]
+                    or self._database.execute(computed).fetchone()
+                ):
                     raise ValueError(f'expected a table {table} of rosbag2, received {sql.splitlines()[0][:60]!r}')
 
     def _read_topics(self) -> None:

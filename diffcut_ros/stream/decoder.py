@@ -63,7 +63,8 @@ class Decoder:
                 raise ValueError(f'depth: {error}') from error
         image_hw = image_rgb.shape[:2]
         if is_compressed(inputs.image):  # else they have been checked before
-            inputs.check_sizes(*image_hw, None if depth_m is None else depth_m.shape)
+            height, width = image_hw
+            inputs.check_sizes(height, width, None if depth_m is None else depth_m.shape)
         if depth_m is None:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
         camera = self._camera(inputs, depth_m.shape, image_hw)

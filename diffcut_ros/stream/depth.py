@@ -34,8 +34,8 @@ _PNG_ABOUT, _GRAY_OF_16_BITS = slice(24, 26), bytes((16, 0))
 _WORDS = ('compressedDepth', 'compressed', 'rvl', 'png', 'tiff')
 # Of 3 bits each: more than MAX_PIXELS may ever be.
 _RVL_DIGITS = 10
-# Bytes of RVL at most for a value: of 6 digits for itself and one each for the counts of a run. So many bytes are read at
-# once.
+# Bytes of RVL at most for a value: of 6 digits for itself and one each for the counts of a run. So many bytes are read
+# at once.
 _RVL_BYTES, _RVL_PIECE = 4, 2**20
 
 
@@ -238,7 +238,7 @@ def decode_rvl(data: bytes, count: int) -> np.ndarray:
 
 
 def _rvl_numbers(data: bytes) -> np.ndarray:
-    """Return the numbers of RVL data of whole words, uint32, piece by piece, since their places take 60 times its memory."""
+    """Return the numbers of RVL data of whole words, uint32; by pieces, since their places take 60 times its memory."""
     octets = np.frombuffer(data, '<u4').astype('>u4').view(np.uint8)
     found, begin = [np.zeros(0, np.uint32)], 0  # in digits
     while begin < 2 * len(octets):

@@ -47,8 +47,8 @@ _PNG_PACKED = {b'zTXt', b'iTXt', b'iCCP'}
 _PNG_BEGIN = 33
 # Values per pixel of a PNG by its kind of colour.
 _PNG_VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Decoders unpack all data of a PNG, those beyond its last pixel, too: up to 1000 times as many, at 0.5 GB/s. Of more bytes
-# than this, or than its pixels have, it is made sure before that there are none.
+# Decoders unpack all data of a PNG, those beyond its last pixel, too: up to 1000 times as many, at 0.5 GB/s. Of more
+# bytes than this, or than its pixels have, it is made sure before that there are none.
 _PNG_TRUSTED = 2**22
 # Parts of a PNG, and of a JPEG's header: writers make some dozen, of a PNG one for each 8 kB.
 _MOST_PARTS, _MOST_JPEG_PARTS = 2**16, 1000
@@ -62,7 +62,9 @@ _MARKER = re.compile(rb'\xff([^\x00\xff])', re.DOTALL)
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_START, _JPEG_END, _JPEG_SCAN_MARKER = 0xDA, 0xD8, b'\xff\xd9', b'\xff\xda'
 # Sizes, and the largest value where there are shades, between spaces and comments.
-_PNM_HEADER = re.compile(rb'P(?:[14](?:SPACE\d+){2}|[2356](?:SPACE\d+){3})\s'.replace(b'SPACE', rb'(?:\s|#[^\r\n]*[\r\n])+'))
+_PNM_HEADER = re.compile(
+    rb'P(?:[14](?:SPACE\d+){2}|[2356](?:SPACE\d+){3})\s'.replace(b'SPACE', rb'(?:\s|#[^\r\n]*[\r\n])+')
+)
 # Markers that carry no length, beside those.
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}
 # Decoders show a JPEG's pixels whose data are missing in this gray, and ignore data beyond its last pixel.
@@ -303,7 +305,9 @@ def _complete_png(data: bytes) -> bytes:
         raise ValueError(f'expected at most {_MOST_PARTS} parts, received more')
     width, height, bits, colour = struct.unpack_from('>IIBB', data, 16)
     row = -(-width * bits * _PNG_VALUES.get(colour, 4) // 8)
-    most = height * (row + 4) + 64  # with a byte before each row; also interlaced, with up to 2 such bytes and 15 bits more
+    most = (
+        height * (row + 4) + 64
+    )  # with a byte before each row; also interlaced, with up to 2 such bytes and 15 bits more
     if is_cut or sum(map(len, pixels)) > min(_PNG_TRUSTED, most):
         is_whole = _is_whole(pixels, most)
         if is_cut and not is_whole:

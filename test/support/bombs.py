@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import PIL.Image
+import zstandard
 
 GRAY = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
 
@@ -45,46 +46,45 @@ def png(size_wh: tuple[int, int], pixels: bytes, before: bytes = b'', end: bytes
 
 def png_of_texts(count: int, size: int, name: bytes = b'zTXt') -> bytes:
     """Return a PNG with compressed texts, or colour profiles, of that size each."""
-    start = b'text\0\0\0\0\0' if name == b'iTXt' else b'text\0\0'
-    start = b'text\0\1\0\0\0' if name == b'iTXt' else start
+    start = b'text\0\1\0\0\0' if name == b'iTXt' else b'text\0\0'
     text = png_part(name, start + zeros_of_zlib(size))
     return png(GRAY.shape[::-1], zlib.compress(bytes(48 * 65)), text * count)
 
 
-def tiff_of_tiles(width: int, height: int, samples: int = 1) -> bytes:
-    """Return a TIFF of 16 x 16 pixels in one tile of that size, with deflate."""
-    pixels = zeros_of_zlib(width * height * samples)
-    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: samples, 322: width, 323: height, 324: 0, 325: len(pixels)}
-    at = 8 + 2 + 12 * len(tags) + 4
-    tags[324] = at
-    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags.items())
-    return b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4) + pixels
+def zeros_of_zstd(size: int, told: bool) -> bytes:
+    """Return a frame of zstd that holds zeros, a twenty-thousandth of `size`, and says so or not."""
+    stream = zstandard.ZstdCompressor().compressobj(size if told else -1)
+    return b''.join(stream.compress(bytes(2**20)) for _ in range(size >> 20)) + stream.flush()
 
 
-def gif_of_comments(size: int) -> bytes:
-    """Return a GIF with a comment of that size before its picture."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(GRAY).save(file, 'GIF')
-    data = file.getvalue()
-    begin = 13 + 3 * 2 ** ((data[10] & 7) + 1)
-    return data[:begin] + b'\x21\xfe' + (b'\xff' + b'x' * 255) * (size // 256) + b'\0' + data[begin:]
+def mcap_chunk(content: bytes, size: int, compression: str = 'zstd') -> bytes:
+    """Return the record of a chunk of MCAP with compressed content that has, as it says, `size` bytes."""
+    name = compression.encode()
+    data = struct.pack('<QQQII', 0, 0, size, 0, len(name)) + name + struct.pack('<Q', len(content)) + content
+    return b'\x06' + struct.pack('<Q', len(data)) + data
 
 
-def gif_of_frames(count: int) -> bytes:
-    """Return a GIF with many pictures."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(GRAY).save(
-        file, 'GIF', save_all=True, append_images=[PIL.Image.fromarray(np.roll(GRAY, i, 1)) for i in range(count)]
-    )
-    return file.getvalue()
+def in_mcap(film: bytes, chunk: bytes) -> bytes:
+    """Return an MCAP file without index with a chunk before all others."""
+    begin = 8 + 9 + int.from_bytes(film[9:17], 'little')  # behind the header
+    return film[:begin] + chunk + film[begin:]
 
 
-def webp_of_frames(count: int) -> bytes:
-    """Return a WebP with many pictures."""
-    file = io.BytesIO()
-    frames = [PIL.Image.fromarray(np.roll(GRAY, i, 1)) for i in range(count)]
-    frames[0].save(file, 'WEBP', save_all=True, append_images=frames[1:])
-    return file.getvalue()
+def ros1_chunk(content: bytes, size: int, compression: str) -> bytes:
+    """Return the record of a chunk of ROS 1."""
+    fields = b'op=\5', b'compression=' + compression.encode(), b'size=' + struct.pack('<I', size)
+    header = b''.join(struct.pack('<I', len(field)) + field for field in fields)
+    return struct.pack('<I', len(header)) + header + struct.pack('<I', len(content)) + content
+
+
+def in_ros1(film: bytes, chunk: bytes) -> bytes:
+    """Return a bag of ROS 1, without its index, with a chunk before all others."""
+    at = film.index(b'index_pos=') + 10
+    film = film[:at] + bytes(8) + film[at + 8 :]
+    begin = film.index(b'\n') + 1
+    for _ in range(2):  # the header of the first record, and what it holds
+        begin += 4 + int.from_bytes(film[begin : begin + 4], 'little')
+    return film[:begin] + chunk + film[begin:]
 
 
 def picture(data: bytes, text: str = 'jpeg') -> SimpleNamespace:
