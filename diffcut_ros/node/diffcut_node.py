@@ -1,4 +1,7 @@
-"""The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
+"""The node: camera images in, segments out.
+
+Callbacks check in constant time and hand over; what takes time, decoding and pipeline, runs in a worker.
+"""
 
 import dataclasses
 import gc
@@ -60,6 +63,9 @@ _STOOD_STILL_S = 2.0
 _FAILURE_SHOWN_S, _PAUSE_S, _MOST_FAILURES = 5.0, 0.05, 100
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
+# Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good
+# one that waits. Larger ones are checked by the worker.
+_CHECKED_AT_ONCE = 2**15
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
@@ -265,6 +271,8 @@ class DiffcutNode(LifecycleNode):
     def _on_image(self, camera: Camera, inputs: Inputs) -> None:
         try:
             inputs.check(self._max_pixels)
+            if inputs.compressed_bytes <= _CHECKED_AT_ONCE:
+                inputs.check_contents(self._max_pixels)
         except ValueError as error:
             self._reject(camera, f'{camera.topic}: image ignored: {error}')
             return
@@ -305,6 +313,11 @@ class DiffcutNode(LifecycleNode):
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
         told = len(decoder.notes)
+        try:
+            inputs.check_contents(decoder.max_pixels)
+        except ValueError:
+            camera.source.limit.take_back()
+            raise
         try:
             return decoder.decode(inputs)
         finally:
