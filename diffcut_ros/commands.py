@@ -51,6 +51,7 @@ def _run(name: str, module: str, extra: str = '') -> int:
 
     from diffcut_ros.exit_status import Status
     from diffcut_ros.missing import MissingPackageError, needed
+    from diffcut_ros.printable import tell
 
     command = f'diffcut_{name}'
     import_module(f'diffcut_ros.arguments.{name}').parse(sys.argv[1:])
@@ -58,5 +59,5 @@ def _run(name: str, module: str, extra: str = '') -> int:
         with needed(command, extra):
             return import_module(f'diffcut_ros.{module}').main()
     except MissingPackageError as error:
-        print(error, file=sys.stderr)
+        tell(error)
         return Status.BAD_INPUT

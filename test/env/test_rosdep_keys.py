@@ -26,13 +26,15 @@ KEYS = {
     'torch': 'python3-torch',
     'yaml': 'python3-yaml',
 }
+# ROS packages that are used where they are installed; who needs them, such as Nav2, brings them.
+IF_THERE = {'bond'}
 # In rosdep's list there is none for these, or only one that calls pip.
 WITHOUT_KEY = {
     *('av', 'diffusers', 'huggingface_hub', 'lz4', 'mcap', 'plotly', 'pyarrow', 'ray', 'rerun', 'rosbags'),
     *('safetensors', 'transformers', 'zstandard'),
 }
 FILES = {path.stem for folder in ('test', 'env') for path in (ROOT / folder).rglob('*.py')}
-OWN = {'diffcut_ros', 'support', *FILES, 'rerun_cli', *sys.stdlib_module_names}  # rerun_cli comes with rerun
+OWN = {'diffcut_ros', 'support', *FILES, *IF_THERE, 'rerun_cli', *sys.stdlib_module_names}  # rerun_cli comes with rerun
 
 
 def named(*kinds: str) -> list[str]:
