@@ -17,6 +17,7 @@ KEYS = {
     'jinja2': 'python3-jinja2',
     'numpy': 'python3-numpy',
     'PIL': 'python3-pil',
+    'psutil': 'python3-psutil',
     'pytest': 'python3-pytest',
     'rich': 'python3-rich',
     'ruamel': 'python3-ruamel.yaml',
