@@ -28,6 +28,7 @@ from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.heap import return_free_memory, use_one_arena
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
@@ -213,6 +214,7 @@ class DiffcutNode(LifecycleNode):
             camera.destroy()
         self._cameras, self._extractor = {}, None
         gc.collect()
+        return_free_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -350,7 +352,8 @@ class DiffcutNode(LifecycleNode):
 
     def _report_failure(self, camera: Camera, error: Exception) -> None:
         # After deactivation and during shutdown, publishing fails and nobody is concerned.
-        if self._worker is not None and self.context.ok():
+        # So it does where an image of before has taken longer than deactivation and cleanup.
+        if self._worker is not None and self.context.ok() and camera in self._cameras.values():
             self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
 
     def _report_thread(self, error: Exception) -> None:
@@ -426,6 +429,7 @@ class DiffcutNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     node, ended = None, True
+    use_one_arena()
     try:
         # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
         with interruptible():

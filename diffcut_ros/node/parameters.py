@@ -95,12 +95,16 @@ def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> s
 def unused_overrides(node: Node, topics: set[str]) -> list[str]:
     """Return the names of parameters that would change the quality of service of a topic that the node does not have.
 
+    Those of topics that it had in an earlier configuration are none of them.
+
     Args:
         node: with its parameters.
         topics: full names of what it publishes and subscribes to.
     """
     given = node.get_parameters_by_prefix('qos_overrides')
-    return sorted(f'qos_overrides.{name}' for name in given if name.split('.')[0] not in topics)
+    names = (f'qos_overrides.{name}' for name in given if name.split('.')[0] not in topics)
+    # What rclpy declares for a topic is read-only; what comes from outside, undeclared before, is not.
+    return sorted(name for name in names if not node.describe_parameter(name).read_only)
 
 
 def _descriptor(kind: type, info: ParameterInfo) -> ParameterDescriptor:
