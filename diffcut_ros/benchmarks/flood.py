@@ -19,19 +19,18 @@ _PERIOD_S = 1 / 30
 
 def run(reliability: str) -> None:
     """Publish images until the process is ended, with 'reliable' or 'best_effort' delivery."""
-    rclpy.init(args=[])
-    node = rclpy.create_node('diffcut_benchmark_flood', enable_rosout=False)
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
-    publisher = node.create_publisher(Image, 'image', qos)
-    message = encode_image(np.random.default_rng(0).integers(0, 255, (*_SIZE_HW, 3), np.uint8), 'rgb8', Header())
-    next_s = time.monotonic()
     with suppress(KeyboardInterrupt), interruptible():
+        rclpy.init(args=[])
+        node = rclpy.create_node('diffcut_benchmark_flood', enable_rosout=False)
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
+        publisher = node.create_publisher(Image, 'image', qos)
+        message = encode_image(np.random.default_rng(0).integers(0, 255, (*_SIZE_HW, 3), np.uint8), 'rgb8', Header())
+        next_s = time.monotonic()
         while True:
             message.header.stamp = node.get_clock().now().to_msg()
             publisher.publish(message)
             next_s = max(next_s + _PERIOD_S, time.monotonic())
             time.sleep(max(0.0, next_s - time.monotonic()))
-    node.destroy_node()
     rclpy.try_shutdown()
 
 

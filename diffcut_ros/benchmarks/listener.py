@@ -39,13 +39,12 @@ def listener(node: str, topics: Sequence[str] = OUTPUTS, pause_s: float = 0.0) -
 
 
 def _listen(name: str, pause_s: float, topics: Sequence[str]) -> None:
-    rclpy.init(args=[])
-    node = rclpy.create_node('diffcut_benchmark_listener')
-    for topic in topics:
-        node.create_subscription(_KINDS[topic], f'{name}/{topic}', lambda _: time.sleep(pause_s), 10)
     with suppress(KeyboardInterrupt), interruptible():
+        rclpy.init(args=[])
+        node = rclpy.create_node('diffcut_benchmark_listener')
+        for topic in topics:
+            node.create_subscription(_KINDS[topic], f'{name}/{topic}', lambda _: time.sleep(pause_s), 10)
         rclpy.spin(node)
-    node.destroy_node()
     rclpy.try_shutdown()
 
 

@@ -28,7 +28,7 @@ from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
-from diffcut_ros.node.heap import return_free_memory, use_one_arena
+from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
@@ -210,9 +210,9 @@ class DiffcutNode(LifecycleNode):
         return all([thread.close(_PATIENCE_S / 2) for thread in threads])
 
     def _release(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras, self._extractor = {}, None
+        while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
+            self._cameras.popitem()[1].destroy()
+        self._extractor = None
         gc.collect()
         return_free_memory()
         if torch.cuda.is_available():
@@ -429,7 +429,6 @@ class DiffcutNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     node, ended = None, True
-    use_one_arena()
     try:
         # rclpy ends its own waiting on signals; this ends what Python is doing, such as loading a model.
         with interruptible():

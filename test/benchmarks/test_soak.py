@@ -28,7 +28,15 @@ def test_the_node_lives_and_does_not_grow():
     assert 'passed: ' in done.stdout
 
 
-def test_a_node_that_cannot_run_fails(monkeypatch):
-    monkeypatch.setenv('PYTHONWARNINGS', 'error::no.such.Warning')
-    done = soak('--minutes', '0.1', '--phases', 'alone')
-    assert done.returncode in (0, 1)
+def test_what_dies_fails():
+    """The node is killed in the middle: by a phase that nobody would list."""
+    kill = (
+        'import os, signal; from diffcut_ros.benchmarks import soak;'
+        "soak._PHASES['alone'] = lambda robot, end_s: (os.kill(robot.pid, signal.SIGKILL), robot.wait(9.0));"
+        "from diffcut_ros.benchmarks.main import main; import sys; sys.argv[1:] = ['soak', '--phases', 'alone'];"
+        'sys.exit(main())'
+    )
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(free_domain())}
+    done = subprocess.run([sys.executable, '-c', kill], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert 'FAILED: the node has ended with -9' in done.stdout
