@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
 }
 # Those that measure the node.
-NODE_BENCHMARKS = {'load.py', 'node.py', 'node_3d.py'}
+NODE_BENCHMARKS = {'flood.py', 'listener.py', 'load.py', 'node.py', 'node_3d.py', 'peer.py', 'soak.py'}
 
 
 def imported(path: Path) -> set[str]:

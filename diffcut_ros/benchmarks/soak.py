@@ -4,9 +4,10 @@ A real node (color backend) runs in its own process, and gets in turn, cycle aft
 The same seed gives the same images, damages and parameters. Exit status 1 when
 
 - the node ends, does not answer, no longer segments, or logs a traceback;
-- its memory has no plateau: the highest of each cycle, taken on average, is in the second half of the run more than
-  10 % above the first half, of which the first cycle does not count; or the same of the memory at rest, which is
-  unconfigured, between cycles;
+- its memory has no plateau: at rest, which is unconfigured, between cycles, the least of the second half of the run is
+  more than 10 % above the least of the first half, of which the first cycle does not count (the least, since an image
+  that is still under way at cleanup only adds); or the highest of all in the second half is more than twice that of the
+  first;
 - at rest it has more threads or open files, or maps more files of /dev/shm, in the second half than ever in the first;
 - it leaves files in /dev/shm.
 """
@@ -16,7 +17,6 @@ import itertools
 import os
 import random
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,8 +49,8 @@ from diffcut_ros.node.images import encode_image
 from diffcut_ros.progress import track
 from diffcut_ros.stream.encodings import ENCODINGS
 
-# What memory may grow by, of noise: it hangs on which image was there last.
-_GROWTH = 1.1
+# What memory may grow by at rest, of noise, and while it works: that hangs on which images meet.
+_GROWTH, _PEAK_GROWTH = 1.1, 2.0
 _REST_S = 1.0
 _OUTPUTS = {'labels': Image, 'segments': Detection2DArray, 'label_info': LabelInfo, 'overlay': Image, 'features': Image}
 _OUTPUTS_3D = {'segments_3d': Detection3DArray, 'points': PointCloud2, 'markers': MarkerArray}
@@ -432,10 +432,13 @@ def _judge(phases: dict[str, list[_Phase]], rests: list[_Rest], said: str) -> It
     half = len(rests) // 2
     if half < 2:
         return
-    peaks = [max(phase.peak_mb for phase in cycle) for cycle in zip(*phases.values(), strict=False)]
-    for what, values_mb in (('highest memory', peaks), ('memory at rest', [rest.memory_mb for rest in rests])):
-        before_mb, after_mb = statistics.mean(values_mb[1:half]), statistics.mean(values_mb[half:])
-        if after_mb > _GROWTH * before_mb:
+    resting_mb = [rest.memory_mb for rest in rests]
+    peaks_mb = [max(phase.peak_mb for phase in cycle) for cycle in zip(*phases.values(), strict=False)]
+    for what, before_mb, after_mb, growth in (
+        ('memory at rest', min(resting_mb[1:half]), min(resting_mb[half:]), _GROWTH),
+        ('highest memory', max(peaks_mb[:half]), max(peaks_mb[half:]), _PEAK_GROWTH),
+    ):
+        if after_mb > growth * before_mb:
             yield f'{what}: from {before_mb:.0f} to {after_mb:.0f} MB'
     counts = {
         'threads': [rest.threads for rest in rests],
