@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core.geometry import check_aspect
-from diffcut_ros.stream.calibration import pinhole_camera
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.depth import depth_size
 from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
 from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoImage
+
+_LONGEST_FRAME = 1000
 
 
 @dataclass(frozen=True)
@@ -50,49 +52,63 @@ class Inputs:
         if self.depth is None or self.depth.header.frame_id.lstrip('/') == self.header.frame_id.lstrip('/'):
             return ''
         return (
-            f"depth is in frame '{self.depth.header.frame_id}', the image in '{self.header.frame_id}': positions are "
-            'right only if depth is registered to the image'
+            f'depth is in frame {quoted(self.depth.header.frame_id)}, the image in {quoted(self.header.frame_id)}: '
+            'positions are right only if depth is registered to the image'
         )
 
+    @property
+    def compressed_bytes(self) -> int:
+        """The bytes of compressed messages, all of which `check_contents` may read."""
+        messages = (one for one in (self.image, self.depth) if one is not None and is_compressed(one))
+        return sum(len(one.data) for one in messages)
+
     def check(self, max_pixels: int) -> None:
-        """Check all messages without touching pixels, so far as that tells.
+        """Check what raw messages say of themselves; takes constant time.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        if (length := len(self.header.frame_id)) > _LONGEST_FRAME:  # each segment carries it
+            raise ValueError(f'frame_id: expected at most {_LONGEST_FRAME} characters, received {length}')
         if isinstance(self.image, VideoImage):
             self.image.check(max_pixels)
-            self.check_sizes(*self.image.size_hw, max_pixels)
-            return
-        if is_compressed(self.image):
-            check_compressed(self.image, max_pixels)
-            return  # the size is known after decoding only
-        check_image(self.image, max_pixels)
-        self.check_sizes(self.image.height, self.image.width, max_pixels)
+        elif not is_compressed(self.image):
+            check_image(self.image, max_pixels)
+        if self.depth is None or not is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
 
-    def check_sizes(self, height: int, width: int, max_pixels: int) -> None:
-        """Check that camera_info and depth, where there are some, belong to an image of this size.
+    def check_contents(self, max_pixels: int) -> None:
+        """Check compressed messages after `check`, so far as that goes without decoding pixels; takes time.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        sizes_hw = {}
-        if self.camera_info is not None:
-            roi = self.camera_info.roi
-            whole = self.camera_info.height, self.camera_info.width
-            own = (roi.height, roi.width) if roi.width and roi.height else whole
-            if min(own):  # else it is not said, and taken to be the image's
-                sizes_hw['camera_info'] = own
+        if is_compressed(self.image):
+            check_compressed(self.image, max_pixels)
+        if self.depth is not None and is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
+
+    def _check_known_sizes(self, max_pixels: int) -> None:
+        depth_hw = None
         if self.depth is not None:
             try:
-                sizes_hw['depth'] = depth_size(self.depth, max_pixels)
+                depth_hw = depth_size(self.depth, max_pixels)
             except ValueError as error:
                 raise ValueError(f'depth: {error}') from error
-        for name, (own_height, own_width) in sizes_hw.items():
-            about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
-            check_aspect(about, (own_height, own_width), (height, width))
-        if self.camera_info is not None:
-            pinhole_camera(self.camera_info, image_hw=(height, width))
+        if isinstance(self.image, VideoImage):
+            self.check_sizes(*self.image.size_hw, depth_hw)
+        elif not is_compressed(self.image):  # else its size is known after decoding only
+            self.check_sizes(self.image.height, self.image.width, depth_hw)
+
+    def check_sizes(self, height: int, width: int, depth_hw: tuple[int, int] | None = None) -> None:
+        """Check that depth, where its size is known, belongs to an image of this size.
+
+        Raises:
+            ValueError: naming the message, what was expected and received.
+        """
+        if depth_hw is not None:
+            about = f'depth of {depth_hw[1]} x {depth_hw[0]} for an image of {width} x {height}'
+            check_aspect(about, depth_hw, (height, width))
 
 
 def calibration(camera_info: Any) -> tuple[Any, ...]:
