@@ -35,6 +35,7 @@ from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
@@ -255,10 +256,11 @@ class DiffcutNode(LifecycleNode):
         return all([thread.close(_PATIENCE_S / 2) for thread in threads])
 
     def _release(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras, self._extractor = {}, None
+        while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
+            self._cameras.popitem()[1].destroy()
+        self._extractor = None
         gc.collect()
+        return_free_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -405,7 +407,8 @@ class DiffcutNode(LifecycleNode):
 
     def _report_failure(self, camera: Camera, error: Exception) -> None:
         # After deactivation and during shutdown, publishing fails and nobody is concerned.
-        if self._worker is not None and self.context.ok():
+        # So it does where an image of before has taken longer than deactivation and cleanup.
+        if self._worker is not None and self.context.ok() and camera in self._cameras.values():
             self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
 
     def _report_thread(self, error: Exception) -> None:
