@@ -60,6 +60,11 @@ class Causes:
         cause.count += 1
         cause.varies = cause.varies or text != cause.text
 
+    @property
+    def found(self) -> dict[str, Cause]:
+        """The causes that are told apart, by their kind."""
+        return self._found
+
     def in_order(self) -> list[Cause]:
         """Return the causes, in the order in which they came."""
         return list(self._found.values())

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,10 +52,37 @@ class Hierarchy:
 
 
 def read_hierarchies(path: Path) -> Iterator[tuple[int, Hierarchy]]:
-    """Yield stamp in ns and hierarchy of each image of a table `hierarchies`, .parquet or .csv."""
-    for stamp_ns, rows, columns, tau, *lists in _rows(path):
-        order, begins = (np.asarray(values, np.int64) for values in lists[:2])
-        yield stamp_ns, Hierarchy((rows, columns), tau, order, begins, np.asarray(lists[2], np.float64))
+    """Yield stamp in ns and hierarchy of each image of a table `hierarchies`, .parquet or .csv.
+
+    Raises:
+        ValueError: for a damaged table.
+    """
+    rows = _rows(path)
+    while True:
+        try:
+            row = next(rows, None)
+            hierarchy = None if row is None else _hierarchy(*row)
+        except Exception as error:  # a boundary: damage shows as any exception of what reads it
+            raise ValueError(f'{path}: expected a table of hierarchies, it is damaged: {error}') from error
+        if hierarchy is None:
+            return
+        yield hierarchy
+
+
+def _hierarchy(stamp_ns: int, rows: int, columns: int, tau: float, *lists: Any) -> tuple[int, Hierarchy]:
+    order, begins = (np.asarray(values, np.int64) for values in lists[:2])
+    begins_tau = np.asarray(lists[2], np.float64)
+    count = int(rows) * int(columns)
+    if order.shape != (count,) or not count or not np.array_equal(np.sort(order), np.arange(count)):
+        raise ValueError(f'order: expected each of {count} cells once')
+    if (
+        begins.ndim != 1
+        or begins.shape != begins_tau.shape
+        or not np.all((begins > 0) & (begins < count))
+        or not np.all(np.diff(begins) > 0)
+    ):
+        raise ValueError(f'begins: expected rising places from 1 to {count - 1}, with a tau for each')
+    return stamp_ns, Hierarchy((rows, columns), float(tau), order, begins, begins_tau)
 
 
 def _rows(path: Path) -> Iterator[tuple]:

@@ -52,6 +52,20 @@ def check_same(
         )
 
 
+def check_run(run: dict[str, Any]) -> None:
+    """Check that run.json, whoever wrote it, holds what is read of it.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    kinds = {'recording': str, 'recording_bytes': int, 'options': dict, 'settings': dict, 'output': dict}
+    for name, kind in kinds.items():
+        if not isinstance(run.get(name), kind):
+            raise ValueError(f'{name}: expected {kind.__name__}, received {type(run.get(name)).__name__}')
+    if not (isinstance(run['settings'].get('node'), dict) and isinstance(run['output'].get('sweep'), list)):
+        raise ValueError('expected settings.node as dict and output.sweep as list')
+
+
 def _asked(bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions) -> dict[str, Any]:
     files = [path for path in bag.rglob('*') if path.is_file()] if bag.is_dir() else [bag]
     asked = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from diffcut_ros.analysis.parts import begun, merge_outputs, read_run
+from diffcut_ros.analysis.parts import begun, merge_outputs, read_run, readable
 from diffcut_ros.analysis.run import Summary
 from diffcut_ros.analysis.tables import Row
 from diffcut_ros.exit_status import Status
+from diffcut_ros.plain_files import check_plain
 from diffcut_ros.printable import file_name, printable
 
 _RESUME = '--resume'
@@ -147,12 +148,16 @@ def analyze_many(
     skips_complete = _RESUME in arguments and not any(argument.startswith('--sweep') for argument in arguments)
 
     def analyze(bag: Path, folder: Path) -> Outcome:
-        if skips_complete and (run := read_run(folder)) is not None:
-            try:
+        try:
+            check_plain([folder])
+            run = read_run(folder) if skips_complete else None
+            if run is not None:
                 check_complete(run, folder, bag)
-            except ValueError as error:
-                return Outcome(bag, folder, Status.BAD_INPUT, str(error))
-            summary = Summary.of(run)
+                with readable(folder):
+                    summary = Summary.of(run)
+        except ValueError as error:
+            return Outcome(bag, folder, Status.BAD_INPUT, str(error))
+        if run is not None:
             return Outcome(bag, folder, summary.status, summary.text(bag, folder).removeprefix(f'{bag}: '))
         before, own = begun(folder), list(arguments)
         tries = 0
@@ -166,7 +171,7 @@ def analyze_many(
             if begun(folder) - before:
                 own = [argument for argument in arguments if argument not in (_RESUME, '--overwrite')] + [_RESUME]
         # Who tells it names the recording.
-        text = text.removeprefix('diffcut_analyze: ').removeprefix(f'{bag}: ')
+        text = text.removeprefix('diffcut_analyze: ').removeprefix(f'{bag}: ').removeprefix(printable(f'{bag}: '))
         return Outcome(bag, folder, status, text + f' (tried {tries} times)' * (tries > 1))
 
     with ThreadPoolExecutor(at_a_time) as pool:

@@ -8,8 +8,8 @@ and bags cannot be written on after a kill, or need repair: hence parts, and one
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,23 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from diffcut_ros.analysis.hierarchies import read_hierarchies
 from diffcut_ros.analysis.lock import LOCK
-from diffcut_ros.analysis.manifest import differences
+from diffcut_ros.analysis.manifest import check_run, differences
+from diffcut_ros.analysis.report.gallery import read_frames
 from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
-from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES, Row, join_tables, merge_tables, write_table
+from diffcut_ros.analysis.tables import (
+    RECORDINGS,
+    SWEEP,
+    TABLES,
+    Row,
+    join_tables,
+    merge_tables,
+    read_rows,
+    write_table,
+)
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
+from diffcut_ros.plain_files import check_plain, read_plain
+from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import LABEL_INFO
@@ -34,7 +46,13 @@ _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.npz', 'messages', 'run.json'
 _BAG, VIDEO = 'segments.mcap', 'overlay.mp4'
 _RECORDINGS = 'recordings'
+_LONGEST_REASON = 500
 _ENDINGS = ('.parquet', '.csv')
+_OUTPUTS = (
+    _RUN, _BAG, VIDEO, REPORT, *(f'{name}{ending}' for name in (*TABLES, 'sweep') for ending in _ENDINGS),
+)  # fmt: skip
+# Bytes at most of run.json or a manifest, and of a state.
+_MOST_ABOUT, _MOST_STATE = 2**24, 2**28
 _NEVER = QosTime(0, 0)
 # Who joins late gets the last one, as from the node.
 _LATCHED = Qos(
@@ -162,12 +180,12 @@ class AnalysisFolder:
             manifest: all that the outputs depend on, as for JSON.
 
         Raises:
-            ValueError: when the one that is there has another manifest.
+            ValueError: when the one that is there has another manifest, or cannot be read.
         """
         written = self._unfinished / _MANIFEST
         if written.exists():
-            before = json.loads(written.read_text())
-            differing = differences(before, manifest)
+            with readable(self.path):
+                differing = differences(_read_json(written), manifest)
             if differing:
                 raise ValueError(
                     f'{self.path}: expected the same analysis as before to resume it, received another '
@@ -177,10 +195,46 @@ class AnalysisFolder:
             self._unfinished.mkdir(parents=True, exist_ok=True)
             beginning = written.with_suffix('.writing')
             with writing(written):
+                beginning.unlink(missing_ok=True)  # it may have another name
                 beginning.write_text(json.dumps(manifest, indent=2))
                 os.replace(beginning, written)
         parts = self._parts()
-        return (parts[-1] / _STATE).read_bytes() if parts else None
+        if not parts:
+            return None
+        with readable(self.path):
+            return read_plain(parts[-1] / _STATE, _MOST_STATE)
+
+    def check_parts(self, frames: int, problems: int, video: bool) -> None:
+        """Check that all parts are there, and their tables can be read and hold what the state after the last tells.
+
+        Args:
+            frames: that were segmented.
+            problems: images and messages that were left out.
+            video: whether there is one.
+
+        Raises:
+            ValueError, OSError and others: when not.
+        """
+        found = {'frames': 0, 'problems': 0, 'segments': 0, 'hierarchies': 0}
+        segments = 0
+        for number, part in enumerate(self._parts()):
+            if part.name != f'part-{number:06d}':
+                raise ValueError(f'expected part-{number:06d}, received {part.name}')
+            before = found['frames']
+            for name, columns in TABLES.items():
+                names = [column.name for column in columns if 'list' not in column.type_name]
+                for row in read_rows(part / f'{name}{self._ending}', columns, names):
+                    found[name] += 1
+                    segments += row[names.index('segments')] if name == 'frames' else 0
+            if video and found['frames'] > before and not (part / VIDEO).exists():
+                raise ValueError(f'expected {part.name}/{VIDEO}, found none')
+            with open_bag(part / _MESSAGES / f'{_MESSAGES}.mcap', may_be_empty=True) as bag:
+                if bag.lost or bag.count < found['frames'] - before:
+                    raise ValueError(f'{part.name}: expected messages of {found["frames"] - before} images: {bag.lost}')
+        read_frames(self._parts())
+        expected = {'frames': frames, 'problems': problems, 'segments': segments, 'hierarchies': frames}
+        if found != expected:
+            raise ValueError(f'expected rows {expected}, received {found}')
 
     def next_part(self) -> Part:
         """Return a new part after those that are complete."""
@@ -246,12 +300,13 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
         What run.json says, when `resume` finds the analysis complete; else None.
 
     Raises:
-        ValueError: for a folder that holds something and is neither to be resumed nor overwritten.
+        ValueError: for a folder that holds something and is neither to be resumed nor overwritten, and for one with
+            links or pipes in place of files, or whose analysis cannot be read.
     """
+    _check_own(path)
     shutil.rmtree(path / _FINISHED, ignore_errors=True)
     if overwrite:
-        tables = (f'{table}{ending}' for table in (*TABLES, 'sweep') for ending in _ENDINGS)
-        for name in (_RUN, _BAG, VIDEO, REPORT, *tables):
+        for name in _OUTPUTS:
             (path / name).unlink(missing_ok=True)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
@@ -280,6 +335,7 @@ def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[fl
     outputs[_RUN] = lambda file: _write_run(file, run)
     for name, write in outputs.items():
         new = path / f'.new-{name}'
+        new.unlink(missing_ok=True)  # it may have another name
         write(new)
         os.replace(new, path / name)
 
@@ -294,10 +350,54 @@ def _write_run(path: Path, run: dict[str, Any]) -> None:
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """Return what run.json in a folder says, None where there is no complete analysis."""
+    """Return what run.json in a folder says, None where there is no complete analysis.
+
+    Raises:
+        ValueError: when it cannot be read, or there are links or pipes in place of files.
+    """
+    _check_own(path)
     if not (path / _RUN).exists() or (path / _UNFINISHED).exists():
         return None
-    return json.loads((path / _RUN).read_text())
+    with readable(path):
+        run = _read_json(path / _RUN)
+        check_run(run)
+    return run
+
+
+def _check_own(path: Path) -> None:
+    """Check that all that an analysis reads or writes in a folder lies there itself."""
+    check_plain([path / name for name in (*_OUTPUTS, *(f'.new-{name}' for name in _OUTPUTS))])
+    for folder in (path / _UNFINISHED, path / _FINISHED):
+        check_plain([folder])
+        check_plain(folder.rglob('*'))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(read_plain(path, _MOST_ABOUT))
+    if not isinstance(content, dict):
+        raise ValueError(f'{path.name} holds no JSON object')
+    return content
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Read inside what an earlier analysis has left in a folder, whoever wrote it.
+
+    Raises:
+        ValueError: for any exception inside; the text, one line, says what to do.
+    """
+    try:
+        yield
+    except Exception as error:  # a boundary: damage shows as any exception of what reads it
+        reason = str(error) if isinstance(error, ValueError) and str(error) else f'{type(error).__name__}: {error}'
+        if isinstance(error, OSError) and error.filename:
+            reason = f'{error.filename}: {error.strerror}'
+        reason = printable(reason, _LONGEST_REASON)
+        what = 'an unfinished' if (path / _UNFINISHED).exists() else 'a complete'
+        raise ValueError(
+            f'{path}: holds {what} analysis that cannot be read ({reason}); take another folder, or --overwrite to '
+            'begin anew'
+        ) from error
 
 
 def begun(path: Path) -> set[tuple[str, int, int]]:
@@ -343,7 +443,13 @@ def merge_outputs(folders: Sequence[Path], out: Path, ending: str, recordings: S
 
 
 def check_merged(out: Path, may_be_there: bool) -> None:
-    """Raise ValueError where several recordings have been analysed into a folder before, unless that may be."""
+    """Raise ValueError where several recordings have been analysed into a folder before, unless that may be.
+
+    Also where links or pipes are in place of what is written there.
+    """
+    check_plain(
+        out / name for name in (_MERGING, *(f'{table}{end}' for table in (*TABLES, _RECORDINGS) for end in _ENDINGS))
+    )
     there = [name for ending in _ENDINGS if (out / (name := f'{_RECORDINGS}{ending}')).exists()]
     if there and not may_be_there:
         raise ValueError(
@@ -356,4 +462,4 @@ def _copy_messages(path: Path, writer: _BagWriter) -> None:
         for message in bag.messages(set(bag.topics)):
             writer.write(message.topic, message.time_ns, message.cdr)
         if bag.lost:
-            raise OSError(f'{path}: a part of the analysis is damaged ({bag.lost}); take --overwrite to begin anew')
+            raise ValueError(f'{path}: a part of the analysis is damaged: {bag.lost}')

@@ -94,6 +94,7 @@ class Moments:
         after: moments up to this position are gone through, but their images are not decoded and they are not given
             out.
         decoder: of the moment at that position, where reading goes on.
+        done: how many images were segmented or left out up to that position; see `check_resumed`.
     """
 
     def __init__(
@@ -104,9 +105,11 @@ class Moments:
         settings: Settings,
         after: int = 0,
         decoder: tuple[Any, ...] = (),
+        done: int = 0,
     ) -> None:
         self.images = self.within = self.joined = 0
         self._bag, self._topics, self._after = bag, topics, after
+        self._done, self._passed = done, 0
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
         node = settings.node
         self._decoder = Decoder(
@@ -179,6 +182,18 @@ class Moments:
                 return
         for waiting, depth in list(self._joiner.joined(ended=True)):
             yield from self._taken(waiting.content, depth)
+
+    def check_resumed(self) -> None:
+        """Check, once there are moments after the position to go on from, or none, that it is the right one.
+
+        Raises:
+            ValueError: when the recording ends before it, or has other images up to there.
+        """
+        if self._position < self._after or self._passed != self._done:
+            raise ValueError(
+                f'expected {self._passed} images or messages done in the first {min(self._after, self._position)} '
+                f'places of the recording, received {self._done} in {self._after}'
+            )
 
     @property
     def warning(self) -> str:
@@ -298,7 +313,9 @@ class Moments:
     ) -> Iterator[Moment]:
         """Yield the next moment, unless that was given out before."""
         self._position += 1
-        if self._position > self._after:
+        if self._position <= self._after:
+            self._passed += bool(problem) or 'scene' in more
+        else:
             yield Moment(self._position, own_ns, log_ns, self._time_ns, message, problem=problem, **more)
 
     def _taken(self, image: _Image, depth: Any | None) -> Iterator[Moment]:

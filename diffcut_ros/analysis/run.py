@@ -16,7 +16,7 @@ from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
-from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, sweep_again
+from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, readable, sweep_again
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
@@ -27,10 +27,12 @@ from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
-from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
 from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
+# What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
+_STATE_BYTES = 2**28
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -82,9 +84,17 @@ class Summary:
 
     @staticmethod
     def of(run: dict[str, Any]) -> 'Summary':
-        """Return the one that run.json holds."""
+        """Return the one that run.json holds.
+
+        Raises:
+            ValueError, KeyError: when it holds none.
+        """
         run = {'causes': '', 'unjoined': 0} | run  # which older ones do not have
-        return Summary(**{field.name: run[field.name] for field in dataclasses.fields(Summary)})
+        values = {one.name: run[one.name] for one in dataclasses.fields(Summary)}
+        for name, kind in Summary.__annotations__.items():
+            if not isinstance(values[name], kind) or (kind is int and values[name] < 0):
+                raise ValueError(f'{name}: expected {kind.__name__}, received {values[name]!r}')
+        return Summary(**values)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,30 @@ class _Done:
             'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
             'shown': Slots(**saved['shown']),
         }
-        return _Done(**saved | kept)
+        done = _Done(**saved | kept)
+        done.check()
+        return done
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError unless it is possible: kept in a folder, it may be anybody's."""
+        counts = {name: getattr(self, name) for name in ('position', 'image_number', 'frames', 'problems')}
+        height, width = self.playback.size_hw or (2, 2)
+        counts |= {'height of the video': height, 'width of the video': width, 'time in it': self.playback.time_ns}
+        for causes in (self.causes, self.no_space):
+            counts |= {'kinds of causes': causes.kinds, 'other causes': causes.others}
+            counts |= {f'cause {text!r}': cause.count for text, cause in causes.found.items()}
+        for name, count in counts.items():
+            if not isinstance(count, int) or not 0 <= count < 2**63:
+                raise ValueError(f'{name}: expected a whole number from 0, received {count!r}')
+        if max(height, width) > LONGEST_SIDE_PX or min(height, width) < 2 or height % 2 or width % 2:
+            raise ValueError(f'size of the video: expected even numbers, received {width} x {height}')
+        for causes, problems in ((self.causes, self.problems), (self.no_space, self.frames + self.problems)):
+            total = sum(cause.count for cause in causes.found.values()) + causes.others
+            if total > problems or (causes is self.causes and total != problems):
+                raise ValueError(f'causes: expected those of {problems}, received {total}')
+        ints = (self.playback.stamp_ns, self.shown.last, self.shown.begin_ns or 0)
+        if not all(isinstance(value, int) for value in ints):
+            raise ValueError(f'expected whole numbers as stamps and places, received {ints}')
 
 
 @dataclass(frozen=True)
@@ -215,9 +248,11 @@ def analyze_to_folder(
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
             check_same(complete, out, bag, options, settings, output)
+            with readable(out):
+                summary = Summary.of(complete)
             if output.sweep and list(output.sweep) != complete['output']['sweep']:
                 sweep_again(out, ending, complete, output.sweep)
-            return Summary.of(complete)
+            return summary
         made = outputs(output.raw_labels, topics.depth is not None)
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
@@ -227,19 +262,22 @@ def analyze_to_folder(
         about = describe(bag, topics, options, settings, output)
         saved = folder.begin(about)
         if saved is not None:
-            try:
-                state = unpack(saved)
+            with readable(out):
+                state = unpack(saved, _STATE_BYTES + 2 * round(settings.node.max_image_megapixels * 1e6))
                 done = _Done.of(state['done'])
                 analyzer.load(state['pipeline'])
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f'{out}: cannot go on from what is there, take --overwrite: {error!r}') from error
-        moments = Moments(opened, topics, options, settings, done.position, done.decoder)
+                folder.check_parts(done.frames, done.problems, output.video)
+                moments = Moments(
+                    opened, topics, options, settings, done.position, done.decoder, done.frames + done.problems
+                )
+        else:
+            moments = Moments(opened, topics, options, settings)
 
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
 
         with _Writing(folder, made, settings, output) as write:
-            with WriteBehind(write) as behind, ReadAhead(moments) as ahead:
+            with WriteBehind(write) as behind, ReadAhead(_told(moments, out)) as ahead:
                 for record in _records(ahead, analyzer, settings, done, shown):
                     behind.put(record)
                     on_progress(Progress(_share(opened, record.moment), done.frames))
@@ -261,8 +299,30 @@ def analyze_to_folder(
         def report(path: Path, parts: Sequence[Path]) -> None:
             write_report(path, run, path.parent, ending, read_frames(parts))
 
-        folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
+        try:
+            folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
+        except (OSError, MemoryError):
+            raise
+        except Exception:
+            if saved is None:
+                raise
+            with readable(out):  # what was made by others, too
+                raise
     return summary
+
+
+def _told(moments: Moments, out: Path) -> Iterator[Moment]:
+    """Yield moments, once those that an earlier analysis says it has done are known to be those that it did."""
+    checked = False
+    for moment in moments:
+        if not checked:
+            with readable(out):
+                moments.check_resumed()
+            checked = True
+        yield moment
+    if not checked:
+        with readable(out):
+            moments.check_resumed()
 
 
 @contextmanager

@@ -245,7 +245,10 @@ def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> It
         header = next(rows, [])
         chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
         for row in rows:
-            yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+            try:
+                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+            except (ValueError, IndexError) as error:
+                raise ValueError(f'{path}: expected a table as CSV, it is damaged: {error}') from error
         return
     import pyarrow.parquet
 

@@ -54,9 +54,15 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     """
     if image.ndim == 2:
         return image
-    scale = _LONGER_PX / max(image.shape[:2])
-    height, width = (max(_SHORTEST_PX, round(scale * side)) for side in image.shape[:2])
+    height, width = thumbnail_hw(image.shape[:2])
     return cv2.cvtColor(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+
+
+def thumbnail_hw(image_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the `thumbnail` of an image of a size."""
+    scale = _LONGER_PX / max(image_hw)
+    height, width = (max(_SHORTEST_PX, round(scale * side)) for side in image_hw)
+    return height, width
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,9 +14,10 @@ import torch
 
 from diffcut_ros.core.frame import Frame, SegmenterConfig
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments
-from diffcut_ros.core.motion import carry_segments, thumbnail
+from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
+from diffcut_ros.core.plain import expect
 from diffcut_ros.core.tracking import Tracker, TrackerConfig
-from diffcut_ros.core.types import FeatureMap, Segmentation, check_image
+from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check_image
 
 # How long a new image waits for the last one's new cut.
 _PATIENCE_S = 0.3
@@ -71,6 +72,13 @@ class _Before:
     stamp_ns: int
     segments: np.ndarray
     image: np.ndarray
+
+    def check(self) -> None:
+        """Raise ValueError unless it is one as it is saved, with the thumbnail."""
+        if not isinstance(self.stamp_ns, int):
+            raise ValueError(f'stamp_ns: expected a whole number, received {self.stamp_ns!r}')
+        expect('segments', self.segments, 'u', self.segments.shape[:2], 0, MAX_SEGMENTS - 1)
+        expect('image', self.image, 'u', thumbnail_hw(self.segments.shape), 0, 255)
 
 
 Deliver = Callable[[Result], None]
@@ -188,9 +196,12 @@ class Pipeline:
             ValueError: for another state.
         """
         try:
+            before = state['before'] and _Before(**state['before'])
+            if before is not None:
+                before.check()
             self._tracker.load(state['tracker'])
-            self._before = state['before'] and _Before(**state['before'])
-        except (KeyError, TypeError) as error:
+            self._before = before
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
     def _finish(self, scene: Scene, frame: Frame, cut: Segmentation, deliver: Deliver) -> Result:

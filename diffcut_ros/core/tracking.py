@@ -17,11 +17,14 @@ import scipy.fft
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.plain import expect
 from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation, Segments
 
 # Rows and columns of samples, whatever the image's size: bounds the time. A segment of 24 x 24 pixels in an image of
 # 640 x 480 has about 13.
 _GRID_HW = (72, 96)
+# Samples that a lost track may be away by.
+_FARTHEST = 2**40
 # Steps of the search for the motion, in samples, and how many of each at most.
 _SHIFT_STEPS, _STEPS_OF_EACH = (2, 1), 3
 # Of overlap (intersection over union) times squared similarity: below, a segment is another one.
@@ -87,6 +90,16 @@ class _Tracks:
 
     def __len__(self) -> int:
         return len(self.id)
+
+    def check(self, channels: int, most: int) -> None:
+        """Raise ValueError unless there are at most so many tracks, of so many channels, with possible values."""
+        count = min(len(self), most)
+        expect('id', self.id, 'i', (count,), 0, MAX_TRACK_ID)
+        expect('seen_ns', self.seen_ns, 'i', (count,))
+        expect('feature', self.feature, 'f', (count, channels), -2, 2)
+        expect('area', self.area, 'f', (count,), 0, 1)
+        expect('center', self.center, 'f', (count, 2), -1, 2)
+        expect('samples', self.samples, 'i', (count,), 0, _GRID_HW[0] * _GRID_HW[1])
 
     def take(self, rows: np.ndarray) -> '_Tracks':
         """Return some of the rows."""
@@ -174,13 +187,26 @@ class Tracker:
         """Go on from where a tracker with the same settings was saved.
 
         Raises:
-            KeyError, TypeError: for another state.
+            KeyError, TypeError, ValueError, AttributeError: for another state.
         """
-        self._stamp_ns, self._last_id = state['_stamp_ns'], state['_last_id']
-        self._live, self._lost = _Tracks(**state['_live']), _Tracks(**state['_lost'])
-        self._grid, self._lost_samples = state['_grid'], state['_lost_samples']
+        live, lost = _Tracks(**state['_live']), _Tracks(**state['_lost'])
+        live.check(live.feature.shape[1], _MOST_SEGMENTS)
+        lost.check(live.feature.shape[1], _MOST_LOST)
+        grid, samples = state['_grid'], state['_lost_samples']
+        expect('grid', grid, 'i', _GRID_HW, 0, len(live))
+        expect('lost_samples', samples, 'i', (3, samples.shape[1]), -_FARTHEST, _FARTHEST)
+        expect('lost_samples', samples[0], 'i', samples[0].shape, 0, len(lost) - 1)
         dy, dx = state['_shift']
-        self._shift = dy, dx
+        for value, least, most in (
+            (state['_stamp_ns'], -(2**63), 2**63 - 1),
+            (state['_last_id'], 0, MAX_TRACK_ID),
+            (dy, -_GRID_HW[0], _GRID_HW[0]),
+            (dx, -_GRID_HW[1], _GRID_HW[1]),
+        ):
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f'expected a whole number from {least} to {most}, received {value!r}')
+        self._stamp_ns, self._last_id = state['_stamp_ns'], state['_last_id']
+        self._live, self._lost, self._grid, self._lost_samples, self._shift = live, lost, grid, samples, (dy, dx)
 
     def _forget(self, channels: int) -> None:
         """End all tracks; track ids count on."""

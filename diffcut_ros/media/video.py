@@ -27,7 +27,7 @@ _STEP_NS = (_TICK_NS, 3600 * 10**9)
 # How long the last frame is shown.
 _LAST_TICKS = _TICKS_PER_S // 10
 # Decoders of phones end somewhere above.
-_LONGEST_SIDE_PX = 1920
+LONGEST_SIDE_PX = 1920
 # Those of OpenCV's conversion, which takes a third of the time of FFmpeg's: ITU-R BT.601, limited range.
 _BT601, _LIMITED = 6, 1
 
@@ -170,7 +170,7 @@ def _open_new(path: Path) -> Any:
 
 def _even_size(image_hw: tuple[int, int]) -> tuple[int, int]:
     """Return the size of a video of such images: H.264 halves the colours' resolution."""
-    scale = min(1.0, _LONGEST_SIDE_PX / max(image_hw))
+    scale = min(1.0, LONGEST_SIDE_PX / max(image_hw))
     height, width = (max(1, round(side * scale)) for side in image_hw)
     return height + height % 2, width + width % 2
 

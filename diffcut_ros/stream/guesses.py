@@ -54,6 +54,15 @@ class Guesses:
         return dict(self.notes), dict(self.ranges)
 
     def load(self, state: tuple[Any, ...]) -> None:
-        """Go on with what was saved."""
+        """Go on with what was saved.
+
+        Raises:
+            ValueError, TypeError, AttributeError: for something else.
+        """
         notes, ranges = state
         self.notes, self.ranges = dict(notes), {of: (low, high) for of, (low, high) in ranges.items()}
+        if not all(isinstance(text, str) for text in self.notes.values()):
+            raise ValueError('notes: expected texts, received others')
+        for low, high in self.ranges.values():
+            if not (isinstance(low, int | float) and isinstance(high, int | float) and -np.inf < low < high < np.inf):
+                raise ValueError(f'range of values: expected two rising numbers, received {low!r}, {high!r}')

@@ -126,7 +126,7 @@ def test_a_folder_from_somebody_else_runs_nothing(film, start, capsys):
         path.write_bytes(pickle.dumps(Intruder()))
     resuming = [str(argument) for argument in arguments(film, 'foreign', '--resume')]
     assert main(resuming) == 2
-    assert 'cannot go on from what is there, take --overwrite: ' in capsys.readouterr().err
+    assert 'holds an unfinished analysis that cannot be read (expected packed values' in capsys.readouterr().err
     # Of an earlier version.
     manifest = film / 'foreign/.unfinished/manifest.json'
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), 'format': 1}))

@@ -14,6 +14,7 @@ from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.core import Segments
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
+from diffcut_ros.plain_files import read_plain
 from diffcut_ros.writing import writing
 
 _FRAMES = 12
@@ -23,6 +24,8 @@ _PART_COLORS = 500
 # Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
 _THUMBNAIL_PX, _AROUND = 160, 0.15
 _FILE = 'shown-{:012d}.npz'
+# Of such a file, packed or unpacked: many times what a reduced image takes.
+_MOST_BYTES = 2**26
 
 
 @dataclass
@@ -155,15 +158,17 @@ def read_frames(folders: Sequence[Path]) -> list[ShownFrame]:
     """Return the frames that parts hold.
 
     Raises:
-        ValueError: for a file that is none.
+        ValueError: for a file that is none, or too many of them.
     """
     paths = [path for folder in folders for path in sorted(folder.glob(_FILE.replace('{:012d}', '*')))]
+    if len(paths) > _FRAMES:
+        raise ValueError(f'expected at most {_FRAMES} frames to show, received {len(paths)}')
     frames = []
     for path in paths:
         try:
-            frames.append(ShownFrame(**unpack(path.read_bytes())))
+            frames.append(ShownFrame(**unpack(read_plain(path, _MOST_BYTES), _MOST_BYTES)))
         except (ValueError, TypeError) as error:
-            raise ValueError(f'{path}: expected a frame of this analysis; take --overwrite: {error}') from error
+            raise ValueError(f'{path.name}: expected a frame of this analysis: {error}') from error
     return frames
 
 

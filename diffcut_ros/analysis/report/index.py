@@ -64,6 +64,7 @@ def write_index(out: Path, outcomes: Sequence[Outcome], ending: str) -> None:
     )
     new = out / f'.new-{INDEX}'
     with writing(out / INDEX):
+        new.unlink(missing_ok=True)  # it may be a link to another file
         new.write_text(text, encoding='utf-8')
         os.replace(new, out / INDEX)
 

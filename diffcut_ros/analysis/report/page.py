@@ -103,9 +103,14 @@ def replace_sweep(report: Path, path: Path, ending: str) -> None:
         report: an earlier report.
         path: of the new file.
         ending: of the table, .parquet or .csv.
+
+    Raises:
+        ValueError: for another page in the report's place.
     """
     text = report.read_text(encoding='utf-8')
     before, tag, rest = text.partition(_SWEEP_TAG)
+    if '</script>' not in rest:
+        raise ValueError(f'{report}: expected a report of this version, received another; remove it, or --overwrite')
     after = rest[rest.index('</script>') :]
     with writing(path):
         path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
