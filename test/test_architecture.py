@@ -25,7 +25,7 @@ MAY_IMPORT = {
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
 }
-SERVE_ALL = {'arguments', 'exit_status', 'interruption', 'missing', 'printable', 'progress', 'writing'}
+SERVE_ALL = {'arguments', 'exit_status', 'interruption', 'missing', 'plain_files', 'printable', 'progress', 'writing'}
 # Those that measure the node.
 NODE_BENCHMARKS = {'flood.py', 'listener.py', 'load.py', 'node.py', 'node_3d.py', 'peer.py', 'soak.py'}
 

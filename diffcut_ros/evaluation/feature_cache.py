@@ -16,6 +16,7 @@ import torch
 
 from diffcut_ros.core import FeatureMap
 from diffcut_ros.features.registry import Extractor
+from diffcut_ros.plain_files import check_plain
 from diffcut_ros.writing import writing
 
 _LEFT_BEHIND_S = 3600
@@ -95,10 +96,15 @@ class FeatureCache:
 def _read(path: Path) -> np.ndarray | None:
     """Return what is stored, and mark it as used; None where nothing is, or it is damaged."""
     try:
-        features = np.load(path)
+        check_plain([path])
+        features = np.load(path, mmap_mode='r')  # which checks that the file is as long as it says
         os.utime(path)
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError):  # cut short by a full disk or a crash: computed and written again
+    except OSError:
+        raise
+    except Exception:  # cut short by a full disk or a crash, or of others: computed and written again
         return None
-    return features
+    if not isinstance(features, np.ndarray) or features.ndim != 3 or features.dtype != np.float32:
+        return None
+    return np.array(features)

@@ -20,6 +20,7 @@ from diffcut_ros.evaluation.evaluator import ImageResult
 from diffcut_ros.evaluation.matching import ClassCounts
 from diffcut_ros.evaluation.metrics import Agreement, BoundaryCounts
 from diffcut_ros.evaluation.protocols import Score
+from diffcut_ros.plain_files import check_plain, open_plain
 from diffcut_ros.printable import no_formula, printable
 from diffcut_ros.writing import writing
 
@@ -38,7 +39,8 @@ class ResultsFolder:
         done: name of the image -> its result, of those that were there.
 
     Raises:
-        ValueError: for a folder that holds something else, results with other settings, or results without `resume`.
+        ValueError: for a folder that holds something else, such as links, results with other settings, or results
+            without `resume`.
     """
 
     def __init__(self, path: Path, about: dict[str, Any], resume: bool) -> None:
@@ -47,9 +49,11 @@ class ResultsFolder:
         if path.exists() and not path.is_dir():
             raise ValueError(f'{path}: expected a folder, received a file')
         path.mkdir(parents=True, exist_ok=True)
+        names = SETTINGS, IMAGES, TABLE, RESULTS
+        check_plain(path / name for name in (*names, *(_beginning(path / name).name for name in names)))
         if not (path / SETTINGS).exists() and {entry.name for entry in path.iterdir()} - {IMAGES}:
             raise ValueError(f'{path}: expected a new or empty folder, or results to --resume, received other files')
-        self._file = (path / IMAGES).open('a+b')
+        self._file = open_plain(path / IMAGES)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.done = self._read()
@@ -107,7 +111,7 @@ class ResultsFolder:
         self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
         try:
             results = [_result(json.loads(line)) for line in lines[:-1]]
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # a boundary: damage shows as any exception of what reads it
             raise ValueError(f'{self.path / IMAGES}: expected a result per line, it is damaged: {error}') from error
         return {result.image: result for result in results}
 
@@ -115,9 +119,9 @@ class ResultsFolder:
 def _check_same(path: Path, about: dict[str, Any], resume: bool) -> None:
     try:
         before = json.loads((path / SETTINGS).read_text())
-    except ValueError as error:
+        there, here = dict(_flat(before)), dict(_flat(about))
+    except Exception as error:  # as above
         raise ValueError(f'{path / SETTINGS}: expected settings of an evaluation, it is damaged: {error}') from error
-    there, here = dict(_flat(before)), dict(_flat(about))
     differing = [
         f'{name} {there.get(name, "none")} there, {here.get(name, "none")} here'
         for name in sorted(there.keys() | here.keys())
@@ -186,12 +190,17 @@ def column(folder: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file)]
 
 
+def _beginning(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.writing')
+
+
 def write(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
-    beginning = path.with_name(f'.{path.name}.writing')
+    beginning = _beginning(path)
     with writing(path):
         try:
-            with beginning.open('w', newline='', encoding='utf-8') as file:
+            beginning.unlink(missing_ok=True)  # it may be a link to another file
+            with beginning.open('x', newline='', encoding='utf-8') as file:
                 file.write(text)
             os.replace(beginning, path)
         finally:

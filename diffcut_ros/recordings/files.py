@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import zstandard
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+
+from diffcut_ros.printable import LONGEST_NAME, printable
 
 ZSTD = b'\x28\xb5\x2f\xfd'
 _METADATA = 'metadata.yaml'
@@ -28,6 +29,8 @@ _DATE = re.compile(r'\d{4}(-\d\d){5}')
 _FIRST = 512
 # Of the room that is left where files are unpacked.
 _SHARE = 0.9
+# Bytes of metadata.yaml: more than those of a thousand files and topics take.
+_MOST_METADATA = 2**24
 # More than so many bytes, and than so many times a file's own, are not unpacked: recordings become up to 10 times
 # smaller, zeros 20,000 times.
 _LARGE, _SMALLER = 2**30, 1000
@@ -46,7 +49,7 @@ def find_files(path: Path) -> tuple[list[Path], str]:
         path = path.parent
     if not path.is_dir():
         return [path], ''
-    listed = _listed(path)
+    listed, damage = _listed(path)
     found = sorted((file for file in path.iterdir() if file.is_file() and _kind_or_none(file)), key=_by_numbers)
     if listed:
         if not found and (advice := _advices(path)):
@@ -55,15 +58,16 @@ def find_files(path: Path) -> tuple[list[Path], str]:
         kinds = {_kind_or_none(path / name) for name in listed} - {None}
         others = [file.name for file in found if file.name not in listed and (not kinds or kind_of(file) in kinds)]
         if not missing or len(missing) != len(others):
-            return [path / name for name in listed], ''
+            return [path / name for name in listed], damage
         renamed = dict(zip(missing, others, strict=True))
         # Packed or unpacked since, it is the same for sure.
         words = ', '.join(f'{new} for {old}' for old, new in renamed.items() if not _is_packed(old, new))
         note = f'{_METADATA} names other files, taken is {words}' if words else ''
-        return [path / renamed.get(name, name) for name in listed], note
+        return [path / renamed.get(name, name) for name in listed], '; '.join(filter(None, [damage, note]))
     if not found:
         raise ValueError(_no_recording(path))
-    return (found, '') if len(found) == 1 else _split(found)
+    files, note = (found, '') if len(found) == 1 else _split(found)
+    return files, '; '.join(filter(None, [damage, note]))
 
 
 def kind_of(path: Path) -> str:
@@ -152,13 +156,28 @@ def _kind_or_none(path: Path) -> str | None:
     return None
 
 
-def _listed(folder: Path) -> list[str]:
-    """Names of the files, as metadata.yaml says; none where it is not there or is none."""
-    with suppress(OSError, UnicodeError, YAMLError, LookupError, TypeError):
-        about = YAML(typ='safe').load((folder / _METADATA).read_text())['rosbag2_bagfile_information']
+def _listed(folder: Path) -> tuple[list[str], str]:
+    """Names of the files, each once, as metadata.yaml says, and what is wrong with it.
+
+    None where it is not there or is none.
+    """
+    path = folder / _METADATA
+    if not path.is_file():
+        return [], ''
+    try:
+        if (size := path.stat().st_size) > _MOST_METADATA:
+            raise ValueError(f'expected at most {_MOST_METADATA / 1e6:.0f} MB, received {size / 1e6:.0f} MB')
+        about = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
         # Older recorders, of any system, wrote the folder, too.
-        return [re.split(r'[/\\]', name)[-1] for name in about['relative_file_paths']]
-    return []
+        names = [re.split(r'[/\\]', name)[-1] for name in about['relative_file_paths']]
+        if folders := {'', '.', '..'} & set(names):
+            raise ValueError(f'expected names of files, received {folders.pop()!r}')
+    except Exception as error:  # a boundary: damage shows as any exception of what reads it
+        reason = printable(f'{type(error).__name__}: {error}', LONGEST_NAME)
+        return [], f'{_METADATA} cannot be read, and is not heeded: {reason}'
+    once = list(dict.fromkeys(names))
+    repeated = f'{_METADATA} names files more than once, each is read once' if len(once) < len(names) else ''
+    return once, repeated
 
 
 def _is_packed(one: str, other: str) -> bool:

@@ -124,3 +124,27 @@ def test_default_folder(monkeypatch):
     assert str(default_folder()) == '/somewhere/diffcut_ros/features'
     monkeypatch.delenv('XDG_CACHE_HOME')
     assert str(default_folder()).endswith('/.cache/diffcut_ros/features')
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'link', 'large', 'texts', 'deep'])
+def test_a_file_of_others_is_computed_again(extractor, tmp_path, kind):
+    cache = FeatureCache(tmp_path / 'cache', 10**9, extractor.fingerprint())
+    assert not stored(cache, extractor, 0)
+    (path,) = (tmp_path / 'cache').iterdir()
+    content = path.read_bytes()
+    path.unlink()
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'link':
+        (tmp_path / 'other').write_bytes(content[:200])
+        path.symlink_to(tmp_path / 'other')
+    elif kind == 'large':
+        with path.open('wb') as file:
+            shape = 10**7, 10**7, 512
+            np.lib.format.write_array_header_1_0(file, {'descr': '<f4', 'fortran_order': False, 'shape': shape})
+    elif kind == 'texts':
+        np.save(path, np.array(['a', 'b']))
+    else:
+        path.write_bytes(b'\x93NUMPY\x01\x00\xff\x1f' + b'[' * 0x1FFF)
+    assert not stored(cache, extractor, 0)
+    assert stored(cache, extractor, 0)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -174,3 +175,29 @@ def test_features_of_another_model_are_refused(tmp_path):
         results.add(ONE)
         with pytest.raises(ValueError, match='expected features of the same model as before to resume'):
             results.add(ImageResult(**vars(TWO) | {'fingerprint': 'xyz'}))
+
+
+@pytest.mark.parametrize('name', [SETTINGS, IMAGES, TABLE, RESULTS, f'.{SETTINGS}.writing', f'.{RESULTS}.writing'])
+@pytest.mark.parametrize('kind', ['link', 'pipe'])
+def test_links_and_pipes_are_refused(tmp_path, name, kind):
+    out, notes = tmp_path / 'out', tmp_path / 'notes'
+    out.mkdir()
+    notes.write_text('mine')
+    (out / SETTINGS).write_text('{}')
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(notes) if kind == 'link' else os.mkfifo(out / name)
+    with pytest.raises(ValueError, match=f'{name}: expected a plain file or folder, received a'):
+        folder(out, resume=True)
+    assert notes.read_text() == 'mine'
+
+
+@pytest.mark.parametrize('text', ['[]', '3', '[' * 100_000, '{"settings": ' + '{"a": ' * 3000 + '1' + '}' * 3001])
+def test_settings_and_results_of_others(tmp_path, text):
+    with folder(tmp_path / 'out') as results:
+        results.add(ONE)
+    (tmp_path / 'out' / SETTINGS).write_text(text)
+    with pytest.raises(ValueError, match=r'settings.json: expected settings of an evaluation, it is damaged'):
+        folder(tmp_path / 'out', resume=True)
+    (tmp_path / 'out' / IMAGES).write_text(f'{text}\n')
+    with pytest.raises(ValueError, match=r'images.jsonl: expected a result per line, it is damaged'):
+        folder(tmp_path / 'out', resume=True)

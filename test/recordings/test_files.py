@@ -474,3 +474,36 @@ def test_ros1_whose_last_chunk_was_being_written(tmp_path):
     data[at - 4 : at] = bytes(4)
     path.write_bytes(data)
     assert read(path)[0] == expected
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        b'[' * 100_000,
+        b'rosbag2_bagfile_information: {x: 2020-13-45, relative_file_paths: [film.mcap]}',
+        b'rosbag2_bagfile_information: {x: ' + b'9' * 6000 + b', relative_file_paths: [film.mcap]}',
+        b'rosbag2_bagfile_information: {relative_file_paths: [..]}',
+        b'rosbag2_bagfile_information: {relative_file_paths: 3}',
+        b'\xff\xfe',
+        b'x' * 2**25,
+    ],
+)
+def test_metadata_that_cannot_be_read(tmp_path, text):
+    folder = record(tmp_path / 'film', 2)
+    expected, _ = read(folder)
+    (folder / 'metadata.yaml').write_bytes(text)
+    found, bag = read(folder)
+    assert found == expected
+    assert bag.note.startswith('metadata.yaml cannot be read, and is not heeded: ')
+    assert len(bag.note) < 400
+
+
+@pytest.mark.parametrize('times', [3, 5000])
+def test_a_file_that_metadata_names_repeatedly_is_read_once(tmp_path, times):
+    folder = record(tmp_path / 'film', 2)
+    expected, _ = read(folder)
+    names = ', '.join(['film.mcap'] * times)
+    (folder / 'metadata.yaml').write_text(f'rosbag2_bagfile_information: {{relative_file_paths: [{names}]}}')
+    found, bag = read(folder)
+    assert found == expected
+    assert bag.note == 'metadata.yaml names files more than once, each is read once'

@@ -18,6 +18,7 @@ from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.checkpoint import read_tensors
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.features.diffusion.files import Json, check_settings, read_json
+from diffcut_ros.printable import LONGEST_NAME, printable
 
 INDEX = 'bundle.json'
 _FORMAT = 'diffcut_ros encoder bundle, version 1'
@@ -100,8 +101,32 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
             f'{again.format("MODEL")}'
         )
     check_settings(path, index)
-    again = again.format(index['source']['model'])
+    try:
+        _check_index(index)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f'{path}: expected the parts of a bundle, found others ({error!r}); {again.format("MODEL")}'
+        ) from error
+    again = again.format(printable(index['source']['model'], LONGEST_NAME))
     return within_memory(lambda: _read(folder, index, again), torch.device('cpu'), f'reading {folder} needs more')
+
+
+def _check_index(index: Json) -> None:
+    """Raise ValueError, KeyError, TypeError or AttributeError unless an index holds what is read of it."""
+    for name, kind in (('source', dict), ('unet', dict), ('vaes', dict), ('files', dict)):
+        if not isinstance(index[name], kind):
+            raise ValueError(f'{name}: expected {kind.__name__}, found {type(index[name]).__name__}')
+    if not (isinstance(index['source']['model'], str) and isinstance(index['layer'], str)):
+        raise ValueError('source.model and layer: expected texts')
+    names = {f'{name}.safetensors' for name in ('unet', 'prompt', *(f'vae_{name}' for name in index['vaes']))}
+    if index['files'].keys() != names or not names <= _FILES:
+        raise ValueError(f'files: expected {", ".join(sorted(names & _FILES))}, found {", ".join(index["files"])}')
+    for name, file in index['files'].items():
+        if not isinstance(file['bytes'], int) or not isinstance(file['sha256'], str):
+            raise ValueError(f'{name}: expected bytes and sha256, found others')
+    for name, config in index['vaes'].items():
+        if not isinstance(config, dict):
+            raise ValueError(f'vae {name}: expected dict, found {type(config).__name__}')
 
 
 def _read(folder: Path, index: Json, again: str) -> DiffusionEncoder:
@@ -118,6 +143,8 @@ def _read(folder: Path, index: Json, again: str) -> DiffusionEncoder:
         return read_tensors(folder / f'{name}.safetensors')
 
     prompt = weights('prompt')
+    if missing := {'prompt', 'alphas_cumprod'} - prompt.keys():
+        raise ValueError(f'{folder / "prompt.safetensors"}: expected {", ".join(sorted(missing))}, found none; {again}')
     return DiffusionEncoder(
         source=index['source'],
         layer=index['layer'],

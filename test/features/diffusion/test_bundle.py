@@ -1,5 +1,6 @@
 """Bundles: written by the command, read offline, refused when damaged."""
 
+import hashlib
 import json
 import resource
 import shutil
@@ -201,3 +202,27 @@ def test_alphas_come_from_the_checkpoint(bundle):
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     expected = torch.cumprod(1 - betas, 0).float()
     assert torch.allclose(load_file(bundle / 'prompt.safetensors')['alphas_cumprod'], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        *(lambda index, name=name: index.pop(name) for name in ('source', 'layer', 'unet', 'vaes', 'files')),
+        *(lambda index, name=name: index.update({name: 3}) for name in ('source', 'unet', 'vaes', 'files')),
+        lambda index: index['source'].pop('model'),
+        lambda index: index['files'].update({'unet.safetensors': {}}),
+        lambda index: index['files'].update({'../other': index['files']['unet.safetensors']}),
+        lambda index: index['files'].pop('prompt.safetensors'),
+        lambda index: index['vaes'].update({'full': 3}),
+    ],
+)
+def test_an_index_of_others(copy, change):
+    """Its SHA-256 is right."""
+    path = copy / 'bundle.json'
+    index = json.loads(path.read_text())
+    change(index)
+    rest = {name: value for name, value in index.items() if name != 'sha256'}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(rest | {'sha256': digest}))
+    with pytest.raises(ValueError, match=r'bundle.json: expected the parts of a bundle, found others .*; write it'):
+        read_bundle(copy)
