@@ -1,13 +1,17 @@
 """Runs analyses as tasks of Ray, on this machine or a cluster."""
 
+import fcntl
 import os
 import secrets
+import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,6 +21,8 @@ from diffcut_ros.missing import needed
 Analyze = Callable[[Sequence[str]], tuple[int, str]]
 
 _LOCAL = 'local'
+# Of the folders of a local Ray, and how long one may be there until it is held.
+_PREFIX, _BEGINNING_S = 'diffcut_ray_', 60.0
 # Tasks return a line of text: the least that Ray takes.
 _OBJECT_STORE_BYTES = 80_000_000
 _PATIENCE_S = 10.0
@@ -86,10 +92,11 @@ class RayTasks:
         import ray
 
         # Ray lets everybody into the folder it is given, so it gets one within. Of sockets, the whole path is short.
-        private = TemporaryDirectory(
-            prefix='ray_', dir=os.environ.get('RAY_TMPDIR', '/tmp'), ignore_cleanup_errors=True
-        )
+        folders = Path(os.environ.get('RAY_TMPDIR', '/tmp'))
+        _remove_left_behind(folders)
+        private = TemporaryDirectory(prefix=_PREFIX, dir=folders, ignore_cleanup_errors=True)
         folder = ends.enter_context(private)
+        ends.callback(os.close, _held(folder))
         ends.callback(ray.shutdown)
         try:
             started = ray.init(
@@ -135,6 +142,32 @@ class RayTasks:
             raise ValueError(f'device: {self._device}: expected GPUs in the cluster {self._address}, found none')
         share = 1 if self._at_a_time is None else max(1, min([*cores, sum(cores) // self._at_a_time]))
         return {'num_cpus': share, 'num_gpus': int(gpus and self._device != 'cpu')}
+
+
+def _remove_left_behind(folders: Path) -> None:
+    """Remove this user's folders of processes that were killed: nobody holds them."""
+    for folder in folders.glob(f'{_PREFIX}*'):
+        with suppress(OSError):
+            about = folder.lstat()
+            if about.st_uid == os.getuid() and time.time() - about.st_mtime > _BEGINNING_S:
+                held = _held(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+
+
+def _held(folder: Path | str) -> int:
+    """Lock a folder for as long as this process lives; return what is to be closed.
+
+    Raises:
+        OSError: when another process holds it, or it is none.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _check_reachable(address: str) -> None:

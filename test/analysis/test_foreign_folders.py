@@ -267,3 +267,16 @@ def test_sweeps_over_damaged_hierarchies(film, copy, capsys):
     (copy('whole') / 'hierarchies.csv').write_text('a,b\n1,[2\n')
     line = refused(film, capsys, '--sweep', 'tau=0.2:0.4:0.1')
     assert 'hierarchies.csv: expected a table of hierarchies, it is damaged' in line
+
+
+def test_names_are_told_once(film, capsys):
+    """Of several recordings, also of bytes that are no text and with line breaks."""
+    bags = []
+    for name in (b'a\xffb', b'c\nd'):
+        bags.append(film / os.fsdecode(name))
+        shutil.copytree(film / 'film', bags[-1])
+    command = [*bags, *arguments(film, 'names', '--no-report')[1:]]
+    assert main([str(one) for one in command]) == 0
+    said = ''.join(capsys.readouterr())
+    assert said.count('a\\xffb: ') == 1
+    assert said.count('c d: ') == 1
