@@ -11,12 +11,16 @@ from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts, concept_features
+from diffcut_ros.core.geometry import middles
+from diffcut_ros.core.instances import INSTANCES, connected_parts, part_features
 from diffcut_ros.core.memory import within_memory
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.parts_in_space import parts_in_space
 from diffcut_ros.core.refinement import refine_assignment
+from diffcut_ros.core.runs import Runs
 from diffcut_ros.core.tree import SegmentTree
-from diffcut_ros.core.types import FeatureMap, Segmentation, Segments
+from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, Segments
 
 Result = TypeVar('Result')
 
@@ -69,6 +73,29 @@ class SegmenterConfig:
         maximum=0.5,
         live=True,
     )
+    instances: str = parameter(
+        'connected',
+        'What counts as one segment: segments (of the cut, in any number of parts), connected (each connected part), '
+        'space (connected parts, divided where depth jumps; needs depth)',
+        choices=INSTANCES,
+        live=True,
+    )
+    min_part_share: float = parameter(
+        0.001,
+        'With connected and space: parts smaller than this share of the image go to the neighbour they resemble most',
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    depth_jump: float = parameter(
+        0.05,
+        'With space: depth jumps where it changes by more than this share of itself between neighbours of 160 x 120 '
+        'samples, beyond what the slant of the surface explains',
+        unit='m/m',
+        minimum=0.001,
+        maximum=10.0,
+        live=True,
+    )
     refine: str = parameter(
         'none',
         "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
@@ -90,18 +117,25 @@ class Frame:
         feature_map: of that image.
         before: for `SegmenterConfig.damping`: given this image, returns the segment 0..J-1 of the camera's last image
             that each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+        depth_m: float32 [H', W'] of the same view in metres, NaN where there is none, for `SegmenterConfig.instances`
+            space, which is connected without it.
 
     Attributes:
-        image_rgb, feature_map: as given.
+        image_rgb, feature_map, depth_m: as given.
         cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
         segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
             before.
     """
 
     def __init__(
-        self, image_rgb: np.ndarray, feature_map: FeatureMap, before: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        image_rgb: np.ndarray,
+        feature_map: FeatureMap,
+        before: Callable[[np.ndarray], np.ndarray] | None = None,
+        depth_m: np.ndarray | None = None,
     ) -> None:
         self.image_rgb = image_rgb
+        self.depth_m = depth_m
         self.cells: np.ndarray | None = None
         self.segments: np.ndarray | None = None
         self._before = before
@@ -158,9 +192,8 @@ class Frame:
             favoured = np.append(successors, -1).take(carried)
             to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
-        pixels = labels.cpu().numpy()
-        self.segments = pixels.astype(np.uint16)
-        return describe_segments(pixels, concepts.cpu().numpy(), config.min_segment_area, tau)
+        self.segments = labels.cpu().numpy().astype(np.uint16)
+        return describe_instances(self.segments, concepts, self.feature_map, self.depth_m, config, tau)
 
     def _carried_segments(self) -> np.ndarray | None:
         if self._before is not None:
@@ -189,7 +222,7 @@ class Frame:
 
 def _at_cells(pixels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     """Return the values [h * w] of an image [H, W] in the middle of each cell."""
-    y, x = ((2 * np.arange(cells) + 1) * side // (2 * cells) for cells, side in zip(grid_hw, pixels.shape, strict=True))
+    y, x = map(middles, pixels.shape, grid_hw)
     return pixels[y[:, None], x].ravel()
 
 
@@ -213,46 +246,77 @@ def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
     return successor
 
 
-def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:
+def describe_instances(
+    labels: np.ndarray,
+    concepts: torch.Tensor,
+    feature_map: FeatureMap,
+    depth_m: np.ndarray | None,
+    config: SegmenterConfig,
+    tau: float,
+) -> Segmentation:
+    """Divide the segments of an image into instances, see `SegmenterConfig.instances`, and describe them.
+
+    Args:
+        labels: integers [H, W], 0..K-1.
+        concepts: float32 [K, C], mean L2-normalised feature of each segment.
+        feature_map: of the image.
+        depth_m: see `Frame`.
+        config: settings.
+        tau: the threshold these segments were cut at.
+    """
+    if config.instances == 'segments':
+        return describe_segments(labels, concepts.cpu().numpy(), config.min_segment_area, tau)
+    segment = np.arange(len(concepts))
+    if config.instances == 'space' and depth_m is not None:
+        labels, segment = parts_in_space(labels, depth_m, config.depth_jump)
+    most = config.target_segments or MAX_SEGMENTS
+    parts, label = connected_parts(labels, feature_map, config.min_part_share * labels.size, most)
+    runs = Runs.of(parts)
+    feature = part_features(runs, runs.label, feature_map).cpu().numpy()
+    return describe_segments(parts, feature, config.min_segment_area, tau, segment[label])
+
+
+def describe_segments(
+    labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float, segment: np.ndarray | None = None
+) -> Segmentation:
     """Measure the segments of a label image and drop those that are too small.
 
     Args:
-        labels: int64 [H, W], 0..K-1.
+        labels: integers [H, W], 0..K-1.
         concepts: float32 [K, C], mean L2-normalised feature of each segment.
         min_segment_area: in pixels; smaller segments and segments without pixels are dropped.
         tau: the threshold these segments were cut at.
+        segment: int64 [K], the segment 0, 1, ... of the cut that each is part of; None: each is one.
 
     Returns:
         The segments that are left, numbered from 1 in the order of their old labels.
     """
-    height, width = labels.shape
-    count = len(concepts)
-    # One histogram over rows and one over columns give areas, boxes and centroids of all segments at once.
-    by_row = np.bincount((labels * height + np.arange(height)[:, None]).ravel(), minlength=count * height)
-    by_column = np.bincount((labels * width + np.arange(width)).ravel(), minlength=count * width)
-    by_row, by_column = by_row.reshape(count, height), by_column.reshape(count, width)
-    area = by_row.sum(1)
+    runs, count = Runs.of(labels), len(concepts)
+    area = np.bincount(runs.label, runs.length, count).astype(np.int64)
     kept = np.flatnonzero(area >= max(1, min_segment_area))
     new_label = np.zeros(count, np.uint8 if len(kept) <= 255 else np.uint16)
     new_label[kept] = np.arange(1, len(kept) + 1)
-    (x0, x1), (y0, y1) = _extent(by_column[kept]), _extent(by_row[kept])
-    x = by_column[kept] @ np.arange(width) / area[kept]
-    y = by_row[kept] @ np.arange(height) / area[kept]
+    # The runs of one segment after the other, from the top.
+    order = np.argsort(runs.label, kind='stable')
+    order = order[new_label[runs.label[order]] > 0]
+    length, index = runs.length[order], new_label[runs.label[order]] - 1
+    y, x0 = np.divmod(runs.begin[order], labels.shape[1])
+    x1 = x0 + length
+    first = np.searchsorted(index, np.arange(len(kept)))
+    last = np.append(first[1:], len(order))[: len(kept)] - 1
+    box = np.minimum.reduceat(x0, first), y[first], np.maximum.reduceat(x1, first), y[last] + 1
+    # A run's middle is its mean column.
+    middle = np.bincount(index, length * (x0 + x1 - 1) / 2, len(kept)), np.bincount(index, length * y, len(kept))
     feature = concepts[kept]
     segments = Segments(
         label=np.arange(1, len(kept) + 1),
+        segment=1 + (kept if segment is None else segment[kept]),
         area_px=area[kept],
-        box_xyxy=np.stack([x0, y0, x1, y1], 1),
-        centroid_xy=np.stack([x, y], 1),
+        box_xyxy=np.stack(box, 1),
+        centroid_xy=np.stack(middle, 1) / area[kept, None],
         # The mean of unit vectors m has mean cosine similarity |m| to its own direction.
         score=np.minimum(1, np.sqrt((feature.astype(float) ** 2).sum(1))),
         feature=feature,
         track_id=np.zeros(len(kept), np.int64),
     )
-    return Segmentation(new_label[labels], segments, tau)
-
-
-def _extent(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last + 1 column of each row with a positive count."""
-    present = histogram > 0
-    return present.argmax(1), histogram.shape[1] - present[:, ::-1].argmax(1)
+    return Segmentation(runs.painted(new_label[runs.label]), segments, tau)

@@ -135,6 +135,7 @@ class Pipeline:
             scene.image_rgb,
             self._extractor(scene.image_rgb) if feature_map is None else feature_map,
             self._carry(scene.stamp_ns),
+            scene.depth_m,
         )
         cut = frame.cut(config)
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.

@@ -1,0 +1,144 @@
+"""Parts in space: labels divided where depth jumps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffcut_ros.core.geometry import middles, sample_at
+from diffcut_ros.core.part_graph import absorb, chosen, components, distinct, of_first
+
+# Depth is compared between samples, of which an image has about so many.
+_SAMPLES = 160 * 120
+# A thing in space is somewhere at least so many samples wide and high. Depth and colour are offset by a few pixels:
+# what is narrower is in general the rim that this leaves around a thing.
+_THINNEST = 3
+# Such a rim goes to a surface that it is part of, whatever its label, before it goes to another with its label.
+_SMOOTH_WEIGHT = 1000
+
+
+def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tuple[np.ndarray, np.ndarray]:
+    """Divide labels where depth jumps: what touches in the image only gets labels of its own.
+
+    Depth is compared between neighbouring samples, some 160 x 120 over the image. It jumps where the inverse depth of
+    each of the two is neither that of the other, nor where the slope behind the other leads (a plane, however slanted,
+    is linear in inverse depth), up to `jump`. What is nowhere three samples wide and high goes to the surface that it
+    is on, whatever its label; what has no depth goes to the part of its label that it has the longest border with.
+
+    Args:
+        labels: integers [H, W], at least 0.
+        depth_m: float32 [H', W'] of the same view, NaN where there is none.
+        jump: metres per metre of depth.
+
+    Returns:
+        The part of each pixel, int64 [H, W], from 0, and the label of each, int64 [P]. Parts may be in several pieces,
+        and some numbers may have no pixel.
+
+    Raises:
+        ValueError: for depth of another aspect.
+    """
+    samples = _Samples.of(labels, depth_m)
+    label, near = samples.label.ravel(), samples.near.ravel()
+    index = np.arange(label.size).reshape(samples.label.shape)
+    left, right, above, below = index[:, :-1], index[:, 1:], index[:-1], index[1:]
+    pairs = np.append(left, above), np.append(right, below)
+    smooth = np.append(_smooth(samples.near, jump), _smooth(samples.near.T, jump).T)
+    same = label[pairs[0]] == label[pairs[1]]
+    # Samples without depth are connected among themselves.
+    unknown = near == 0
+    part = components(label.size, chosen(pairs, same & (smooth | unknown[pairs[0]] & unknown[pairs[1]])))
+    solid = np.zeros(int(part.max()) + 1, bool)
+    solid[_filling_a_window(part.reshape(index.shape))] = True
+    solid[part[unknown]] = False
+    # What goes on without a jump counts more than what has the same label.
+    weight = same + _SMOOTH_WEIGHT * smooth
+    touching = chosen((part[pairs[0]], part[pairs[1]]), weight > 0)
+    pairs, border = distinct(touching, len(solid), weight[weight > 0])
+    owner = absorb(~solid, pairs, border)
+    pixels = samples.paint(labels, owner[part].reshape(index.shape), len(solid), jump)
+    return pixels, np.append(of_first(part, label), np.arange(int(labels.max()) + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Samples of an image, about 160 x 120, each in the middle of a block.
+
+    Attributes:
+        row, column: int64 [H], [W], which row and column of samples each pixel's block is in.
+        label: int64 [h, w].
+        near: float32 [h, w], inverse depth, 1/m; 0 = no depth.
+        near_at: float32 [H, W], likewise of the pixels.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    label: np.ndarray
+    near: np.ndarray
+    near_at: np.ndarray
+
+    @staticmethod
+    def of(labels: np.ndarray, depth_m: np.ndarray) -> '_Samples':
+        height, width = labels.shape
+        step = max(1.0, (height * width / _SAMPLES) ** 0.5)
+        h, w = max(1, round(height / step)), max(1, round(width / step))
+        at = middles(height, h)[:, None], middles(width, w)
+        depth_m = sample_at(depth_m, labels.shape)
+        near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+        row, column = np.arange(height) * h // height, np.arange(width) * w // width
+        return _Samples(row, column, labels[at].astype(np.int64), near_at[at], near_at)
+
+    def paint(self, labels: np.ndarray, part: np.ndarray, count: int, jump: float) -> np.ndarray:
+        """Return the part of each pixel, int64 [H, W]: of the samples around with its label the one nearest in depth.
+
+        Args:
+            labels: integers [H, W].
+            part: int64 [h, w], 0..count-1, of the samples.
+            count: of parts. Where no sample around has its label, a pixel gets this + its label.
+            jump: see `parts_in_space`.
+        """
+        h, w = part.shape
+        block = self.row[:, None] * w + self.column
+        pixels = part.ravel()[block]
+        # Only pixels unlike their block's sample need a look around.
+        like = np.abs(self.near.ravel()[block] - self.near_at) <= jump * self.near_at
+        like |= self.near_at == 0
+        like &= self.label.ravel()[block] == labels
+        look = np.flatnonzero(~like)
+        y, x = np.divmod(look, labels.shape[1])
+        own, near = labels[y, x], self.near_at[y, x]
+        row, column = self.row[y], self.column[x]
+        found, cost = count + own.astype(np.int64), np.full(len(y), np.inf, np.float32)
+        for dy, dx in _AROUND:
+            at = np.clip(row + dy, 0, h - 1) * w + np.clip(column + dx, 0, w - 1)
+            # Without depth the nearest sample counts.
+            depth = self.near.ravel()[at]
+            far = np.where((near > 0) & (depth > 0), np.abs(depth - near), np.float32(1e6 + abs(dy) + abs(dx)))
+            better = (self.label.ravel()[at] == own) & (far < cost)
+            np.copyto(found, part.ravel()[at], where=better)
+            np.copyto(cost, far, where=better)
+        pixels.ravel()[look] = found
+        return pixels
+
+
+_AROUND = [(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]
+
+
+def _filling_a_window(part: np.ndarray) -> np.ndarray:
+    """Return those values of an image that fill a window of `_THINNEST` x `_THINNEST`."""
+    h, w = (max(0, side - _THINNEST + 1) for side in part.shape)
+    corner, filled = part[:h, :w], np.ones((h, w), bool)
+    for dy, dx in np.ndindex(_THINNEST, _THINNEST):
+        filled &= part[dy : dy + h, dx : dx + w] == corner
+    return np.unique(corner[filled])
+
+
+def _smooth(near: np.ndarray, jump: float) -> np.ndarray:
+    """Return between which columns depth does not jump, bool [H, W - 1]; see `parts_in_space`."""
+    step = np.diff(near, axis=1)
+    known = (near[:, 1:] > 0) & (near[:, :-1] > 0)
+    # The slope behind each of the two, where two samples there are known: not with the sample itself, which may lie
+    # halfway between two surfaces.
+    slope = np.where(known, step, 0)
+    before, after = np.zeros_like(step), np.zeros_like(step)
+    before[:, 2:], after[:, :-2] = slope[:, :-2], slope[:, 2:]
+    least = np.minimum(np.abs(step), np.minimum(np.abs(step - before), np.abs(step - after)))
+    return known & (least <= jump * np.minimum(near[:, 1:], near[:, :-1]))
