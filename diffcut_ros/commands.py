@@ -9,6 +9,7 @@ from importlib import import_module
 
 from diffcut_ros.exit_status import Status
 from diffcut_ros.missing import MissingPackageError, needed
+from diffcut_ros.printable import tell
 
 
 def node() -> int:
@@ -54,7 +55,7 @@ def _run(name: str, module: str, extra: str = '') -> int:
         with needed(command, extra):
             return import_module(f'diffcut_ros.{module}').main()
     except MissingPackageError as error:
-        print(error, file=sys.stderr)
+        tell(error)
         return Status.BAD_INPUT
     except KeyboardInterrupt:  # during the imports; later, programs end by themselves
         print(f'{command}: interrupted', file=sys.stderr)

@@ -8,9 +8,18 @@ from typing import Any
 
 import yaml  # what rclpy depends on
 
+_INTEGER, _FLOAT = 'tag:yaml.org,2002:int', 'tag:yaml.org,2002:float'
+
 
 class _Loader(yaml.SafeLoader):
-    """Does as ROS: 1e-3 is a number, and a section may be there twice, as in files that were put together."""
+    """Does as ROS: 1e-3 is a number, y is true, 4:3, 1_000 and dates are text; a section may be there twice."""
+
+    bool_values = yaml.SafeLoader.bool_values | {'y': True, 'n': False}  # of the base, as there
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # of the base, as there
+        first: [(tag, form) for tag, form in forms if tag not in (_INTEGER, _FLOAT, 'tag:yaml.org,2002:timestamp')]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -28,8 +37,12 @@ def _merged(before: Any, after: Any) -> Any:
 
 
 _Loader.add_constructor('tag:yaml.org,2002:map', _mapping)
+_Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('[yYnN]$'), list('yYnN'))
+_Loader.add_implicit_resolver(_INTEGER, re.compile(r'[-+]?(0x[0-9a-fA-F]+|0[0-7]*|[1-9]\d*)$'), list('-+0123456789'))
 _Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789')
+    _FLOAT,
+    re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$|[-+]?(\d+\.\d*|\.\d+)$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$'),
+    list('-+.0123456789'),
 )
 
 

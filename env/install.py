@@ -1,4 +1,4 @@
-"""Makes .venv: ROS 2 and everything else at the exact versions of a lock file, vision_msgs, this package.
+"""Makes .venv: ROS 2 and everything else from the very files that a lock file names, vision_msgs, this package.
 
 Three stages, each with a stamp that is written last and compared by content. A stage without a valid stamp starts
 anew, so a set-up that was interrupted anywhere is put right by the next one. Run by env/setup.sh.
@@ -8,11 +8,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import preflight
@@ -29,6 +31,7 @@ SITE_PACKAGES = VENV / f'lib/python{sys.version_info.major}.{sys.version_info.mi
 DISTROS = ('jazzy', 'kilted')
 TORCH = 'torch==2.13.0'  # not in the locks: one version has several builds with different dependencies
 STEPS = 5
+FROM_LOCK = ('--require-hashes', '--no-deps')
 PROGRESS = ('--progress-bar', 'raw')  # as lines to read, not as a bar; for the locked pip, older ones refuse it
 
 
@@ -98,8 +101,13 @@ def stage_keys(choices: dict[str, str]) -> dict[str, str]:
 
 
 def lock_file(choices: dict[str, str]) -> Path:
-    """The exact versions for the chosen distribution."""
+    """The exact versions for the chosen distribution, and the hash of every file that pip may take."""
     return ENV / f'lock-{choices["ros_distro"]}.txt'
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Name of each package in the text of a lock file -> its entry: the version, then its hashes, a line each."""
+    return {entry.partition('==')[0]: entry for entry in re.findall(r'^[\w.-]+==.*\n(?: .*\n)*', lock, re.M)}
 
 
 def digest(*parts: str | Path) -> str:
@@ -143,9 +151,24 @@ def stage(name: str, key: str) -> Iterator[Path]:
     try:
         yield log
     except CommandFailedError as error:
+        if refusal := other_file(log.read_text(errors='replace')):
+            raise SetupError(f'{refusal}; whole output in {log}') from None
         print(error.tail, file=sys.stderr)
         raise SetupError(f'{error}; whole output in {log}. Next: {NEXT_STEPS[name]}') from None
     write(STATE / f'{name}.done', key)
+
+
+def other_file(printed: str) -> str:
+    """What is said when pip refused a file for its hash; empty if it did not."""
+    found = re.search(r'^ +(.+?)(?: from (\S+).*)?:\n +Expected sha256 (?:.*\n)+? +Got +(\w+)', printed, re.M)
+    if not found:
+        return ''
+    package, address, sha256 = found.groups()
+    return (
+        f'{package}: expected a file of the lock in env/, received another one, with sha256 {sha256}, from {address}; '
+        'it was not installed. Next: make setup again, should the download be damaged; a registry that gives the same '
+        'again has changed the file: use another'
+    )
 
 
 # Run in an empty environment: loads the compiled messages, and writes the bytecode of what `make demo` imports first.
@@ -174,7 +197,9 @@ def write(path: Path, text: str) -> None:
 def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -> None:
     """An empty virtual environment, then the locked packages, then PyTorch."""
     versions = lock_file(choices)
-    lines = [line for line in versions.read_text().splitlines() if '==' in line]
+    text = versions.read_text()
+    packages = locked(text)
+    options = [line for line in text.splitlines() if line.startswith('--')]
     with stage('packages', keys['packages']) as log:
         # First of all, so that a set-up interrupted here continues with the same choices.
         write(STATE / 'choices.json', json.dumps(choices))
@@ -182,21 +207,27 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
         step.show('removing what was there')
         remove(path for path in VENV.iterdir() if path != STATE)
         step.run([sys.executable, '-m', 'venv', VENV], log, keep_open=(lock,))
-        builders = [line for line in lines if line.startswith(('pip==', 'setuptools=='))]
-        step.run(pip('install', *builders), log, keep_open=(lock,))
+        builders = STATE / 'builders.txt'
+        write(builders, '\n'.join([*options, packages['pip'], packages['setuptools']]))
+        step.run(pip('install', *FROM_LOCK, '-r', builders), log, keep_open=(lock,))
         step.end()
 
         step = Step(f'[2/{STEPS}] ROS 2 {choices["ros_distro"]} and Python packages')
-        # A few have no wheel and are built: by the setuptools just installed, not by whichever is newest today.
-        locked = pip('install', *PROGRESS, '--no-build-isolation', '--no-deps', '-r', versions)
-        step.run(locked, log, PipNotes(len(lines)), keep_open=(lock,))
+        # What has no wheel is built: by the setuptools just installed, not by whichever is newest today.
+        install = pip('install', *PROGRESS, *FROM_LOCK, '--no-build-isolation', '-r', versions)
+        step.run(install, log, PipNotes(len(packages)), keep_open=(lock,))
         step.end()
 
         build = choices['torch_pip_args'] or 'default build, several GB with CUDA; TORCH_PIP_ARGS chooses another'
         step = Step(f'[3/{STEPS}] {TORCH} ({build})')
-        # The lock constrains what torch shares with other packages; what only its build needs, its build pins.
-        torch = pip('install', *PROGRESS, '-c', versions, *shlex.split(choices['torch_pip_args']), TORCH)
+        # Each build has a hash of its own, and pins what only it needs. What it shares with other packages is installed
+        # by now, and constrained to stay: by a list without hashes, since pip would otherwise want one of torch, too.
+        shared = STATE / 'constraints.txt'
+        write(shared, '\n'.join(entry.partition(' \\\n')[0] for entry in packages.values()))
+        chosen = shlex.split(choices['torch_pip_args'])
+        torch = pip('install', *PROGRESS, '-c', shared, '--only-binary', ':all:', *chosen, TORCH)
         step.run(torch, log, PipNotes(), keep_open=(lock,))
+        check_torch(choices)
         # Found by ament tools as a sourced ROS distribution would be. The name sorts before the wheels' own .pth file,
         # which replaces the process.
         write(
@@ -204,6 +235,16 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
             "import os, sys; os.environ['AMENT_PREFIX_PATH'] = os.environ.get('AMENT_PREFIX_PATH') or sys.prefix\n",
         )
         step.end()
+
+
+def check_torch(choices: dict[str, str]) -> None:
+    """Raises SetupError unless the one version of PyTorch is there, in whichever build."""
+    found = [one.version for one in metadata.distributions(name='torch', path=[str(SITE_PACKAGES)])]
+    if [f'torch=={version.partition("+")[0]}' for version in found] != [TORCH]:
+        raise SetupError(
+            f'expected {TORCH} in .venv, found {", ".join(found) or "none"}. '
+            f'Next: other TORCH_PIP_ARGS than {choices["torch_pip_args"]!r}, see the Makefile'
+        )
 
 
 def pip(command: str, *arguments: str | Path) -> list[str | Path]:

@@ -1,4 +1,4 @@
-"""Generates the ROS package vision_msgs from its field lists, and says how to build it into a virtual environment."""
+"""Generates a ROS package of messages from its field lists, and says how to build it: vision_msgs, for `make setup`."""
 
 import os
 import shutil
@@ -6,8 +6,8 @@ from pathlib import Path
 
 PACKAGE_XML = """\
 <package format="3">
-  <name>vision_msgs</name>
-  <version>4.1.0</version>
+  <name>{name}</name>
+  <version>{version}</version>
   <description>Generated from field lists, for an environment without the released package.</description>
   <maintainer email="maintainers@diffcut-ros.example">diffcut_ros maintainers</maintainer>
   <license>Apache-2.0</license>
@@ -31,12 +31,18 @@ def messages(field_lists: Path) -> dict[str, list[str]]:
     return {name: [field.strip() for field in fields.split('|')] for name, _, fields in named}
 
 
-def commands(field_lists: Path, folder: Path, venv: Path, site_packages: Path) -> list[list[str | Path]]:
-    """Writes the package's source into `folder`, made anew; returns the commands that build and install it."""
+def commands(
+    field_lists: Path, folder: Path, venv: Path, site_packages: Path, prefix: Path | None = None, version: str = '4.1.0'
+) -> list[list[str | Path]]:
+    """Writes the package's source into `folder`, made anew; returns the commands that build and install it.
+
+    Its name is that of the field lists' file. It is built in `venv`, and installed there or into `prefix`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / 'source/msg').mkdir(parents=True)
-    (folder / 'source/package.xml').write_text(PACKAGE_XML)
-    shutil.copy(field_lists.with_suffix('.cmake'), folder / 'source/CMakeLists.txt')
+    (folder / 'source/package.xml').write_text(PACKAGE_XML.format(name=field_lists.stem, version=version))
+    recipe = Path(__file__).with_name('vision_msgs.cmake').read_text()
+    (folder / 'source/CMakeLists.txt').write_text(recipe.replace('vision_msgs', field_lists.stem))
     for name, fields in messages(field_lists).items():
         (folder / f'source/msg/{name}.msg').write_text('\n'.join([*fields, '']))
     cmake = venv / 'bin/cmake'
@@ -44,7 +50,7 @@ def commands(field_lists: Path, folder: Path, venv: Path, site_packages: Path) -
         *(cmake, '-S', folder / 'source', '-B', folder / 'build', '-G', 'Ninja'),
         '-DBUILD_TESTING=OFF',
         '-DCMAKE_BUILD_TYPE=Release',
-        f'-DCMAKE_INSTALL_PREFIX={venv}',
+        f'-DCMAKE_INSTALL_PREFIX={prefix or venv}',
         f'-DCMAKE_PREFIX_PATH={venv}',
         f'-DPython3_EXECUTABLE={venv / "bin/python"}',
         # Stated, because some distributions' Python names a folder of their own.

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from diffcut_ros.printable import printable
+
 # Kinds that are told apart; what comes beyond is counted together.
 _KINDS = 100
 # Those of a line, and how long each may be there.
@@ -66,17 +68,8 @@ class Causes:
         """Return the most frequent causes with their counts, for people; empty where there is none."""
         causes = sorted(self._found.values(), key=lambda cause: -cause.count)
         parts = [
-            f'{cause.count} x {_shortened(cause.text)}{" (numbers differ)" if cause.varies else ""}'
+            f'{cause.count} x {printable(cause.text, _LONGEST)}{" (numbers differ)" if cause.varies else ""}'
             for cause in causes[:_TOLD]
         ]
         more = sum(cause.count for cause in causes[_TOLD:]) + self.others
         return '; '.join(parts + [f'{more} for other causes'] * bool(more))
-
-
-def _shortened(text: str) -> str:
-    """Return a text in one line; of a long one the first and the last words, which say what was received."""
-    text = ' '.join(text.split())
-    if len(text) <= _LONGEST:
-        return text
-    begin, end = text[: _LONGEST // 2], text[-_LONGEST // 2 :]
-    return f'{begin.rpartition(" ")[0] or begin} ... {end.partition(" ")[2] or end}'

@@ -1,13 +1,14 @@
 """Hierarchies as an analysis stores them: each further cut of an image needs no features."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from diffcut_ros.analysis.csv_file import read_csv
 from diffcut_ros.core import SegmentTree
 from diffcut_ros.core.tree import cut_order
 
@@ -58,15 +59,11 @@ def read_hierarchies(path: Path) -> Iterator[tuple[int, Hierarchy]]:
 
 def _rows(path: Path) -> Iterator[tuple]:
     if path.suffix == '.csv':
-        # Orders of large grids are longer than the reader takes by itself.
-        csv.field_size_limit(2**31 - 1)
-        with path.open() as file:
-            rows = csv.reader(file)
-            next(rows)
-            yield from ([json.loads(value) for value in row] for row in rows)
+        yield from ([json.loads(value) for value in row] for row in islice(read_csv(path), 1, None))
         return
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(64):
-        # Whole lists at once: one by one, `to_pylist` takes longer than the cuts.
-        yield from zip(*(list(column.to_numpy(zero_copy_only=False)) for column in batch.columns), strict=True)
+    with path.open('rb') as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(64):
+            # Whole lists at once: one by one, `to_pylist` takes longer than the cuts.
+            yield from zip(*(list(column.to_numpy(zero_copy_only=False)) for column in batch.columns), strict=True)

@@ -23,6 +23,7 @@ from diffcut_ros.arguments.analyze import parse, parse_sweep
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
+from diffcut_ros.printable import LONGEST_NAME, printable, tell
 from diffcut_ros.progress import BarOrLines
 
 # Options that each of several recordings is analysed without.
@@ -33,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     args = parse(sys.argv[1:] if arguments is None else arguments)
     status, text = _guarded(interruptible()(_one_or_many), args)
-    print(text, file=sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
+    tell(text, sys.stdout if status in (0, Status.INCOMPLETE) else sys.stderr)
     return status
 
 
 def _one_or_many(args: argparse.Namespace) -> tuple[int, str]:
     left_out = left_out_parameters(_options(args))
     if left_out:
-        print(f'diffcut_analyze: {left_out}', file=sys.stderr)
+        tell(f'diffcut_analyze: {left_out}')
     return (_many if len(args.bags) > 1 else _one)(args)
 
 
@@ -56,10 +57,14 @@ def _guarded(work: Callable[[argparse.Namespace], tuple[int, str]], args: argpar
     except (ValueError, MemoryError) as error:
         return Status.BAD_INPUT, f'diffcut_analyze: {error}'
     except (OSError, RuntimeError) as error:
-        kept = '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
-        return Status.FAILED, f'diffcut_analyze: {error}{kept}'
+        return Status.FAILED, f'diffcut_analyze: {error}{_kept(args)}'
     except KeyboardInterrupt:
-        return Status.INTERRUPTED, 'diffcut_analyze: interrupted; what is done is kept: go on with --resume'
+        return Status.INTERRUPTED, f'diffcut_analyze: interrupted{_kept(args)}'
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """Say that it can be resumed, if there is something to go on from."""
+    return '; what is done is kept: go on with --resume' if any(map(begun, _folders(args))) else ''
 
 
 def _folders(args: argparse.Namespace) -> list[Path]:
@@ -94,7 +99,7 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
     output = _output(args)
     bag = args.bags[0]
     with BarOrLines(TaskProgressColumn(), TextColumn('{task.fields[rate]}')) as progress:
-        task = progress.add_task(bag.name, total=1.0, rate='')
+        task = progress.add_task(printable(bag.name, LONGEST_NAME), total=1.0, rate='')
         begun: list[tuple[int, float]] = []
 
         def show(done: Done) -> None:
@@ -133,7 +138,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
 
         def show(outcome: Outcome) -> None:
             progress.advance(task)
-            text = f'{outcome.bag}: {outcome.text}'
+            text = printable(f'{outcome.bag}: {outcome.text}')
             progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         with engine:

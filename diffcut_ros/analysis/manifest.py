@@ -14,7 +14,7 @@ _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless',
 
 
 # Of what an analysis keeps to go on from.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def describe(

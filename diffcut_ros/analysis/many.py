@@ -14,8 +14,11 @@ from diffcut_ros.analysis.parts import begun, merge_outputs, read_run
 from diffcut_ros.analysis.run import Summary
 from diffcut_ros.analysis.tables import Row
 from diffcut_ros.exit_status import Status
+from diffcut_ros.printable import file_name, printable
 
 _RESUME = '--resume'
+# Names of what lies beside the folders of recordings end in these.
+_OF_FILES = ('.csv', '.parquet', '.html')
 
 
 class Engine(Protocol):
@@ -59,7 +62,12 @@ class Processes:
             if self._stopped:
                 return Status.FAILED, 'not begun'
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors='backslashreplace',
+                env=self._environment,
             )
             self._running.add(process)
         lines = process.communicate()[0].strip().splitlines()
@@ -85,12 +93,13 @@ class Outcome:
 
 
 def folder_names(bags: Sequence[Path]) -> list[str]:
-    """Return the name of the folder of each recording's outputs: its own, without the ending.
+    """Return the name of the folder of each recording's outputs: its own, without the ending, or one
+    that can be a folder's there.
 
     Raises:
         ValueError: when two would have the same.
     """
-    names = [bag.resolve().stem if bag.is_file() else bag.resolve().name for bag in bags]
+    names = [_folder_name(bag.resolve()) for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
@@ -98,6 +107,11 @@ def folder_names(bags: Sequence[Path]) -> list[str]:
             'twice; analyse them in calls of their own, with another folder'
         )
     return names
+
+
+def _folder_name(bag: Path) -> str:
+    name = file_name(bag.stem if bag.is_file() else bag.name)
+    return f'{name}_' if name.endswith(_OF_FILES) else name
 
 
 def analyze_many(
@@ -184,4 +198,4 @@ def _row(outcome: Outcome) -> Row:
     if outcome.status in (0, Status.INCOMPLETE):
         summary = Summary.of(read_run(outcome.folder))
         counts = summary.frames, summary.images, summary.problems, summary.lost
-    return outcome.folder.name, outcome.status, *counts, outcome.text
+    return outcome.folder.name, outcome.status, *counts, printable(outcome.text)

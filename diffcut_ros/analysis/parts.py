@@ -28,6 +28,7 @@ from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import LABEL_INFO
+from diffcut_ros.writing import writing
 
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.npz', 'messages', 'run.json'
@@ -62,29 +63,32 @@ class _BagWriter:
 
     def __init__(self, path: Path, topics: Sequence[OutputTopic]) -> None:
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._topics = topics
+        self._path, self._topics = path, topics
 
     def __enter__(self) -> '_BagWriter':
-        self._writer.open()
-        self._connections = {
-            topic.name: self._writer.add_connection(
-                topic.name,
-                topic.type_name,
-                typestore=STORE,
-                offered_qos_profiles=[_LATCHED] if topic.type_name == LABEL_INFO else [],
-            )
-            for topic in self._topics
-        }
-        return self
+        with writing(self._path):
+            self._writer.open()
+            self._connections = {
+                topic.name: self._writer.add_connection(
+                    topic.name,
+                    topic.type_name,
+                    typestore=STORE,
+                    offered_qos_profiles=[_LATCHED] if topic.type_name == LABEL_INFO else [],
+                )
+                for topic in self._topics
+            }
+            return self
 
     def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+        with writing(self._path):
+            self._writer.__exit__(*error)
 
     def abort(self) -> None:
         self._writer.abort()
 
     def write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
-        self._writer.write(self._connections[topic], stamp_ns, cdr)
+        with writing(self._path):
+            self._writer.write(self._connections[topic], stamp_ns, cdr)
 
 
 class Part:
@@ -95,7 +99,8 @@ class Part:
         self._writing = path.with_name(f'{path.name}.writing')
         self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         shutil.rmtree(self._writing, ignore_errors=True)
-        self._writing.mkdir()
+        with writing(self._writing):
+            self._writing.mkdir()
         self._bag = _BagWriter(self._writing / _MESSAGES, topics).__enter__()
         self._video: VideoWriter | None = None
 
@@ -131,8 +136,10 @@ class Part:
             self._video.close()
         for name, rows in self._rows.items():
             write_table(self._writing / f'{name}{self._ending}', TABLES[name], rows)
-        (self._writing / _STATE).write_bytes(state)
-        os.replace(self._writing, self._path)
+        with writing(self._writing / _STATE):
+            (self._writing / _STATE).write_bytes(state)
+        with writing(self._path):
+            os.replace(self._writing, self._path)
 
 
 class AnalysisFolder:
@@ -169,8 +176,9 @@ class AnalysisFolder:
         else:
             self._unfinished.mkdir(parents=True, exist_ok=True)
             beginning = written.with_suffix('.writing')
-            beginning.write_text(json.dumps(manifest, indent=2))
-            os.replace(beginning, written)
+            with writing(written):
+                beginning.write_text(json.dumps(manifest, indent=2))
+                os.replace(beginning, written)
         parts = self._parts()
         return (parts[-1] / _STATE).read_bytes() if parts else None
 
@@ -195,7 +203,8 @@ class AnalysisFolder:
         """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        with writing(final):
+            final.mkdir()
         with _BagWriter(final / 'segments', self._topics) as writer:
             for part in parts:
                 # The file itself: to read metadata.yaml takes many times as long.
@@ -216,7 +225,8 @@ class AnalysisFolder:
         outputs.append(final / _RUN)
         _write_run(outputs[-1], run)
         for output in outputs:
-            os.replace(output, self.path / output.name)
+            with writing(self.path / output.name):
+                os.replace(output, self.path / output.name)
         # First away under one name: killed while files are deleted, it shall not look like something to resume.
         os.replace(self._unfinished, self.path / _FINISHED)
         shutil.rmtree(self.path / _FINISHED)
@@ -279,7 +289,8 @@ def _write_sweep(hierarchies: Path, path: Path, sweep: Sequence[float]) -> None:
 
 
 def _write_run(path: Path, run: dict[str, Any]) -> None:
-    path.write_text(json.dumps(run, indent=2) + '\n')
+    with writing(path):
+        path.write_text(json.dumps(run, indent=2) + '\n')
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
@@ -326,7 +337,8 @@ def merge_outputs(folders: Sequence[Path], out: Path, ending: str, recordings: S
         merge_tables(parts, scratch / f'{name}{ending}', columns)
     write_table(scratch / f'{_RECORDINGS}{ending}', RECORDINGS, recordings)
     for path in scratch.iterdir():
-        os.replace(path, out / path.name)
+        with writing(out / path.name):
+            os.replace(path, out / path.name)
     scratch.rmdir()
 
 

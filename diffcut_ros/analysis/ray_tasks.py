@@ -1,8 +1,14 @@
 """Runs analyses as tasks of Ray, on this machine or a cluster."""
 
 import os
+import secrets
+import signal
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from ipaddress import ip_address
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from diffcut_ros.exit_status import Status
@@ -14,10 +20,17 @@ _LOCAL = 'local'
 # Tasks return a line of text: the least that Ray takes.
 _OBJECT_STORE_BYTES = 80_000_000
 _PATIENCE_S = 10.0
+_QUIET: dict[str, Any] = {'log_to_driver': False, 'logging_level': 'ERROR'}
+# Read when Ray is imported. The first makes its servers listen on the loopback interface instead of on all (despite its
+# name on Linux, too). The token keeps other users of this machine out.
+_ALONE = {'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER': '0', 'RAY_AUTH_MODE': 'token'}
 
 
 class RayTasks:
     """Runs each analysis as a task of Ray; a context manager that connects to it and leaves it, or ends a local one.
+
+    A local Ray serves this process alone: it listens on the loopback interface, asks for a token made for it, and has
+    its files in a folder that only this user enters. A cluster is taken as it is. A process can use one of the two.
 
     Args:
         address: of a cluster, as for `ray.init`; None: that of RAY_ADDRESS, else a Ray of its own on this machine.
@@ -30,30 +43,26 @@ class RayTasks:
     """
 
     def __init__(self, address: str | None, at_a_time: int | None, device: str, analyze: Analyze) -> None:
-        with needed('--engine ray', 'ray', 'leave the option out'):
-            import ray  # noqa: F401
         self._address = address or os.environ.get('RAY_ADDRESS') or _LOCAL
         self._at_a_time, self._device, self._analyze = at_a_time, device, analyze
+        self._ends = ExitStack()
+        os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # nobody is told about this
+        if self._address == _LOCAL:
+            os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
+        with needed('--engine ray', 'ray', 'leave the option out'):
+            import ray  # noqa: F401
 
     def __enter__(self) -> 'RayTasks':
-        # Nobody is told about this, and no page is served.
-        os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
         import ray
 
-        local: dict[str, Any] = {}
-        if self._address == _LOCAL:
-            cores = len(os.sched_getaffinity(0))
-            local = {'num_cpus': cores, 'object_store_memory': _OBJECT_STORE_BYTES, 'include_dashboard': False}
-        try:
-            _check_reachable(self._address)
-            ray.init(self._address, log_to_driver=False, logging_level='ERROR', **local)
-        except OSError as error:
-            raise ValueError(f'--ray-address: expected a cluster at {self._address}, found none: {error}') from error
-        try:
+        with ExitStack() as ends:
+            on_sigterm = signal.getsignal(signal.SIGTERM)
+            self._start(ends) if self._address == _LOCAL else self._connect(ends)
+            # Ray sets handlers of its own, of which one aborts the process.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)
             self._task = ray.remote(max_retries=0, **self._resources())(_with_own_cores)
-        except BaseException:
-            ray.shutdown()
-            raise
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,9 +79,50 @@ class RayTasks:
 
     def stop(self) -> None:
         """End all that run, and leave Ray."""
+        self._ends.close()
+
+    def _start(self, ends: ExitStack) -> None:
+        """Start a Ray for this process alone."""
         import ray
 
-        ray.shutdown()
+        # Ray lets everybody into the folder it is given, so it gets one within. Of sockets, the whole path is short.
+        private = TemporaryDirectory(
+            prefix='ray_', dir=os.environ.get('RAY_TMPDIR', '/tmp'), ignore_cleanup_errors=True
+        )
+        folder = ends.enter_context(private)
+        ends.callback(ray.shutdown)
+        try:
+            started = ray.init(
+                _LOCAL,
+                num_cpus=len(os.sched_getaffinity(0)),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=os.path.join(folder, 'r'),
+                **_QUIET,
+            )
+        except Exception as error:  # of no narrower class, when it takes Ray over 30 s
+            reason = str(error).strip().partition('\n')[0].rstrip('.')
+            raise OSError(
+                f'--engine ray: Ray did not start on this machine: {reason}. Next: try again, when less runs here if '
+                'it was too slow; or leave the option out'
+            ) from error
+        host = started.address_info['node_ip_address']
+        if not ip_address(host).is_loopback:
+            raise ValueError(
+                f'--engine ray: expected Ray to listen on the loopback interface only, found {host}: this process had '
+                'imported Ray before. Next: run diffcut_analyze in a process of its own'
+            )
+
+    def _connect(self, ends: ExitStack) -> None:
+        """Connect to a cluster."""
+        import ray
+
+        try:
+            _check_reachable(self._address)
+            ray.init(self._address, **_QUIET)
+        except OSError as error:
+            raise ValueError(f'--ray-address: expected a cluster at {self._address}, found none: {error}') from error
+        ends.callback(ray.shutdown)
 
     def _resources(self) -> dict[str, int]:
         """Return what a task takes."""

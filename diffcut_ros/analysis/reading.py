@@ -45,6 +45,7 @@ class Moment:
         scene: the image that is to be segmented; None: it is none.
         image_number: number of the scene's image in its topic, from 1; 0 without a scene.
         problem: why an image is left out, for people; empty: it is not.
+        no_space: why the scene has no depth although there is some; see `Decoder.no_space`.
         decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
 
@@ -56,6 +57,7 @@ class Moment:
     scene: Scene | None = None
     image_number: int = 0
     problem: str = ''
+    no_space: str = ''
     decoder: tuple[Any, ...] = ()
 
 
@@ -318,7 +320,7 @@ class Moments:
         self.joined += 1
         if (self.joined - 1) % self._options.every:
             return
-        problem, scene = '', None
+        problem, no_space, scene = '', '', None
         try:
             inputs.check(self._max_pixels)
             if not self._limit.ready(inputs.stamp_ns):
@@ -326,7 +328,9 @@ class Moments:
             self._limit.passed(inputs.stamp_ns)
             if self._position >= self._after:
                 scene = self._decoder.decode(inputs)
+                no_space = self._decoder.no_space
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
         more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}
+        more['no_space'] = no_space
         yield from self._given(image.stamp_ns, image.log_ns, problem=problem, **more)

@@ -28,6 +28,7 @@ from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback, check_video
+from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
@@ -103,6 +104,7 @@ class _Done:
     frames: int = 0
     problems: int = 0
     causes: Causes = field(default_factory=Causes)
+    no_space: Causes = field(default_factory=Causes)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
     decoder: tuple[Any, ...] = ()
@@ -110,11 +112,14 @@ class _Done:
     @staticmethod
     def of(saved: dict[str, Any]) -> '_Done':
         """Return what `dataclasses.asdict` and `pack` made of one."""
-        causes = saved['causes']
-        found = {kind: Cause(**cause) for kind, cause in causes['_found'].items()}
+
+        def causes(kept: dict[str, Any]) -> Causes:
+            return Causes(**kept | {'_found': {kind: Cause(**cause) for kind, cause in kept['_found'].items()}})
+
         height_width = saved['playback']['size_hw']
         kept = {
-            'causes': Causes(**causes | {'_found': found}),
+            'causes': causes(saved['causes']),
+            'no_space': causes(saved['no_space']),
             'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
             'shown': Slots(**saved['shown']),
         }
@@ -156,10 +161,10 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
-            for _, result, problem in _results(ahead, analyzer, settings):
-                if problem:
-                    problems += 1
-                    warnings.warn(problem, stacklevel=2)
+            for moment, result, problem in _results(ahead, analyzer, settings):
+                problems += bool(problem)
+                for text in filter(None, (problem, moment.no_space)):
+                    warnings.warn(text, stacklevel=2)
                 if result is not None:
                     frames += 1
                     yield result
@@ -247,9 +252,9 @@ def analyze_to_folder(
             moments.images,
             done.problems,
             done.causes.told(),
-            opened.lost,
+            printable(opened.lost),
             moments.within - moments.joined,
-            moments.warning,
+            printable('; '.join(filter(None, [moments.warning, done.no_space.told()]))),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
@@ -307,7 +312,7 @@ def _results(
                 problem = f'image not segmented: {type(error).__name__}: {error}'
                 if limit and failures >= limit:
                     raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
-        yield moment, result, problem
+        yield moment, result, printable(problem)
 
 
 def _records(
@@ -325,6 +330,8 @@ def _records(
         if problem:
             done.problems += 1
             done.causes.add(problem, moment.stamp_ns)
+        if moment.no_space:
+            done.no_space.add(moment.no_space, moment.stamp_ns)
         done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1

@@ -1,14 +1,16 @@
 """The tables of an analysis: their columns, rows from results, and files as Parquet or CSV."""
 
-import csv
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from diffcut_ros.analysis.csv_file import read_csv, write_csv
 from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.missing import needed
+from diffcut_ros.writing import writing
 
 Row = tuple[Any, ...]
 
@@ -169,36 +171,37 @@ def check_parquet() -> None:
 
 def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:
     """Write a table as CSV or Parquet, by the ending of its name; a missing value is an empty field or null."""
-    if path.suffix == '.csv':
-        with path.open('w', newline='') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow([column.name for column in columns])
-            writer.writerows(rows)
-        return
-    import pyarrow
-    import pyarrow.parquet
+    with writing(path):
+        if path.suffix == '.csv':
+            names, texts = zip(*((column.name, column.type_name == 'string') for column in columns), strict=True)
+            write_csv(path, names, rows, texts)
+            return
+        import pyarrow
+        import pyarrow.parquet
 
-    values = list(zip(*rows, strict=True)) or [()] * len(columns)
-    table = pyarrow.table([list(column) for column in values], schema=_schema(columns))
-    pyarrow.parquet.write_table(table, path)
+        values = list(zip(*rows, strict=True)) or [()] * len(columns)
+        table = pyarrow.table([list(column) for column in values], schema=_schema(columns))
+        with path.open('wb') as file:  # Arrow takes no names that are not UTF-8
+            pyarrow.parquet.write_table(table, file)
 
 
 def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) -> None:
     """Write the rows of several tables of the same ending, one after the other, as one; one part at a time."""
-    if path.suffix == '.csv':
-        write_table(path, columns, [])
-        with path.open('a') as file:
-            for part in parts:
-                with part.open() as rows:
-                    next(rows)
-                    shutil.copyfileobj(rows, file)
-        return
-    import pyarrow.parquet
+    with writing(path):
+        if path.suffix == '.csv':
+            write_table(path, columns, [])
+            with path.open('ab') as file:
+                for part in parts:
+                    with part.open('rb') as rows:
+                        next(rows)
+                        shutil.copyfileobj(rows, file)
+            return
+        import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetWriter(path, _schema(columns)) as writer:
-        for part in parts:
-            with pyarrow.parquet.ParquetFile(part) as file:
-                writer.write_table(file.read())
+        with path.open('wb') as joined, pyarrow.parquet.ParquetWriter(joined, _schema(columns)) as writer:
+            for part in parts:
+                with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
+                    writer.write_table(file.read())
 
 
 def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:
@@ -206,30 +209,27 @@ def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column
 
     Some rows at a time: memory does not grow with the tables.
     """
-    columns, has_lists = (_RECORDING, *columns), any('list' in column.type_name for column in columns)
-    if path.suffix == '.csv':
-        write_table(path, columns, _csv_rows(parts))
-        return
-    import pyarrow
-    import pyarrow.parquet
+    with writing(path):
+        columns, has_lists = (_RECORDING, *columns), any('list' in column.type_name for column in columns)
+        if path.suffix == '.csv':
+            write_table(path, columns, _csv_rows(parts))
+            return
+        import pyarrow
+        import pyarrow.parquet
 
-    schema = _schema(columns)
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        for name, part in parts.items():
-            with pyarrow.parquet.ParquetFile(part) as file:
-                for batch in file.iter_batches(_BATCH_ROWS_OF_LISTS if has_lists else _BATCH_ROWS):
-                    names = pyarrow.repeat(name, batch.num_rows)
-                    writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
+        schema = _schema(columns)
+        with path.open('wb') as merged, pyarrow.parquet.ParquetWriter(merged, schema) as writer:
+            for name, part in parts.items():
+                with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
+                    for batch in file.iter_batches(_BATCH_ROWS_OF_LISTS if has_lists else _BATCH_ROWS):
+                        names = pyarrow.repeat(name, batch.num_rows)
+                        writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
 
 
 def _csv_rows(parts: Mapping[str, Path]) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # lists of large grids are longer than the reader takes by itself
     for name, part in parts.items():
-        with part.open(newline='') as file:
-            rows = csv.reader(file)
-            next(rows)
-            for row in rows:
-                yield name, *row
+        for row in islice(read_csv(part), 1, None):
+            yield name, *row
 
 
 def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:
@@ -243,16 +243,15 @@ def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> It
     """
     if path.suffix == '.csv':
         type_of = {column.name: column.type_name for column in columns}
-        with path.open(newline='') as file:
-            rows = csv.reader(file)
-            header = next(rows)
-            chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
-            for row in rows:
-                yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
+        rows = read_csv(path)
+        header = next(rows, [])
+        chosen = [(header.index(name), _PYTHON_TYPES[type_of[name]]) for name in names]
+        for row in rows:
+            yield tuple(kind(row[index]) if row[index] else None for index, kind in chosen)
         return
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with path.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 

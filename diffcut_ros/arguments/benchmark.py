@@ -100,7 +100,7 @@ def _pipeline(parser: Parser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
     parser.add_argument('--precision', help='see the parameter diffusion.precision')
     parser.add_argument('--input-size', type=whole(16, 4096), help="side of the network's input")
-    parser.add_argument('--aspect', help="width:height of the network's input")
+    parser.add_argument('--aspect', help="width to height of the network's input, such as 4x3")
     parser.add_argument('--vae', nargs='+', default=['full', 'tiny'], choices=('full', 'tiny'), help='image encoders')
     parser.add_argument('--tiny-vae', default='', help='see the parameter diffusion.tiny_vae')
     parser.add_argument('--tau', type=TAU, help='threshold of the hierarchy; default: as of the parameter tau')

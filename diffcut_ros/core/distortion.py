@@ -4,7 +4,6 @@ Directions are x / z and y / z in the camera's optical frame. A lens images the 
 image its bent one: at u = fx * bent_x + cx, v = fy * bent_y + cy.
 """
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +22,9 @@ _OUTWARDS = 1.001
 # 87 degrees from the axis: beyond, z says little about where a point is.
 _STEEPEST = 20.0
 
+# Lenses have coefficients below 1000; larger powers of these would be infinite.
+_LARGEST = 1e6
+
 _PLAIN = np.eye(3)
 
 
@@ -36,7 +38,7 @@ class Distortion:
             Missing ones are 0, and zeros beyond the model's do not count: OpenCV writes 14, the last two a tilt.
 
     Raises:
-        ValueError: for another model, too many coefficients, or ones that are not finite.
+        ValueError: for another model, too many coefficients, or ones that are not finite or beyond 1e6.
     """
 
     model: str
@@ -50,8 +52,10 @@ class Distortion:
             raise ValueError(
                 f'{self.model}: expected at most {most} coefficients other than 0, received {self.coefficients}'
             )
-        if not all(map(math.isfinite, self.coefficients)):
-            raise ValueError(f'{self.model}: expected finite coefficients, received {self.coefficients}')
+        if not all(abs(one) <= _LARGEST for one in self.coefficients):  # NaN is not
+            raise ValueError(
+                f'{self.model}: expected finite coefficients up to {_LARGEST:g}, received {self.coefficients}'
+            )
 
     def bend(self, directions: np.ndarray) -> np.ndarray:
         """Return the bent directions, float64 [N, 2], of directions [N, 2].

@@ -6,7 +6,10 @@ declared as ROS parameters by the node and printed in the README: each default a
 
 import dataclasses
 import math
+import re
 from typing import Any
+
+_EXPONENT = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +17,7 @@ class ParameterInfo:
     """What is known of one parameter beside its name, type and default.
 
     `minimum` and `maximum` are inclusive. `live` parameters may change while a node runs; others are fixed once the
-    backend is built.
+    backend is built. A `ratio` is text of two numbers, kept as 4x3: YAML reads 4:3 as a number, 243.
     """
 
     description: str
@@ -23,6 +26,7 @@ class ParameterInfo:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
+    ratio: bool = False
 
 
 def parameter(default: Any, description: str, **info: Any) -> Any:
@@ -48,14 +52,25 @@ def validate(config: Any) -> None:
             raise ValueError(f'{name}: {problem}')
 
 
+def kept(kind: Any, info: ParameterInfo, value: Any) -> Any:
+    """Return a value as it is kept: 4:3 as 4x3, and 1e-05 as a number, which YAML reads as text."""
+    if info.ratio and isinstance(value, str):
+        return value.replace(':', 'x')
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
 def complaint(kind: Any, info: ParameterInfo, value: Any) -> str:
     """Say what is wrong with a value for a parameter of type `kind`, or return an empty string."""
     # bool is a subclass of int in Python, but `tau: true` is a mistake.
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
     fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
     if not fits:
-        name = 'list of strings' if kind is tuple else kind.__name__
-        return f'expected {name}, received {value!r} ({type(value).__name__})'
+        name = 'text such as 4x3' if info.ratio else 'list of strings' if kind is tuple else kind.__name__
+        # As YAML reads on, yes, 12:30, 0x1 or 007.
+        hint = '; text that YAML reads as something else needs quotes in quotes: "\'...\'"' if kind is str else ''
+        return f'expected {name}, received {value!r} ({type(value).__name__}){hint}'
     if kind is tuple and not all(isinstance(item, str) for item in value):
         return f'expected a list of strings, received {value!r}'
     if info.choices and value not in info.choices:

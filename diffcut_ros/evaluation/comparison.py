@@ -25,6 +25,7 @@ from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import Request
 from diffcut_ros.evaluation.tables.plot import check_plotly
 from diffcut_ros.evaluation.tables.request import file_name
+from diffcut_ros.printable import no_formula, printable
 
 # Options of each method -> what is tried, in all combinations. DiffCut's taus fall, so that one hierarchy serves all;
 # about as many settings for the best of the others. Without options: the method is as its authors fixed it.
@@ -208,7 +209,8 @@ def _save(out: Path, lines: list[Line]) -> None:
     writer.writerow(['dataset', 'method', 'settings', 'best', *_COLUMNS, 'note'])
     for line in lines:
         figures = [line.figures.get(name, '') for name in _COLUMNS]
-        writer.writerow([line.dataset, line.method, line.settings, line.best, *figures, line.note])
+        note = no_formula(printable(line.note))
+        writer.writerow([line.dataset, line.method, line.settings, line.best, *figures, note])
     write(out / CSV, text.getvalue())
     write(out / HTML, _plot(lines))
 

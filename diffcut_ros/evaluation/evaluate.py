@@ -15,6 +15,7 @@ from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import TABLES, Request, run_table
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
+from diffcut_ros.printable import tell
 
 _BYTES_PER_GB = 10**9
 
@@ -26,15 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruptible():
             return _run_table(args) if args.dataset in (*TABLES, COMPARISON) else _run(_settings(args), args)
     except (ValueError, MemoryError) as error:
-        print(f'diffcut_evaluate: {error}', file=sys.stderr)
+        tell(f'diffcut_evaluate: {error}')
         return Status.BAD_INPUT
     except (OSError, RuntimeError) as error:
-        kept = '; what is done is kept: go on with --resume' if any(args.out.rglob(IMAGES)) else ''
-        print(f'diffcut_evaluate: {error}{kept}', file=sys.stderr)
+        tell(f'diffcut_evaluate: {error}{_kept(args)}')
         return Status.FAILED
     except KeyboardInterrupt:
-        print('diffcut_evaluate: interrupted; what is done is kept: go on with --resume', file=sys.stderr)
+        tell(f'diffcut_evaluate: interrupted{_kept(args)}')
         return Status.INTERRUPTED
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """Say that it can be resumed, if there is something to go on from."""
+    return '; what is done is kept: go on with --resume' if any(args.out.rglob(IMAGES)) else ''
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -65,7 +70,10 @@ def _cache(args: argparse.Namespace) -> Cache:
 def _run(settings: Settings, args: argparse.Namespace) -> int:
     with Bar(settings.dataset) as bar:
         summary = evaluate(settings, args.out, _cache(args), args.jobs, args.resume, bar.show)
-    print(f'{settings.dataset}, {settings.method}: {bar.headline}, {summary["images"]} images; results in {args.out}')
+    tell(
+        f'{settings.dataset}, {settings.method}: {bar.headline}, {summary["images"]} images; results in {args.out}',
+        sys.stdout,
+    )
     return 0
 
 
@@ -89,7 +97,7 @@ def _run_table(args: argparse.Namespace) -> int:
         measured = any(line.settings for line in lines)
     else:
         measured = run_table(TABLES[args.dataset], request)
-    print(f'{args.dataset}: results in {out}')
+    tell(f'{args.dataset}: results in {out}', sys.stdout)
     if not measured:
         print('diffcut_evaluate: nothing could be measured, the notes say why', file=sys.stderr)
     return 0 if measured else Status.BAD_INPUT

@@ -16,6 +16,7 @@ import torch
 
 from diffcut_ros.core import FeatureMap
 from diffcut_ros.features.registry import Extractor
+from diffcut_ros.writing import writing
 
 _LEFT_BEHIND_S = 3600
 
@@ -59,16 +60,17 @@ class FeatureCache:
         return self._folder / f'{digest.hexdigest()}.npy'
 
     def _write(self, path: Path, features: np.ndarray) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp('.writing', dir=self._folder)
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                np.save(file, features)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        self._shrink()
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp('.writing', dir=self._folder)
+            try:
+                with os.fdopen(handle, 'wb') as file:
+                    np.save(file, features)
+                os.replace(name, path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            self._shrink()
 
     def _shrink(self) -> None:
         """Remove what was not used for the longest time, and what killed processes left behind."""

@@ -20,6 +20,8 @@ from diffcut_ros.evaluation.evaluator import ImageResult
 from diffcut_ros.evaluation.matching import ClassCounts
 from diffcut_ros.evaluation.metrics import Agreement, BoundaryCounts
 from diffcut_ros.evaluation.protocols import Score
+from diffcut_ros.printable import no_formula, printable
+from diffcut_ros.writing import writing
 
 SETTINGS, IMAGES, TABLE, RESULTS = 'settings.json', 'images.jsonl', 'images.csv', 'results.json'
 
@@ -66,7 +68,8 @@ class ResultsFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with writing(self.path / IMAGES):
+            self._file.close()
 
     def add(self, result: ImageResult) -> None:
         """Write an image's result.
@@ -81,9 +84,10 @@ class ResultsFolder:
                     'evaluate it into another folder'
                 )
             break
+        with writing(self.path / IMAGES):
+            self._file.write(json.dumps(dataclasses.asdict(result), default=_as_list).encode() + b'\n')
+            self._file.flush()
         self.done[result.image] = result
-        self._file.write(json.dumps(dataclasses.asdict(result), default=_as_list).encode() + b'\n')
-        self._file.flush()
 
     def finish(self, summary: dict[str, Any], names: Sequence[str]) -> None:
         """Write the figures of the data set, and a row for each image in the order of its names."""
@@ -141,7 +145,7 @@ def _flat(values: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]
 
 def _row(result: ImageResult) -> dict[str, Any]:
     """Return a row of the table."""
-    row: dict[str, Any] = {'image': result.image, 'segments': result.segments}
+    row: dict[str, Any] = {'image': no_formula(printable(result.image)), 'segments': result.segments}
     score = result.score
     if score.classes is not None:
         row |= {'mean_iou': score.classes.mean_iou(), 'pixel_accuracy': score.classes.pixel_accuracy()}
@@ -185,6 +189,10 @@ def column(folder: Path, name: str) -> list[float]:
 def write(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     beginning = path.with_name(f'.{path.name}.writing')
-    with beginning.open('w', newline='') as file:
-        file.write(text)
-    os.replace(beginning, path)
+    with writing(path):
+        try:
+            with beginning.open('w', newline='', encoding='utf-8') as file:
+                file.write(text)
+            os.replace(beginning, path)
+        finally:
+            beginning.unlink(missing_ok=True)

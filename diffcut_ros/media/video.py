@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from diffcut_ros.missing import needed
+from diffcut_ros.writing import writing
 
 _ENCODER = 'libx264'
 # The fastest preset takes half the time of the next one, for files a third larger. Without looking ahead each frame is
@@ -66,7 +67,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, size_hw: tuple[int, int]) -> None:
         check_video()
-        self._size_hw = size_hw
+        self._path, self._size_hw = path, size_hw
         self._container = _open_new(path)
         self._stream = self._container.add_stream(_ENCODER, options=_OPTIONS)
         self._stream.height, self._stream.width = size_hw
@@ -92,20 +93,22 @@ class VideoWriter:
         Raises:
             OSError: when the file cannot be written.
         """
-        import av
+        with writing(self._path):
+            import av
 
-        planes = cv2.cvtColor(_fitted(image_rgb, self._size_hw), cv2.COLOR_RGB2YUV_I420)
-        frame = av.VideoFrame.from_ndarray(planes, 'yuv420p')
-        frame.time_base = Fraction(1, _TICKS_PER_S)
-        frame.pts = time_ns // _TICK_NS
-        for packet in self._stream.encode(frame):
-            packet.duration = _LAST_TICKS  # that of other frames follows from the next one's time
-            self._container.mux(packet)
+            planes = cv2.cvtColor(_fitted(image_rgb, self._size_hw), cv2.COLOR_RGB2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(planes, 'yuv420p')
+            frame.time_base = Fraction(1, _TICKS_PER_S)
+            frame.pts = time_ns // _TICK_NS
+            for packet in self._stream.encode(frame):
+                packet.duration = _LAST_TICKS  # that of other frames follows from the next one's time
+                self._container.mux(packet)
 
     def close(self) -> None:
         """Complete the file."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
+        with writing(self._path):
+            self._container.mux(self._stream.encode())
+            self._container.close()
 
     def give_up(self) -> None:
         """Close the file as it is."""
@@ -119,17 +122,18 @@ def join_videos(pieces: Sequence[Path], path: Path) -> None:
     Raises:
         OSError: when it cannot be written.
     """
-    import av
+    with writing(path):
+        import av
 
-    with _open_new(path) as joined:
-        stream = None
-        for piece in pieces:
-            with av.open(str(piece)) as container:
-                stream = stream or joined.add_stream_from_template(container.streams.video[0])
-                for packet in container.demux(video=0):
-                    if packet.dts is not None:  # the last one only says that there are no more
-                        packet.stream = stream
-                        joined.mux(packet)
+        with _open_new(path) as joined:
+            stream = None
+            for piece in pieces:
+                with av.open(str(piece)) as container:
+                    stream = stream or joined.add_stream_from_template(container.streams.video[0])
+                    for packet in container.demux(video=0):
+                        if packet.dts is not None:  # the last one only says that there are no more
+                            packet.stream = stream
+                            joined.mux(packet)
 
 
 def middle_frame(path: Path) -> np.ndarray | None:
@@ -156,10 +160,12 @@ def check_video() -> None:
 
 
 def _open_new(path: Path) -> Any:
-    import av
+    with writing(path):
+        import av
 
-    # The index first: a player begins before it has all of the file.
-    return av.open(str(path), 'w', 'mp4', options={'movflags': 'faststart', 'video_track_timescale': str(_TICKS_PER_S)})
+        # The index first: a player begins before it has all of the file.
+        options = {'movflags': 'faststart', 'video_track_timescale': str(_TICKS_PER_S)}
+        return av.open(str(path), 'w', 'mp4', options=options)
 
 
 def _even_size(image_hw: tuple[int, int]) -> tuple[int, int]:

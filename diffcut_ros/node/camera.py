@@ -5,29 +5,29 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.core import Pipeline, Result, back_project
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
-from diffcut_ros.node.diagnostics import CameraRecord
+from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
-from diffcut_ros.node.subscription import OVERRIDABLE, Subscription
+from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import shown
+from diffcut_ros.stream.stamps import stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -107,7 +107,7 @@ class Camera:
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
         overrides = QoSOverridingOptions(OVERRIDABLE)
-        try:
+        with overridable(self._node.resolve_topic_name(f'~/{self._prefix}{topic}')):
             return self._node.create_lifecycle_publisher(
                 kind,
                 f'~/{self._prefix}{topic}',
@@ -115,8 +115,6 @@ class Camera:
                 event_callbacks=self._events,
                 qos_overriding_options=overrides,
             )
-        except RuntimeError as error:  # rclpy's word for an unknown policy value
-            raise ValueError(f'qos_overrides: {error}') from error
 
     @property
     def topic(self) -> str:
@@ -179,11 +177,10 @@ class Camera:
             name = f'{self._prefix}{name}'
             self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
         subscribers = self._subscribers
-        now_s = time.monotonic()
-        self._heard_s = {subscriber.topic: now_s for subscriber in subscribers}
+        self.count_from_now()
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
-        subscribers[0].registerCallback(lambda _: self.record.received())
+        subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
         if self.config.depth:
             subscribers[1].registerCallback(self._calibrate)
         joined = [subscribers[0], *subscribers[2:]]
@@ -191,7 +188,7 @@ class Camera:
             joined,
             self._receive,
             lambda index: self._on_bad_input(
-                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0'
+                self, f'{joined[index].topic}: expected a stamp, to join it by, received 0 or what can be none'
             ),
             self.config.sync_slop_s,
         )
@@ -217,8 +214,15 @@ class Camera:
         """How each topic that it listens to now is delivered, such as 'reliable'."""
         return {subscriber.topic: subscriber.delivery for subscriber in self._subscribers}
 
+    def count_from_now(self) -> None:
+        """Let nothing be missing yet."""
+        self._heard_s = {subscriber.topic: time.monotonic() for subscriber in self._subscribers}
+        self.record.listening()
+
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
-        self._heard_s[topic] = time.monotonic()
+        before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        if self._heard_s[topic] - before_s > RATE_WINDOW_S:
+            self.record.resumed()
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
@@ -234,6 +238,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self.record.resumed()
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
         """Take note of a camera_info: it holds until another comes, whatever its stamp."""
@@ -283,7 +288,10 @@ class Camera:
         if self._wanted('markers'):
             self._outputs['markers'].publish(markers(segments, geometries, header))
         if self._wanted('points'):
-            points_m = back_project(scene.depth_m, scene.camera)
+            if scene.camera is None:  # see `Decoder.no_space`
+                points_m = np.full((*segmentation.labels.shape, 3), np.nan, np.float32)
+            else:
+                points_m = back_project(scene.depth_m, scene.camera)
             organized = self.points.organized
             cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
             self._outputs['points'].publish(cloud)
@@ -291,9 +299,10 @@ class Camera:
     def _wanted(self, topic: str) -> bool:
         return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0
 
-    def age_s(self, header: Header) -> float | None:
-        """Return the age of an image in seconds; None where its stamp tells none."""
-        seconds = (self._node.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds / 1e9
+    def age_s(self, message: Any) -> float | None:
+        """Return the age of a message in seconds; None where its stamp tells none."""
+        # Not as rclpy's Time, which raises for a negative one.
+        seconds = (self._node.get_clock().now().nanoseconds - stamp_ns(message)) / 1e9
         return seconds if 0 <= seconds < _LARGEST_AGE_S else None
 
     def destroy(self) -> None:

@@ -19,6 +19,7 @@ from diffcut_ros.settings import DiagnosticsConfig
 # Latencies of so many images are kept, and rates are taken over this time.
 _WINDOW = 100
 RATE_WINDOW_S = 5.0
+_SETTLING_S = 1.0
 _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
@@ -63,17 +64,21 @@ class CameraRecord:
         self.counts: Counter[str] = Counter()
         self.segments, self.tau = 0, 0.0
         self.last_error = ''
+        self.no_space = ''  # see `Decoder.no_space`
         self.failures_in_a_row = 0
-        self._rejected_s = -math.inf
+        self._stamp_ns, self._stamp_since_s = 0, 0.0
+        self._rejected_s = self._listening_since_s = -math.inf
         self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
         self._outputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._latencies = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
 
-    def received(self) -> None:
+    def received(self, stamp_ns: int) -> None:
         """Take note of an image that came."""
         self.counts['received'] += 1
+        if stamp_ns != self._stamp_ns:
+            self._stamp_ns, self._stamp_since_s = stamp_ns, time.monotonic()
         self._alone_since_s = min(self._alone_since_s, time.monotonic())
         self._inputs.append(time.monotonic())
 
@@ -83,9 +88,12 @@ class CameraRecord:
         self._lost.extend([(time.monotonic(), topic)] * min(count, _MOST_TIMES))
 
     def lost_lately(self) -> Counter[str]:
-        """Return how many messages got lost on the way in the last seconds, by topic."""
-        now_s = time.monotonic()
-        return Counter(topic for moment, topic in list(self._lost) if now_s - moment <= RATE_WINDOW_S)
+        """Return how many messages got lost on the way in the last seconds, by topic.
+
+        What is told lost as listening begins, was lost before.
+        """
+        since_s = max(time.monotonic() - RATE_WINDOW_S, self._listening_since_s + _SETTLING_S)
+        return Counter(topic for moment, topic in list(self._lost) if moment >= since_s)
 
     def mostly_lost(self) -> Counter[str]:
         """Return the same of topics where more got lost than came."""
@@ -95,6 +103,15 @@ class CameraRecord:
     def rejected_lately(self) -> bool:
         """Say whether a message was refused for its content in the last seconds."""
         return time.monotonic() - self._rejected_s <= RATE_WINDOW_S
+
+    def listening(self) -> None:
+        """Take note that the node listens from now on: what did not come before is nobody's fault."""
+        self._listening_since_s = time.monotonic()
+        self.resumed()
+
+    def resumed(self) -> None:
+        """Take note that a topic came back: what it is joined with may take its time, too."""
+        self._alone_since_s = math.inf
 
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
@@ -116,7 +133,7 @@ class CameraRecord:
 
     def alone_s(self) -> float:
         """Return for how long images have come without the depth or camera_info that they are to be joined with."""
-        return max(0.0, time.monotonic() - self._alone_since_s)
+        return max(0.0, self._inputs[-1] - self._alone_since_s) if self._inputs else 0.0
 
     def failed(self, cause: str, error: str) -> None:
         """Take note of an image that came to nothing: 'rejected', 'failed' or 'timed out'."""
@@ -162,18 +179,27 @@ class CameraRecord:
             return DiagnosticStatus.ERROR, f'{self.failures_in_a_row} images in a row failed: {self.last_error}'
         if not wanted:
             return DiagnosticStatus.OK, 'idle: nobody subscribes'
-        silent_s = now_s - self._inputs[-1] if self._inputs else None
+        silent_s = now_s - max(self._inputs[-1], self._listening_since_s) if self._inputs else None
         if silent_s is None or silent_s > config.stale_after_s:
             return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
         if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
             return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
         if self.alone_s() > config.stale_after_s:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
+        if self.no_space:
+            return DiagnosticStatus.WARN, self.no_space
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
+        same_s = now_s - max(self._stamp_since_s, self._listening_since_s)
+        if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):
+            return DiagnosticStatus.WARN, (
+                f'images come, but their stamps have stood still for {same_s:.0f} s: simulated time is paused, or the '
+                'camera repeats a stamp'
+            )
         ages = list(self._latencies['age'])
-        if ages and statistics.mean(ages) > config.warn_age_s:
-            return DiagnosticStatus.WARN, f'outputs are {statistics.mean(ages):.1f} s old'
+        # The median: where a clock is set, a few outputs seem as old as the step is wide.
+        if ages and statistics.median(ages) > config.warn_age_s:
+            return DiagnosticStatus.WARN, f'outputs are {statistics.median(ages):.1f} s old'
         allowed = self.counts['received'] - self.counts['skipped']
         if allowed and self.counts['published'] < config.warn_output_share * allowed:
             return DiagnosticStatus.WARN, f'{self.counts["published"]} of {allowed} images came out'

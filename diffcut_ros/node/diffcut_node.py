@@ -2,13 +2,16 @@
 
 import dataclasses
 import gc
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from functools import partial
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 
 import rclpy
 import torch
@@ -26,13 +29,24 @@ from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
+from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.images import convert
+from diffcut_ros.node.logger import PrintableLogger
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
-from diffcut_ros.node.parameters import changed_config, check_changes, declare, read, unused_overrides
+from diffcut_ros.node.parameters import (
+    as_kept,
+    changed_config,
+    check_changes,
+    declare,
+    read,
+    take_overrides,
+    unused_overrides,
+)
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
+from diffcut_ros.printable import printable
 from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
@@ -40,6 +54,10 @@ from diffcut_ros.stream.inputs import Inputs
 _REPEAT_WARNING_S = 60.0
 _DIAGNOSTICS_S = 1.0
 _WATCH_S = 0.25
+# Something is looked after each _WATCH_S; when nothing was for this long, the process stood still.
+_STOOD_STILL_S = 2.0
+# After a callback has failed: for how long that shows, how long to wait, how many may do so in a row.
+_FAILURE_SHOWN_S, _PAUSE_S, _MOST_FAILURES = 5.0, 0.05, 100
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
 # What every node has.
@@ -70,17 +88,29 @@ class DiffcutNode(LifecycleNode):
         self._recutter: OnRequest | None = None
         self._extracting = threading.Lock()
         self._hung_periods = 0
+        self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._refuse_impossible_transitions()
         # Not by the node's clock: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
-        self.create_timer(_WATCH_S, self._watch, clock=steady)
-        self.create_timer(NO_INPUT_S, self._warn_of_others, clock=steady)
+        self._bond = Bond(self, steady)
+        for period_s, look in (
+            (_WATCH_S, self._watch),
+            (_DIAGNOSTICS_S, self._publish_diagnostics),
+            (NO_INPUT_S, self._warn_of_others),
+        ):
+            self.create_timer(period_s, partial(self._tick, look), clock=steady)
+
+    @cached_property
+    def _printable_logger(self) -> PrintableLogger:
+        return PrintableLogger(super().get_logger().name)
+
+    def get_logger(self) -> PrintableLogger:
+        """Return the node's logger."""
+        return self._printable_logger
 
     def _declare(self, arguments: Sequence[str]) -> None:
         name = self.get_fully_qualified_name()
@@ -94,7 +124,7 @@ class DiffcutNode(LifecycleNode):
         if others:
             tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
             tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
-        self._shared = shared
+        self._shared, self._overrides = shared, take_overrides(self)
 
     def _refuse_impossible_transitions(self) -> None:
         """Have a transition that the present state does not know refused; rclpy would let it end the node."""
@@ -137,10 +167,11 @@ class DiffcutNode(LifecycleNode):
                     self._reject,
                 )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
-            for name in unused_overrides(self, topics | _OWN_TOPICS):
-                if name in self._shared and not like(name.split('.')[1], topics):
-                    continue  # another node's
-                self.get_logger().warning(f'{name}: no such topic here; there are {", ".join(sorted(topics))}')
+            for name, text in unused_overrides(self, self._overrides, topics).items():
+                topic = name.split('.')[1]
+                if topic in _OWN_TOPICS or (name in self._shared and not like(topic, topics)):
+                    continue  # rclpy's, or another node's
+                self.get_logger().warning(f'{name}: {text}')
         except Exception as error:
             return self._refuse(error)
         return super().on_configure(state)
@@ -148,16 +179,15 @@ class DiffcutNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the cameras."""
         result = super().on_activate(state)
-        sources = {name: camera.source for name, camera in self._cameras.items()}
-        process = partial(self._process, self._extractor, dict(self._cameras))
-        self._worker = LatestFrameWorker(sources, process, self._report_thread)
-        self._recutter = OnRequest(self._recut, self._report_thread)
+        self._start_threads()
         try:
             for camera in self._cameras.values():
                 camera.activate(True)
         except Exception as error:
             self._stop()
             return self._refuse(error, release=False)
+        self._ticked_s = time.monotonic()
+        self._bond.begin()
         topics = ', '.join(topic for camera in self._cameras.values() for topic in camera.input_topics)
         self.get_logger().info(
             f"backend '{self._config.backend}' ({self._extractor.description}) on {self._extractor.device}, "
@@ -194,14 +224,24 @@ class DiffcutNode(LifecycleNode):
         """Say why a transition is not made."""
         # The first two are written for users; others need their name.
         expected = isinstance(error, (ValueError, MemoryError))
-        self.fatal_error = str(error) if expected else f'{type(error).__name__}: {error}'
+        self.fatal_error = printable(error if expected else f'{type(error).__name__}: {error}')
         self.get_logger().fatal(self.fatal_error)
         if release:
             self._release()
         return TransitionCallbackReturn.FAILURE
 
+    def _start_threads(self) -> None:
+        """Start the threads that do not run."""
+        if self._worker is None or not self._worker.alive:
+            sources = {name: camera.source for name, camera in self._cameras.items()}
+            process = partial(self._process, self._extractor, dict(self._cameras))
+            self._worker = LatestFrameWorker(sources, process, self._report_thread)
+        if self._recutter is None or not self._recutter.alive:
+            self._recutter = OnRequest(self._recut, self._report_thread)
+
     def _stop(self) -> bool:
         """End listening and working; say whether the work under way ended in time."""
+        self._bond.end()
         for camera in self._cameras.values():
             camera.activate(False)
         threads = [thread for thread in (self._worker, self._recutter) if thread is not None]
@@ -270,6 +310,9 @@ class DiffcutNode(LifecycleNode):
         finally:
             for note in decoder.notes[told:]:
                 self.get_logger().warning(f'{camera.topic}: {note}')
+            camera.record.no_space = decoder.no_space
+            if decoder.no_space:
+                self._warn(f'{camera.topic}: {decoder.no_space}')
 
     @property
     def _max_pixels(self) -> int:
@@ -285,7 +328,7 @@ class DiffcutNode(LifecycleNode):
 
         result = camera.pipeline.process(scene, feature_map, publish)
         seconds |= {'segments': turn_s - start_s, 'publish': time.monotonic() - turn_s}
-        age_s = camera.age_s(scene.header)
+        age_s = camera.age_s(scene)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(result.segmentation, seconds)
@@ -308,14 +351,13 @@ class DiffcutNode(LifecycleNode):
 
     # Parameters.
 
-    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        problem = check_changes(changes, SPECS, configured=bool(self._cameras))
-        if not problem:
-            try:  # values that do not go together
-                changed_config(self._config, changes)
-            except ValueError as error:
-                problem = str(error)
-        return SetParametersResult(successful=not problem, reason=problem)
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters; what the services of parameters call. Each refusal has a reason, as not all of rclpy's."""
+        changes = as_kept(parameter_list, SPECS)
+        problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
+        if problem:
+            return SetParametersResult(successful=False, reason=problem)
+        return super().set_parameters_atomically(changes)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before = self._shown_by
@@ -360,19 +402,47 @@ class DiffcutNode(LifecycleNode):
 
     def _report(self, camera: Camera, cause: str, error: str) -> None:
         """Count and log an error, without flooding the log when it repeats with every image."""
+        error = printable(error)
         camera.record.failed(cause, error)
         if self._throttle.allows(error):
             self.get_logger().error(f'{error} ({camera.record.counts[cause]} so far)')
 
+    def report_callback(self, error: Exception) -> None:
+        """Report what a callback has raised, of which nobody else hears; the node goes on."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = (str(error).splitlines() or [''])[0]
+        self._failed_s = time.monotonic()
+        self._failed = (
+            f'internal error: {type(error).__name__}: {reason} ({Path(where.filename).name}, line {where.lineno}); '
+            'what was asked is not done, the node goes on'
+        )
+        if self._throttle.allows(self._failed):
+            self.get_logger().error(self._failed)
+
+    def _tick(self, look: Callable[[], None]) -> None:
+        """Look after something, unless the process stood still: then nothing is missing yet, and nothing hangs."""
+        late_s = time.monotonic() - self._ticked_s
+        self._ticked_s = time.monotonic()
+        if self._worker is not None and late_s > _STOOD_STILL_S:
+            self._warn(f'this node stood still for {late_s:.0f} s: it was stopped, or the machine had no time for it')
+            self._worker.forgive(late_s)
+            for camera in self._cameras.values():
+                camera.count_from_now()
+        look()
+
     def _watch(self) -> None:
         """Notice publishers that come and go and images that take too long; give up after too many failures."""
+        for thread in (self._worker, self._recutter):
+            if thread is not None and not thread.alive:
+                self._report_thread(RuntimeError('a thread of the node ended; started again'))
+                self._start_threads()
         for camera in self._cameras.values():
             camera.follow()
             for text in misfits(camera):
                 self._warn(text)
         busy_s = 0.0 if self._worker is None else self._worker.busy_s()
         hung_periods = int(busy_s / self._config.timeout_s)
-        for _ in range(self._hung_periods, hung_periods):
+        if hung_periods > self._hung_periods:  # one, also if timeout_s has just become shorter
             for camera in self._cameras.values():
                 error = f'{camera.topic}: the pipeline has been busy for over {self._config.timeout_s:g} s (timeout_s)'
                 self._report(camera, 'timed out', error)
@@ -409,6 +479,8 @@ class DiffcutNode(LifecycleNode):
             values |= {'model': self._extractor.description, **memory(device)}
         if self.fatal_error and device is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
+        elif time.monotonic() - self._failed_s < _FAILURE_SHOWN_S:
+            whole = status(DiagnosticStatus.ERROR, name, self._failed, hardware, values)
         else:
             whole = status(DiagnosticStatus.OK, name, 'active' if self._worker else 'not active', hardware, values)
         message = DiagnosticArray(status=[whole])
@@ -423,6 +495,25 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
+def _spin(node: DiffcutNode, executor: SingleThreadedExecutor) -> None:
+    """Serve callbacks until the node is to end; one that fails ends nothing."""
+    failures = 0
+    while rclpy.ok():
+        try:
+            executor.spin_once()
+            failures = 0
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            # A signal may come out as any error, a moment before rclpy knows that it is to end.
+            time.sleep(_PAUSE_S)
+            failures += 1
+            if failures == _MOST_FAILURES and rclpy.ok():  # not a callback's fault: nothing works any more
+                raise
+            if rclpy.ok():
+                node.report_callback(error)
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return 2 when it cannot start with its parameters."""
     node, ended = None, True
@@ -433,7 +524,7 @@ def main(args: list[str] | None = None) -> int:
                 parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
-                rclpy.logging.get_logger('diffcut').fatal(str(error))
+                PrintableLogger('diffcut').fatal(str(error))
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()
@@ -443,9 +534,10 @@ def main(args: list[str] | None = None) -> int:
                     node.trigger_activate()
                 if node.fatal_error:
                     return 2
-            rclpy.spin(node, executor)
+            executor.add_node(node)
+            _spin(node, executor)
     except ValueError as error:
-        rclpy.logging.get_logger('diffcut').fatal(str(error))
+        PrintableLogger('diffcut').fatal(str(error))
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end

@@ -8,12 +8,14 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from diffcut_ros.core.parameters import ParameterInfo, complaint, parameters, range_text
+from diffcut_ros.core.parameters import ParameterInfo, complaint, kept, parameters, range_text
+from diffcut_ros.parameter_file import like
 from diffcut_ros.settings import check_known, unknown_parameters
 
 Config = TypeVar('Config')
 # (prefix of the names, configuration dataclass) of everything that is declared
 Specs = list[tuple[str, type]]
+_AT_START = 'set at start alone, with -p NAME:=VALUE or in a parameter file'
 
 
 def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]:
@@ -41,7 +43,7 @@ def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]
         for name, (field, info) in parameters(kind).items():
             value = field.default
             if node.has_parameter(prefix + name):
-                value = node.get_parameter(prefix + name).value
+                value = kept(field.type, info, node.get_parameter(prefix + name).value)
                 problem = complaint(field.type, info, value)
                 if problem:
                     raise ValueError(f'parameter {prefix}{name}: {problem}')
@@ -67,47 +69,111 @@ def changed_config(config: Config, changes: list[Parameter], prefix: str = '') -
     return dataclasses.replace(config, **{name: value for name, value in values.items() if name in known})
 
 
-def check_changes(changes: list[Parameter], specs: Specs, configured: bool) -> str:
+def as_kept(changes: list[Parameter], specs: Specs) -> list[Parameter]:
+    """Return parameters that are to be set with their values as they are kept, see `core.parameters.kept`."""
+    known, found = _known(specs), []
+    for change in changes:
+        if change.name in known:
+            field, info = known[change.name]
+            value = kept(field.type, info, change.value)
+            found.append(change if value is change.value else Parameter(change.name, value=value))
+        else:
+            found.append(change)
+    return found
+
+
+def check_changes(node: Node, changes: list[Parameter], specs: Specs, configured: bool) -> str:
     """Say what is wrong with parameters that are to be set, or return an empty string.
 
-    Without side effects, as rclpy asks of the callback that uses this.
-
     Args:
+        node: on which.
         changes: what is to be set.
         specs: of everything declared.
         configured: whether the node is: then only live parameters may change.
     """
-    known = {prefix + name: spec for prefix, kind in specs for name, spec in parameters(kind).items()}
+    known = _known(specs)
     for change in changes:
-        if change.name in known:
-            field, info = known[change.name]
-            problem = complaint(field.type, info, change.value)
-            if problem:
-                return f'{change.name}: {problem}'
-            if configured and not info.live:
-                return (
-                    f'{change.name} is read when the node is configured: bring it to unconfigured (lifecycle '
-                    'deactivate, cleanup), set it, then configure and activate'
-                )
+        name = change.name
+        if not node.has_parameter(name):
+            return _unknown(name, known)
+        if change.type_ == Parameter.Type.NOT_SET:
+            return f'{name}: cannot be deleted'
+        if node.describe_parameter(name).read_only:
+            return f'{name}: {_AT_START}'
+        if name not in known:
+            continue  # rclpy's own
+        field, info = known[name]
+        problem = complaint(field.type, info, change.value)
+        expected = Parameter.Type(node.describe_parameter(name).type)
+        if change.type_ != expected:  # such as a whole number for a decimal one
+            reason = (
+                problem or f'expected {expected.name.lower()}, received {change.type_.name.lower()} {change.value!r}'
+            )
+            problem = f'Wrong parameter type: {reason}'
+        if problem:
+            return f'{name}: {problem}'
+        if configured and not info.live:
+            return (
+                f'{name} is read when the node is configured: bring it to unconfigured (lifecycle '
+                'deactivate, cleanup), set it, then configure and activate'
+            )
+    for prefix, kind in specs:
+        if any(change.name in (prefix + name for name in parameters(kind)) for change in changes):
+            try:  # values that do not go together
+                changed_config(read(node, kind, prefix), changes, prefix)
+            except ValueError as error:
+                return str(error)
     return ''
 
 
-def unused_overrides(node: Node, topics: set[str]) -> list[str]:
-    """Return the names of parameters that would change the quality of service of a topic that the node does not have.
+def _known(specs: Specs) -> dict[str, tuple[dataclasses.Field, ParameterInfo]]:
+    return {prefix + name: spec for prefix, kind in specs for name, spec in parameters(kind).items()}
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    if name.startswith('qos_overrides.'):
+        return f'{name}: {_AT_START}, and only for topics of this node'
+    meant = like(name, known)
+    return f'unknown parameter {name}{f"; {meant} may be meant" if meant else ""} (ros2 param list names all)'
+
+
+def take_overrides(node: Node) -> set[str]:
+    """Let rclpy declare the given parameters of quality of service: read-only, described, when their topics are made.
+
+    Returns:
+        The names of these parameters.
+    """
+    given = {f'qos_overrides.{name}' for name in node.get_parameters_by_prefix('qos_overrides')}
+    for name in given:
+        node.undeclare_parameter(name)
+    return given
+
+
+def unused_overrides(node: Node, given: Collection[str], topics: set[str]) -> dict[str, str]:
+    """Say of each parameter that should have changed a quality of service, and has not, what there is in its place.
 
     Args:
-        node: with its parameters.
-        topics: full names of what it publishes and subscribes to.
+        node: whose topics have all been made.
+        given: what `take_overrides` has returned.
+        topics: full names of what the node publishes and subscribes to.
     """
-    given = node.get_parameters_by_prefix('qos_overrides')
-    return sorted(f'qos_overrides.{name}' for name in given if name.split('.')[0] not in topics)
+    found = {}
+    for name in sorted(name for name in given if not node.has_parameter(name)):
+        topic = name.split('.')[1]
+        if topic in topics:
+            there = node.get_parameters_by_prefix(f'qos_overrides.{topic}')
+            found[name] = f'no such parameter; of {topic} there are {", ".join(sorted(there))}'
+        else:
+            found[name] = f'no such topic here; there are {", ".join(sorted(topics))}'
+    return found
 
 
 def _descriptor(kind: type, info: ParameterInfo) -> ParameterDescriptor:
     # The type is left to declare_parameter, which takes it from the value. None is read-only: what cannot change while
     # the node is configured can do so before.
     descriptor = ParameterDescriptor(description=info.description)
-    descriptor.additional_constraints = range_text(info)
+    fixed = '' if info.live else 'set at start, or while the node is unconfigured'
+    descriptor.additional_constraints = '; '.join(filter(None, (range_text(info), fixed)))
     if info.minimum is not None and info.maximum is not None:
         if kind is float:
             bounds = FloatingPointRange(from_value=float(info.minimum), to_value=float(info.maximum))

@@ -1,10 +1,12 @@
 """A subscription with the best quality of service that all publishers of its topic offer, as they come and go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -30,6 +32,24 @@ _BEST = {
 # Where no publisher is known yet. Most cameras offer reliable delivery, and asked for less, they would lose the images
 # that come before this is noticed. What a latched topic holds comes whenever it is asked for.
 _FIRST = {'reliability': ReliabilityPolicy.RELIABLE, 'durability': DurabilityPolicy.VOLATILE}
+
+
+@contextmanager
+def overridable(topic: str) -> Iterator[None]:
+    """Say what the parameters of a topic's quality of service may be, where making it fails for what one of them is.
+
+    Raises:
+        ValueError: in place of what rclpy raises.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError, ParameterException) as error:  # which one, depends on the policy and its type
+        (reason, *_) = str(error).splitlines()
+        raise ValueError(
+            f'qos_overrides: {reason} ({topic}; expected as history keep_last or keep_all, as depth 0 to 2147483647, '
+            'as reliability reliable, best_effort or best_available, as durability volatile, transient_local or '
+            'best_available)'
+        ) from error
 
 
 class Subscription(sync.SimpleFilter):
@@ -62,7 +82,7 @@ class Subscription(sync.SimpleFilter):
             message_lost=self._lose,
             incompatible_qos=lambda _: self.follow(),
         )
-        try:
+        with overridable(self.topic):
             return self._node.create_subscription(
                 self._kind,
                 self.topic,
@@ -72,8 +92,6 @@ class Subscription(sync.SimpleFilter):
                 # Called with the profile in which overrides are, before it is used.
                 qos_overriding_options=QoSOverridingOptions(OVERRIDABLE, callback=self._choose),
             )
-        except RuntimeError as error:  # rclpy's word for an unknown policy value
-            raise ValueError(f'qos_overrides: {error}') from error
 
     def _lose(self, event: Any) -> None:
         self._on_lost(self.topic, event.total_count_change)

@@ -5,7 +5,7 @@ from typing import Any
 
 from diffcut_ros.node import message_sync
 from diffcut_ros.stream.rate import JUMP_BACK_NS
-from diffcut_ros.stream.stamps import stamp_ns
+from diffcut_ros.stream.stamps import is_stamp, stamp_ns
 
 try:
     import message_filters as filters
@@ -58,7 +58,7 @@ class Synchronizer:
             self._callback(message)
             return
         new_ns = stamp_ns(message)
-        if new_ns <= 0:  # unset; it would match any other unset one
+        if not is_stamp(message):  # unset, which would match any other unset one, or what `message_filters` raises for
             self._on_unstamped(index)
             return
         if new_ns < self._last_ns[index] - JUMP_BACK_NS:

@@ -76,6 +76,16 @@ class LatestFrameWorker(Generic[Frame]):
         since_s = self._since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
+    def forgive(self, seconds: float) -> None:
+        """Do not count some of that time, in which the process stood still."""
+        since_s = self._since_s
+        self._since_s = None if since_s is None else min(since_s + seconds, time.monotonic())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs, as it should until it is closed."""
+        return self._thread.is_alive()
+
     def close(self, timeout_s: float) -> bool:
         """End the thread after the call that is under way; say whether it ended in time."""
         with self._wake:
@@ -123,6 +133,11 @@ class OnRequest:
         with self._wake:
             self._wanted = True
             self._wake.notify()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs, as it should until it is closed."""
+        return self._thread.is_alive()
 
     def close(self, timeout_s: float) -> bool:
         """End the thread after the call that is under way; say whether it ended in time."""

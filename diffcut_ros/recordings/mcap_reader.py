@@ -17,6 +17,7 @@ from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.summary import Summary
 
+from diffcut_ros.printable import quoted
 from diffcut_ros.recordings.connection import CDR, ROS1, Connection, connect
 from diffcut_ros.recordings.order import Message as Ordered
 from diffcut_ros.recordings.order import StepsBack, in_order
@@ -220,7 +221,9 @@ def _contents(data: bytes) -> list[McapRecord]:
     if len(data) != _HEAD + _CHUNK_SIZE + len(record.compression.encode()) + len(record.data):
         raise ValueError('the lengths in it differ from its own')
     if record.compression not in _DECOMPRESS:
-        raise ValueError(f'expected lz4, zstd or no compression, received {record.compression!r}; convert it to one')
+        raise ValueError(
+            f'expected lz4, zstd or no compression, received {quoted(record.compression)}; convert it to one'
+        )
     unpacked = _DECOMPRESS[record.compression](record.data, record.uncompressed_size)
     if len(unpacked) != record.uncompressed_size:
         raise ValueError(f'expected {record.uncompressed_size} bytes in it, received {len(unpacked)}')

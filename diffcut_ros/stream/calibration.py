@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from diffcut_ros.core import Distortion, PinholeCamera
+from diffcut_ros.printable import printable
 
 # `auto`: P where topic or frame of the image say that it is rectified, else K.
 CALIBRATIONS = ('auto', 'K', 'P')
@@ -15,6 +16,12 @@ _ALIASES = {'fisheye': 'equidistant', '': 'plumb_bob'}
 _NAMELESS = (4, 5)
 # K and P that differ by less than this share of the focal length give the same positions.
 _SAME = 0.005
+# Focal lengths over the image's side: a field of view of 179 degrees, and one of 20 seconds of arc.
+_FOCAL_SHARES = (0.01, 1e4)
+# The principal point from the first pixel, in sides of the image: crops may lie beside it.
+_FARTHEST = 100.0
+# More than any model has, and characters of what is said of them.
+_MOST_COEFFICIENTS, _LONGEST = 64, 600
 
 
 def read_calibration(
@@ -38,7 +45,7 @@ def read_calibration(
         The camera, and what was guessed, for people; empty: nothing that matters.
 
     Raises:
-        ValueError: for a camera_info without a calibration.
+        ValueError: for a camera_info without a calibration, and for one that no lens has.
     """
     rectified = calibration == 'P' or (calibration == 'auto' and any(map(_RECTIFIED.search, names)))
     m, q, roi = camera_info.k, camera_info.p, camera_info.roi
@@ -64,7 +71,9 @@ def read_calibration(
     elif image_hw is not None and not min(size_hw):
         size_hw = image_hw
         note += '; ' * bool(note) + f"camera_info has no width and height: the image's, {size_hw[1]} x {size_hw[0]}"
-    return PinholeCamera(fx, fy, cx, cy, size_hw, distortion), note
+    camera = PinholeCamera(fx, fy, cx, cy, size_hw, distortion)
+    _check_plausible(camera)
+    return camera, note
 
 
 def pinhole_camera(
@@ -77,8 +86,25 @@ def pinhole_camera(
     return read_calibration(camera_info, calibration, names, image_hw)[0]
 
 
+def _check_plausible(camera: PinholeCamera) -> None:
+    """Refuse finite nonsense, which would make positions infinite, or all the same."""
+    height, width = camera.size_hw
+    for focal, center, side in ((camera.fx, camera.cx, width), (camera.fy, camera.cy, height)):
+        least, most = (share * side for share in _FOCAL_SHARES)
+        if not least <= focal <= most or abs(center) > _FARTHEST * side:
+            raise ValueError(
+                f'camera_info: expected focal lengths of {_FOCAL_SHARES[0]:g} to {_FOCAL_SHARES[1]:g} times and a '
+                f"principal point within {_FARTHEST:g} times the image's size, received fx {camera.fx:g}, "
+                f'fy {camera.fy:g}, cx {camera.cx:g}, cy {camera.cy:g} px for {width} x {height}; calibrate the camera'
+            )
+
+
 def _read_distortion(camera_info: Any) -> tuple[Distortion | None, str]:
     """Return the distortion, None for none; and why one that is there is left out, or what was guessed of it."""
+    left_out = 'positions by K of camera_info without its distortion: '
+    if len(camera_info.d) > _MOST_COEFFICIENTS:
+        count = len(camera_info.d)
+        return None, f'{left_out}expected at most {_MOST_COEFFICIENTS} coefficients, received {count}'
     coefficients, model = tuple(map(float, camera_info.d)), camera_info.distortion_model.strip().lower()
     if not any(coefficients):
         return None, ''
@@ -87,4 +113,4 @@ def _read_distortion(camera_info: Any) -> tuple[Distortion | None, str]:
         guess = '' if model else 'distortion_model of camera_info is empty: taken as plumb_bob'
         return Distortion(known, coefficients), guess
     except ValueError as error:
-        return None, f'positions by K of camera_info without its distortion: {error}'
+        return None, f'{left_out}{printable(error, _LONGEST)}'

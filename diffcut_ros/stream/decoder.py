@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core import PinholeCamera, Scene
-from diffcut_ros.core.geometry import share_without_direction
+from diffcut_ros.core.geometry import check_aspect, share_without_direction
+from diffcut_ros.printable import printable
 from diffcut_ros.stream.calibration import read_calibration
 from diffcut_ros.stream.depth import decode_depth
 from diffcut_ros.stream.guesses import Guesses
@@ -25,6 +26,7 @@ class Decoder:
         depth_scale: millimetres per count of depth of 16 bits.
         calibration: one of `CALIBRATIONS`.
         topic: of the image, where it is known.
+        no_space: why the last image has no depth although there was some: its camera_info is none; empty: it has.
 
     Args:
         max_pixels, depth_scale, calibration, topic: the attributes.
@@ -42,6 +44,7 @@ class Decoder:
         self.max_pixels, self.depth_scale, self.calibration = max_pixels, depth_scale, calibration
         self.topic = topic
         self._convert = convert
+        self.no_space = ''
         self._guesses = Guesses()
 
     @property
@@ -50,11 +53,12 @@ class Decoder:
         return tuple(self._guesses.notes.values())
 
     def decode(self, inputs: Inputs) -> Scene:
-        """Return what the messages hold.
+        """Return what the messages hold; without depth where camera_info does not say what depth means.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        self.no_space = ''
         image_rgb = self._image_rgb(inputs.image)
         if is_compressed(inputs.image):  # else they have been checked before
             height, width = image_rgb.shape[:2]
@@ -65,9 +69,12 @@ class Decoder:
             depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
         except ValueError as error:
             raise ValueError(f'depth: {error}') from error
-        return Scene(
-            image_rgb, inputs.stamp_ns, depth_m, self._camera(inputs, depth_m.shape, image_rgb.shape[:2]), inputs.header
-        )
+        try:
+            camera = self._camera(inputs, depth_m.shape, image_rgb.shape[:2])
+        except ValueError as error:
+            self.no_space = f'no positions in space: {printable(error)}'
+            return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
+        return Scene(image_rgb, inputs.stamp_ns, depth_m, camera, inputs.header)
 
     def save(self) -> tuple[Any, ...]:
         """Return what the next images depend on: plain values, which do not change when the next one is decoded."""
@@ -87,6 +94,9 @@ class Decoder:
     def _camera(self, inputs: Inputs, depth_hw: tuple[int, int], image_hw: tuple[int, int]) -> PinholeCamera:
         names = self.topic, inputs.header.frame_id
         camera, note = read_calibration(inputs.camera_info, self.calibration, names, image_hw)
+        (own_height, own_width), (height, width) = camera.size_hw, image_hw
+        about = f'camera_info of {own_width} x {own_height} for an image of {width} x {height}'
+        check_aspect(about, camera.size_hw, image_hw)
         if note:
             self._guesses.note('calibration', note)
         share = share_without_direction(camera.scaled_to(depth_hw))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.encodings import (
     DEPTH_ENCODINGS,
     check_layout,
@@ -112,7 +113,9 @@ def decode_depth(
 def never_depth(message: Any) -> str:
     """Say why all messages of this kind are no depth, whether damaged or not; empty: they may be."""
     if not is_compressed(message):
-        return '' if known_name(message.encoding) in DEPTH_ENCODINGS else f'their encoding is {message.encoding!r}'
+        return (
+            '' if known_name(message.encoding) in DEPTH_ENCODINGS else f'their encoding is {quoted(message.encoding)}'
+        )
     data = bytes(message.data[: _HEADER.size + _PNG_ABOUT.stop])
     kind = kind_of(data)
     if kind not in (None, 'PNG', 'TIFF'):
@@ -130,7 +133,7 @@ def _words(message: Any) -> list[str]:
 
 def _unpacked(message: Any, max_pixels: int) -> _Packed:
     data = bytes(message.data)
-    about = f'format {message.format!r}, {len(data)} bytes'
+    about = f'format {quoted(message.format)}, {len(data)} bytes'
     if reason := never_depth(message):
         raise ValueError(
             f'{about}: expected compressedDepth or PNG of 16 bits, received others: {reason}; take the raw topic, or '
@@ -155,8 +158,8 @@ def _unpacked(message: Any, max_pixels: int) -> _Packed:
         a, b = quantization
         quantization = None
         guess = (
-            f'format {message.format!r} does not say whether depth is of 16UC1 or 32FC1: taken as 16UC1, since the '
-            f'quantization before it, {a:g} and {b:g}, is unlikely'
+            f'format {quoted(message.format)} does not say whether depth is of 16UC1 or 32FC1: taken as 16UC1, since '
+            f'the quantization before it, {a:g} and {b:g}, is unlikely'
         )
     return _Packed(kind, size_hw, packed, quantization, guess)
 

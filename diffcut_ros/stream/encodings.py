@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.guesses import Guesses
 
 
@@ -186,9 +187,9 @@ def check_layout(message: Any, encodings: dict[str, Layout], max_pixels: int) ->
     if name not in encodings:
         names = f'{", ".join(_TOLD)}, these with 16 bits, other Bayer orders, or 1, 3 or 4 channels such as 16UC1'
         names = names if encodings is ENCODINGS else ', '.join(encodings)
-        raise ValueError(f'encoding: expected one of {names}, received {message.encoding!r}')
+        raise ValueError(f'encoding: expected one of {names}, received {quoted(message.encoding)}')
     layout = encodings[name]
-    about = f'{message.encoding} image of {message.width} x {message.height}'
+    about = f'{known_name(message.encoding)} image of {message.width} x {message.height}'
     check_size(about, message.width, message.height, layout.smallest, max_pixels)
     multiple_w, multiple_h = layout.multiple_wh
     if message.width % multiple_w or message.height % multiple_h:
@@ -225,7 +226,8 @@ def read_rows(message: Any, layout: Layout, guesses: Guesses) -> tuple[np.ndarra
     height = message.height
     if message.encoding.strip().lower() in _OTHER_NAMES:
         guesses.note(
-            f'name {message.encoding}', f'encoding {message.encoding!r} is taken as {known_name(message.encoding)}'
+            f'name {quoted(message.encoding)}',
+            f'encoding {quoted(message.encoding)} is taken as {known_name(message.encoding)}',
         )
     if size > step * layout.rows(height):
         heights = sorted({-(-height // rows) * rows for rows in (1, 2, 4, *_ROUNDED)})
@@ -234,7 +236,7 @@ def read_rows(message: Any, layout: Layout, guesses: Guesses) -> tuple[np.ndarra
         elif step == row:
             step = _rounded_step(message, layout, heights)
     if step != message.step:
-        about = f'{message.encoding} image of {message.width} x {message.height}'
+        about = f'{known_name(message.encoding)} image of {message.width} x {message.height}'
         guesses.note(
             f'step of {known_name(message.encoding)}', f'{about}: rows of {step} bytes, though step is {message.step}'
         )

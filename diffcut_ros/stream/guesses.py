@@ -6,6 +6,9 @@ import numpy as np
 
 from diffcut_ros.stream.value_range import Range, find_values, next_range, to_8_bits
 
+# Kinds may hold names from messages.
+_MOST_NOTES = 100
+
 
 class Guesses:
     """What was guessed of a camera's images so far, and holds for the next ones.
@@ -20,8 +23,9 @@ class Guesses:
         self.ranges: dict[str, Range] = {}
 
     def note(self, kind: str, text: str) -> None:
-        """Add a note, if there is none of its kind yet."""
-        self.notes.setdefault(kind, text)
+        """Add a note, if there is none of its kind yet, and not too many others."""
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.setdefault(kind, text)
 
     def to_8_bits(self, values: np.ndarray, of: str) -> np.ndarray:
         """Return an image's values as uint8: as they are, or over a range that moves with them; see `value_range`.

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.encodings import ENCODINGS, check_layout, known_name, read_rows, read_values
 from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.pictures import check_picture, decode_picture, source_encoding
@@ -127,10 +128,10 @@ def decode_compressed_labels(message: Any, max_pixels: int = MAX_PIXELS) -> np.n
     """
     kind = check_picture(message, max_pixels)
     if kind != 'PNG':
-        raise ValueError(f'format: expected PNG, received {message.format!r}, a {kind}, which may change labels')
+        raise ValueError(f'format: expected PNG, received {quoted(message.format)}, a {kind}, which may change labels')
     _, labels = decode_picture(message, max_pixels)
     if labels.ndim != 2:
-        raise ValueError(f'{message.format!r} image: expected one channel, received {labels.shape[2]}')
+        raise ValueError(f'{quoted(message.format)} image: expected one channel, received {labels.shape[2]}')
     return labels
 
 

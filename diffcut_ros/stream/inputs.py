@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core.geometry import check_aspect
-from diffcut_ros.stream.calibration import pinhole_camera
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.depth import depth_size
 from diffcut_ros.stream.images import check_compressed, check_image, is_compressed
 from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoImage
+
+_LONGEST_FRAME = 1000
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,18 @@ class Inputs:
         if self.depth is None or self.depth.header.frame_id.lstrip('/') == self.header.frame_id.lstrip('/'):
             return ''
         return (
-            f"depth is in frame '{self.depth.header.frame_id}', the image in '{self.header.frame_id}': positions are "
-            'right only if depth is registered to the image'
+            f'depth is in frame {quoted(self.depth.header.frame_id)}, the image in {quoted(self.header.frame_id)}: '
+            'positions are right only if depth is registered to the image'
         )
 
     def check(self, max_pixels: int) -> None:
-        """Check all messages without touching pixels, so far as that tells.
+        """Check image and depth without touching pixels, so far as that tells.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
+        if (length := len(self.header.frame_id)) > _LONGEST_FRAME:  # each segment carries it
+            raise ValueError(f'frame_id: expected at most {_LONGEST_FRAME} characters, received {length}')
         if isinstance(self.image, VideoImage):
             self.image.check(max_pixels)
             self.check_sizes(*self.image.size_hw, max_pixels)
@@ -71,28 +75,19 @@ class Inputs:
         self.check_sizes(self.image.height, self.image.width, max_pixels)
 
     def check_sizes(self, height: int, width: int, max_pixels: int) -> None:
-        """Check that camera_info and depth, where there are some, belong to an image of this size.
+        """Check that depth, where there is some, belongs to an image of this size.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        sizes_hw = {}
-        if self.camera_info is not None:
-            roi = self.camera_info.roi
-            whole = self.camera_info.height, self.camera_info.width
-            own = (roi.height, roi.width) if roi.width and roi.height else whole
-            if min(own):  # else it is not said, and taken to be the image's
-                sizes_hw['camera_info'] = own
-        if self.depth is not None:
-            try:
-                sizes_hw['depth'] = depth_size(self.depth, max_pixels)
-            except ValueError as error:
-                raise ValueError(f'depth: {error}') from error
-        for name, (own_height, own_width) in sizes_hw.items():
-            about = f'{name} of {own_width} x {own_height} for an image of {width} x {height}'
-            check_aspect(about, (own_height, own_width), (height, width))
-        if self.camera_info is not None:
-            pinhole_camera(self.camera_info, image_hw=(height, width))
+        if self.depth is None:
+            return
+        try:
+            own_height, own_width = depth_size(self.depth, max_pixels)
+        except ValueError as error:
+            raise ValueError(f'depth: {error}') from error
+        about = f'depth of {own_width} x {own_height} for an image of {width} x {height}'
+        check_aspect(about, (own_height, own_width), (height, width))
 
 
 def calibration(camera_info: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from diffcut_ros.missing import MissingPackageError, needed
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.encodings import check_size
 from diffcut_ros.stream.video_packets import check_no_video
 
@@ -121,7 +122,7 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
     """Kind and data of a picture, without what decoders complain about."""
     expected = f'expected a picture, {", ".join(_READERS)}'
     if 'compressedDepth' in source_encoding(message.format)[1]:
-        raise ValueError(f'format: {expected}, received {message.format!r}, which holds depth')
+        raise ValueError(f'format: {expected}, received {quoted(message.format)}, which holds depth')
     data = bytes(message.data)
     # What the data are is said by the data: drivers write all kinds of formats.
     kind = kind_of(data)
@@ -131,7 +132,7 @@ def _checked(message: Any, max_pixels: int, smallest: int) -> tuple[str, bytes]:
         check_no_video(message)
     if kind not in _READERS:
         start = f'{len(data)} bytes that begin with {data[:8].hex(" ")}' if data else 'no data'
-        raise ValueError(f'format {message.format!r}: {expected}, received {f"{kind}, " if kind else ""}{start}')
+        raise ValueError(f'format {quoted(message.format)}: {expected}, received {f"{kind}, " if kind else ""}{start}')
     return kind, read_header(kind, data, max_pixels, smallest)[1]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.missing import needed
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.nal_units import (
     H264,
     H265,
@@ -292,8 +293,8 @@ def check_no_video(message: Any) -> None:
     codec = video_codec(message)
     if codec:
         raise ValueError(
-            f'format {message.format!r}: expected a picture by itself, received {codec} video, whose images depend on '
-            'those before them. Next: publish raw or JPEG images, or have it decoded by '
+            f'format {quoted(message.format)}: expected a picture by itself, received {codec} video, whose images '
+            'depend on those before them. Next: publish raw or JPEG images, or have it decoded by '
             "image_transport's republish with its plugin (ffmpeg, foxglove); diffcut_analyze reads recordings of video"
         )
 

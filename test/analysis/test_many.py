@@ -3,9 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 
+import psutil
 import pytest
 
 from diffcut_ros.analysis.main import main
@@ -95,6 +99,65 @@ def test_one_fails_and_one_is_killed(films, start_group, rows, engine):
     }
 
 
+# Asks a Ray for its keys, as any client would that found its port.
+CLIENT = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_keys(b'', None, timeout=60)
+"""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it, also where Linux writes IPv4 as IPv6."""
+    address = ip_address(host)
+    return (getattr(address, 'ipv4_mapped', None) or address).is_loopback
+
+
+def refusal(address: str, **environment) -> str:
+    """What a client in another process is told; empty when it is served."""
+    environment |= {'PATH': os.environ['PATH'], 'HOME': '/nowhere'}
+    done = subprocess.run([sys.executable, '-c', CLIENT, address], env=environment, capture_output=True, text=True)
+    return done.stderr if done.returncode else ''
+
+
+def test_a_ray_of_its_own_serves_nobody_else(films, start_group, tmp_path):
+    process = start_group(*all_of(films), '-o', tmp_path, *options(films), '--jobs', 2, '--engine', 'ray')
+    wait_for((tmp_path / 'long/.unfinished/part-000000').exists, process)
+    driver = psutil.Process(process.pid)
+    processes = {one: one.net_connections('all') for one in (driver, *driver.children(recursive=True))}
+    servers = [
+        (one.name(), *connection.laddr)
+        for one, connections in processes.items()
+        for connection in connections
+        if connection.family != socket.AF_UNIX
+        and (connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM)
+    ]
+    assert {'gcs_server', 'raylet'} < {name for name, *_ in servers}
+    assert not [server for server in servers if not is_loopback(server[1])]
+
+    # Whoever is on this machine needs the token, which only this user can see.
+    token = next(one for one in processes if one.name() == 'raylet').environ()['RAY_AUTH_TOKEN']
+    assert not [one.name() for one in processes if token in ' '.join(one.cmdline())]
+    address = next(f'127.0.0.1:{port}' for name, _, port in servers if name == 'gcs_server')
+    assert not refusal(address, RAY_AUTH_MODE='token', RAY_AUTH_TOKEN=token)
+    assert 'InvalidAuthToken' in refusal(address, RAY_AUTH_MODE='disabled')
+    assert 'InvalidAuthToken' in refusal(address, RAY_AUTH_MODE='token', RAY_AUTH_TOKEN='0' * 64)
+
+    paths = {
+        Path(connection.laddr)
+        for connections in processes.values()
+        for connection in connections
+        if connection.family == socket.AF_UNIX and connection.laddr.startswith('/')
+    }
+    assert {'raylet', 'plasma_store'} <= {path.name for path in paths}
+    for path in paths:
+        assert [folder for folder in path.parents if folder.stat().st_mode & 0o777 == 0o700], path
+    process.send_signal(signal.SIGTERM)
+    assert 'interrupted; what is done is kept' in process.communicate(timeout=PATIENCE_S)[1]
+    assert not [path for path in paths if path.exists()]
+    assert not [one for one in processes if one.is_running()]
+
+
 def test_sigterm_ends_all_that_was_started(films, start_group, tmp_path):
     process = start_group(*all_of(films), '-o', tmp_path, *options(films), '--jobs', 2)
     wait_for((tmp_path / 'long/.unfinished/part-000000').exists, process)
@@ -166,6 +229,11 @@ def test_what_ray_cannot_do(films, run, tmp_path, monkeypatch):
     (tmp_path / 'cuda.yaml').write_text('/**:\n  ros__parameters: {device: cuda}\n')
     _, errors = run(*films_and_out, '--params', tmp_path / 'cuda.yaml', status=2)
     assert errors == 'diffcut_analyze: device: cuda: expected GPUs in the cluster local, found none\n'
+    (tmp_path / ('deep' * 25)).mkdir()
+    monkeypatch.setenv('RAY_TMPDIR', str(tmp_path / ('deep' * 25)))  # too long for a socket
+    _, errors = run(*films_and_out, status=1)
+    assert errors.startswith('diffcut_analyze: --engine ray: Ray did not start on this machine: ')
+    assert errors.count('\n') == 1
     assert not (tmp_path / 'out').exists()
 
 

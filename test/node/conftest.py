@@ -38,13 +38,16 @@ class NodeProcess:
 
 @pytest.fixture(scope='session')
 def start_node(tmp_path_factory):
-    """Function that runs the node with ROS arguments in its own process; a context manager that yields NodeProcess."""
+    """Function that runs the node with ROS arguments in its own process; a context manager that yields NodeProcess.
+
+    Or `program` in its place, the arguments of a Python.
+    """
 
     @contextmanager
-    def start(domain: int, *ros_args: str):
+    def start(domain: int, *ros_args: str, program: tuple[str, ...] = ('-m', 'diffcut_ros.node.diffcut_node')):
         log_path = tmp_path_factory.mktemp('node') / 'log.txt'
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-        command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', *ros_args]
+        command = [sys.executable, *program, '--ros-args', *ros_args]
         with log_path.open('w') as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:

@@ -97,3 +97,22 @@ def test_the_same_error_does_not_flood_the_log(running):
     peer.segment(np.zeros((8, 8, 3), np.uint8))
     lines = [line for line in node.log[logged:].splitlines() if 'flood' in line]
     assert 1 <= len(lines) <= 1 + (time.monotonic() - start_s) // 5  # one in five seconds
+
+
+def test_names_in_messages_reach_the_log_in_one_bounded_line(running):
+    node, peer, _ = running
+    logged = len(node.log)
+    long = '\x1b]0;owned\x07\n[INFO] forged ' + 'x' * 10**6
+    header = peer.header()
+    peer.publish(changed(encoding=long, header=header))
+    assert peer.spin_until(lambda: 'expected one of rgb8' in node.log[logged:])
+    header.frame_id = long
+    peer.publish(changed(header=header))
+    assert peer.spin_until(lambda: 'frame_id: expected at most 1000 characters' in node.log[logged:])
+    lines = node.log[logged:].splitlines()
+    assert all(line.isprintable() and len(line) < 5000 for line in lines)
+    assert not [line for line in lines if line.startswith('[INFO] forged')]
+    _, message, values = peer.diagnostics(told=lambda _, values: 'frame_id' in values['last error'])
+    assert all(len(text) < 5000 for text in (message, *values.values()))
+    assert values['failed'] == '0'
+    peer.segment(quadrants(64, 128)[0])

@@ -192,3 +192,71 @@ def test_rate_hz_goes_by_the_stamps(start_node, connect):
             peer.spin_until(lambda: False, 0.2)
         peer.segment(image)
         assert not any(any(peer.outputs(header).values()) for header in early)
+
+
+@pytest.mark.parametrize('change', ['listener leaves', 'listener returns', 'deactivation', 'depth pauses', 'all pause'])
+def test_nothing_is_said_of_slop_after_a_change(start_node, connect, change):
+    """Its last image is left without depth, as whatever the change cut off."""
+    domain = free_domain()
+    with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+
+        def send(with_depth: bool = True) -> None:
+            header = peer.now()
+            peer.camera_info.publish(CameraInfo(header=header, width=8, height=8, k=[9.0, 0, 4, 0, 9.0, 4, 0, 0, 1]))
+            if with_depth:
+                depth = encode_image(np.full((8, 8), 1500, np.uint16), 'mono16', header)
+                depth.encoding = '16UC1'
+                peer.depth.publish(depth)
+            peer.send(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', header))
+            peer.spin_until(lambda: False, 0.1)
+
+        def play(seconds: float, with_depth: bool = True) -> None:
+            end_s = time.monotonic() + seconds
+            while time.monotonic() < end_s:
+                send(with_depth)
+
+        assert peer.spin_until(lambda: send() or peer.received['labels'])
+        send(with_depth=False)
+        if change == 'deactivation':
+            assert peer.transition('deactivate')
+            peer.spin_until(lambda: False, 7.0)
+            assert peer.transition('activate')
+        elif change.startswith('listener'):
+            peer.unsubscribe()
+            peer.spin_until(lambda: False, 7.0 if change.endswith('returns') else 12.0)
+            if change.endswith('returns'):
+                peer.subscribe('labels')
+        elif change == 'depth pauses':
+            play(11.0, with_depth=False)
+            node.wait_for_log('no message in 5 s on /depth')
+        else:
+            peer.spin_until(lambda: False, 11.0)
+            node.wait_for_log('no image in 5 s on /image')
+        play(1.0)
+        peer.received['diagnostics'].clear()  # while depth pauses, they speak of it
+        play(6.0)
+        assert 'sync_slop_s' not in node.log
+        for message in peer.received['diagnostics']:
+            assert not [status.message for status in message.status if 'sync_slop_s' in status.message]
+
+
+def test_depth_with_other_stamps_is_told(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+
+        def told() -> bool:
+            header, later = peer.now(), peer.now()
+            later.stamp.sec += 7
+            peer.camera_info.publish(CameraInfo(header=header, width=8, height=8))
+            depth = encode_image(np.full((8, 8), 1500, np.uint16), 'mono16', later)
+            depth.encoding = '16UC1'
+            peer.depth.publish(depth)
+            peer.send(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', header))
+            peer.spin_until(lambda: False, 0.1)
+            return '/image: no message within 0.02 s (sync_slop_s) of its images on /depth' in node.log
+
+        assert peer.spin_until(told)

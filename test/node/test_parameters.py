@@ -1,9 +1,16 @@
+from pathlib import Path
+
 import pytest
+import rclpy
+import yaml
 from rcl_interfaces.msg import ParameterType
+from rclpy.context import Context
+from rclpy.parameter import parameter_dict_from_yaml_file
 
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.features import CONFIGS
+from diffcut_ros.parameter_file import read_sections
 from diffcut_ros.settings import DiagnosticsConfig, NodeConfig, PointsConfig
 from support.domain import free_domain
 
@@ -32,6 +39,8 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         assert descriptor.description == info.description
         assert descriptor.type == TYPES[field.type]
         assert not descriptor.read_only  # what is fixed while configured can be set before
+        fixed = 'set at start, or while the node is unconfigured'
+        assert (fixed in descriptor.additional_constraints) == (not info.live)
         for bounds in [*descriptor.floating_point_range, *descriptor.integer_range]:
             assert (bounds.from_value, bounds.to_value) == (info.minimum, info.maximum)
         if field.type in (int, float):
@@ -44,7 +53,17 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'tau': 1.5}, ['tau', '1.5', '0.0', '1.0']),
         ({'tau': float('nan')}, ['tau', 'nan']),
         ({'min_segment_area': -1}, ['min_segment_area', '-1', '0']),
-        ({'rate_hz': 'fast'}, ['Wrong parameter type']),
+        ({'rate_hz': 'fast'}, ['rate_hz', 'Wrong parameter type', "expected float, received 'fast' (str)"]),
+        ({'tau': 1}, ['tau', 'Wrong parameter type', 'expected double, received integer 1']),
+        ({'lazy': 'yes'}, ['lazy', 'Wrong parameter type', "expected bool, received 'yes'"]),
+        ({'backend': True}, ['backend', 'expected str, received True (bool)', 'quotes in quotes']),  # from on or yes
+        ({'cameras': 'front'}, ['cameras', "expected list of strings, received 'front'"]),
+        ({'refine': 'crf'}, ['refine: expected one of none, pamr, received']),
+        ({'tau': None}, ['tau: cannot be deleted']),
+        ({'rateHz': 1.0}, ['unknown parameter rateHz; rate_hz may be meant', 'ros2 param list']),
+        ({'qos_overrides./image.subscription.reliability': 'bogus'}, ['set at start alone, with -p NAME:=VALUE']),
+        ({'qos_overrides./image.subscription.reliability': None}, ['cannot be deleted']),
+        ({'qos_overrides./other.subscription.depth': 1}, ['set at start alone', 'only for topics of this node']),
         ({'backend': 'color'}, ['backend is read when the node is configured', 'deactivate, cleanup', 'configure']),
     ],
 )
@@ -65,6 +84,12 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
         (['-p', 'device:=tpu9'], "device: expected auto or one of cpu, received 'tpu9'"),
         (['-p', 'qos_overrides./image.subscription.reliability:=reliabel'], 'qos_overrides: Unexpected QoS override'),
         (['-p', 'color.cells:=0'], 'parameter color.cells: expected'),
+        (['-p', 'backend:=on'], 'parameter backend: expected str, received True (bool); text that YAML reads as'),
+        (['-p', 'qos_overrides./image.subscription.depth:=five'], "expecting type 'INTEGER'"),
+        (['-p', 'qos_overrides./image.subscription.depth:=-1'], '(/image; expected as history keep_last or'),
+        (['-p', 'qos_overrides./image.subscription.depth:=3000000000'], '(/image; expected as history keep_last or'),
+        (['-p', 'qos_overrides./image.subscription.history:=unknown'], '(/image; expected as history keep_last or'),
+        (['-p', 'qos_overrides./diffcut/labels.publisher.durability:=true'], '(/diffcut/labels; expected as history'),
     ],
 )
 def test_bad_parameters_end_the_start_with_one_line(start_node, arguments, message):
@@ -159,3 +184,146 @@ def test_a_rate_that_is_next_to_none_is_refused(running):
         result = peer.set(rate_hz=rate_hz)
         assert not result.successful
         assert 'rate_hz: expected 0 or at least 0.001 Hz, received' in result.reason
+
+
+def test_quality_of_service_is_described_and_read_only_however_it_was_set(start_node, connect, file):
+    """Given or not, from a file or the command line; what is said of it by describe is what holds."""
+    domain = free_domain()
+    given = 'qos_overrides: {/image: {subscription: {reliability: best_effort}}}'
+    with (
+        start_node(
+            domain,
+            *file(f'diffcut:\n  ros__parameters: {{{given}}}\n'),
+            *('-p', 'qos_overrides./diffcut/labels.publisher.depth:=3'),
+        ) as node,
+        connect(domain) as peer,
+    ):
+        node.wait_for_log('waiting for images')
+        names = peer.names()
+        overrides = [name for name in names if name.startswith('qos_overrides.')]
+        assert len(overrides) == 4 * 6
+        for name, descriptor in zip(overrides, peer.describe(*overrides), strict=True):
+            assert descriptor.read_only, name
+            assert descriptor.description, name
+            for value in ('bogus', peer.get(name)):
+                result = peer.set(**{name: value})
+                assert not result.successful
+                assert result.reason == f'{name}: set at start alone, with -p NAME:=VALUE or in a parameter file'
+        assert peer.get('qos_overrides./image.subscription.reliability') == 'best_effort'
+        assert peer.get('qos_overrides./diffcut/labels.publisher.depth') == 3
+        peer.unsubscribe()
+        assert peer.spin_until(lambda: not peer.camera_is_subscribed)
+        peer.subscribe('labels')
+        assert peer.spin_until(lambda: peer.camera_is_subscribed)
+        assert 'FATAL' not in node.log
+
+
+@pytest.mark.parametrize('value', ['on', 'yes', 'n', '1e3', '12:30', 'null', '~', '0x10', '007', '1_000', '.inf', ''])
+def test_text_that_yaml_may_read_as_something_else_is_set_as_it_is_or_refused(start_node, connect, value):
+    """As `ros2 param set` and `ros2 param load` send it."""
+    domain = free_domain()
+    with start_node(domain, '-p', 'autostart:=false'), connect(domain, topics=()) as peer:
+        for name in ('backend', 'device', 'diffusion.layer', 'diffusion.tiny_vae'):
+            result = peer.set_text(name, value)
+            if result.successful:
+                assert peer.get(name) == value
+            else:
+                assert 'expected str, received' in result.reason
+                assert 'quotes in quotes' in result.reason
+                assert peer.set_text(name, f"'{value}'").successful
+                assert peer.get(name) == value
+
+
+def test_a_dump_can_be_loaded(start_node, connect, file, tmp_path):
+    """Of all parameters, with values that YAML 1.1 reads as something else, by the ways of ros2 param and at start."""
+    domain = free_domain()
+    options = ['-p', 'diffusion.aspect:=4:3', '-p', 'tau:=1.0e-05', '-p', 'cameras:=["on", "12:30"]']
+    options += ['-p', 'autostart:=false']
+    with start_node(domain, *options), connect(domain, topics=()) as peer:
+        dumped = {name: peer.get(name) for name in peer.names()}
+        assert dumped['diffusion.aspect'] == '4x3'
+        assert dumped['tau'] == 1e-5
+        dump = tmp_path / 'dump.yaml'
+        dump.write_text(yaml.dump({'/diffcut': {'ros__parameters': dumped}}))
+        assert len(dumped) > 40
+        assert peer.set(**{'diffusion.aspect': '16:9', 'tau': 0.25}).successful
+        assert peer.get('diffusion.aspect') == '16x9'
+        for name, parameter in parameter_dict_from_yaml_file(str(dump)).items():
+            if peer.describe(name)[0].read_only:  # one of rclpy's
+                continue
+            result = peer.set_message(parameter)
+            assert result.successful, (name, result.reason)
+        assert {name: peer.get(name) for name in peer.names()} == dumped
+    domain = free_domain()
+    with start_node(domain, '--params-file', str(dump)), connect(domain, topics=()) as peer:
+        assert {name: peer.get(name) for name in peer.names()} == dumped
+
+
+def test_an_aspect_that_is_none_is_refused_with_the_spelling_that_yaml_leaves_alone(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'autostart:=false'), connect(domain, topics=()) as peer:
+        for value in ('wide', '4x', '9x1', '1x0'):
+            result = peer.set(**{'diffusion.aspect': value})
+            assert not result.successful
+            assert 'expected WIDTHxHEIGHT from 1x8 to 8x1, such as 4x3' in result.reason
+        result = peer.set_text('diffusion.aspect', '4:3')  # 243
+        assert not result.successful
+        assert 'expected text such as 4x3, received 243 (int)' in result.reason
+        assert peer.set_text('diffusion.aspect', '4x3').successful
+
+
+def test_values_of_a_file_are_what_ros_makes_of_them(file):
+    """As diffcut_analyze reads them, and as rcl does."""
+    values = [
+        '4:3',
+        '12:30',
+        '1:1.5',
+        '1_000',
+        '1e-3',
+        '1E5',
+        '1',
+        '0',
+        '-3',
+        '+4',
+        '0x1F',
+        '007',
+        '1.',
+        '.5',
+        '-.5',
+        '1.5e3',
+    ]
+    values += [
+        '.inf',
+        '-.Inf',
+        'on',
+        'Off',
+        'yes',
+        'y',
+        'N',
+        'true',
+        'True',
+        '2026-01-01',
+        'text',
+        "'4'",
+        '"on"',
+        '4x3',
+    ]
+    given = {f'p{number}': value for number, value in enumerate(values)}
+    lines = [f'    {name}: {value}' for name, value in given.items()]
+    (_, path) = file('\n'.join(['/one:', '  ros__parameters:', *lines, '']))
+    context = Context()
+    rclpy.init(context=context, domain_id=free_domain())
+    node = rclpy.create_node(
+        'one',
+        context=context,
+        cli_args=['--ros-args', '--params-file', path],
+        use_global_arguments=False,
+        automatically_declare_parameters_from_overrides=True,
+    )
+    try:
+        expected = {value: node.get_parameter(name).value for name, value in given.items()}
+    finally:
+        node.destroy_node()
+        context.shutdown()
+    read = read_sections(Path(path))['/one']
+    assert {value: repr(read[name]) for name, value in given.items()} == {k: repr(v) for k, v in expected.items()}

@@ -1,5 +1,6 @@
 """Whose time it is: bags that loop, simulated time, stamps that tell nothing."""
 
+import itertools
 import time
 
 import numpy as np
@@ -75,7 +76,37 @@ def test_simulated_time(start_node, connect):
                 clock.publish(now)
                 peer.publish(stamped(peer, start_s + i / 100))
                 peer.spin_until(lambda: False, 0.02)
-            ages.append(float(peer.diagnostics()[2]['age mean [ms]']))
+            told = peer.diagnostics(told=lambda _, values: 'age mean [ms]' in values)
+            ages.append(float(told[2]['age mean [ms]']))
         assert all(2500 < age < 3500 for age in ages), ages
         # Diagnostics come by the machine's time, also while simulated time stands still.
         assert peer.diagnostics()
+
+
+def test_simulated_time_that_stands_still_is_told(start_node, connect):
+    """A camera in a simulation that is paused may go on with the stamp of that moment; the rate allows one of it."""
+    domain = free_domain()
+    options = ('-p', 'diagnostics.stale_after_s:=1.0', '-p', 'diagnostics.warn_age_s:=3600.0')
+    with start_node(domain, *options) as node, connect(domain, topics=('labels',)) as peer:
+        node.wait_for_log('waiting for images')
+        peer.segment(IMAGE)
+
+        def repeat() -> None:
+            peer.publish(stamped(peer, 5000))
+            peer.spin_until(lambda: False, 0.05)
+
+        stood = 'images come, but their stamps have stood still for '
+        peer.diagnostics(level=b'\x01', told=lambda text, _: text.startswith(stood), meanwhile=repeat)
+        for start_s in (5001, 100):  # time goes on, or back
+            times = itertools.count(start_s)
+            count = len(peer.received['labels'])
+
+            def go_on(times=times) -> None:
+                peer.publish(stamped(peer, next(times)))
+                peer.spin_until(lambda: False, 0.05)
+
+            def flows(text: str, _: dict, count=count) -> bool:
+                return 'images/s' in text and len(peer.received['labels']) > count
+
+            peer.diagnostics(told=flows, meanwhile=go_on)
+        assert 'internal error' not in node.log

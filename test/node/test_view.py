@@ -497,6 +497,19 @@ def error_of(*args, status: int = 2) -> str:
     return lines[0]
 
 
+def test_a_file_that_cannot_grow_is_not_left_behind(tmp_path):
+    """As on a full disk; rerun itself would only log it."""
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content() * 20)
+    limit = 'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); '
+    program = f'{limit}from diffcut_ros.node.view.main import main; sys.exit(main())'
+    command = [sys.executable, '-c', program, '--bag', str(bag), '--save', str(tmp_path / 'a.rrd')]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert f'{tmp_path / "a.rrd"} cannot be written' in done.stderr.splitlines()[-1]
+    assert 'Open it with' not in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ['bag']
+
+
 def test_errors_of_bags_and_files(tmp_path):
     assert 'expected a recording, found nothing there' in error_of(
         '--bag', tmp_path / 'none.mcap', '--save', tmp_path / 'a.rrd'

@@ -10,10 +10,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, get_parameter_value
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -224,6 +225,24 @@ class Peer:
         assert self.spin_until(self.parameters.services_are_ready)
         wanted = [Parameter(name, value=value) for name, value in values.items()]
         return self._answer(lambda: self.parameters.set_parameters(wanted)).results[0]
+
+    def set_text(self, name: str, text: str):
+        """Set a parameter to what `ros2 param set` makes of a text; return the result."""
+        return self.set_message(ParameterMessage(name=name, value=get_parameter_value(text)))
+
+    def set_message(self, parameter: ParameterMessage):
+        """Set a parameter to any message; return the result."""
+        client = self.client(SetParameters, '/diffcut/set_parameters')
+        assert self.spin_until(client.service_is_ready)
+        request = SetParameters.Request(parameters=[parameter])
+        result = self._answer(lambda: client.call_async(request)).results[0]
+        self._node.destroy_client(client)
+        return result
+
+    def names(self) -> list[str]:
+        """Return the names of all parameters."""
+        assert self.spin_until(self.parameters.services_are_ready)
+        return list(self._answer(lambda: self.parameters.list_parameters([], 10)).result.names)
 
     def get(self, name: str):
         """Return a parameter's value from the node's service."""

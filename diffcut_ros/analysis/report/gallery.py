@@ -14,6 +14,7 @@ from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.core import Segments
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
+from diffcut_ros.writing import writing
 
 _FRAMES = 12
 _JPEG_QUALITY = 85
@@ -145,7 +146,9 @@ def _largest(areas: np.ndarray, among: np.ndarray) -> int:
 
 def write_frame(folder: Path, position: int, frame: ShownFrame) -> None:
     """Write a frame into the folder of a part; `position` gives their order."""
-    (folder / _FILE.format(position)).write_bytes(pack(vars(frame)))
+    path = folder / _FILE.format(position)
+    with writing(path):
+        path.write_bytes(pack(vars(frame)))
 
 
 def read_frames(folders: Sequence[Path]) -> list[ShownFrame]:

@@ -18,6 +18,8 @@ from diffcut_ros.analysis.tables import TABLES, read_rows
 from diffcut_ros.exit_status import Status
 from diffcut_ros.features.fingerprint import package_versions
 from diffcut_ros.media.video import middle_frame
+from diffcut_ros.printable import printable
+from diffcut_ros.writing import writing
 
 INDEX = 'index.html'
 _THUMBNAIL_PX = 192
@@ -51,7 +53,7 @@ def write_index(out: Path, outcomes: Sequence[Outcome], ending: str) -> None:
     summaries = [recording.summary for recording in recordings]
     page = environment().from_string(resource('index.html'))
     text = page.render(
-        name=out.resolve().name,
+        name=printable(out.resolve().name),
         recordings=recordings,
         failed=[outcome for outcome in outcomes if outcome.status not in (0, Status.INCOMPLETE)],
         frames=sum(summary.frames for summary in summaries),
@@ -61,8 +63,9 @@ def write_index(out: Path, outcomes: Sequence[Outcome], ending: str) -> None:
         version=package_versions(('diffcut_ros',)).get('diffcut_ros', ''),
     )
     new = out / f'.new-{INDEX}'
-    new.write_text(text, encoding='utf-8')
-    os.replace(new, out / INDEX)
+    with writing(out / INDEX):
+        new.write_text(text, encoding='utf-8')
+        os.replace(new, out / INDEX)
 
 
 def _recordings(outcomes: Sequence[Outcome], ending: str) -> Iterator[_Recording]:

@@ -17,6 +17,8 @@ from diffcut_ros.analysis.report.summary import Series, Summary, Track, summariz
 from diffcut_ros.analysis.tables import SWEEP, read_rows
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.missing import needed
+from diffcut_ros.printable import printable
+from diffcut_ros.writing import writing
 
 REPORT = 'report.html'
 _ROWS = 12
@@ -72,7 +74,7 @@ def write_report(
     start_ns = summary.bins[0][0] if summary.bins else 0
     template = environment().from_string(resource('report.html'))
     page = template.stream(
-        name=Path(run['recording']).name,
+        name=printable(Path(run['recording']).name),
         run=run,
         facts=_facts(run, summary),
         figures=list(_figures(run, summary)),
@@ -90,7 +92,7 @@ def write_report(
         sweep=_sweep(tables, ending),
         scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), resource('report.js'))],
     )
-    with path.open('wb') as file:
+    with writing(path), path.open('wb') as file:
         page.dump(file, encoding='utf-8')
 
 
@@ -105,7 +107,8 @@ def replace_sweep(report: Path, path: Path, ending: str) -> None:
     text = report.read_text(encoding='utf-8')
     before, tag, rest = text.partition(_SWEEP_TAG)
     after = rest[rest.index('</script>') :]
-    path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
+    with writing(path):
+        path.write_text(before + tag + json.dumps(_sweep(report.parent, ending)) + after, encoding='utf-8')
 
 
 def environment() -> Any:
@@ -113,6 +116,7 @@ def environment() -> Any:
     import jinja2
 
     made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    made.filters['printable'] = printable
     made.globals['style'] = jinja2.utils.markupsafe.Markup(resource('report.css'))
     return made
 
@@ -182,7 +186,7 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
     if summary.bins and summary.bins[0][0] > _FIRST_DATE_NS:
         start = datetime.fromtimestamp(summary.bins[0][0] / 1e9, UTC)
         facts.insert(1, ('Begins', start.strftime('%Y-%m-%d %H:%M:%S UTC')))
-    return facts
+    return [(name, printable(text)) for name, text in facts]
 
 
 def _settings(run: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -191,7 +195,7 @@ def _settings(run: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str
     groups |= run['settings'] | {'versions': run['versions']}
     groups['node'] = groups['node'] | {'with_depth': groups.pop('with_depth')}
     for name, values in groups.items():
-        yield name, [(key, 'none' if value is None else str(value)) for key, value in values.items()]
+        yield name, [(key, 'none' if value is None else printable(value)) for key, value in values.items()]
 
 
 def _timelines(summary: Summary, start_ns: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from diffcut_ros.evaluation.results import write
 from diffcut_ros.evaluation.tables.plot import plot
 from diffcut_ros.evaluation.tables.rows import Cell
 from diffcut_ros.evaluation.tables.table import Table
+from diffcut_ros.printable import no_formula, printable
 
 JSON, CSV, HTML = 'table.json', 'table.csv', 'table.html'
 # Columns of a file or a pipe, where there is no terminal to fit.
@@ -25,7 +26,9 @@ def save(folder: Path, table: Table, settings: dict[str, Any], cells: list[Cell]
     text = io.StringIO(newline='')
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([getattr(cell, column) for column in columns] for cell in cells)
+    for one in cells:
+        row = {column: getattr(one, column) for column in columns}
+        writer.writerow((row | {'note': no_formula(printable(one.note))}).values())
     about = {'title': table.title, 'figure': table.figure, 'settings': settings}
     write(folder / JSON, json.dumps(about | {'cells': [_described(cell) for cell in cells]}, indent=2) + '\n')
     write(folder / CSV, text.getvalue())

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.checkpoint import read_tensors
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
-from diffcut_ros.features.diffusion.files import Json, read_json
+from diffcut_ros.features.diffusion.files import Json, check_settings, read_json
 
 INDEX = 'bundle.json'
 _FORMAT = 'diffcut_ros encoder bundle, version 1'
@@ -99,6 +99,7 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
             f'{path}: expected the content that its SHA-256 tells, found another: it was changed or is damaged; '
             f'{again.format("MODEL")}'
         )
+    check_settings(path, index)
     again = again.format(index['source']['model'])
     return within_memory(lambda: _read(folder, index, again), torch.device('cpu'), f'reading {folder} needs more')
 

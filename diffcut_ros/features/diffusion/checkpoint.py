@@ -15,7 +15,7 @@ from torch import nn
 
 from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
-from diffcut_ros.features.diffusion.files import Json, check_complete, read_json, weight_files
+from diffcut_ros.features.diffusion.files import Json, check_complete, check_no_code, read_json, weight_files
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.missing import needed
@@ -33,9 +33,12 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
         tiny_vae: folder of an AutoencoderTiny.
 
     Raises:
-        ValueError: for anything that is not a text-to-image checkpoint with a UNet, or is incomplete or damaged.
+        ValueError: for anything that is not a text-to-image checkpoint with a UNet, brings code of its own, or is
+            incomplete or damaged.
         MemoryError: when this machine has too little memory.
     """
+    for one in filter(None, (folder, tiny_vae)):
+        check_no_code(one)
     index = read_json(folder / 'model_index.json')
     kind = index.get('_class_name')
     if kind not in _PIPELINES:
@@ -110,6 +113,7 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
     Raises:
         ValueError: when it is incomplete or damaged.
     """
+    check_no_code(folder)
     folder = folder / 'unet'
     with _quiet_libraries():
         unet, missing = _load(UNet2DConditionModel, folder)

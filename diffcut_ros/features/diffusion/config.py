@@ -66,9 +66,10 @@ class DiffusionConfig:
         maximum=4096,
     )
     aspect: str = parameter(
-        '1:1',
-        "Width to height of the network's input, such as 4:3 or 1280:720; 1:1 squeezes the image into a square, as "
+        '1x1',
+        "Width to height of the network's input, such as 4x3 or 1280x720; 1x1 squeezes the image into a square, as "
         'in the paper',
+        ratio=True,
     )
     timestep: int = parameter(
         50, 'Diffusion step whose noise is added to the image', unit='of the schedule', minimum=0, maximum=999
@@ -100,15 +101,15 @@ class DiffusionConfig:
         """Return width / height of the network's input.
 
         Raises:
-            ValueError: for an aspect that is not of the form WIDTH:HEIGHT, or beyond 1:8 and 8:1.
+            ValueError: for an aspect that is not of the form WIDTHxHEIGHT (or WIDTH:HEIGHT), or beyond 1x8 and 8x1.
         """
         try:
-            width, height = (float(side) for side in self.aspect.split(':'))
+            width, height = (float(side) for side in self.aspect.replace(':', 'x').split('x'))
             ratio = width / height
         except (ValueError, ZeroDivisionError):
             ratio = math.nan
         if not 1 / 8 <= ratio <= 8:
-            raise ValueError(f'aspect: expected WIDTH:HEIGHT from 1:8 to 8:1, such as 4:3, received {self.aspect!r}')
+            raise ValueError(f'aspect: expected WIDTHxHEIGHT from 1x8 to 8x1, such as 4x3, received {self.aspect!r}')
         return ratio
 
     def input_hw(self, stride: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from diffcut_ros.exit_status import Status
 from diffcut_ros.features.diffusion.config import PRECISIONS, packages
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
 from diffcut_ros.interruption import interruptible
+from diffcut_ros.printable import tell
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
             write_bundle(convert(encoder, args.precision), out)
     except (ValueError, MemoryError, OSError) as error:
-        print(f'diffcut_export: {error}', file=sys.stderr)
+        tell(f'diffcut_export: {error}')
         return Status.BAD_INPUT
     except KeyboardInterrupt:
         print(
@@ -36,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return Status.INTERRUPTED
-    print(f'{out}: {encoder.source["model"]}, licence {encoder.source["licence"]}, up to {encoder.layer}')
+    tell(f'{out}: {encoder.source["model"]}, licence {encoder.source["licence"]}, up to {encoder.layer}', sys.stdout)
     for path in sorted(out.glob('*.safetensors')):
         print(f'  {path.name:24}{path.stat().st_size / 1e6:10.1f} MB')
-    print(f'Use it: diffcut_node --ros-args -p backend:={out}')
+    tell(f'Use it: diffcut_node --ros-args -p backend:={out}', sys.stdout)
     return 0
 
 

@@ -9,10 +9,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from diffcut_ros.printable import LONGEST_NAME, printable
+
 Json = dict[str, Any]
 NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
 # Not those without moving average or for other programs, which lie beside them in some checkpoints.
 _WEIGHTS = re.compile(r'(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors')
+
+# Their keys are words.
+_VOCABULARIES = ('vocab.json', 'tokenizer.json', 'added_tokens.json')
+# Where the classes of a checkpoint may be from; the last one, of a safety checker, is a part of diffusers.
+_LIBRARIES = (None, 'diffusers', 'transformers', 'stable_diffusion')
+_TEXT_ENCODERS, _TOKENIZERS = ('CLIPTextModel', 'CLIPTextModelWithProjection'), ('CLIPTokenizer', 'CLIPTokenizerFast')
+_CLASSES = {
+    'text_encoder': _TEXT_ENCODERS,
+    'text_encoder_2': _TEXT_ENCODERS,
+    'tokenizer': _TOKENIZERS,
+    'tokenizer_2': _TOKENIZERS,
+}
+# Settings by which diffusers and transformers run code that lies in a checkpoint or on the Hub.
+_CODE = ('auto_map', 'custom_pipeline', 'custom_pipelines', 'custom_revision', 'trust_remote_code', 'use_kernels')
 
 
 def check_complete(folder: Path) -> None:
@@ -42,6 +58,59 @@ def check_complete(folder: Path) -> None:
     read_json(folder / 'scheduler/scheduler_config.json')
 
 
+def check_no_code(folder: Path) -> None:
+    """Refuse a checkpoint that would have code run which is not of the libraries themselves.
+
+    Not left to `diffusers` and `transformers`: what they refuse changes with their versions. To be called before they
+    are given the folder.
+
+    Raises:
+        ValueError: naming the file and what it asks for.
+    """
+    for path in sorted((*folder.glob('*.json'), *folder.glob('*/*.json'))):
+        if path.name in _VOCABULARIES:
+            continue
+        try:
+            settings = read_json(path)
+        except ValueError:
+            continue  # who needs it says so
+        if path.name == 'adapter_config.json':
+            raise _code(path, 'an adapter, which names other weights')
+        check_settings(path, settings)
+        for part, value in settings.items() if path.name == 'model_index.json' else ():
+            if not isinstance(value, list) or part.startswith('_'):
+                continue
+            library, kind = (*value, None, None)[:2]
+            if library not in _LIBRARIES or kind not in _CLASSES.get(part, (kind,)):
+                raise _code(path, f'{part} {value}')
+
+
+def check_settings(path: Path, settings: Any) -> None:
+    """Refuse settings, of any depth, that name code, or weights in files of other kinds; see `check_no_code`."""
+    if isinstance(settings, list):
+        for value in settings:
+            check_settings(path, value)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        named = value.values() if isinstance(value, dict) else [value]
+        of_weights = key in ('weight_map', 'transformers_weights')
+        if (
+            (key in _CODE and value)
+            or (key == '_class_name' and not (isinstance(value, str) and value.isidentifier()))
+            # Kernels of the Hub are named OWNER/NAME.
+            or (key.endswith('_implementation') and '/' in str(value))
+            or (of_weights and not all(_WEIGHTS.fullmatch(str(one)) for one in named))
+        ):
+            raise _code(path, f'{key} {value}')
+        check_settings(path, value)
+
+
+def _code(path: Path, found: str) -> ValueError:
+    return ValueError(
+        f'{path}: expected settings and weights alone, found {printable(found, LONGEST_NAME)}: this would have code or '
+        'files of others loaded; nothing of it was; choose another checkpoint'
+    )
+
+
 def read_json(path: Path, remedy: str = 'download the checkpoint again') -> Json:
     """Return the content of a JSON file.
 
@@ -56,7 +125,7 @@ def read_json(path: Path, remedy: str = 'download the checkpoint again') -> Json
         content = json.loads(path.read_text('utf-8'))
     except OSError as error:
         raise ValueError(f'{path}: expected a file, found none ({error.strerror}); {remedy}') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: expected JSON, found something else ({error}); {remedy}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected a JSON object, found {type(content).__name__}; {remedy}')

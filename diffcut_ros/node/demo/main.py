@@ -24,6 +24,7 @@ from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Interval, Monitor, rate_hz
 from diffcut_ros.node.demo.recorder import Recorder, title
+from diffcut_ros.printable import tell
 
 _TAUS = (0.25, 0.5)
 _TAUS_DEPTH = (0.5, 0.7)
@@ -56,10 +57,13 @@ def main() -> int:
         with interruptible():
             run(console, args.seconds, args.output, args.depth)
     except ValueError as error:
-        print(f'diffcut_demo: {error}', file=sys.stderr)
+        tell(f'diffcut_demo: {error}')
         return Status.BAD_INPUT
-    except (DemoError, OSError) as error:
-        print(f'diffcut_demo: {error}', file=sys.stderr)
+    except OSError as error:
+        tell(f'diffcut_demo: {error}')
+        return Status.FAILED
+    except DemoError as error:
+        print(f'diffcut_demo: {error}', file=sys.stderr)  # with lines of the log
         return Status.FAILED
     except KeyboardInterrupt:
         print('diffcut_demo: interrupted', file=sys.stderr)

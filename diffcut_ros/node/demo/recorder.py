@@ -8,7 +8,9 @@ import numpy as np
 from diffcut_ros.media.scene_picture import draw_scene
 from diffcut_ros.media.video import Playback, VideoWriter
 from diffcut_ros.node.demo.monitor import Shot
+from diffcut_ros.writing import writing
 
+_VIDEO, _UNFINISHED = 'segments.mp4', '.segments.mp4.writing'
 _TITLE_PX = 32
 _SECONDS_PER_PICTURE = 4.0
 
@@ -16,7 +18,7 @@ _SECONDS_PER_PICTURE = 4.0
 class Recorder:
     """Writes `segments.mp4`, a picture every few seconds (with depth, of space, too), and one of an image cut twice.
 
-    A context manager: the video is complete when it closes.
+    A context manager: the video appears when it closes.
 
     Args:
         folder: exists already; pictures of an earlier demo are removed.
@@ -40,9 +42,18 @@ class Recorder:
     def __enter__(self) -> 'Recorder':
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._video is not None:
-            self._video.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self._video is None:
+            return
+        new = self._folder / _UNFINISHED
+        try:
+            if kind is not None and issubclass(kind, OSError):
+                self._video.give_up()
+            else:
+                self._video.close()
+                new.replace(self._folder / _VIDEO)
+        finally:
+            new.unlink(missing_ok=True)
 
     def add(self, shot: Shot) -> None:
         """Take a shot into the video, and as a picture where one is due.
@@ -53,8 +64,8 @@ class Recorder:
         picture = _row(shot)
         self._playback = self._playback.then(picture.shape[:2], shot.stamp_ns)
         if self._video is None:
-            self._video = VideoWriter(self._folder / 'segments.mp4', self._playback.size_hw)
-            self.names.append('segments.mp4')
+            self._video = VideoWriter(self._folder / _UNFINISHED, self._playback.size_hw)
+            self.names.append(_VIDEO)
         self._video.write(picture, self._playback.time_ns)
         time_s = self._playback.time_ns / 1e9
         before, self._previous = self._previous, shot
@@ -69,9 +80,13 @@ class Recorder:
             self._write(f'segments_3d_{time_s:02.0f}s.png', draw_scene(shot.image_rgb, **vars(shot.space)))
 
     def _write(self, name: str, image_rgb: np.ndarray) -> None:
-        path = self._folder / name
-        if not cv2.imwrite(str(path), image_rgb[:, :, ::-1]):
-            raise OSError(f'could not write {path}: is the folder writable, and the disk not full?')
+        path, new = self._folder / name, self._folder / f'.{name}.writing'
+        with writing(path):
+            try:
+                new.write_bytes(cv2.imencode('.png', image_rgb[:, :, ::-1])[1])
+                new.replace(path)
+            finally:
+                new.unlink(missing_ok=True)
         self.names.append(name)
 
 

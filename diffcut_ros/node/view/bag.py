@@ -1,6 +1,5 @@
 """Topics of a recording, as messages of rclpy: what is made of them is the same as live."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 from rclpy.serialization import deserialize_message
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.printable import tell
 from diffcut_ros.recordings.bag import Bag, open_bag
 from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
 
@@ -31,7 +31,7 @@ def open_messages(path: Path, wanted: Wanted) -> Iterator[Iterator[tuple[str, An
 
 
 def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[str, Any]]:
-    _tell('reading ' + ', '.join(sorted(wanted)))
+    tell('reading ' + ', '.join(sorted(wanted)))
     left_out: Counter[str] = Counter()
     for recorded in bag.messages(wanted):
         role, topic = wanted[recorded.topic]
@@ -44,9 +44,9 @@ def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[
             continue
         yield role, message
     for words in filter(None, [bag.note, bag.lost and f'not all could be read: {bag.lost}']):
-        _tell(words)
+        tell(words)
     for about, count in left_out.items():
-        _tell(f'left out: {count} messages of {about}')
+        tell(f'left out: {count} messages of {about}')
 
 
 def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]:
@@ -60,16 +60,12 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     try:
         camera = find_camera(types, wanted)
     except ValueError as error:
-        _tell(str(error))
+        tell(str(error))
         return outputs
     videos = [name for name, kind in types.items() if kind in (COMPRESSED_VIDEO, FFMPEG_PACKET)]
     if videos and 'image' not in camera:
-        _tell(f'not shown: {", ".join(videos)}: video; overlay.mp4 of diffcut_analyze has its images')
+        tell(f'not shown: {", ".join(videos)}: video; overlay.mp4 of diffcut_analyze has its images')
         return {**camera, **outputs}
     if wanted.image and 'image' not in camera:
         raise ValueError(f'{path}: expected the camera on {wanted.image}, received {received}. Choose another --image')
     return {**camera, **outputs}
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

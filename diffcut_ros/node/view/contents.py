@@ -9,6 +9,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detectio
 
 from diffcut_ros.media import rerun_scene as scene
 from diffcut_ros.node.images import decode_compressed, decode_image
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.calibration import pinhole_camera
 from diffcut_ros.stream.images import decode_compressed_labels
 
@@ -39,7 +40,7 @@ def of_labels(message: Image | CompressedImage) -> Contents:
     if isinstance(message, CompressedImage):
         return [(scene.LABELS, scene.label_image(decode_compressed_labels(message)))]
     if message.encoding not in _LABEL_TYPES:
-        raise ValueError(f'encoding: expected {" or ".join(_LABEL_TYPES)}, received {message.encoding!r}')
+        raise ValueError(f'encoding: expected {" or ".join(_LABEL_TYPES)}, received {quoted(message.encoding)}')
     kind = np.dtype(_LABEL_TYPES[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
     labels = _grid(message.data, (message.height, message.width), kind, message.step)
     return [(scene.LABELS, scene.label_image(labels.astype(kind.newbyteorder('='))))]
@@ -160,5 +161,5 @@ def _numbers(detections: Sequence[Detection2D | Detection3D]) -> np.ndarray:
 
 def _number(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise ValueError(f'id or class_id of a detection: expected a whole number from 1, received {text!r}')
+        raise ValueError(f'id or class_id of a detection: expected a whole number from 1, received {quoted(text)}')
     return int(text)

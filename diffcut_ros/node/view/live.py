@@ -1,7 +1,6 @@
 """Topics of a running node."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.printable import tell
 
 _LOOK_PERIOD_S = 0.5
 # Discovery of nodes takes up to a second.
@@ -75,4 +75,4 @@ class Listener(Node):
     def _tell(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            print(text, file=sys.stderr, flush=True)
+            tell(text)

@@ -1,12 +1,14 @@
 """`diffcut_view`: shows in a browser what a node publishes, or what it published into a bag."""
 
 import argparse
+import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -20,6 +22,10 @@ from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.node.view.topics import Wanted
 from diffcut_ros.node.view.viewer import serve
+from diffcut_ros.printable import tell
+
+# More than the end of a recording takes.
+_ROOM_BYTES = 65536
 
 
 def main() -> int:
@@ -33,10 +39,10 @@ def main() -> int:
         # The usual end of what is live or shown; what is written of a bag is not complete.
         return Status.INTERRUPTED if args.bag and args.save else 0
     except (ValueError, FileNotFoundError) as error:
-        print(f'diffcut_view: {error}', file=sys.stderr)
+        tell(f'diffcut_view: {error}')
         return Status.BAD_INPUT
     except OSError as error:
-        print(f'diffcut_view: {error}', file=sys.stderr)
+        tell(f'diffcut_view: {error}')
         return Status.FAILED
     return 0
 
@@ -51,15 +57,13 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
     with ExitStack() as stack:
         # Before anything is written or served: a bag that cannot be read leaves nothing behind.
         messages = stack.enter_context(_open_bag(args.bag, wanted)) if args.bag else None
-        recording = rerun.RecordingStream('diffcut_view')
+        recording, counts = rerun.RecordingStream('diffcut_view'), Counter[str]()
         stack.callback(recording.disconnect)
         if args.save:
-            _save(recording, args.save)
+            stack.enter_context(_saved(recording, args.save, counts))
         else:
             print(f'open {stack.enter_context(serve(recording, args.port))} (Ctrl-C ends it)', flush=True)
-        recorder = Recorder(recording)
-        if args.save:
-            stack.callback(_report, recorder, args.save)
+        recorder = Recorder(recording, counts)
         stack.callback(recorder.close)
         if messages is None:
             _listen(wanted, recorder)
@@ -77,11 +81,43 @@ def _open_bag(path: Path, wanted: Wanted) -> AbstractContextManager[Iterator[tup
     return open_messages(path, wanted)
 
 
-def _save(recording: Any, path: Path) -> None:
+@contextmanager
+def _saved(recording: Any, path: Path, counts: Counter[str]) -> Iterator[None]:
+    """Save a recording into a file, which appears under its name at the end of the block, however that ends.
+
+    Args:
+        recording: without a sink yet.
+        path: of the file.
+        counts: of the messages in it at the end, by role; for the last line.
+    """
+    new = path.with_name(f'.{path.name}.writing')
     try:
-        recording.save(path)
-    except RuntimeError as error:
+        if path.is_dir():
+            raise IsADirectoryError('it is a folder')
+        recording.save(new)
+    except (RuntimeError, OSError) as error:
         raise OSError(f'--save: expected a file that can be written, received {path}: {error}') from error
+    try:
+        yield
+    finally:
+        try:
+            recording.flush()  # raises where its thread could not write
+            recording.disconnect()  # writes the end, and says nothing
+            with new.open('ab') as file:
+                _check_room(file)
+            os.replace(new, path)
+            _report(counts, path)
+        except (RuntimeError, OSError) as error:
+            new.unlink(missing_ok=True)
+            raise OSError(f'--save: {path} cannot be written, is the disk full? {error}') from error
+
+
+def _check_room(file: BinaryIO) -> None:
+    """Raise OSError where a file cannot grow, and its end may thus be missing."""
+    end = file.tell()
+    file.write(bytes(_ROOM_BYTES))
+    file.flush()
+    file.truncate(end)
 
 
 def _listen(wanted: Wanted, recorder: Recorder) -> None:
@@ -97,9 +133,9 @@ def _listen(wanted: Wanted, recorder: Recorder) -> None:
         rclpy.try_shutdown()
 
 
-def _report(recorder: Recorder, path: Path) -> None:
-    counts = ', '.join(f'{count} {role}' for role, count in recorder.counts.items()) or 'nothing'
-    print(f'{path}: {counts}. Open it with: rerun {path} --web-viewer', flush=True)
+def _report(counts: Counter[str], path: Path) -> None:
+    what = ', '.join(f'{count} {role}' for role, count in counts.items()) or 'nothing'
+    tell(f'{path}: {what}. Open it with: rerun {path} --web-viewer', sys.stdout)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """Messages into a recording, from wherever they come."""
 
-import sys
 from collections import Counter, deque
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from diffcut_ros.media import rerun_scene as scene
 from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents
+from diffcut_ros.printable import tell
 
 # Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
 _MOST_WAITING = 3
@@ -21,13 +21,14 @@ class Recorder:
 
     Args:
         recording: a `rerun.RecordingStream` whose sink is set.
+        counts: those that are counted on.
 
     Attributes:
         counts: messages logged, by role.
     """
 
-    def __init__(self, recording: Any) -> None:
-        self.counts: Counter[str] = Counter()
+    def __init__(self, recording: Any, counts: Counter[str] | None = None) -> None:
+        self.counts: Counter[str] = Counter() if counts is None else counts
         self._recording = recording
         self._panels: set[str] = set()
         self._complaints: set[str] = set()
@@ -51,7 +52,7 @@ class Recorder:
             kind = f'{role} {"".join(c for c in str(error) if not c.isdigit())}'
             if kind not in self._complaints:
                 self._complaints.add(kind)
-                print(f'left out: {role}: {error}', file=sys.stderr, flush=True)
+                tell(f'left out: {role}: {error}')
             return
         panel = PANELS.get(role)
         if panel and panel not in self._panels:

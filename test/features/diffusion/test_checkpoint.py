@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.diffusion.checkpoint import read_unet
 
 from .test_extractor import photograph
 
@@ -226,3 +228,53 @@ def test_what_is_no_tiny_vae(checkpoints, tiny_vae, problem):
         tiny_vae = checkpoints['sd1'] / tiny_vae
     with pytest.raises(ValueError, match=problem):
         features_of(checkpoints['sd1'], vae='tiny', tiny_vae=str(tiny_vae))
+
+
+CODE = """
+import pathlib
+pathlib.Path({!r}).touch()
+class Model: pass
+"""
+
+
+@pytest.mark.parametrize(
+    ('file', 'settings'),
+    [
+        ('model_index.json', {'_class_name': ['own', 'Model']}),
+        ('model_index.json', {'custom_pipeline': 'own'}),
+        ('model_index.json', {'unet': ['own', 'Model']}),
+        ('model_index.json', {'text_encoder': ['transformers', 'pipeline']}),
+        ('model_index.json', {'tokenizer': ['transformers', 'AutoTokenizer']}),
+        ('model_index.json', {'text_encoder': []}),
+        ('unet/config.json', {'auto_map': {'AutoModel': 'own.Model'}}),
+        ('unet/config.json', {'_class_name': ['own', 'Model']}),
+        ('vae/config.json', {'down': [{'auto_map': {'AutoModel': 'own.Model'}}]}),
+        ('text_encoder/config.json', {'auto_map': {'AutoModel': 'own--Model'}, 'trust_remote_code': True}),
+        ('text_encoder/config.json', {'attn_implementation': 'somebody/kernels'}),
+        ('text_encoder/config.json', {'transformers_weights': '../weights.bin'}),
+        ('tokenizer/tokenizer_config.json', {'auto_map': {'AutoTokenizer': ['own.Model', None]}}),
+        ('scheduler/scheduler_config.json', {'custom_pipeline': 'own'}),
+        ('text_encoder/adapter_config.json', {'base_model_name_or_path': 'somebody/else'}),
+        ('unet/diffusion_pytorch_model.safetensors.index.json', {'weight_map': {'a': 'diffusion_pytorch_model.bin'}}),
+    ],
+)
+def test_code_in_a_checkpoint_is_refused_by_name(copy, tmp_path, monkeypatch, file, settings):
+    """Before the libraries are given it: they must not even look at it."""
+    for folder in (copy, *filter(Path.is_dir, copy.iterdir())):
+        (folder / 'own.py').write_text(CODE.format(str(tmp_path / 'ran')))
+    if not (copy / file).exists():
+        (copy / file).write_text('{}')
+    edit(copy / file, **settings)
+    monkeypatch.setattr('diffusers.ModelMixin.from_pretrained', None)
+    with pytest.raises(ValueError, match=f'{file}: expected settings and weights alone, found ') as caught:
+        features_of(copy)
+    assert 'nothing of it was; choose another checkpoint' in str(caught.value)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_code_beside_a_tiny_vae_or_the_whole_unet_is_refused(checkpoints, copy):
+    edit(copy / 'vae/config.json', auto_map={'AutoModel': 'own.Model'})
+    tiny = {'vae': 'tiny', 'tiny_vae': str(copy / 'vae')}
+    for load in (lambda: features_of(checkpoints['sd1'], **tiny), lambda: read_unet(copy)):
+        with pytest.raises(ValueError, match='expected settings and weights alone, found auto_map'):
+            load()

@@ -155,8 +155,8 @@ def test_the_whole_pipeline(checkpoints):
     [
         ({'input_size': 100}, 'input_size: expected a multiple of 32, .* received 100; next to it are 96 and 128'),
         ({'input_size': 16}, 'input_size: expected a multiple of 32, .* received 16; next to it are 32 and 64'),
-        ({'aspect': 'wide'}, "aspect: expected WIDTH:HEIGHT .*, received 'wide'"),
-        ({'aspect': '1:0'}, "aspect: expected WIDTH:HEIGHT .*, received '1:0'"),
+        ({'aspect': 'wide'}, "aspect: expected WIDTHxHEIGHT .*, received 'wide'"),
+        ({'aspect': '1:0'}, "aspect: expected WIDTHxHEIGHT .*, received '1:0'"),
         ({'precision': 'int8'}, 'precision: expected one of auto, float32, bfloat16, float16, received'),
         ({'timestep': 1000}, 'timestep: expected 0 to 999'),
         ({'size': 3}, 'expected options among input_size, .*, received size'),
