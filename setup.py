@@ -23,6 +23,6 @@ setup(
         # than setup.cfg, the code and the data files.
         (f'share/{name}', ['package.xml', 'pyproject.toml']),
         (f'share/{name}/launch', glob('launch/*.launch.py')),
-        (f'share/{name}/config', glob('config/*.yaml') + glob('config/*.rviz')),
+        (f'share/{name}/config', [path for kind in ('yaml', 'rviz', 'xml') for path in glob(f'config/*.{kind}')]),
     ],
 )

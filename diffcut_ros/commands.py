@@ -4,12 +4,9 @@ Each reads its command line first: what is wrong there, and --help, is told befo
 seconds. Then it imports that, and says what it lacks.
 """
 
-import sys
-from importlib import import_module
+from diffcut_ros.interruption import end_by_signals
 
-from diffcut_ros.exit_status import Status
-from diffcut_ros.missing import MissingPackageError, needed
-from diffcut_ros.printable import tell
+end_by_signals()  # before anything else is imported: a program sets handlers of its own once it runs
 
 
 def node() -> int:
@@ -49,14 +46,18 @@ def benchmark() -> int:
 
 def _run(name: str, module: str, extra: str = '') -> int:
     """Run `main` of a module; return its exit status, see `Status`."""
+    import sys
+    from importlib import import_module
+
+    from diffcut_ros.exit_status import Status
+    from diffcut_ros.missing import MissingPackageError, needed
+    from diffcut_ros.printable import tell
+
     command = f'diffcut_{name}'
+    import_module(f'diffcut_ros.arguments.{name}').parse(sys.argv[1:])
     try:
-        import_module(f'diffcut_ros.arguments.{name}').parse(sys.argv[1:])
         with needed(command, extra):
             return import_module(f'diffcut_ros.{module}').main()
     except MissingPackageError as error:
         tell(error)
         return Status.BAD_INPUT
-    except KeyboardInterrupt:  # during the imports; later, programs end by themselves
-        print(f'{command}: interrupted', file=sys.stderr)
-        return Status.INTERRUPTED

@@ -18,6 +18,18 @@ class _Interruption(KeyboardInterrupt):
     """
 
 
+def end_by_signals() -> None:
+    """Have SIGINT and SIGTERM end the process as the system does: at once, without a word.
+
+    For a program that is still being imported. By then it has begun nothing that needs an end, and Python's own handler
+    would raise KeyboardInterrupt in the middle of an import, where some packages make other errors of it, and all of
+    them a traceback. It holds until `interruptible` is entered.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the block, and be the only thing that it is seen to end with.

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
+
+from diffcut_ros.launch_arguments import needs_package, parameters_for, topics_by_camera, truth
 
 CONFIG = PathJoinSubstitution([FindPackageShare('diffcut_ros'), 'config'])
 # What config/diffcut.rviz shows of the node.
@@ -53,14 +55,16 @@ def generate_launch_description():
 
 def _nodes(context):
     value = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    topics = {name: _by_camera(name, value[name]) for name in ('image', 'depth', 'camera_info')}
-    _check_names(topics)
+    file = _params_file(context, value['params_file'])
+    namespace = prefix_namespace(context.launch_configurations.get('ros_namespace'), value['namespace'])
+    given = parameters_for(f'{make_namespace_absolute(namespace or "").rstrip("/")}/diffcut', file)
+    topics = topics_by_camera({name: value[name] for name in ('image', 'depth', 'camera_info')}, given.get('cameras'))
     for camera, image in topics['image'].items():
         if topics['depth']:
             topics['camera_info'].setdefault(camera, f'{image.rpartition("/")[0]}/camera_info')
-    cameras = [camera for camera in topics['image'] if camera]
+    cameras = [camera for camera in topics['image'] or given.get('cameras', []) if camera]
 
-    clock = {'use_sim_time': value['use_sim_time'].lower() == 'true'} if value['use_sim_time'] else {}
+    clock = {'use_sim_time': truth('use_sim_time', value['use_sim_time'])} if value['use_sim_time'] else {}
     parameters = {
         name: value[name] for name in ('backend', 'image_transport', 'depth_transport') if value[name]
     } | clock
@@ -68,6 +72,11 @@ def _nodes(context):
         parameters['cameras'] = cameras
     if topics['depth']:
         parameters['depth'] = True
+    told = [
+        LogInfo(msg=f'{name}: not used without depth; add depth:=TOPIC')
+        for name in ('camera_info', 'depth_transport')
+        if value[name] and not (given | parameters).get('depth')
+    ]
     remappings = [
         (f'{camera}/{name}' if camera else name, topic)
         for name, by_camera in topics.items()
@@ -75,31 +84,33 @@ def _nodes(context):
     ]
     if cameras:
         # RViz shows one camera at a time: the first.
-        shown = [('image', topics['image'][cameras[0]])]
+        shown = [('image', topics['image'].get(cameras[0], f'{cameras[0]}/image'))]
         shown += [(f'diffcut/{name}', f'diffcut/{cameras[0]}/{name}') for name in SHOWN]
     else:
         shown = remappings
-    return [
-        Node(
-            package='diffcut_ros',
-            executable='diffcut_node',
-            name='diffcut',
-            namespace=value['namespace'],
-            parameters=[_params_file(context, value['params_file']), *([parameters] if parameters else [])],
-            remappings=remappings,
-            ros_arguments=['--log-level', value['log_level']] if value['log_level'] else None,
-            output='screen',
-        ),
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            namespace=value['namespace'],
-            arguments=['-d', PathJoinSubstitution([CONFIG, 'diffcut.rviz'])],
-            parameters=[clock] if clock else None,
-            remappings=shown,
-            condition=IfCondition(value['rviz']),
-        ),
-    ]
+    node = Node(
+        package='diffcut_ros',
+        executable='diffcut_node',
+        name='diffcut',
+        namespace=value['namespace'],
+        parameters=[str(file), *([parameters] if parameters else [])],
+        remappings=remappings,
+        ros_arguments=['--log-level', value['log_level']] if value['log_level'] else None,
+        output='screen',
+    )
+    if not truth('rviz', value['rviz']):
+        return [*told, node]
+    needs_package('rviz', 'rviz2', 'rviz:=false')
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=value['namespace'],
+        arguments=['-d', PathJoinSubstitution([CONFIG, 'diffcut.rviz'])],
+        parameters=[clock] if clock else None,
+        remappings=shown,
+    )
+    # The node last: where starting something fails after it, launch ends and leaves it running.
+    return [*told, rviz, node]
 
 
 def _params_file(context, name):
@@ -108,24 +119,5 @@ def _params_file(context, name):
     path = folder / name if name == Path(name).name and (folder / name).is_file() else Path(name).expanduser()
     if not path.is_file():
         known = ', '.join(sorted(file.name for file in folder.glob('*.yaml')))
-        raise RuntimeError(f'params_file: expected a file, or one of {known}; received {name!r}, which is not there')
-    return str(path)
-
-
-def _by_camera(name, text):
-    """Return camera name -> topic; a topic alone is that of the one camera without a name."""
-    if '=' not in text:
-        return {'': text} if text else {}
-    pairs = [pair.partition('=') for pair in text.split(',')]
-    if not all(camera and topic for camera, _, topic in pairs):
-        raise RuntimeError(f'{name}: expected TOPIC or NAME=TOPIC,NAME=TOPIC, received {text!r}')
-    return {camera: topic for camera, _, topic in pairs}
-
-
-def _check_names(topics):
-    """Refuse depth or camera_info of cameras that image does not name."""
-    images = list(topics['image']) or ['']
-    for name in ('depth', 'camera_info'):
-        complete = list(topics[name]) == images if name == 'depth' else set(topics[name]) <= set(images)
-        if topics[name] and not complete:
-            raise RuntimeError(f'{name}: expected topics for the cameras of image {images}, received {topics[name]}')
+        raise ValueError(f'params_file: expected a file, or one of {known}; received {name!r}, which is not there')
+    return path

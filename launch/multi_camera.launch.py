@@ -1,8 +1,12 @@
 """Start the node for several cameras: ... multi_camera.launch.py image:=front=/front/image_raw,rear=/rear/image_raw."""
 
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.substitutions import PathJoinSubstitution, ThisLaunchFileDir
+
+# A path, not a substitution, which --show-args could not follow.
+NODE = str(Path(__file__).with_name('diffcut.launch.py'))
 
 
 def generate_launch_description():
@@ -10,6 +14,6 @@ def generate_launch_description():
     return LaunchDescription(
         [
             DeclareLaunchArgument('params_file', default_value='multi_camera.yaml', description='as of the node'),
-            IncludeLaunchDescription(PathJoinSubstitution([ThisLaunchFileDir(), 'diffcut.launch.py'])),
+            IncludeLaunchDescription(NODE),
         ]
     )

@@ -1,5 +1,7 @@
 """Play a bag through the node: ros2 launch diffcut_ros replay.launch.py bag:=run1.mcap image:=/camera/image_raw."""
 
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -10,8 +12,12 @@ from launch.actions import (
     Shutdown,
 )
 from launch.event_handlers import OnProcessIO
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
+from launch.substitutions import LaunchConfiguration
 
+from diffcut_ros.launch_arguments import existing, needs_package, positive, truth
+
+# A path, not a substitution, which --show-args could not follow.
+NODE = str(Path(__file__).with_name('diffcut.launch.py'))
 # What the node logs once it is active.
 READY = 'waiting for images on'
 
@@ -26,7 +32,7 @@ def generate_launch_description():
             DeclareLaunchArgument('rviz', default_value='true', description='true: open RViz, too'),
             DeclareLaunchArgument('use_sim_time', default_value='true', description='true: time comes from the bag'),
             OpaqueFunction(function=_play_when_ready),
-            IncludeLaunchDescription(PathJoinSubstitution([ThisLaunchFileDir(), 'diffcut.launch.py'])),
+            IncludeLaunchDescription(NODE),
         ]
     )
 
@@ -34,12 +40,22 @@ def generate_launch_description():
 def _play_when_ready(context):
     """Have the bag played as soon as the node is ready: loading a model takes longer than many a bag."""
     bag, rate, loop, rviz = (LaunchConfiguration(name).perform(context) for name in ('bag', 'rate', 'loop', 'rviz'))
+    needs_package('bag', 'ros2bag')
+    bag, rate, loop, rviz = existing('bag', bag), positive('rate', rate), truth('loop', loop), truth('rviz', rviz)
+
+    def on_exit(event, context):
+        if context.is_shutdown:
+            return None
+        if event.returncode:
+            raise RuntimeError(f'ros2 bag play failed with exit code {event.returncode}')
+        # With RViz, the last image stays to be looked at.
+        return None if rviz else Shutdown(reason='the bag has ended')
+
     play = ExecuteProcess(
-        cmd=['ros2', 'bag', 'play', bag, '--clock', '100', '--rate', rate, *(['--loop'] if loop == 'true' else [])],
+        cmd=['ros2', 'bag', 'play', bag, '--clock', '100', '--rate', str(rate), *(['--loop'] if loop else [])],
         name='bag_play',
         output='screen',
-        # With RViz, the last image stays to be looked at.
-        on_exit=None if rviz == 'true' else Shutdown(reason='the bag has ended'),
+        on_exit=on_exit,
     )
     if context.launch_configurations.get('log_level') in ('warn', 'error', 'fatal'):
         return [play]  # the node will not say when it is ready

@@ -2,8 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+from diffcut_ros.missing import OPTIONAL
 
 # Before PyTorch is imported, also by nodes that tests start. Several tests run at a time: with more threads than cores,
 # each operation waits for the slowest of its threads, and test/core took 209 s instead of 51 s on 2 cores.
@@ -20,6 +23,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first the folders whose files take minutes: begun last, they would run alone at the end."""
     long = ('node', 'analysis', 'benchmarks', 'evaluation')
     items.sort(key=lambda item: (*long, item.nodeid.split('/')[1]).index(item.nodeid.split('/')[1]))
+
+
+class _File(pytest.Module):
+    """Is skipped where a package is absent that only some commands need: in a ROS workspace, pip brings these."""
+
+    def collect(self):
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            missing = error.__cause__
+            name = str(missing.name).partition('.')[0] if isinstance(missing, ModuleNotFoundError) else ''
+            if name not in OPTIONAL:
+                raise
+            pytest.skip(f'{name} is absent: pip install {OPTIONAL[name][0]}', allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Make files of tests such ones."""
+    return _File.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope='session')

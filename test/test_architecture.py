@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 SERVE_ALL = {'arguments', 'exit_status', 'interruption', 'missing', 'printable', 'progress', 'writing'}
 # Those that measure the node.
-NODE_BENCHMARKS = {'load.py', 'node.py', 'node_3d.py'}
+NODE_BENCHMARKS = {'flood.py', 'listener.py', 'load.py', 'node.py', 'node_3d.py', 'peer.py', 'soak.py'}
 
 
 def imported(path: Path) -> set[str]:

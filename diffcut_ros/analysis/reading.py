@@ -323,6 +323,7 @@ class Moments:
         problem, no_space, scene = '', '', None
         try:
             inputs.check(self._max_pixels)
+            inputs.check_contents(self._max_pixels)
             if not self._limit.ready(inputs.stamp_ns):
                 return
             self._limit.passed(inputs.stamp_ns)

@@ -121,6 +121,31 @@ def _replay(parser: Parser) -> None:
     parser.add_argument('--tau', type=TAU, help='threshold of the splits')
 
 
+# What `benchmarks/soak.py` does to the node in turn.
+SOAK_PHASES = {
+    'sizes': 'images of 1x1 and of 4000x3000 in turn',
+    'encodings': 'every encoding, padded or not; a fifth of the messages is damaged',
+    'bursts': '50 images at once, then a second without',
+    'publishers': 'publishers and their participants come, with any quality of service, and go',
+    'subscribers': 'subscribers to all outputs come and go, on participants of their own, too',
+    'alone': 'one image after the other, as fast as the node takes them',
+    'slow': 'the same beside a subscriber to every output that sleeps 1 s at each message',
+    'parameters': 'four clients set parameters, good and bad ones, while images come',
+    'lifecycle': 'deactivate, cleanup, configure, activate, an image',
+    'depth': 'depth and camera_info, some of them damaged, after a new configuration',
+    'flood': 'five cameras of 1920x1080 at 30 Hz each, reliable and best effort, on one topic',
+}
+
+
+def _soak(parser: Parser) -> None:
+    parser.add_argument('--minutes', type=number(0.1, 1e5), default=30.0, help='length of the whole')
+    parser.add_argument('--seed', type=whole(0), default=0, help='of images, damages and parameters')
+    listed = '; '.join(f'{name}: {what}' for name, what in SOAK_PHASES.items())
+    parser.add_argument(
+        '--phases', nargs='+', choices=SOAK_PHASES, default=list(SOAK_PHASES), metavar='PHASE', help=listed
+    )
+
+
 def _tracking(parser: Parser) -> None:
     parser.add_argument(
         'frames',
@@ -149,6 +174,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'node_3d': ('what segments in space cost', _node_3d),
     'pipeline': ('time and memory of each stage, from image to labels', _pipeline),
     'replay': ('what an analysis of a recording adds to the pipeline', _replay),
+    'soak': ('whether the node lives and does not grow, over a long time', _soak),
     'tracking': ('whether segments keep their track id', _tracking),
 }
 

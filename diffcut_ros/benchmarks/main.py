@@ -8,7 +8,7 @@ from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 
 # The package that a benchmark measures, where it is not `core`.
-_MEASURED = {'load': 'node', 'node': 'node', 'node_3d': 'node', 'replay': 'analysis'}
+_MEASURED = {'load': 'node', 'node': 'node', 'node_3d': 'node', 'replay': 'analysis', 'soak': 'node'}
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
             # First what is measured: it sets how OpenMP's threads wait, which is read once, when PyTorch is loaded.
             # Only the one that is asked for: those of the node need ROS, and most take a second or more.
             import_module(f'diffcut_ros.{_MEASURED.get(args.command, "core")}')
-            import_module(f'diffcut_ros.benchmarks.{args.command}').run(args)
+            return import_module(f'diffcut_ros.benchmarks.{args.command}').run(args) or 0
     except (ValueError, MemoryError) as error:
         print(f'diffcut_benchmark: {error}', file=sys.stderr)
         return Status.BAD_INPUT
@@ -29,7 +29,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print('diffcut_benchmark: interrupted', file=sys.stderr)
         return Status.INTERRUPTED
-    return 0
 
 
 if __name__ == '__main__':

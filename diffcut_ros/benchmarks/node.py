@@ -7,10 +7,8 @@ segments, tracking included. Overlay and features are computed only while someon
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
 
 import numpy as np
 import rclpy
@@ -18,13 +16,11 @@ import torch
 from rclpy.lifecycle import LifecycleNode
 from rich.console import Console
 from rich.table import Table
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from diffcut_ros.benchmarks.listener import OUTPUTS, listener
 from diffcut_ros.core import FeatureMap, Frame, Pipeline, Result, Tracker
 from diffcut_ros.core.frame import describe_segments
-from diffcut_ros.interruption import interruptible
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.settings import NodeConfig, PointsConfig
@@ -77,7 +73,7 @@ def _times(repeats: int, width: int, height: int, encoding: str, everything: boo
     tracker, frame = Tracker(), Frame(image, FeatureMap(torch.ones(1, 1, 1), (height, width)))
     decode, publish = [], []
     try:
-        with _listener(everything):
+        with listener('/diffcut_node_benchmark', OUTPUTS if everything else OUTPUTS[:3]):
             _wait_for_listener(camera, everything)
             for _ in range(repeats + 5):
                 message = encode_image(image, encoding, Header(frame_id='camera'))
@@ -98,43 +94,11 @@ def _times(repeats: int, width: int, height: int, encoding: str, everything: boo
 
 def _wait_for_listener(camera: Camera, everything: bool) -> None:
     deadline_s = time.monotonic() + 20
-    while camera.listeners() < (5 if everything else 3):
+    while camera.listeners() < (len(OUTPUTS) if everything else 3):
         if time.monotonic() > deadline_s:
             raise TimeoutError('the listener did not subscribe within 20 s')
         time.sleep(0.05)
 
 
-@contextmanager
-def _listener(everything: bool):
-    """Run a process that subscribes to the outputs, with or without overlay and features."""
-    process = subprocess.Popen([sys.executable, '-m', __name__, 'everything' if everything else ''])
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def listen(everything: bool) -> None:
-    """Subscribe to the outputs until the process is ended."""
-    rclpy.init(args=[])
-    node = rclpy.create_node('diffcut_benchmark_listener')
-    topics = {'labels': Image, 'segments': Detection2DArray, 'label_info': LabelInfo}
-    if everything:
-        topics |= {'overlay': Image, 'features': Image}
-    for topic, kind in topics.items():
-        node.create_subscription(kind, f'/diffcut_node_benchmark/{topic}', lambda _: None, 10)
-    with suppress(KeyboardInterrupt), interruptible():
-        rclpy.spin(node)
-
-
 def _text(seconds: list[float]) -> str:
     return f'{1000 * statistics.median(seconds):.1f} ({1000 * np.percentile(seconds, 95):.1f})'
-
-
-if __name__ == '__main__':
-    listen(sys.argv[1] == 'everything')

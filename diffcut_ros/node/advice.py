@@ -1,9 +1,13 @@
 """What to say when nothing comes: what is missing, and what may help, from what the middleware knows of the others."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
@@ -13,6 +17,11 @@ from diffcut_ros.node.subscription import Subscription, full_names
 
 NO_INPUT_S = 5.0
 _MOST_TOPICS = 5
+# What some megapixels of colour take, in bytes.
+_LARGE_IMAGE = 16e6
+_SHARED_MEMORY = '/dev/shm'
+# Who has set one of these has chosen.
+_FAST_DDS_SETTINGS = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS'
 _IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -62,7 +71,9 @@ def twins(node: Node) -> str:
 
 def _on_silence(node: Node, subscription: Subscription, lost: int) -> str:
     if publishers := subscription.publishers():
-        return _on_losses(subscription) if lost else f'{full_names(publishers)} publishes on it, but sends nothing'
+        if lost:
+            return _on_losses(subscription)
+        return f'{full_names(publishers)} publishes on it, but sends nothing{_or_too_large(subscription)}'
     if others := subscription.publishers(of_type=False):
         types = ', '.join(sorted({info.topic_type for info in others}))
         return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'
@@ -101,10 +112,35 @@ def _base(topic: str, message_type: str) -> str:
 
 def _on_losses(subscription: Subscription) -> str:
     if subscription.delivery.startswith('reliable'):
-        return 'this machine or the network is too slow for them: send fewer, smaller or compressed images'
+        slow = 'this machine or the network is too slow for them: send fewer, smaller or compressed images'
+        return f'{slow}{_or_too_large(subscription)}'
     unreliable = [
         info for info in subscription.publishers() if info.qos_profile.reliability != ReliabilityPolicy.RELIABLE
     ]
     if unreliable:
         return f'let {full_names(unreliable)} offer reliable delivery, or compressed images'
     return f'large images may get lost: try -p {subscription.parameter("reliability")}:=reliable'
+
+
+def _or_too_large(subscription: Subscription) -> str:
+    """Name what keeps large images from arriving by this machine's settings; empty: nothing that is known."""
+    if subscription.message_type != _IMAGES[0]:
+        return ''
+    causes = []
+    middleware = rclpy.get_rmw_implementation_identifier()
+    if 'fastrtps' in middleware and not any(os.environ.get(name) for name in _FAST_DDS_SETTINGS):
+        causes.append("Fast DDS's shared memory holds 512 KB by default")
+    if 'cyclonedds' in middleware and (most := _receive_buffer()) < _LARGE_IMAGE:
+        causes.append(f'net.core.rmem_max is {most}')
+    with suppress(OSError):  # no such folder
+        shared = os.statvfs(_SHARED_MEMORY)
+        if (free := shared.f_bavail * shared.f_frsize) < _LARGE_IMAGE:
+            causes.append(f'{_SHARED_MEMORY} has {free / 1e6:.0f} MB left')
+    return f', or its images are too large: {", ".join(causes)}, see docs/large_images.md' if causes else ''
+
+
+def _receive_buffer() -> float:
+    try:
+        return int(Path('/proc/sys/net/core/rmem_max').read_text())
+    except (OSError, ValueError):
+        return math.inf

@@ -1,4 +1,7 @@
-"""The node: camera images in, segments out. Callbacks check and hand over; the pipeline runs in a worker."""
+"""The node: camera images in, segments out.
+
+Callbacks check in constant time and hand over; what takes time, decoding and pipeline, runs in a worker.
+"""
 
 import dataclasses
 import gc
@@ -32,6 +35,7 @@ from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
 from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
@@ -60,6 +64,9 @@ _STOOD_STILL_S = 2.0
 _FAILURE_SHOWN_S, _PAUSE_S, _MOST_FAILURES = 5.0, 0.05, 100
 # How long an inference that is under way may hold up the end of the node, or its deactivation.
 _PATIENCE_S = 1.0
+# Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good
+# one that waits. Larger ones are checked by the worker.
+_CHECKED_AT_ONCE = 2**15
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
@@ -249,10 +256,11 @@ class DiffcutNode(LifecycleNode):
         return all([thread.close(_PATIENCE_S / 2) for thread in threads])
 
     def _release(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras, self._extractor = {}, None
+        while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
+            self._cameras.popitem()[1].destroy()
+        self._extractor = None
         gc.collect()
+        return_free_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -265,6 +273,8 @@ class DiffcutNode(LifecycleNode):
     def _on_image(self, camera: Camera, inputs: Inputs) -> None:
         try:
             inputs.check(self._max_pixels)
+            if inputs.compressed_bytes <= _CHECKED_AT_ONCE:
+                inputs.check_contents(self._max_pixels)
         except ValueError as error:
             self._reject(camera, f'{camera.topic}: image ignored: {error}')
             return
@@ -305,6 +315,11 @@ class DiffcutNode(LifecycleNode):
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
         told = len(decoder.notes)
+        try:
+            inputs.check_contents(decoder.max_pixels)
+        except ValueError:
+            camera.source.limit.take_back()
+            raise
         try:
             return decoder.decode(inputs)
         finally:
@@ -392,7 +407,8 @@ class DiffcutNode(LifecycleNode):
 
     def _report_failure(self, camera: Camera, error: Exception) -> None:
         # After deactivation and during shutdown, publishing fails and nobody is concerned.
-        if self._worker is not None and self.context.ok():
+        # So it does where an image of before has taken longer than deactivation and cleanup.
+        if self._worker is not None and self.context.ok() and camera in self._cameras.values():
             self._report(camera, 'failed', f'{camera.topic}: image not segmented: {type(error).__name__}: {error}')
 
     def _report_thread(self, error: Exception) -> None:

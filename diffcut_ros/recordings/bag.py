@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import zstandard
-
 from diffcut_ros.recordings.connection import CDR, ROS1, Connection
 from diffcut_ros.recordings.files import ZSTD, find_files, kind_of, unpacked
 from diffcut_ros.recordings.mcap_reader import McapFile
 from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.recordings.ros1_reader import Ros1File
 from diffcut_ros.recordings.sqlite_reader import SqliteFile
+from diffcut_ros.recordings.unpacking import unpack
 
 # More places of damage are counted, not listed.
 _MOST_WORDS = 10
@@ -195,9 +194,7 @@ def _cdr(data: bytes, connection: Connection) -> bytes:
         return bytes(STORE.ros1_to_cdr(data, connection.type_name))
     if data[:4] != ZSTD:
         return bytes(data)
-    if zstandard.frame_content_size(data) < 0:  # a stream, whose writer did not know it
-        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    return zstandard.decompress(data)
+    return unpack('zstd', data)
 
 
 def _words(error: Exception) -> str:

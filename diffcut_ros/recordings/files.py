@@ -28,6 +28,9 @@ _DATE = re.compile(r'\d{4}(-\d\d){5}')
 _FIRST = 512
 # Of the room that is left where files are unpacked.
 _SHARE = 0.9
+# More than so many bytes, and than so many times a file's own, are not unpacked: recordings become up to 10 times
+# smaller, zeros 20,000 times.
+_LARGE, _SMALLER = 2**30, 1000
 
 
 def find_files(path: Path) -> tuple[list[Path], str]:
@@ -93,6 +96,7 @@ def unpacked(path: Path, stack: ExitStack) -> tuple[Path, str]:
             return path, ''
         folder = Path(stack.enter_context(TemporaryDirectory(prefix='diffcut_')))
         most, size, damage = round(_SHARE * shutil.disk_usage(folder).free), 0, ''
+        likely = max(_LARGE, _SMALLER * path.stat().st_size)
         target = folder / path.name
         source.seek(0)
         with target.open('wb') as file:
@@ -101,6 +105,12 @@ def unpacked(path: Path, stack: ExitStack) -> tuple[Path, str]:
                 reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
                 while max(size, file.tell()) <= most and (data := reader.read(1 << 17)):
                     file.write(data)
+                    if file.tell() > likely:
+                        damage = (
+                            f'{path.name} becomes more than {_SMALLER} times larger, which no recording does, and was '
+                            f'unpacked up to {likely / 1e9:.1f} GB'
+                        )
+                        break
             except zstandard.ZstdError as error:
                 damage = f'{path.name} is damaged, and was unpacked up to there: {error}'
             if max(size, file.tell()) > most:

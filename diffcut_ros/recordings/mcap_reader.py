@@ -3,24 +3,21 @@
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from io import SEEK_END, BytesIO
 from itertools import takewhile
 from operator import attrgetter, itemgetter
 from pathlib import Path
 
-import lz4.frame
-import zstandard
 from mcap.opcode import Opcode
-from mcap.reader import make_reader
-from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema
+from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema, Statistics
 from mcap.stream_reader import StreamReader
 from mcap.summary import Summary
 
-from diffcut_ros.printable import quoted
 from diffcut_ros.recordings.connection import CDR, ROS1, Connection, connect
 from diffcut_ros.recordings.order import Message as Ordered
 from diffcut_ros.recordings.order import StepsBack, in_order
+from diffcut_ros.recordings.unpacking import LARGEST, unpack
 
 _MAGIC = b'\x89MCAP0\r\n'
 # A record begins with one byte for its kind, and eight for the length of what follows.
@@ -29,13 +26,11 @@ _HEAD = 9
 _DATA_END, _DATA_END_SIZE = b'\x0f\x04\0\0\0\0\0\0\0', 13
 _FOOTER_SIZE = 37
 # Of a chunk's record: all but the name of its compression, and its content.
-_CHUNK_SIZE = 40
+_CHUNK_SIZE, _LONGEST_NAME = 40, 100
 
-_DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
-    '': lambda data, _: data,
-    'lz4': lambda data, _: lz4.frame.decompress(data),
-    'zstd': zstandard.decompress,
-}
+# Records of a chunk, and entries in the index of one: empty ones, of which there may be 17 million, would take minutes
+# and GB. Recorders write chunks of some thousand.
+_MOST_RECORDS = 500_000
 _log_time = attrgetter('log_time')
 # Kinds of records that are read, and the first of those that anybody may add.
 _DATA = Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK
@@ -187,7 +182,8 @@ class McapFile:
 
     def _indexes(self, begin: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Yield the channels of the messages of a chunk that ends here, with their times and places in the chunk."""
-        for _, at, end in takewhile(lambda record: record[0] == Opcode.MESSAGE_INDEX, self._records(begin)):
+        indexes = takewhile(lambda record: record[0] == Opcode.MESSAGE_INDEX, self._records(begin))
+        for _, at, end in takewhile(lambda record: record[2] - record[1] <= 16 * _MOST_RECORDS, indexes):
             data = self._read(at + _HEAD, end)
             entries = data[6 : 6 + (len(data) - 6) // 16 * 16]
             yield int.from_bytes(data[:2], 'little'), list(struct.iter_unpack('<QQ', entries))
@@ -196,14 +192,31 @@ class McapFile:
         """Return the index, None where there is none; raises any exception where it is damaged."""
         footer = self._read(self._size - _FOOTER_SIZE, self._size)
         start, crc = int.from_bytes(footer[9:17], 'little'), int.from_bytes(footer[25:29], 'little')
-        if start and self._read(start - _DATA_END_SIZE, start)[:_HEAD] != _DATA_END:
+        if not start:
+            return None
+        if self._read(start - _DATA_END_SIZE, start)[:_HEAD] != _DATA_END:
             raise ValueError(f'it is not at byte {start}')  # else much more than an index might be read
-        if start and crc and zlib.crc32(self._read(start, self._size - 12)) != crc:
+        data = self._read(start, self._size)
+        if crc and zlib.crc32(data[:-12]) != crc:
             raise ValueError('its checksum differs')
-        self._file.seek(0)
-        return make_reader(self._file).get_summary()
+        index = Summary()
+        for record in StreamReader(BytesIO(data), skip_magic=True, emit_chunks=True).records:
+            match record:
+                case Schema():
+                    index.schemas[record.id] = record
+                case Channel():
+                    index.channels[record.id] = record
+                case ChunkIndex():
+                    index.chunk_indexes.append(record)
+                case Statistics():
+                    index.statistics = record
+        if len({chunk.chunk_start_offset for chunk in index.chunk_indexes}) < len(index.chunk_indexes):
+            raise ValueError('it names chunks several times')  # and would take any time
+        return index
 
     def _read(self, at: int, end: int) -> bytes:
+        if end - at > LARGEST + _HEAD + _CHUNK_SIZE + _LONGEST_NAME:
+            raise ValueError(f'expected at most {LARGEST} bytes, received {end - at}')
         self._file.seek(at)
         return self._file.read(end - at)
 
@@ -220,11 +233,7 @@ def _contents(data: bytes) -> list[McapRecord]:
         return [record]
     if len(data) != _HEAD + _CHUNK_SIZE + len(record.compression.encode()) + len(record.data):
         raise ValueError('the lengths in it differ from its own')
-    if record.compression not in _DECOMPRESS:
-        raise ValueError(
-            f'expected lz4, zstd or no compression, received {quoted(record.compression)}; convert it to one'
-        )
-    unpacked = _DECOMPRESS[record.compression](record.data, record.uncompressed_size)
+    unpacked = unpack(record.compression, record.data, record.uncompressed_size)
     if len(unpacked) != record.uncompressed_size:
         raise ValueError(f'expected {record.uncompressed_size} bytes in it, received {len(unpacked)}')
     if record.uncompressed_crc and zlib.crc32(unpacked) != record.uncompressed_crc:
@@ -239,6 +248,8 @@ def _parse(data: bytes, emit_chunks: bool = False) -> list[McapRecord]:
     while (at := stream.tell()) < len(data):  # at its end it would wait for a footer
         if data[at] not in _DATA and data[at] < _PRIVATE:
             raise ValueError(f'expected messages and their topics in it, received a record of kind {data[at]}')
+        if len(found) == _MOST_RECORDS:
+            raise ValueError(f'expected at most {_MOST_RECORDS} records in it, received more')
         found.append(next(records))
     return found
 

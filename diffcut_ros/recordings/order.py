@@ -9,6 +9,8 @@ from operator import itemgetter
 # that was started anew with the time of a simulation; less is disorder.
 _STEP_NS = 10**8
 _time = itemgetter(1)
+# So many bytes of messages wait at most until it is their turn.
+_MOST_WAITING = 2**29
 
 # Number of its topic, time of recording in ns, and data.
 Message = tuple[int, int, bytes]
@@ -26,6 +28,10 @@ class StepsBack:
         if time_ns < self._last_ns.get(topic, time_ns) - _STEP_NS:
             self._counts[topic] += 1
         self._last_ns[topic] = time_ns
+
+    def overlap(self) -> None:
+        """Take note that more messages than may wait would have to be sorted: these count as a step back."""
+        self._counts[-1] += 1
 
     @property
     def count(self) -> int:
@@ -54,5 +60,10 @@ def in_order(pieces: Iterable[tuple[int, list[Message]]], steps: StepsBack, lie:
         # Pieces may overlap in time: the later messages of one wait for the earlier ones of those that follow.
         at = bisect_left(waiting, start_ns, key=_time)
         yield from waiting[:at]
-        waiting = sorted(waiting[at:] + messages, key=_time)
+        waiting = waiting[at:]
+        if sum(len(data) for _, _, data in waiting) > _MOST_WAITING:
+            steps.overlap()
+            yield from waiting
+            waiting = []
+        waiting = sorted(waiting + messages, key=_time)
     yield from waiting

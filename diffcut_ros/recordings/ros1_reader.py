@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rosbags.rosbag1 import Reader
-from rosbags.rosbag1.reader import Header, RecordType, decompressors, normalize, read_bytes, read_uint32
+from rosbags.rosbag1.reader import Header, RecordType, normalize, read_bytes, read_uint32
 from rosbags.typesys.msg import normalize_msgtype
 
 from diffcut_ros.recordings.connection import ROS1, Connection
 from diffcut_ros.recordings.order import Message, StepsBack, in_order
+from diffcut_ros.recordings.unpacking import LARGEST, unpack
 
 # By which a chunk is found: this is the first field of its header, or the one after its kind.
 _CHUNK, _CHUNK_KIND = b'compression=', b'op=\5'
@@ -106,8 +107,11 @@ class Ros1File:
         chunk, found = self._reader.chunks[at], []
         error: Exception | None = None
         try:
+            self._reader.bio.seek(at)
+            header = Header.read(self._reader.bio)
             self._reader.bio.seek(chunk.datapos)
-            content = BytesIO(chunk.decompressor(read_bytes(self._reader.bio, chunk.datasize)))
+            data = _unpacked(header, read_bytes(self._reader.bio, min(chunk.datasize, LARGEST + 1)))
+            content, left = BytesIO(data), len(data)
         except Exception as damage:  # as in `__init__`
             error, entries = damage, []
         for place, number, time_ns in entries:
@@ -119,7 +123,11 @@ class Ros1File:
                     header = Header.read(content)
                 if (header.get_uint32('conn'), header.get_time('time')) != (number, time_ns):
                     raise ValueError('the index of it names another message')
-                found.append((number, time_ns, read_bytes(content, read_uint32(content))))
+                size = read_uint32(content)
+                left -= size
+                if left < 0:
+                    raise ValueError('messages in it lie over each other')  # and would take any memory
+                found.append((number, time_ns, read_bytes(content, size)))
             except Exception as damage:  # as in `__init__`
                 error = damage
         if error:
@@ -176,7 +184,7 @@ class Ros1File:
             at, begin = begin, file.tell()
             if kind == RecordType.CHUNK:
                 try:
-                    content = decompressors[header.get_string('compression')](data)
+                    content = _unpacked(header, data)
                 except Exception as error:  # as in `__init__`
                     self._lost[at] = (
                         f'{self._path.name} is damaged: the chunk of {begin - at} bytes at byte {at}: {error}'
@@ -191,3 +199,8 @@ class Ros1File:
         with self._path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             at = data.find(_CHUNK, begin + 17)
             return max(0, at - (16 if data[at - 8 : at - 4] == _CHUNK_KIND else 8))
+
+
+def _unpacked(header: Header, data: bytes) -> bytes:
+    """Return the content of a chunk; raises any exception where it is damaged."""
+    return unpack(header.get_string('compression'), data, header.get_uint32('size'))

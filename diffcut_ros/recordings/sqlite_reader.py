@@ -27,15 +27,34 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self._name, self.lost = path.name, _lost_logs(path)
+        files = (one for one in (path, path.with_name(f'{path.name}-wal')) if one.exists())
+        self._size = sum(file.stat().st_size for file in files)
         self._database = _connect(path.resolve())
         with self._explained():
+            self._check_tables()
             self._read_topics()
+
+    def _check_tables(self) -> None:
+        """Raise ValueError where rows are not stored, but computed: then a small file holds any number of any size."""
+        for table in ('topics', 'messages'):
+            for kind, sql in self._database.execute('SELECT type, sql FROM sqlite_master WHERE name = ?', (table,)):
+                computed = f'SELECT 1 FROM pragma_table_xinfo({table!r}) WHERE hidden'
+                if (
+                    kind != 'table'
+                    or 'VIRTUAL' in sql.upper().split()[:2]
+                    or self._database.execute(computed).fetchone()
+                ):
+                    raise ValueError(f'expected a table {table} of rosbag2, received {sql.splitlines()[0][:60]!r}')
 
     def _read_topics(self) -> None:
         counts, steps, self.start_ns, self.end_ns = Counter[int](), StepsBack(), 2**63 - 1, 0
+        rows = 0
         try:
             for number, time_ns in self._database.execute('SELECT topic_id, timestamp FROM messages ORDER BY id'):
                 counts[number] += 1
+                rows += 1
+                if rows > self._size:  # pages that lie in themselves give rows without end
+                    raise sqlite3.DatabaseError('more rows than bytes')
                 steps.add(number, time_ns)
                 self.start_ns, self.end_ns = min(self.start_ns, time_ns), max(self.end_ns, time_ns)
         except sqlite3.DatabaseError:
@@ -61,7 +80,11 @@ class SqliteFile:
             f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY {order}', numbers
         )
         with self._explained():
+            left = self._size
             for number, time_ns, data in rows:
+                left -= len(data) if isinstance(data, bytes) else 0
+                if left < 0:
+                    raise sqlite3.DatabaseError('messages in it lie over each other')
                 yield self._connections[number], time_ns, data
 
     def close(self) -> None:

@@ -59,18 +59,20 @@ class Decoder:
             ValueError: naming the message, what was expected and received.
         """
         self.no_space = ''
-        image_rgb = self._image_rgb(inputs.image)
+        image_rgb, depth_m = self._image_rgb(inputs.image), None
+        if inputs.depth is not None and inputs.camera_info is not None:
+            try:
+                depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
+            except ValueError as error:
+                raise ValueError(f'depth: {error}') from error
+        image_hw = image_rgb.shape[:2]
         if is_compressed(inputs.image):  # else they have been checked before
-            height, width = image_rgb.shape[:2]
-            inputs.check_sizes(height, width, self.max_pixels)
-        if inputs.depth is None or inputs.camera_info is None:
+            height, width = image_hw
+            inputs.check_sizes(height, width, None if depth_m is None else depth_m.shape)
+        if depth_m is None:
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
         try:
-            depth_m = decode_depth(inputs.depth, self.max_pixels, self.depth_scale, self._guesses)
-        except ValueError as error:
-            raise ValueError(f'depth: {error}') from error
-        try:
-            camera = self._camera(inputs, depth_m.shape, image_rgb.shape[:2])
+            camera = self._camera(inputs, depth_m.shape, image_hw)
         except ValueError as error:
             self.no_space = f'no positions in space: {printable(error)}'
             return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)

@@ -4,6 +4,7 @@ Raw (REP 118), as `compressedDepth` of image_transport, and as a plain Compresse
 """
 
 import struct
+from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ _PNG_ABOUT, _GRAY_OF_16_BITS = slice(24, 26), bytes((16, 0))
 _WORDS = ('compressedDepth', 'compressed', 'rvl', 'png', 'tiff')
 # Of 3 bits each: more than MAX_PIXELS may ever be.
 _RVL_DIGITS = 10
+# Bytes of RVL at most for a value: of 6 digits for itself and one each for the counts of a run. So many bytes are read
+# at once.
+_RVL_BYTES, _RVL_PIECE = 4, 2**20
 
 
 class _Packed(NamedTuple):
@@ -206,22 +210,11 @@ def decode_rvl(data: bytes, count: int) -> np.ndarray:
     Raises:
         ValueError: for data that are damaged or end too early.
     """
-    octets = np.frombuffer(data[: len(data) // 4 * 4], '<u4').astype('>u4').view(np.uint8)
-    digits = np.stack([octets >> 4, octets & 15], -1).ravel()
-    last = np.flatnonzero(digits < 8)
-    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
-    lengths = last - first + 1
-    if len(lengths) and lengths.max() > _RVL_DIGITS:
-        raise ValueError(f'expected numbers of at most {_RVL_DIGITS} digits, received one of {lengths.max()}')
-    numbers = (digits[first] & 7).astype(np.uint32)
-    longer = np.flatnonzero(lengths > 1)
-    for place in range(1, _RVL_DIGITS):
-        numbers[longer] |= (digits[first[longer] + place] & 7).astype(np.uint32) << np.uint32(3 * place)
-        longer = longer[lengths[longer] > place + 1]
+    numbers = _rvl_numbers(data[: min(len(data), _RVL_BYTES * count + 8) // 4 * 4])
     # Only this goes from run to run: where each stands depends on the one before.
     number, stop = memoryview(numbers), len(numbers) - 1
     at = filled = 0
-    heads, starts, ends = [], [], []
+    heads, starts, ends = array('q'), array('q'), array('q')  # a list takes five times the memory
     while filled < count and at < stop:
         zeros, others = number[at], number[at + 1]
         if not zeros and not others:
@@ -235,7 +228,7 @@ def decode_rvl(data: bytes, count: int) -> np.ndarray:
     if filled != count or at > len(numbers):
         raise ValueError(f'expected runs of {count} values, received others: the data are damaged or cut off')
     inside, edges = np.ones(at, bool), np.zeros(count + 1, np.int8)
-    heads = np.array(heads)
+    heads = np.asarray(heads)
     inside[heads] = inside[heads + 1] = False
     # Added one by one, for a run of none begins where it ends and another may begin there.
     np.add.at(edges, starts, 1)
@@ -245,3 +238,27 @@ def decode_rvl(data: bytes, count: int) -> np.ndarray:
     values = np.zeros(count, np.uint16)
     values[edges[:-1].cumsum(dtype=np.int8).view(bool)] = differences.astype(np.uint16).cumsum(dtype=np.uint16)
     return values
+
+
+def _rvl_numbers(data: bytes) -> np.ndarray:
+    """Return the numbers of RVL data of whole words, uint32; by pieces, since their places take 60 times its memory."""
+    octets = np.frombuffer(data, '<u4').astype('>u4').view(np.uint8)
+    found, begin = [np.zeros(0, np.uint32)], 0  # in digits
+    while begin < 2 * len(octets):
+        piece = octets[begin // 2 : begin // 2 + _RVL_PIECE]
+        digits = np.stack([piece >> 4, piece & 15], -1).ravel()[begin % 2 :]
+        last = np.flatnonzero(digits < 8)
+        if not len(last):
+            break  # the end of the data, or no number of any use
+        first = np.concatenate([[0], last[:-1] + 1])
+        lengths = last - first + 1
+        if lengths.max() > _RVL_DIGITS:
+            raise ValueError(f'expected numbers of at most {_RVL_DIGITS} digits, received one of {lengths.max()}')
+        numbers = (digits[first] & 7).astype(np.uint32)
+        longer = np.flatnonzero(lengths > 1)
+        for place in range(1, _RVL_DIGITS):
+            numbers[longer] |= (digits[first[longer] + place] & 7).astype(np.uint32) << np.uint32(3 * place)
+            longer = longer[lengths[longer] > place + 1]
+        found.append(numbers)
+        begin += int(last[-1]) + 1
+    return np.concatenate(found)

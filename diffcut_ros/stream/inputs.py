@@ -56,8 +56,14 @@ class Inputs:
             'positions are right only if depth is registered to the image'
         )
 
+    @property
+    def compressed_bytes(self) -> int:
+        """The bytes of compressed messages, all of which `check_contents` may read."""
+        messages = (one for one in (self.image, self.depth) if one is not None and is_compressed(one))
+        return sum(len(one.data) for one in messages)
+
     def check(self, max_pixels: int) -> None:
-        """Check image and depth without touching pixels, so far as that tells.
+        """Check what raw messages say of themselves; takes constant time.
 
         Raises:
             ValueError: naming the message, what was expected and received.
@@ -66,28 +72,43 @@ class Inputs:
             raise ValueError(f'frame_id: expected at most {_LONGEST_FRAME} characters, received {length}')
         if isinstance(self.image, VideoImage):
             self.image.check(max_pixels)
-            self.check_sizes(*self.image.size_hw, max_pixels)
-            return
-        if is_compressed(self.image):
-            check_compressed(self.image, max_pixels)
-            return  # the size is known after decoding only
-        check_image(self.image, max_pixels)
-        self.check_sizes(self.image.height, self.image.width, max_pixels)
+        elif not is_compressed(self.image):
+            check_image(self.image, max_pixels)
+        if self.depth is None or not is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
 
-    def check_sizes(self, height: int, width: int, max_pixels: int) -> None:
-        """Check that depth, where there is some, belongs to an image of this size.
+    def check_contents(self, max_pixels: int) -> None:
+        """Check compressed messages after `check`, so far as that goes without decoding pixels; takes time.
 
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        if self.depth is None:
-            return
-        try:
-            own_height, own_width = depth_size(self.depth, max_pixels)
-        except ValueError as error:
-            raise ValueError(f'depth: {error}') from error
-        about = f'depth of {own_width} x {own_height} for an image of {width} x {height}'
-        check_aspect(about, (own_height, own_width), (height, width))
+        if is_compressed(self.image):
+            check_compressed(self.image, max_pixels)
+        if self.depth is not None and is_compressed(self.depth):
+            self._check_known_sizes(max_pixels)
+
+    def _check_known_sizes(self, max_pixels: int) -> None:
+        depth_hw = None
+        if self.depth is not None:
+            try:
+                depth_hw = depth_size(self.depth, max_pixels)
+            except ValueError as error:
+                raise ValueError(f'depth: {error}') from error
+        if isinstance(self.image, VideoImage):
+            self.check_sizes(*self.image.size_hw, depth_hw)
+        elif not is_compressed(self.image):  # else its size is known after decoding only
+            self.check_sizes(self.image.height, self.image.width, depth_hw)
+
+    def check_sizes(self, height: int, width: int, depth_hw: tuple[int, int] | None = None) -> None:
+        """Check that depth, where its size is known, belongs to an image of this size.
+
+        Raises:
+            ValueError: naming the message, what was expected and received.
+        """
+        if depth_hw is not None:
+            about = f'depth of {depth_hw[1]} x {depth_hw[0]} for an image of {width} x {height}'
+            check_aspect(about, depth_hw, (height, width))
 
 
 def calibration(camera_info: Any) -> tuple[Any, ...]:

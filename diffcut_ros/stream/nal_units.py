@@ -11,6 +11,14 @@ START_CODES = b'\0\0\1', b'\0\0\0\1'
 _START = re.compile(START_CODES[0])
 # Bytes of a slice that hold the fields that are read here, with room.
 _SLICE_HEAD = 48
+# Bytes of parameters that are read; they have some dozen, or 2,000 with lists of all kinds.
+_PARAMETERS = 4096
+# Bytes of supplemental information, and messages in it, among which a recovery point is looked for.
+_INFORMATION, _MOST_MESSAGES = 4096, 32
+# Units, and pictures, of a packet: a picture has one unit for each of its slices, some hundred at most.
+_MOST_UNITS, _MOST_PICTURES = 10_000, 300
+# Of a number of 32 bits in its code.
+_MOST_ZEROS = 32
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 _RECOVERY_POINT = 6
 
@@ -65,6 +73,8 @@ class _Bits:
         zeros = 0
         while not self.take(1):
             zeros += 1
+            if zeros > _MOST_ZEROS:
+                raise ValueError('expected numbers of at most 32 bits in its header: it is damaged')
         return (1 << zeros) - 1 + self.take(zeros)
 
     def signed(self) -> int:
@@ -106,10 +116,10 @@ class H264:
 
     def _parameters(self, kind: int, unit: bytes) -> None:
         if kind == 7:
-            number, sequence = _h264_sequence(_Bits(unit[1:]))
+            number, sequence = _h264_sequence(_Bits(unit[1:_PARAMETERS]))
             self._sequences[number] = sequence
         elif kind == 8:
-            bits = _Bits(unit[1:])
+            bits = _Bits(unit[1:_PARAMETERS])
             self._of_parameters[bits.number()] = bits.number()
 
     def _sequence(self, bits: _Bits) -> _Sequence | None:
@@ -149,7 +159,7 @@ class H265:
             if kind in (32, 33, 34, 35, 39):
                 boundary = at if seen and boundary is None else boundary
                 if kind == 33:
-                    self._size_wh, parameters = _h265_size(_Bits(unit[2:])), True
+                    self._size_wh, parameters = _h265_size(_Bits(unit[2:_PARAMETERS])), True
             elif kind < 32:
                 first = unit[2] >> 7
                 begins |= 16 <= kind <= 23
@@ -167,6 +177,8 @@ def behind_lengths(data: bytes) -> list[bytes]:
         end = at + 4 + int.from_bytes(data[at : at + 4], 'big')
         units.append(data[at + 4 : end])
         at = end
+        if len(units) > _MOST_UNITS:
+            return []
     return units if at == len(data) else []
 
 
@@ -196,20 +208,26 @@ def holds_parameters_of_h265(data: bytes) -> bool | None:
 
 def _units(data: bytes) -> list[tuple[int, bytes]]:
     """Each unit with where its start code begins; those too short to be one are left out."""
-    starts = [match.start() for match in _START.finditer(data)]
+    starts = [match.start() for match in itertools.islice(_START.finditer(data), _MOST_UNITS + 1)]
+    if len(starts) > _MOST_UNITS:
+        raise ValueError(f'expected at most {_MOST_UNITS} units, received more: it is damaged')
     ends = [*starts[1:], len(data)]
     return [(at, data[at + 3 : end]) for at, end in zip(starts, ends, strict=True) if end - at > 5]
 
 
 def _pieces(data: bytes, starts: list[int], any_picture: bool) -> list[bytes]:
+    if len(starts) >= _MOST_PICTURES:
+        raise ValueError(f'expected at most {_MOST_PICTURES} pictures in a message, received more')
     bounds = [0, *starts, len(data)]
     return [data[at:end] for at, end in itertools.pairwise(bounds)] if any_picture else []
 
 
 def _recovers(unit: bytes) -> bool:
     """Whether supplemental information of H.264 holds a recovery point (D.1)."""
-    plain, at = unit.replace(b'\0\0\3', b'\0\0'), 1
-    while at + 2 < len(plain):
+    plain, at = unit[:_INFORMATION].replace(b'\0\0\3', b'\0\0'), 1
+    for _ in range(_MOST_MESSAGES):
+        if at + 2 >= len(plain):
+            break
         values = []
         for _ in range(2):
             value = 0

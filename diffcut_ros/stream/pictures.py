@@ -5,7 +5,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -42,13 +42,30 @@ _BEFORE = 1024
 _LEVEL = threading.Lock()
 # The end mark of a PNG, a part without content.
 _PNG_END = b'\0\0\0\0IEND\xae\x42\x60\x82'
-# So many bytes of it are decompressed at once.
-_PNG_PIECE = 2**16
+# Parts of it that are compressed, and of no use here: texts and colour profiles.
+_PNG_PACKED = {b'zTXt', b'iTXt', b'iCCP'}
+# The signature and the first part of a PNG.
+_PNG_BEGIN = 33
+# Values per pixel of a PNG by its kind of colour.
+_PNG_VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Decoders unpack all data of a PNG, those beyond its last pixel, too: up to 1000 times as many, at 0.5 GB/s. Of more
+# bytes than this, or than its pixels have, it is made sure before that there are none.
+_PNG_TRUSTED = 2**22
+# Parts of a PNG, and of a JPEG's header: writers make some dozen, of a PNG one for each 8 kB.
+_MOST_PARTS, _MOST_JPEG_PARTS = 2**16, 1000
+# Other bytes between the parts of a JPEG's header.
+_MOST_STRAY = 2**16
+# Scans of a JPEG, for each of which decoders go through all pixels: libjpeg writes up to 24.
+_MOST_SCANS = 64
 # The next marker of a JPEG's header, as decoders look for it: past all bytes that are none, and past FF 00.
 _MARKER = re.compile(rb'\xff([^\x00\xff])', re.DOTALL)
 # Frame headers of a JPEG: C0 to CF without the tables among them.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SCAN, _JPEG_START, _JPEG_END = 0xDA, 0xD8, b'\xff\xd9'
+_JPEG_SCAN, _JPEG_START, _JPEG_END, _JPEG_SCAN_MARKER = 0xDA, 0xD8, b'\xff\xd9', b'\xff\xda'
+# Sizes, and the largest value where there are shades, between spaces and comments.
+_PNM_HEADER = re.compile(
+    rb'P(?:[14](?:SPACE\d+){2}|[2356](?:SPACE\d+){3})\s'.replace(b'SPACE', rb'(?:\s|#[^\r\n]*[\r\n])+')
+)
 # Markers that carry no length, beside those.
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}
 # Decoders show a JPEG's pixels whose data are missing in this gray, and ignore data beyond its last pixel.
@@ -149,16 +166,24 @@ def read_header(kind: str, data: bytes, max_pixels: int, smallest: int = 1) -> t
         MissingPackageError: for a picture that Pillow decodes, where that is not installed.
     """
     about = f'{kind} image of {len(data)} bytes'
+    with _explained(about):
+        width, height, complete = _READERS[kind](data)
+    check_size(f'{about}, {width} x {height}', width, height, smallest, max_pixels)
+    with _explained(about):
+        return (height, width), complete()
+
+
+@contextmanager
+def _explained(about: str) -> Iterator[None]:
+    """Say which picture it is that an error of its header is about."""
     try:
-        width, height, data = _READERS[kind](data)
+        yield
     except (struct.error, IndexError):
         raise ValueError(f'{about}: expected a header, received its beginning only') from None
     except MissingPackageError:
         raise
     except ValueError as error:
         raise ValueError(f'{about}: {error}') from None
-    check_size(f'{about}, {width} x {height}', width, height, smallest, max_pixels)
-    return (height, width), data
 
 
 def decode_values(data: bytes, about: str) -> np.ndarray:
@@ -189,21 +214,25 @@ def _quiet() -> Iterator[None]:
             cv2.utils.logging.setLogLevel(level)
 
 
-# Each of these returns width and height from a picture's header, and its data, fit for the decoder.
+# Each of these returns width and height from a picture's header, and a function that returns its data, fit for the
+# decoder: that may take memory, and is called once the size is known to be allowed.
+_Read = tuple[int, int, Callable[[], bytes]]
 
 
-def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
+def _read_jpeg(data: bytes) -> _Read:
     """As decoders do, past bytes between the parts of the header, which are left out of the data.
 
     Raises:
-        ValueError: no header, or no end where it cannot be added.
+        ValueError: no header; with the function: no end where it cannot be added, or too many scans.
     """
-    parts, stray, size, at = [data[:2]], False, None, 2
-    while True:
-        found = _MARKER.search(data, at)
+    parts, size, at, stray = [data[:2]], None, 2, 0
+    for _ in range(_MOST_JPEG_PARTS):
+        found = _MARKER.search(data, at, at + _MOST_STRAY - stray + 2)
+        if found is None and len(data) > at + _MOST_STRAY - stray + 2:
+            raise ValueError(f'expected at most {_MOST_STRAY} bytes between the parts of its header, received more')
         if found is None or found.end() + 2 > len(data):
             raise ValueError('expected a header, received its beginning only')
-        stray |= found.start() > at
+        stray += found.start() - at
         marker, at = found[1][0], found.end()
         if marker in _JPEG_BARE:
             continue
@@ -217,64 +246,95 @@ def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
             break
         parts.append(data[found.start() : at + length])
         at += max(2, length)
+    else:
+        raise ValueError(f'expected at most {_MOST_JPEG_PARTS} parts of its header, received more')
     if size is None:
         raise ValueError('expected width and height before the pixels, received none')
     whole = sequential and data[at + 2] == components  # one scan holds all
-    if stray:
-        begin = len(data) - found.start()
-        data = b''.join([*parts, data[found.start() :]])
-        at = len(data) - begin
+    return *size, partial(_complete_jpeg, data, found.start(), parts if stray else [], whole)
+
+
+def _complete_jpeg(data: bytes, scans_at: int, header: list[bytes], whole: bool) -> bytes:
+    if not whole and (count := data.count(_JPEG_SCAN_MARKER, scans_at)) > _MOST_SCANS:
+        raise ValueError(f'expected at most {_MOST_SCANS} scans, received {count}')
     # Within the pixels, FF is always followed by another byte than D9. What follows the end mark is padding.
-    if not data.endswith(_JPEG_END) and data.find(_JPEG_END, at) < 0:
+    end = b''
+    if not data.endswith(_JPEG_END) and data.find(_JPEG_END, scans_at) < 0:
         if not whole:
             raise ValueError('expected an end mark, received none: the image is cut off')
-        data += _JPEG_END
-    return *size, data
+        end = _JPEG_END
+    if header:
+        return b''.join([*header, data[scans_at:], end])
+    return data + end
 
 
-def _read_png(data: bytes) -> tuple[int, int, bytes]:
-    """After all checksums; with an end mark, if only that is missing.
+def _read_png(data: bytes) -> _Read:
+    if len(data) < _PNG_BEGIN:
+        raise ValueError('expected a header, received its beginning only: the image is cut off')
+    if data[12:16] != b'IHDR':
+        raise ValueError(f'expected the part IHDR first, received {data[12:16]!r}')
+    _check_part(memoryview(data), 8, _PNG_BEGIN)
+    return *struct.unpack_from('>II', data, 16), partial(_complete_png, data)
+
+
+def _complete_png(data: bytes) -> bytes:
+    """Return a PNG after all checksums; with an end mark, if only that is missing, and without what is not used.
 
     Raises:
-        ValueError: the PNG is damaged or cut off.
+        ValueError: the PNG is damaged or cut off, or holds more than its pixels.
     """
     view = memoryview(data)
-    parts: list[memoryview] = []
-    first = at = 8
-    while True:
+    kept, pixels, at = [view[:8]], [], 8
+    is_cut = left_out = False
+    for _ in range(_MOST_PARTS):
         name = data[at + 4 : at + 8]
         end = at + 12 + int.from_bytes(data[at : at + 4], 'big')
-        if at + 12 > len(data) or end > len(data):
-            if not _is_whole(parts):
-                raise ValueError('expected an end mark, received none: the image is cut off')
-            return *struct.unpack_from('>II', data, first + 8), data[:at] + _PNG_END
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], 'big'):
-            raise ValueError(f'expected another checksum of the part {name!r} at byte {at}: the image is damaged')
-        if at == first and name != b'IHDR':
-            raise ValueError(f'expected the part IHDR first, received {name!r}')
+        is_cut = at + 12 > len(data) or end > len(data)
+        if is_cut:
+            break
+        _check_part(view, at, end)
         if name == b'IEND':
-            return *struct.unpack_from('>II', data, first + 8), data
+            break
         if name == b'IDAT':
-            parts.append(view[at + 8 : end - 4])
+            pixels.append(view[at + 8 : end - 4])
+        if name in _PNG_PACKED:
+            left_out = True
+        else:
+            kept.append(view[at:end])
         at = end
+    else:
+        raise ValueError(f'expected at most {_MOST_PARTS} parts, received more')
+    width, height, bits, colour = struct.unpack_from('>IIBB', data, 16)
+    row = -(-width * bits * _PNG_VALUES.get(colour, 4) // 8)
+    most = (
+        height * (row + 4) + 64
+    )  # with a byte before each row; also interlaced, with up to 2 such bytes and 15 bits more
+    if is_cut or sum(map(len, pixels)) > min(_PNG_TRUSTED, most):
+        is_whole = _is_whole(pixels, most)
+        if is_cut and not is_whole:
+            raise ValueError('expected an end mark, received none: the image is cut off')
+    return b''.join([*kept, _PNG_END]) if is_cut or left_out else data
 
 
-def _is_whole(parts: list[memoryview]) -> bool:
-    """Whether compressed data are there to their end; they are not kept, since their size is still to be checked."""
+def _check_part(view: memoryview, at: int, end: int) -> None:
+    if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], 'big'):
+        name = bytes(view[at + 4 : at + 8])
+        raise ValueError(f'expected another checksum of the part {name!r} at byte {at}: the image is damaged')
+
+
+def _is_whole(parts: list[memoryview], most: int) -> bool:
+    """Whether compressed pixels are there to their end; raises ValueError for more than `most` bytes of them."""
     stream = zlib.decompressobj()
     try:
-        for part in parts:
-            stream.decompress(part, _PNG_PIECE)
-            while stream.unconsumed_tail:
-                stream.decompress(stream.unconsumed_tail, _PNG_PIECE)
+        size = len(stream.decompress(b''.join(parts), most + 1))
     except zlib.error:
         return False
-    while not stream.eof and stream.decompress(b'', _PNG_PIECE):
-        pass
+    if size > most:
+        raise ValueError(f'expected at most {most} bytes of pixels, received more')
     return stream.eof
 
 
-def _read_webp(data: bytes) -> tuple[int, int, bytes]:
+def _read_webp(data: bytes) -> _Read:
     if 8 + int.from_bytes(data[4:8], 'little') > len(data):
         raise ValueError('expected as many bytes as it says, received fewer: the image is cut off')
     match data[12:16]:
@@ -287,10 +347,10 @@ def _read_webp(data: bytes) -> tuple[int, int, bytes]:
             width, height = (1 + int.from_bytes(data[at : at + 3], 'little') for at in (24, 27))
         case other:
             raise ValueError(f'expected a part VP8, VP8L or VP8X, received {other!r}')
-    return width, height, data
+    return width, height, lambda: data
 
 
-def _read_tiff(data: bytes) -> tuple[int, int, bytes]:
+def _read_tiff(data: bytes) -> _Read:
     order = '<' if data[:1] == b'I' else '>'
     (at,) = struct.unpack_from(f'{order}I', data, 4)
     (count,) = struct.unpack_from(f'{order}H', data, at)
@@ -300,12 +360,14 @@ def _read_tiff(data: bytes) -> tuple[int, int, bytes]:
         if tag in sides:
             (side,) = struct.unpack_from(order + ('H' if kind == 3 else 'I'), data, entry + 8)
             sides[tag] = max(sides[tag], side)
-    return sides[256], sides[257], data
+    return sides[256], sides[257], lambda: data
 
 
-def _read_other(kind: str, data: bytes) -> tuple[int, int, bytes]:
+def _read_other(kind: str, data: bytes) -> _Read:
+    if kind == 'PNM' and not _PNM_HEADER.match(data[:_BEFORE]):
+        raise ValueError(f'expected a header within {_BEFORE} bytes, received none')
     picture = _open_with_pillow(kind, data)
-    return *picture.size, data
+    return *picture.size, lambda: data
 
 
 _READERS = {

@@ -22,6 +22,7 @@ class RateLimit:
         self.rate_hz = rate_hz
         self._due_ns: int | None = None
         self._last_ns = 0
+        self._before = self._due_ns, self._last_ns
 
     def ready(self, stamp_ns: int) -> bool:
         """Say whether a frame of that stamp may pass."""
@@ -31,7 +32,12 @@ class RateLimit:
 
     def passed(self, stamp_ns: int) -> None:
         """Take note that a frame of that stamp passed."""
+        self._before = self._due_ns, self._last_ns
         period_ns = round(1e9 / self.rate_hz) if self.rate_hz > 0 else 0
         on_time = self._due_ns is not None and 0 <= stamp_ns - self._due_ns < period_ns
         self._due_ns = (self._due_ns if on_time else stamp_ns) + period_ns
         self._last_ns = stamp_ns
+
+    def take_back(self) -> None:
+        """Let another frame pass in place of the last one, which was of no use."""
+        self._due_ns, self._last_ns = self._before

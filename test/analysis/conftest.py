@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from diffcut_ros.analysis import AnalysisOptions
 from support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, '-m', 'diffcut_ros.analysis.main']
@@ -15,6 +14,8 @@ COMMAND = [sys.executable, '-m', 'diffcut_ros.analysis.main']
 @pytest.fixture
 def fast(tmp_path):
     """Options whose analysis is quick."""
+    from diffcut_ros.analysis import AnalysisOptions  # needs rosbags
+
     path = tmp_path / 'fast.yaml'
     path.write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
     return AnalysisOptions(params=path)

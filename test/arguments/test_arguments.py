@@ -68,6 +68,7 @@ OPTIONS = {
     },
     ('benchmark', 'node'): {'--sizes': '16x16', '--repeats': '1'},
     ('benchmark', 'node_3d'): {'--segments': '1', '--repeats': '1'},
+    ('benchmark', 'soak'): {'--minutes': '0.1', '--seed': '0'},
     ('benchmark', 'pipeline'): {'--input-size': '16', '--tau': '0.5', '--repeats': '1'},
     ('benchmark', 'replay'): {'--frames': '1', '--rounds': '1', '--tau': '0.5'},
     ('benchmark', 'tracking'): {'--hz': '0.5', '--tau': '0.5', '--damping': '0.5', '--every': '1', '--limit': '2'},

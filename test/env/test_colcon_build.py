@@ -23,12 +23,10 @@ def workspace(tmp_path_factory):
     return workspace
 
 
-def build(workspace, *arguments):
-    """Runs `colcon build` and returns the package's install folder."""
-    for folder in ('build', 'install', 'log'):
-        shutil.rmtree(workspace / folder, ignore_errors=True)
+def colcon(workspace, *arguments, status=0):
+    """Runs colcon in the workspace, which ends with a status."""
     done = subprocess.run(
-        [sys.executable, '-m', 'colcon', 'build', *arguments],
+        [sys.executable, '-m', 'colcon', *arguments],
         cwd=workspace,
         env=os.environ | {'COLCON_HOME': str(workspace / 'home')},
         stdin=subprocess.DEVNULL,
@@ -36,9 +34,32 @@ def build(workspace, *arguments):
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def build(workspace, *arguments):
+    """Runs `colcon build` and returns the package's install folder."""
+    for folder in ('build', 'install', 'log'):
+        shutil.rmtree(workspace / folder, ignore_errors=True)
+    done = colcon(workspace, 'build', *arguments)
     assert done.stdout.count('Starting >>>') == 1  # one package, none below it
     return workspace / 'install/diffcut_ros'
+
+
+def test_colcon_test(workspace):
+    """The tests run, and one that fails is told; which ones, is given to pytest."""
+    file = workspace / 'src/diffcut_ros/test/test_own.py'
+    file.write_text('def test_passes():\n    pass\n\n\ndef test_fails():\n    raise AssertionError("as it should")\n')
+    try:
+        arguments = ['--packages-select', 'diffcut_ros', '--pytest-args', 'test/test_own.py']
+        build(workspace)
+        colcon(workspace, 'test', *arguments)
+        results = colcon(workspace, 'test-result', '--verbose', status=1).stdout
+        assert 'as it should' in results
+        assert '2 tests, 0 errors, 1 failure, 0 skipped' in results
+    finally:
+        file.unlink()
 
 
 def check_installed(prefix):

@@ -2,12 +2,14 @@
 
 import ast
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -74,7 +76,7 @@ def test_what_is_started_without_arguments_runs_on_any_machine(name):
 def prefix(tmp_path_factory):
     """An install prefix as `colcon build` makes it, with programs of other packages that only write their arguments."""
     prefix = tmp_path_factory.mktemp('prefix')
-    for package in ('diffcut_ros', 'rviz2'):
+    for package in ('diffcut_ros', 'ros2bag', 'rviz2'):
         (prefix / f'lib/{package}').mkdir(parents=True)
         (prefix / f'share/{package}').mkdir(parents=True)
         marker = prefix / f'share/ament_index/resource_index/packages/{package}'
@@ -86,12 +88,20 @@ def prefix(tmp_path_factory):
     programs = {
         'lib/diffcut_ros/diffcut_node': f'exec {sys.executable} -m diffcut_ros.node.diffcut_node "$@"',
         'lib/rviz2/rviz2': f'echo "$@" > {prefix}/rviz2.txt; exec sleep 60',
-        'bin/ros2': f'echo "$@" > {prefix}/ros2.txt',
+        # Fails as `ros2 bag play` does where a recording cannot be played.
+        'bin/ros2': f'echo "$@" > {prefix}/ros2.txt; test -s "$3"',
     }
     for name, line in programs.items():
         (prefix / name).write_text(f'#!/bin/sh\n{line}\n')
         (prefix / name).chmod(stat.S_IRWXU)
     return prefix
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / 'run1.mcap'
+    path.write_text('not empty')
+    return path
 
 
 @pytest.fixture
@@ -149,7 +159,7 @@ def test_every_argument_reaches_the_node(start_launch, connect, tmp_path):
     file = tmp_path / 'own.yaml'
     file.write_text('/**:\n  ros__parameters:\n    tau: 0.25\n    lazy: false\n    backend: ssd-1b\n')
     arguments = ['image:=/cam/color/image_raw', 'depth:=/cam/depth', f'params_file:={file}', 'backend:=color']
-    arguments += ['namespace:=robot1', 'use_sim_time:=true', 'image_transport:=compressed', 'log_level:=debug']
+    arguments += ['namespace:=robot1', 'use_sim_time:=yes', 'image_transport:=compressed', 'log_level:=debug']
     arguments += ['depth_transport:=compressedDepth']
     with start_launch(domain, 'diffcut.launch.py', *arguments) as (_, log), connect(domain) as peer:
         wait_for(lambda: 'waiting for images on /cam/color/image_raw/compressed' in log.read_text())
@@ -190,19 +200,115 @@ def test_several_cameras(start_launch, connect):
 
 @with_launch
 @pytest.mark.parametrize(
-    ('argument', 'problem'),
+    ('file', 'argument', 'problem'),
     [
-        (['image:=a=/x,b'], 'image: expected TOPIC or NAME=TOPIC,NAME=TOPIC, received'),
-        (['image:=a=/x', 'depth:=b=/y'], "depth: expected topics for the cameras of image ['a'], received"),
-        (['image:=/x', 'camera_info:=b=/y'], "camera_info: expected topics for the cameras of image [''], received"),
-        (['params_file:=gpu.yml'], 'params_file: expected a file, or one of cpu.yaml, demo.yaml, diffcut.yaml, gpu.'),
-        (['params_file:=/no/gpu.yaml'], "received '/no/gpu.yaml', which is not there"),
+        (
+            'diffcut',
+            ['image:=a=/x,b'],
+            'image: expected TOPIC, or NAME=TOPIC,NAME=TOPIC with different names; received',
+        ),
+        (
+            'diffcut',
+            ['image:=a=/x', 'depth:=b=/y'],
+            'depth: expected NAME=TOPIC for each of the cameras of image, a; re',
+        ),
+        ('diffcut', ['image:=/x', 'camera_info:=b=/y'], "camera_info: expected one TOPIC; received 'b=/y'"),
+        (
+            'multi_camera',
+            ['image:=/x'],
+            'image: expected NAME=TOPIC for each of the cameras of the parameter file, front,',
+        ),
+        (
+            'replay',
+            ['image:=/x', 'bag:={}', 'params_file:=multi_camera.yaml'],
+            'image: expected NAME=TOPIC for each of',
+        ),
+        (
+            'diffcut',
+            ['params_file:=gpu.yml'],
+            'params_file: expected a file, or one of cpu.yaml, demo.yaml, diffcut.yaml,',
+        ),
+        ('multi_camera', ['params_file:=/no/gpu.yaml'], "received '/no/gpu.yaml', which is not there"),
+        ('diffcut', ['use_sim_time:=simulated'], "use_sim_time: expected true or false, received 'simulated'"),
+        ('diffcut', ['rviz:=maybe'], "rviz: expected true or false, received 'maybe'"),
+        ('replay', ['bag:={}', 'loop:=2'], "loop: expected true or false, received '2'"),
+        ('replay', ['bag:={}', 'rate:=fast'], "rate: expected a number above 0, received 'fast'"),
+        (
+            'replay',
+            ['bag:=/no/run1.mcap'],
+            "bag: expected a file or folder, received '/no/run1.mcap', which is not there",
+        ),
+        ('replay', ['bag:='], "bag: expected a file or folder, received ''"),
     ],
 )
-def test_arguments_that_do_not_go_together(start_launch, argument, problem):
-    with start_launch(free_domain(), 'diffcut.launch.py', *argument) as (process, log):
+def test_what_cannot_be_honoured_is_refused(start_launch, recording, file, argument, problem):
+    arguments = [text.format(recording) for text in argument]
+    with start_launch(free_domain(), f'{file}.launch.py', *arguments) as (process, log):
         assert process.wait(PATIENCE_S) != 0
         assert problem in log.read_text()
+        assert 'process started' not in log.read_text()
+
+
+@with_launch
+@pytest.mark.parametrize(
+    ('file', 'package', 'argument', 'problem'),
+    [
+        (
+            'diffcut',
+            'rviz2',
+            'rviz:=true',
+            'rviz: expected the ROS package rviz2, found none. Next: sudo apt install ros-',
+        ),
+        ('replay', 'rviz2', 'bag:={}', 'ros-$ROS_DISTRO-rviz2, or rviz:=false'),
+        (
+            'replay',
+            'ros2bag',
+            'bag:={}',
+            'bag: expected the ROS package ros2bag, found none. Next: sudo apt install ros-',
+        ),
+    ],
+)
+def test_a_package_that_is_missing_is_told_and_nothing_is_started(
+    start_launch, prefix, recording, file, package, argument, problem
+):
+    marker = prefix / f'share/ament_index/resource_index/packages/{package}'
+    marker.unlink()
+    try:
+        with start_launch(free_domain(), f'{file}.launch.py', argument.format(recording)) as (process, log):
+            assert process.wait(PATIENCE_S) == 1
+            with pytest.raises(ProcessLookupError):  # nobody is left of its session
+                os.killpg(process.pid, 0)
+            assert problem in log.read_text()
+            assert 'process started' not in log.read_text()
+    finally:
+        marker.touch()
+
+
+@with_launch
+@pytest.mark.parametrize('argument', ['camera_info:=/info', 'depth_transport:=compressed'])
+def test_what_is_not_used_without_depth_is_told(start_launch, argument):
+    with start_launch(free_domain(), 'diffcut.launch.py', 'image:=/image', argument) as (_, log):
+        wait_for(lambda: f'{argument.partition(":")[0]}: not used without depth; add depth:=TOPIC' in log.read_text())
+
+
+@with_launch
+def test_all_arguments_are_shown():
+    """What `ros2 launch FILE --show-args` prints."""
+    from launch import LaunchContext
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    def shown(name: str) -> dict[str, str]:
+        description = PythonLaunchDescriptionSource(str(ROOT / 'launch' / name)).get_launch_description(LaunchContext())
+        return {
+            argument.name: ''.join(part.describe() for part in argument.default_value or ())
+            for argument in description.get_launch_arguments()
+        }
+
+    node = shown('diffcut.launch.py')
+    assert set(node) == set(declarations(ROOT / 'launch/diffcut.launch.py'))
+    assert shown('multi_camera.launch.py') == node | {'params_file': "'multi_camera.yaml'"}
+    own = {'bag': '', 'rate': "'1.0'", 'loop': "'false'", 'rviz': "'true'", 'use_sim_time': "'true'"}
+    assert shown('replay.launch.py') == node | own
 
 
 @with_launch
@@ -214,7 +320,7 @@ def test_arguments_that_do_not_go_together(start_launch, argument, problem):
     ],
 )
 def test_rviz_shows_the_camera_and_the_node_in_their_namespace(start_launch, prefix, image, expected):
-    arguments = [f'image:={image}', 'namespace:=robot1', 'rviz:=true', 'use_sim_time:=true']
+    arguments = [f'image:={image}', 'namespace:=robot1', 'rviz:=True', 'use_sim_time:=1']
     with start_launch(free_domain(), 'diffcut.launch.py', *arguments):
         wait_for((prefix / 'rviz2.txt').is_file)
         wait_for((prefix / 'rviz2.txt').read_text)
@@ -224,13 +330,70 @@ def test_rviz_shows_the_camera_and_the_node_in_their_namespace(start_launch, pre
 
 
 @with_launch
-def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix):
+def test_rviz_shows_the_first_camera_of_the_parameter_file(start_launch, prefix):
+    with start_launch(free_domain(), 'multi_camera.launch.py', 'rviz:=on'):
+        wait_for((prefix / 'rviz2.txt').is_file)
+        wait_for((prefix / 'rviz2.txt').read_text)
+        written = (prefix / 'rviz2.txt').read_text()
+        assert '-r image:=front/image' in written
+        assert '-r diffcut/overlay:=diffcut/front/overlay' in written
+
+
+@with_launch
+def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix, recording):
     """What plays is `ros2 bag`; here its arguments are written down."""
-    arguments = ['bag:=run1.mcap', 'image:=/cam/image', 'rviz:=false', 'rate:=0.5', 'loop:=true']
+    arguments = [f'bag:={recording}', 'image:=/cam/image', 'rviz:=No', 'rate:=0.5', 'loop:=True']
     with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, log):
         assert process.wait(PATIENCE_S) == 0  # with the end of the bag
-        assert (prefix / 'ros2.txt').read_text() == 'bag play run1.mcap --clock 100 --rate 0.5 --loop\n'
+        assert (prefix / 'ros2.txt').read_text() == f'bag play {recording} --clock 100 --rate 0.5 --loop\n'
         lines = log.read_text().splitlines()
         ready = next(i for i, line in enumerate(lines) if 'waiting for images on /cam/image' in line)
         played = next(i for i, line in enumerate(lines) if 'bag_play' in line and 'process started' in line)
         assert ready < played
+
+
+@with_launch
+def test_a_bag_that_cannot_be_played_ends_all(start_launch, recording):
+    recording.write_text('')
+    arguments = [f'bag:={recording}', 'image:=/cam/image', 'rviz:=true']
+    with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, log):
+        assert process.wait(PATIENCE_S) == 1
+        assert 'ros2 bag play failed with exit code 1' in log.read_text()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+
+
+@with_launch
+@pytest.mark.skipif(
+    not (shutil.which('ros2') and find_spec('ros2launch') and find_spec('ros2lifecycle')), reason='ros2 is absent'
+)
+def test_the_systemd_unit_starts_checks_and_stops_it(prefix, tmp_path):
+    """Its commands and its signal, as systemd would use them; without its setup files."""
+    unit = (ROOT / 'docs/systemd.md').read_text()
+    start, check = (
+        re.search(rf"^{key}=/bin/bash -c '(.*)'$", unit, re.MULTILINE)[1] for key in ('ExecStart', 'ExecStartPost')
+    )
+    start, check = (re.sub(r'source \S+ && ', '', text) for text in (start, check))
+    number = signal.Signals[re.search(r'^KillSignal=(\w+)$', unit, re.MULTILINE)[1]]
+    assert 'KillMode=mixed' in unit  # that is, to the first process alone
+    environment = os.environ | {
+        'ROS_DOMAIN_ID': str(free_domain()),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_LOG_DIR': str(tmp_path),
+        'AMENT_PREFIX_PATH': f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", sys.prefix)}',
+    }
+    with (tmp_path / 'log.txt').open('w') as log:
+        process = subprocess.Popen(
+            ['bash', '-c', start], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        subprocess.run(['bash', '-c', check], env=environment, check=True, timeout=PATIENCE_S)
+        assert 'waiting for images on /camera/color/image_raw' in (tmp_path / 'log.txt').read_text()
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

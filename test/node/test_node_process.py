@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,24 @@ def test_says_that_a_publisher_is_silent(start_node, connect, override):
         peer.segment(np.zeros((8, 8, 3), np.uint8))
         node.wait_for_log('no image in 5 s on /image (1 publisher); /peer publishes on it, but sends nothing')
         assert 'lost' not in node.log
+
+
+@pytest.mark.parametrize('profile', [False, True])
+def test_names_shared_memory_as_a_cause_until_there_is_more(start_node, connect, monkeypatch, profile):
+    for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):  # of Fast DDS 2 and 3
+        if profile:
+            monkeypatch.setenv(name, str(CONFIG / 'fastdds_large_images.xml'))
+        else:
+            monkeypatch.delenv(name, raising=False)
+    domain = free_domain()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
+        peer.publish(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', peer.now()))
+        node.wait_for_log('/peer publishes on it, but sends nothing')
+        assert ("too large: Fast DDS's shared memory holds 512 KB" in node.log) != profile
+        assert 'XML' not in node.log
+        maps = Path(f'/proc/{node.process.pid}/maps').read_text()
+        segments = {Path(path) for path in re.findall(r'/dev/shm/fast[a-z]+_[0-9a-f]{16}$', maps, re.MULTILINE)}
+        assert (max(path.stat().st_size for path in segments) > 64e6) == profile
 
 
 def test_says_that_camera_info_and_depth_are_silent(start_node, connect):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 
 def quadrants(height: int = 64, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
@@ -25,3 +26,10 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     """Say whether two labellings group the elements alike, whatever the labels are called."""
     pairs = np.unique(np.stack([np.ravel(a), np.ravel(b)]), axis=1)
     return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Return a smooth random image."""
+    small = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    image = F.interpolate(small, (height, width), mode='bicubic').clamp(0, 1)[0].permute(1, 2, 0)
+    return (image * 255).byte().numpy()

@@ -13,8 +13,9 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffcut_ros.evaluation.methods import METHODS, Sample
 from diffcut_ros.features.diffusion import export
 from diffcut_ros.features.diffusion.attention import AttentionConfig, load_attention_extractor
+from support.scenes import photograph
 
-from .test_extractor import PIPELINES, photograph
+from .test_extractor import PIPELINES
 
 # Grids of self-attention at 256 x 256 pixels, and the layers of each: SSD-1B has none at the finest and no middle.
 LAYERS = {

@@ -14,8 +14,7 @@ from diffcut_ros.features.diffusion import export
 from diffcut_ros.features.diffusion.bundle import read_bundle
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-
-from .test_extractor import photograph
+from support.scenes import photograph
 
 
 @pytest.fixture(scope='module')

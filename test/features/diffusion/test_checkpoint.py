@@ -9,8 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.diffusion.checkpoint import read_unet
-
-from .test_extractor import photograph
+from support.scenes import photograph
 
 
 @pytest.fixture

@@ -8,16 +8,10 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 
 from diffcut_ros.core import Segmenter
 from diffcut_ros.features import create_extractor
+from support.scenes import photograph
 
 PIPELINES = {'sdxl': StableDiffusionXLPipeline, 'sd1': StableDiffusionPipeline}
 ATTENTION = {'sdxl': (-1, 64), 'sd1': (-2, 32)}  # down block of the hook by the paper, channels
-
-
-def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Return a smooth random image."""
-    small = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    image = F.interpolate(small, (height, width), mode='bicubic').clamp(0, 1)[0].permute(1, 2, 0)
-    return (image * 255).byte().numpy()
 
 
 @torch.no_grad()

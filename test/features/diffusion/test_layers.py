@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.diffusion.layers import LayersConfig, LayersExtractor
-
-from .test_extractor import photograph
+from support.scenes import photograph
 
 ENCODER = {
     'sdxl': 'down_blocks.2.attentions.1.transformer_blocks.2.attn1',

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from diffcut_ros.features import create_extractor
-
-from .test_extractor import photograph
+from support.scenes import photograph
 
 # On a CPU memory is limited for the whole process, so this is one of its own.
 PROGRAM = """

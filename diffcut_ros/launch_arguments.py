@@ -1,0 +1,86 @@
+"""What the launch files make of their arguments, which are text.
+
+All raise ValueError for one that cannot be honoured: launch then ends with its text, before anything is started.
+"""
+
+from pathlib import Path
+
+from ament_index_python import PackageNotFoundError, get_package_prefix
+
+from diffcut_ros.parameter_file import is_for, read_sections
+
+_TRUTHS = {'true': True, 'yes': True, 'on': True, '1': True, 'false': False, 'no': False, 'off': False, '0': False}
+
+
+def truth(name: str, text: str) -> bool:
+    """Return the truth value of an argument, as YAML and launch's own conditions write it."""
+    try:
+        return _TRUTHS[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f'{name}: expected true or false, received {text!r}') from None
+
+
+def positive(name: str, text: str) -> float:
+    """Return a number above 0."""
+    try:
+        if 0 < (value := float(text)) < float('inf'):
+            return value
+    except ValueError:
+        pass
+    raise ValueError(f'{name}: expected a number above 0, received {text!r}')
+
+
+def existing(name: str, text: str) -> str:
+    """Return the path of a file or folder that is there."""
+    if text and (path := Path(text).expanduser()).exists():
+        return str(path)
+    raise ValueError(f'{name}: expected a file or folder, received {text!r}, which is not there')
+
+
+def needs_package(name: str, package: str, instead: str = '') -> None:
+    """Make sure that a ROS package is installed that an argument needs; `instead`: what does without it."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        apt = f'sudo apt install ros-$ROS_DISTRO-{package.replace("_", "-")}'
+        raise ValueError(
+            f'{name}: expected the ROS package {package}, found none. Next: {apt}{instead and f", or {instead}"}'
+        ) from None
+
+
+def parameters_for(node: str, path: Path) -> dict[str, object]:
+    """Return what a parameter file says for a node, by its full name."""
+    found: dict[str, object] = {}
+    for section, given in read_sections(path).items():
+        found |= given if is_for(section, node) else {}
+    return found
+
+
+def topics_by_camera(texts: dict[str, str], of_file: object) -> dict[str, dict[str, str]]:
+    """Return argument -> camera -> topic; a topic alone is that of the one camera without a name.
+
+    Args:
+        texts: the arguments image, depth and camera_info, each TOPIC, NAME=TOPIC,NAME=TOPIC or empty.
+        of_file: the parameter `cameras` of the parameter file, a list if all is well; those of `image` replace it.
+    """
+    topics = {name: _by_camera(name, text) for name, text in texts.items()}
+    in_file = [camera for camera in of_file if camera] if isinstance(of_file, list) else []
+    named = [camera for camera in topics['image'] if camera] or in_file
+    cameras, whose = named or [''], 'of the parameter file' if named == in_file else 'of image'
+    for name, by_camera in topics.items():
+        # A camera may do without: its camera_info is beside its image.
+        if by_camera and not (
+            set(by_camera) <= set(cameras) if name == 'camera_info' else set(by_camera) == set(cameras)
+        ):
+            expected = f'NAME=TOPIC for each of the cameras {whose}, {", ".join(named)}' if named else 'one TOPIC'
+            raise ValueError(f'{name}: expected {expected}; received {texts[name]!r}')
+    return topics
+
+
+def _by_camera(name: str, text: str) -> dict[str, str]:
+    if '=' not in text:
+        return {'': text} if text else {}
+    pairs = [[part.strip() for part in pair.split('=')] for pair in text.split(',')]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs) or len({camera for camera, *_ in pairs}) < len(pairs):
+        raise ValueError(f'{name}: expected TOPIC, or NAME=TOPIC,NAME=TOPIC with different names; received {text!r}')
+    return dict(pairs)
