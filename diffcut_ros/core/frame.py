@@ -51,7 +51,7 @@ class SegmenterConfig:
     target_segments: int = parameter(
         0,
         'At most this many segments per image: the largest tau up to 1 that gives no more is found for each image, '
-        'and tau is not used; 0 = use tau',
+        'the smallest of more parts go to neighbours, and tau is not used; 0 = use tau',
         minimum=0,
         maximum=1000,
         live=True,
