@@ -154,8 +154,8 @@ def check_together(node: NodeConfig, segmenter: SegmenterConfig) -> None:
     """
     if segmenter.instances == 'space' and not node.depth:
         raise ValueError(
-            'instances: space divides segments by depth; expected depth: true with it, received false; set depth: true, '
-            'or instances: connected'
+            'instances: space divides segments by depth; expected depth: true with it, received false; set it, or take '
+            'instances: connected'
         )
 
 

@@ -281,7 +281,7 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             partial(why_not_depth, bag),
         )
         in_space = settings.segmenter.instances == 'space'
-        if (settings.node.depth and settings.with_depth or in_space) and topics.depth is None:
+        if ((settings.node.depth and settings.with_depth) or in_space) and topics.depth is None:
             said, instead = ('instances: space', 'instances: connected') if in_space else ('depth: true', '--no-depth')
             raise BagError(
                 f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
