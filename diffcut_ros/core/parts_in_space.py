@@ -30,7 +30,7 @@ def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tupl
         jump: metres per metre of depth.
 
     Returns:
-        The part of each pixel, int64 [H, W], from 0, and the label of each, int64 [P]. Parts may be in several pieces,
+        The part of each pixel, int32 [H, W], from 0, and the label of each, int64 [P]. Parts may be in several pieces,
         and some numbers may have no pixel.
 
     Raises:
@@ -51,9 +51,9 @@ def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tupl
     solid[part[unknown]] = False
     # What goes on without a jump counts more than what has the same label.
     weight = same + _SMOOTH_WEIGHT * smooth
-    touching = chosen((part[pairs[0]], part[pairs[1]]), weight > 0)
-    pairs, border = distinct(touching, len(solid), weight[weight > 0])
-    owner = absorb(~solid, pairs, border)
+    to_absorb = np.flatnonzero((weight > 0) & ~(solid[part[pairs[0]]] & solid[part[pairs[1]]]))
+    touching, border = distinct(chosen((part[pairs[0]], part[pairs[1]]), to_absorb), len(solid), weight[to_absorb])
+    owner = absorb(~solid, touching, border)
     pixels = samples.paint(labels, owner[part].reshape(index.shape), len(solid), jump)
     return pixels, np.append(of_first(part, label), np.arange(int(labels.max()) + 1))
 
@@ -63,14 +63,14 @@ class _Samples:
     """Samples of an image, about 160 x 120, each in the middle of a block.
 
     Attributes:
-        row, column: int64 [H], [W], which row and column of samples each pixel's block is in.
-        label: int64 [h, w].
+        rows, columns: int64 [h], [w], how many rows and columns of pixels the blocks have.
+        label: integers [h, w].
         near: float32 [h, w], inverse depth, 1/m; 0 = no depth.
         near_at: float32 [H, W], likewise of the pixels.
     """
 
-    row: np.ndarray
-    column: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
     label: np.ndarray
     near: np.ndarray
     near_at: np.ndarray
@@ -83,40 +83,43 @@ class _Samples:
         at = middles(height, h)[:, None], middles(width, w)
         depth_m = sample_at(depth_m, labels.shape)
         near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
-        row, column = np.arange(height) * h // height, np.arange(width) * w // width
-        return _Samples(row, column, labels[at].astype(np.int64), near_at[at], near_at)
+        rows, columns = (np.diff(np.arange(n + 1) * side // n) for n, side in ((h, height), (w, width)))
+        return _Samples(rows, columns, labels[at], near_at[at], near_at)
 
     def paint(self, labels: np.ndarray, part: np.ndarray, count: int, jump: float) -> np.ndarray:
-        """Return the part of each pixel, int64 [H, W]: of the samples around with its label the one nearest in depth.
+        """Return the part of each pixel, int32 [H, W]: of the samples around with its label the one nearest in depth.
 
         Args:
             labels: integers [H, W].
-            part: int64 [h, w], 0..count-1, of the samples.
+            part: integers [h, w], 0..count-1, of the samples.
             count: of parts. Where no sample around has its label, a pixel gets this + its label.
             jump: see `parts_in_space`.
         """
-        h, w = part.shape
-        block = self.row[:, None] * w + self.column
-        pixels = part.ravel()[block]
+        pixels = self._at_pixels(part.astype(np.int32))
         # Only pixels unlike their block's sample need a look around.
-        like = np.abs(self.near.ravel()[block] - self.near_at) <= jump * self.near_at
+        like = np.abs(self._at_pixels(self.near) - self.near_at) <= jump * self.near_at
         like |= self.near_at == 0
-        like &= self.label.ravel()[block] == labels
-        look = np.flatnonzero(~like)
-        y, x = np.divmod(look, labels.shape[1])
+        like &= self._at_pixels(self.label) == labels
+        y, x = np.divmod(np.flatnonzero(~like), labels.shape[1])
         own, near = labels[y, x], self.near_at[y, x]
-        row, column = self.row[y], self.column[x]
-        found, cost = count + own.astype(np.int64), np.full(len(y), np.inf, np.float32)
+        row, column = (np.repeat(np.arange(len(n)), n) for n in (self.rows, self.columns))
+        width = len(self.columns) + 2
+        middle = (row[y] + 1) * width + column[x] + 1
+        label_of, part_of, near_of = (np.pad(values, 1, 'edge').ravel() for values in (self.label, part, self.near))
+        found, cost = count + own.astype(np.int32), np.full(len(y), np.inf, np.float32)
         for dy, dx in _AROUND:
-            at = np.clip(row + dy, 0, h - 1) * w + np.clip(column + dx, 0, w - 1)
+            at = middle + (dy * width + dx)
+            depth = near_of[at]
             # Without depth the nearest sample counts.
-            depth = self.near.ravel()[at]
             far = np.where((near > 0) & (depth > 0), np.abs(depth - near), np.float32(1e6 + abs(dy) + abs(dx)))
-            better = (self.label.ravel()[at] == own) & (far < cost)
-            np.copyto(found, part.ravel()[at], where=better)
-            np.copyto(cost, far, where=better)
-        pixels.ravel()[look] = found
+            better = np.flatnonzero((label_of[at] == own) & (far < cost))
+            found[better], cost[better] = part_of[at[better]], far[better]
+        pixels[y, x] = found
         return pixels
+
+    def _at_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of each pixel's block, [H, W]."""
+        return np.repeat(np.repeat(values, self.columns, 1), self.rows, 0)
 
 
 _AROUND = [(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]
