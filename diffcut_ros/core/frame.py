@@ -115,16 +115,17 @@ class Frame:
     Args:
         image_rgb: uint8 [H, W, 3].
         feature_map: of that image.
-        before: for `SegmenterConfig.damping`: given this image, returns the segment 0..J-1 of the camera's last image
-            that each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+        before: for `SegmenterConfig.damping`: given this image, returns the part 0..J-1 of the camera's last image that
+            each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+        segment_before: int [J], the segment of each of these parts; None: each is one.
         depth_m: float32 [H', W'] of the same view in metres, NaN where there is none, for `SegmenterConfig.instances`
             space, which is connected without it.
 
     Attributes:
         image_rgb, feature_map, depth_m: as given.
         cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
-        segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
-            before.
+        parts: uint16 [H, W], the part 0..P-1 of each pixel as last cut, before small ones are left out; None before.
+        segment: int64 [P], the segment of `cells` that each is part of; None before.
     """
 
     def __init__(
@@ -132,12 +133,15 @@ class Frame:
         image_rgb: np.ndarray,
         feature_map: FeatureMap,
         before: Callable[[np.ndarray], np.ndarray] | None = None,
+        segment_before: np.ndarray | None = None,
         depth_m: np.ndarray | None = None,
     ) -> None:
         self.image_rgb = image_rgb
         self.depth_m = depth_m
         self.cells: np.ndarray | None = None
-        self.segments: np.ndarray | None = None
+        self.parts: np.ndarray | None = None
+        self.segment: np.ndarray | None = None
+        self._segment_before = segment_before
         self._before = before
         self._carried: np.ndarray | None = None
         self.feature_map = feature_map
@@ -170,7 +174,8 @@ class Frame:
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
-        carried = self._carried_segments() if config.damping > 0 else None
+        parts_before = self._carried_parts() if config.damping > 0 else None
+        carried = self._segments_before(parts_before)
         last = None if carried is None else _at_cells(carried, self.feature_map.grid_hw)
         if last is None or config.target_segments:
             self.cells = self._tree_for(config.alpha, tau).cut(tau)
@@ -188,14 +193,46 @@ class Frame:
             # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
             lead = np.full(len(concepts), config.damping / 2, np.float32)
             lead[successors[successors >= 0]] = config.damping
-            # The last value is for -1; NumPy takes less time here than PyTorch.
-            favoured = np.append(successors, -1).take(carried)
+            favoured = np.append(successors, -1).take(carried)  # the last value is for -1
             to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
-        self.segments = labels.cpu().numpy().astype(np.uint16)
-        return describe_instances(self.segments, concepts, self.feature_map, self.depth_m, config, tau)
+        return self._describe(labels.cpu().numpy().astype(np.uint16), concepts, config, tau, parts_before)
 
-    def _carried_segments(self) -> np.ndarray | None:
+    def _describe(
+        self,
+        labels: np.ndarray,
+        concepts: torch.Tensor,
+        config: SegmenterConfig,
+        tau: float,
+        parts_before: np.ndarray | None,
+    ) -> Segmentation:
+        """Divide segments into instances, see `SegmenterConfig.instances`, and describe them.
+
+        Args:
+            labels: integers [H, W], 0..K-1.
+            concepts: float32 [K, C], mean L2-normalised feature of each segment.
+            config: settings.
+            tau: the threshold these segments were cut at.
+            parts_before: int [H, W], carried from the image before, or -1; None: not known.
+        """
+        self.parts, self.segment = labels, np.arange(len(concepts))
+        if config.instances == 'space' and self.depth_m is not None:
+            labels, self.segment = parts_in_space(labels, self.depth_m, config.depth_jump, parts_before, config.damping)
+        if config.instances != 'segments':
+            most = config.target_segments or MAX_SEGMENTS
+            parts, label = connected_parts(labels, self.feature_map, config.min_part_share * labels.size, most)
+            self.parts, self.segment = parts.astype(np.uint16), self.segment[label]
+            runs = Runs.of(parts)
+            concepts = part_features(runs, runs.label, self.feature_map)
+        return describe_segments(self.parts, concepts.cpu().numpy(), config.min_segment_area, tau, self.segment)
+
+    def _segments_before(self, parts: np.ndarray | None) -> np.ndarray | None:
+        if parts is None or self._segment_before is None:
+            return parts
+        # The last value is for -1; NumPy takes less time here than PyTorch.
+        return np.append(self._segment_before, -1).take(parts)
+
+    def _carried_parts(self) -> np.ndarray | None:
         if self._before is not None:
             # Let go: it holds the image before.
             self._carried, self._before = self._before(self.image_rgb), None
@@ -244,36 +281,6 @@ def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
     successor = np.full(count, -1)
     successor[row] = np.where(shared[row, column] > 0, column, -1)
     return successor
-
-
-def describe_instances(
-    labels: np.ndarray,
-    concepts: torch.Tensor,
-    feature_map: FeatureMap,
-    depth_m: np.ndarray | None,
-    config: SegmenterConfig,
-    tau: float,
-) -> Segmentation:
-    """Divide the segments of an image into instances, see `SegmenterConfig.instances`, and describe them.
-
-    Args:
-        labels: integers [H, W], 0..K-1.
-        concepts: float32 [K, C], mean L2-normalised feature of each segment.
-        feature_map: of the image.
-        depth_m: see `Frame`.
-        config: settings.
-        tau: the threshold these segments were cut at.
-    """
-    if config.instances == 'segments':
-        return describe_segments(labels, concepts.cpu().numpy(), config.min_segment_area, tau)
-    segment = np.arange(len(concepts))
-    if config.instances == 'space' and depth_m is not None:
-        labels, segment = parts_in_space(labels, depth_m, config.depth_jump)
-    most = config.target_segments or MAX_SEGMENTS
-    parts, label = connected_parts(labels, feature_map, config.min_part_share * labels.size, most)
-    runs = Runs.of(parts)
-    feature = part_features(runs, runs.label, feature_map).cpu().numpy()
-    return describe_segments(parts, feature, config.min_segment_area, tau, segment[label])
 
 
 def describe_segments(

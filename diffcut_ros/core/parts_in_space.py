@@ -14,9 +14,14 @@ _SAMPLES = 160 * 120
 _THINNEST = 3
 # Such a rim goes to a surface that it is part of, whatever its label, before it goes to another with its label.
 _SMOOTH_WEIGHT = 1000
+# By how much damping widens the limit between what was of one part, and narrows it between what was of two: 1 + this
+# times the damping.
+_DAMPED = 5.0
 
 
-def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tuple[np.ndarray, np.ndarray]:
+def parts_in_space(
+    labels: np.ndarray, depth_m: np.ndarray, jump: float, before: np.ndarray | None = None, damping: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Divide labels where depth jumps: what touches in the image only gets labels of its own.
 
     Depth is compared between neighbouring samples, some 160 x 120 over the image. It jumps where the inverse depth of
@@ -28,6 +33,9 @@ def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tupl
         labels: integers [H, W], at least 0.
         depth_m: float32 [H', W'] of the same view, NaN where there is none.
         jump: metres per metre of depth.
+        before: int [H, W], the part of the image before that each pixel shows, or -1; None: not known.
+        damping: against flicker, 0 = none: between what was of one part before, depth may change by more, and between
+            what was of two by less.
 
     Returns:
         The part of each pixel, int32 [H, W], from 0, and the label of each, int64 [P]. Parts may be in several pieces,
@@ -41,7 +49,13 @@ def parts_in_space(labels: np.ndarray, depth_m: np.ndarray, jump: float) -> tupl
     index = np.arange(label.size).reshape(samples.label.shape)
     left, right, above, below = index[:, :-1], index[:, 1:], index[:-1], index[1:]
     pairs = np.append(left, above), np.append(right, below)
-    smooth = np.append(_smooth(samples.near, jump), _smooth(samples.near.T, jump).T)
+    change = np.append(_change(samples.near), _change(samples.near.T).T)
+    limit: float | np.ndarray = jump
+    if before is not None and damping > 0:
+        one, other = (samples.sampled(before).ravel()[side] for side in pairs)
+        easier = np.where(one == other, 1 + _DAMPED * damping, 1 / (1 + _DAMPED * damping))
+        limit = jump * np.where((one < 0) | (other < 0), 1, easier)
+    smooth = change <= limit
     same = label[pairs[0]] == label[pairs[1]]
     # Samples without depth are connected among themselves.
     unknown = near == 0
@@ -85,6 +99,10 @@ class _Samples:
         near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
         rows, columns = (np.diff(np.arange(n + 1) * side // n) for n, side in ((h, height), (w, width)))
         return _Samples(rows, columns, labels[at], near_at[at], near_at)
+
+    def sampled(self, image: np.ndarray) -> np.ndarray:
+        """Return the value of each sample, [h, w], of an image [H, W]."""
+        return image[middles(len(image), len(self.rows))[:, None], middles(image.shape[1], len(self.columns))]
 
     def paint(self, labels: np.ndarray, part: np.ndarray, count: int, jump: float) -> np.ndarray:
         """Return the part of each pixel, int32 [H, W]: of the samples around with its label the one nearest in depth.
@@ -134,8 +152,12 @@ def _filling_a_window(part: np.ndarray) -> np.ndarray:
     return np.unique(corner[filled])
 
 
-def _smooth(near: np.ndarray, jump: float) -> np.ndarray:
-    """Return between which columns depth does not jump, bool [H, W - 1]; see `parts_in_space`."""
+def _change(near: np.ndarray) -> np.ndarray:
+    """Return by which share of itself depth changes between columns, beyond its slant; see `parts_in_space`.
+
+    Returns:
+        float32 [h, w - 1], infinite where one of the two has no depth.
+    """
     step = np.diff(near, axis=1)
     known = (near[:, 1:] > 0) & (near[:, :-1] > 0)
     # The slope behind each of the two, where two samples there are known: not with the sample itself, which may lie
@@ -144,4 +166,4 @@ def _smooth(near: np.ndarray, jump: float) -> np.ndarray:
     before, after = np.zeros_like(step), np.zeros_like(step)
     before[:, 2:], after[:, :-2] = slope[:, :-2], slope[:, 2:]
     least = np.minimum(np.abs(step), np.minimum(np.abs(step - before), np.abs(step - after)))
-    return known & (least <= jump * np.minimum(near[:, 1:], near[:, :-1]))
+    return np.divide(least, np.minimum(near[:, 1:], near[:, :-1]), out=np.full_like(least, np.inf), where=known)
