@@ -66,7 +66,7 @@ class Result:
 
 @dataclass(frozen=True)
 class _Before:
-    """What damping needs of the image before: stamp, `Frame.parts`, `Frame.segment`, and the image or its `thumbnail`."""
+    """What damping needs of the image before: stamp, `Frame.parts`, `Frame.segment`, image or its `thumbnail`."""
 
     stamp_ns: int
     parts: np.ndarray
@@ -204,7 +204,7 @@ class Pipeline:
         return result
 
     def _carry(self, stamp_ns: int) -> tuple[Callable[[np.ndarray], np.ndarray] | None, np.ndarray | None]:
-        """Return `Frame`'s `before` and `segment_before` for an image: None if the last one is older than tracks get."""
+        """Return `before` and `segment_before` for a frame: None if the last image is older than tracks may get."""
         before = self._before
         if before is None or not self.tracking.follows(before.stamp_ns, stamp_ns):
             return None, None

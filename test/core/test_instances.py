@@ -178,6 +178,42 @@ def test_a_rim_goes_to_the_surface_that_it_is_on():
     assert np.array_equal(label[parts], np.arange(640) // 294 * np.ones((480, 1), int) > 0)
 
 
+def test_damping_holds_together_and_apart_what_was_so_before():
+    """A step of 6 % of the depth: beyond a jump of 5 %, within one of 10 %."""
+    labels, depth_m = np.zeros((240, 320), int), np.ones((240, 320), np.float32)
+    depth_m[:, 160:] = 1.06
+    halves = np.arange(320) // 160 * np.ones((240, 1), int)
+
+    def count(jump, before=None, damping=0.2):
+        return len(np.unique(parts_in_space(labels, depth_m, jump, before, damping)[0]))
+
+    assert count(0.05) == count(0.05, halves) == count(0.05, np.full_like(halves, -1)) == 2
+    assert count(0.05, np.zeros_like(halves)) == 1
+    assert count(0.05, np.zeros_like(halves), damping=0.0) == 2
+    assert count(0.1) == count(0.1, np.zeros_like(halves)) == count(0.1, np.full_like(halves, -1)) == 1
+    assert count(0.1, halves) == 2
+    assert count(0.2, halves) == 1
+
+
+def test_parts_do_not_flicker_where_depth_is_noisy():
+    """Of a camera that stands still; the step is as high as the noise lets it be seen in every other image."""
+    rng, image = np.random.default_rng(0), quartered(depth=False).image_rgb
+    image = np.kron(image, np.ones((4, 4, 1), np.uint8))
+
+    def changes(damping):
+        pipeline, counts = Pipeline(lambda i: colors(i[::4, ::4].copy(), i.shape[:2]), SegmenterConfig()), []
+        pipeline.config = replace(pipeline.config, instances='space', damping=damping)
+        for i in range(12):
+            step = 1.05 + rng.normal(0, 0.01)
+            depth_m = np.where(np.arange(512) < 100, 1.0, step) * np.ones((384, 1))
+            scene = Scene(image, i * 10**8, depth_m.astype(np.float32))
+            counts.append(len(pipeline.process(scene).segmentation.segments))
+        return np.count_nonzero(np.diff(counts))
+
+    assert changes(0.0) >= 4
+    assert changes(0.3) <= 1
+
+
 def test_depth_of_another_size_is_that_of_the_same_view():
     depth_m, _ = floor_and_box((480, 640), box_m=1.0)
     labels = np.zeros((480, 640), int)
@@ -195,9 +231,9 @@ def quartered(depth: bool) -> Scene:
     return Scene(image, depth_m=np.ones((96, 128), np.float32) if depth else None)
 
 
-def colors(image_rgb: np.ndarray) -> FeatureMap:
+def colors(image_rgb: np.ndarray, size_hw: tuple[int, int] | None = None) -> FeatureMap:
     cells = image_rgb.reshape(12, 8, 16, 8, 3).mean((1, 3))
-    return FeatureMap(torch.from_numpy(cells - 100.0).float(), image_rgb.shape[:2])
+    return FeatureMap(torch.from_numpy(cells - 100.0).float(), size_hw or image_rgb.shape[:2])
 
 
 @pytest.mark.parametrize(('instances', 'count'), [('segments', 2), ('connected', 4), ('space', 4)])
