@@ -157,7 +157,7 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
             cells = tree.cut(tau)
             counts.append(int(cells.max()) + 1)
             text = page.inner_text('#count') if not counts[1:] else set_tau(page, tau)
-            assert text == f'{counts[-1]} segment{"" if counts[-1] == 1 else "s"} at τ {tau:.3f}'
+            assert text == f'{counts[-1]} segment{"" if counts[-1] == 1 else "s"} of the cut at τ {tau:.3f}'
             segment_of = np.zeros(int(finest.max()) + 1, int)
             segment_of[finest] = cells
             painted = canvas(page)
