@@ -90,11 +90,10 @@ class DiffcutNode(LifecycleNode):
         self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
+        self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
-        self._extracting = threading.Lock()
-        self._hung_periods = 0
         self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
@@ -159,6 +158,7 @@ class DiffcutNode(LifecycleNode):
             self._config = read(self, NodeConfig)
             kind = kind_of(self._config.backend)
             options = read(self, CONFIGS[kind], f'{kind}.')
+            self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
@@ -185,6 +185,7 @@ class DiffcutNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the cameras."""
+        self.fatal_error = ''
         result = super().on_activate(state)
         self._start_threads()
         try:
@@ -205,9 +206,11 @@ class DiffcutNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen; an error if the node gave up after too many failures."""
-        self._stop()
+        if not self._stop():
+            self.get_logger().warning('an image is still being computed, which cannot be stopped; its result is dropped')
         result = super().on_deactivate(state)
-        return TransitionCallbackReturn.ERROR if self._gave_up() else result
+        self.fatal_error = self._gave_up()
+        return TransitionCallbackReturn.ERROR if self.fatal_error else result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back topics, backend and memory."""
@@ -241,7 +244,7 @@ class DiffcutNode(LifecycleNode):
         """Start the threads that do not run."""
         if self._worker is None or not self._worker.alive:
             sources = {name: camera.source for name, camera in self._cameras.items()}
-            process = partial(self._process, self._extractor, dict(self._cameras))
+            process = partial(self._process, self._extractor, self._extracting, dict(self._cameras))
             self._worker = LatestFrameWorker(sources, process, self._report_thread)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
@@ -281,7 +284,13 @@ class DiffcutNode(LifecycleNode):
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, inputs.stamp_ns)
 
-    def _process(self, extractor: Extractor, by_name: dict[str, Camera], waiting: dict[str, Inputs]) -> None:
+    def _process(
+        self,
+        extractor: Extractor,
+        extracting: threading.Lock,
+        by_name: dict[str, Camera],
+        waiting: dict[str, Inputs],
+    ) -> None:
         """Segment the newest image of each camera; runs in the worker."""
         scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
@@ -298,7 +307,9 @@ class DiffcutNode(LifecycleNode):
         try:
             start_s = time.monotonic()
             # A worker that could not be ended may still be at it, and a backend does one thing at a time.
-            with self._extracting:
+            if extracting.locked():
+                self._warn('waiting for an image of before the deactivation, which is still being computed')
+            with extracting:
                 feature_maps = extractor.batch([scene.image_rgb for scene in scenes.values()]) if scenes else []
             seconds['features'] = time.monotonic() - start_s
         except Exception as error:
@@ -456,23 +467,22 @@ class DiffcutNode(LifecycleNode):
             camera.follow()
             for text in misfits(camera):
                 self._warn(text)
-        busy_s = 0.0 if self._worker is None else self._worker.busy_s()
-        hung_periods = int(busy_s / self._config.timeout_s)
-        if hung_periods > self._hung_periods:  # one, also if timeout_s has just become shorter
+        if self._worker is not None and self._worker.overdue(self._config.timeout_s):
             for camera in self._cameras.values():
                 error = f'{camera.topic}: the pipeline has been busy for over {self._config.timeout_s:g} s (timeout_s)'
                 self._report(camera, 'timed out', error)
-        self._hung_periods = hung_periods
-        if self._worker is not None and self._gave_up():
-            self.get_logger().error(
-                f'{self._config.max_consecutive_failures} failures in a row (max_consecutive_failures): giving up, '
-                'unconfigured from now on; configure and activate to start again'
-            )
+        if self._worker is not None and (reason := self._gave_up()):
+            self.get_logger().error(f'{reason}; unconfigured from now on, configure and activate to start again')
             self.trigger_deactivate()
 
-    def _gave_up(self) -> bool:
+    def _gave_up(self) -> str:
+        """Say why the node goes on no longer, or return an empty string."""
         limit = self._config.max_consecutive_failures
-        return limit > 0 and any(camera.record.failures_in_a_row >= limit for camera in self._cameras.values())
+        for camera in self._cameras.values() if limit else ():
+            if (count := camera.record.failures_in_a_row) >= limit:
+                last = f'{count} failures in a row (max_consecutive_failures: {limit}), the last one'
+                return f'gave up after {last}: {camera.record.last_error}'
+        return ''
 
     def _warn_of_others(self) -> None:
         """Tell what is wrong with what other nodes do, or do not."""
@@ -493,7 +503,7 @@ class DiffcutNode(LifecycleNode):
         values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
         if self._extractor is not None:
             values |= {'model': self._extractor.description, **memory(device)}
-        if self.fatal_error and device is None:
+        if self.fatal_error and self._worker is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
         elif time.monotonic() - self._failed_s < _FAILURE_SHOWN_S:
             whole = status(DiagnosticStatus.ERROR, name, self._failed, hardware, values)
