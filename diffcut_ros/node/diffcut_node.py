@@ -207,7 +207,7 @@ class DiffcutNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen; an error if the node gave up after too many failures."""
         if not self._stop():
-            self.get_logger().warning('an image is still being computed, which cannot be stopped; its result is dropped')
+            self.get_logger().warning('an image is still being computed, which cannot be stopped; its result is lost')
         result = super().on_deactivate(state)
         self.fatal_error = self._gave_up()
         return TransitionCallbackReturn.ERROR if self.fatal_error else result
