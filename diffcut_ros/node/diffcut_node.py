@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import rclpy
 import torch
@@ -33,7 +34,7 @@ from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.bond import Bond
-from diffcut_ros.node.camera import Camera
+from diffcut_ros.node.camera import Camera, check_name
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
@@ -51,7 +52,7 @@ from diffcut_ros.node.parameters import (
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable
-from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
+from diffcut_ros.settings import RCLPY_OWN, SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
@@ -82,6 +83,7 @@ class DiffcutNode(LifecycleNode):
     """
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self._empty: set[str] = set()
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
         self._declare(arguments)
         self._config = read(self, NodeConfig)
@@ -95,6 +97,7 @@ class DiffcutNode(LifecycleNode):
         self._worker: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
         self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
+        self._told_target = 0  # of which it was told that tau is not used
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -118,6 +121,22 @@ class DiffcutNode(LifecycleNode):
         """Return the node's logger."""
         return self._printable_logger
 
+    def declare_parameters(
+        self, namespace: str, parameters: list[tuple[Any, ...]], ignore_override: bool = False
+    ) -> list[Parameter]:
+        """Declare parameters: for rclpy all that were given, too, of which it takes no empty list.
+
+        Raises:
+            ValueError: for one of rclpy's own of the wrong type, which it would only log.
+        """
+        if ignore_override:
+            for name, value, *_ in parameters:
+                if name in RCLPY_OWN and not isinstance(value, bool):
+                    raise ValueError(f'parameter {name}: expected bool, received {[] if value is None else value!r}')
+            self._empty |= {name for name, value, *_ in parameters if value is None}
+            parameters = [one for one in parameters if one[1] is not None]
+        return super().declare_parameters(namespace, parameters, ignore_override)
+
     def _declare(self, arguments: Sequence[str]) -> None:
         name = self.get_fully_qualified_name()
         try:
@@ -126,7 +145,7 @@ class DiffcutNode(LifecycleNode):
             shared, useless = set(), [str(error)]
         for text in useless:
             self.get_logger().warning(text)
-        others, known = declare(self, SPECS, shared), known_parameters()
+        others, known = declare(self, SPECS, shared, self._empty), known_parameters()
         if others:
             tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
             tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
@@ -162,6 +181,8 @@ class DiffcutNode(LifecycleNode):
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
+            for name in filter(None, self._config.cameras):
+                check_name(name)
             for name in self._config.cameras:
                 self._cameras[name] = Camera(
                     self,
@@ -383,7 +404,8 @@ class DiffcutNode(LifecycleNode):
         problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
         if problem:
             return SetParametersResult(successful=False, reason=problem)
-        return super().set_parameters_atomically(changes)
+        # What is read-only has its value already, and rclpy would refuse it.
+        return super().set_parameters_atomically([p for p in changes if not self.describe_parameter(p.name).read_only])
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before = self._shown_by
@@ -401,8 +423,11 @@ class DiffcutNode(LifecycleNode):
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
         target = self._segmenter_config.target_segments
-        if target and any(change.name == 'tau' for change in changes):
+        if target and target != self._told_target and any(change.name == 'tau' for change in changes):
+            self._told_target = target
             self.get_logger().warning(f'tau is not used while target_segments is {target}; 0 lets tau decide again')
+        if not target:
+            self._told_target = 0
         if self._recutter is not None and before != self._shown_by:
             self._recutter.request()
 
