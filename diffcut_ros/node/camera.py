@@ -110,6 +110,7 @@ class Camera:
         self._subscribers: list[Subscription] = []
         self._told: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
+        self._came_s: dict[str, float] = {}
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
@@ -238,8 +239,13 @@ class Camera:
 
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
         before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        self._came_s[topic] = self._heard_s[topic]
         if self._heard_s[topic] - before_s > RATE_WINDOW_S:
             self.record.resumed()
+
+    def came_s(self, topic: str) -> float | None:
+        """Return how long ago the last message came on a topic, in seconds; None where none has yet."""
+        return time.monotonic() - self._came_s[topic] if topic in self._came_s else None
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""

@@ -152,19 +152,20 @@ class DiffcutNode(LifecycleNode):
         self._shared, self._overrides = shared, take_overrides(self)
 
     def _refuse_impossible_transitions(self) -> None:
-        """Have a transition that the present state does not know refused; rclpy would let it end the node."""
+        """Refuse a transition that the present state does not know; rclpy would let it end the node."""
         (service,) = (one for one in self.services if one.service_name.endswith('/change_state'))
         change_state = service.callback
 
         def guarded(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-            try:
+            wanted = request.transition.label or request.transition.id
+            _, state = self._state_machine.current_state
+            possible = [transition[:2] for transition in self._state_machine.available_transitions]
+            if any(wanted in transition for transition in possible):
                 return change_state(request, response)
-            except RuntimeError as error:
-                wanted = request.transition.label or request.transition.id
-                reason = str(error).splitlines()[0]
-                self.get_logger().warning(f'no transition {wanted} in the present state: {reason}')
-                response.success = False
-                return response
+            labels = ', '.join(label for _, label in possible) or 'none'
+            self._warn(printable(f'no transition {wanted} from the state {state}: possible are {labels}'))
+            response.success = False
+            return response
 
         service.callback = guarded
 
