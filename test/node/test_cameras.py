@@ -167,7 +167,7 @@ def test_an_image_without_its_depth_waits(with_depth):
     ('options', 'problem'),
     [
         (('-p', 'cameras:=[front, front]'), 'cameras: expected at least one name, and none twice, received'),
-        (('-p', 'cameras:=front'), "parameter cameras: expected list of strings, received 'front'"),
+        (('-p', 'cameras:=front'), "parameter cameras: expected a list of strings, received 'front'"),
         (('-p', 'image_transport:=theora'), 'parameter image_transport: expected one of raw, compressed'),
     ],
 )
