@@ -2,9 +2,12 @@
 
 import bz2
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lz4.frame
@@ -125,6 +128,9 @@ def test_a_packed_file(tmp_path, film, monkeypatch):
 ROWS = {
     'without end': 'CREATE VIEW messages AS WITH RECURSIVE c(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM c) '
     'SELECT id, 1 AS topic_id, id AS timestamp, zeroblob(1000) AS data FROM c',
+    'without end, in another case': 'CREATE VIEW Messages AS WITH RECURSIVE c(id) AS '
+    '(SELECT 1 UNION ALL SELECT id + 1 FROM c) SELECT id, 1 AS topic_id, 1 AS timestamp, 1 AS data FROM c WHERE id < 0',
+    'of a module': 'CREATE VIRTUAL TABLE MESSAGES USING fts5(topic_id, timestamp, data)',
     'of any size': 'CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, '
     'data BLOB AS (zeroblob(900000000)))',
 }
@@ -138,6 +144,30 @@ def test_rows_that_are_computed(tmp_path, case):
         database.execute(ROWS[case])
     database.close()
     with pytest.raises(BagError, match='expected a table messages of rosbag2, received'), open_bag(path):
+        pass
+
+
+@pytest.fixture
+def endless(tmp_path, monkeypatch) -> Path:
+    """A database with a query that gives no row, and would not end."""
+    monkeypatch.setattr('diffcut_ros.recordings.sqlite_reader.SqliteFile._check_tables', lambda _: None)
+    path = record(tmp_path / 'film', 2, 'sqlite3') / 'film.db3'
+    with sqlite3.connect(path) as database:
+        database.execute('DROP TABLE messages')
+        database.execute(ROWS['without end, in another case'])
+    database.close()
+    return path
+
+
+def test_a_query_without_end(endless):
+    with pytest.raises(BagError, match='received a search without end'), open_bag(endless):
+        pass
+
+
+def test_a_signal_ends_a_query(endless, monkeypatch):
+    monkeypatch.setattr('diffcut_ros.recordings.sqlite_reader._LEAST_ASKED', 10**9)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), open_bag(endless):
         pass
 
 
