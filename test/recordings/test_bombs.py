@@ -105,6 +105,18 @@ def test_a_chunk_of_ros1(tmp_path, compression):
     assert 'expected at most 1000 bytes in it, received more' in lost
 
 
+def test_an_index_of_ros1_that_names_a_chunk_again_and_again(tmp_path):
+    path = record(tmp_path / 'film.bag', 8)
+    data, count = path.read_bytes(), 50_000
+    begin = data.rindex(b'op=\6') - 8  # the record about the only chunk, the last of the file
+    place = data.index(b'chunk_count=') + 12
+    number = (1 + count).to_bytes(4, 'little')
+    path.write_bytes(data[:place] + number + data[place + 4 :] + data[begin:] * count)
+    found, lost = read(path)
+    assert found == 24
+    assert 'film.bag has no index (it names chunks several times), what is whole was read without' in lost
+
+
 @pytest.mark.parametrize('told', [True, False])
 def test_a_packed_message(tmp_path, told):
     path = record(tmp_path / 'film', 8, 'sqlite3') / 'film.db3'
