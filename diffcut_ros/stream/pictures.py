@@ -428,8 +428,10 @@ def _open_with_pillow(kind: str, data: bytes) -> Any:
     if _OF_PILLOW[kind] not in PIL.Image.OPEN:
         raise ValueError(f'expected a Pillow that knows it, received {PIL.__version__}; next: pip install -U pillow')
     try:
-        return PIL.Image.open(io.BytesIO(data), formats=[_OF_PILLOW[kind]])
-    except PIL.UnidentifiedImageError:  # which says where in memory they are
+        # As `open` does it, which would warn on the terminal of sizes that are refused here.
+        factory, _ = PIL.Image.OPEN[_OF_PILLOW[kind]]
+        return factory(io.BytesIO(data), '')
+    except (SyntaxError, LookupError, TypeError, EOFError, struct.error):
         raise ValueError(
             'expected data that can be decoded, received others: the image is cut off or damaged'
         ) from None

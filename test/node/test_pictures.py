@@ -401,6 +401,13 @@ def test_a_cut_picture_is_told_without_an_address():
     assert '0x' not in str(error.value)
 
 
+@pytest.mark.filterwarnings('error')
+def test_pillow_warns_of_no_size_that_is_refused():
+    data = replaced(PICTURES['bmp'], 18, number(12_000, 4) + number(9_000, 4))
+    with pytest.raises(ValueError, match='12000 x 9000: expected at most 50 megapixels, received 108'):
+        check_compressed(compressed_message(data, 'bmp'))
+
+
 @pytest.mark.parametrize('shape', [(96, 128), (96, 128, 3)])
 def test_nothing_is_printed_for_a_good_jpeg_of_gray(capfd, shape):
     flat = np.full(shape, 128, np.uint8)
