@@ -51,7 +51,7 @@ from diffcut_ros.node.parameters import (
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable
-from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
+from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, check_together, known_parameters
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
@@ -157,6 +157,7 @@ class DiffcutNode(LifecycleNode):
         self.fatal_error = ''
         try:
             self._config = read(self, NodeConfig)
+            check_together(self._config, self._segmenter_config)
             kind = kind_of(self._config.backend)
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
@@ -372,6 +373,10 @@ class DiffcutNode(LifecycleNode):
         problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
         if problem:
             return SetParametersResult(successful=False, reason=problem)
+        try:
+            check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(changes)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
