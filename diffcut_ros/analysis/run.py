@@ -405,4 +405,5 @@ def _share(bag: Bag, moment: Moment) -> float:
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
     if moments.unjoined:
         return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
-    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
+    lost = bag.lost and f'; not all could be read: {bag.lost}'
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for{lost}')
