@@ -146,6 +146,19 @@ class DiagnosticsConfig:
         validate(self)
 
 
+def check_together(node: NodeConfig, segmenter: SegmenterConfig) -> None:
+    """Check settings of several groups that need each other.
+
+    Raises:
+        ValueError: saying what goes together.
+    """
+    if segmenter.instances == 'space' and not node.depth:
+        raise ValueError(
+            'instances: space divides segments by depth; expected depth: true with it, received false; set it, or take '
+            'instances: connected'
+        )
+
+
 # (prefix of the names, configuration dataclass) of every parameter there is
 SPECS: list[tuple[str, type]] = [
     ('', NodeConfig),

@@ -280,10 +280,12 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             settings.node.depth_transport,
             partial(why_not_depth, bag),
         )
-        if settings.node.depth and settings.with_depth and topics.depth is None:
+        in_space = settings.segmenter.instances == 'space'
+        if ((settings.node.depth and settings.with_depth) or in_space) and topics.depth is None:
+            said, instead = ('instances: space', 'instances: connected') if in_space else ('depth: true', '--no-depth')
             raise BagError(
-                f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
-                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or --no-depth'
+                f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
+                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or {instead}'
             )
         yield bag, topics, settings
 

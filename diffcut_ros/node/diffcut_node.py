@@ -52,7 +52,15 @@ from diffcut_ros.node.parameters import (
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable
-from diffcut_ros.settings import RCLPY_OWN, SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
+from diffcut_ros.settings import (
+    RCLPY_OWN,
+    SPECS,
+    DiagnosticsConfig,
+    NodeConfig,
+    PointsConfig,
+    check_together,
+    known_parameters,
+)
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
@@ -176,6 +184,7 @@ class DiffcutNode(LifecycleNode):
         self.fatal_error = ''
         try:
             self._config = read(self, NodeConfig)
+            check_together(self._config, self._segmenter_config)
             kind = kind_of(self._config.backend)
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extracting = threading.Lock()
@@ -405,6 +414,10 @@ class DiffcutNode(LifecycleNode):
         problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
         if problem:
             return SetParametersResult(successful=False, reason=problem)
+        try:
+            check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         # What is read-only has its value already, and rclpy would refuse it.
         return super().set_parameters_atomically([p for p in changes if not self.describe_parameter(p.name).read_only])
 

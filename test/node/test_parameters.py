@@ -53,6 +53,7 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'tau': 1.5}, ['tau', '1.5', '0.0', '1.0']),
         ({'tau': float('nan')}, ['tau', 'nan']),
         ({'min_segment_area': -1}, ['min_segment_area', '-1', '0']),
+        ({'instances': 'space'}, ['expected depth: true with it, received false', 'instances: connected']),
         ({'rate_hz': 'fast'}, ['rate_hz', 'Wrong parameter type', "expected float, received 'fast' (str)"]),
         ({'tau': 1}, ['tau', 'Wrong parameter type', 'expected float, received 1 (int); write 1.0']),
         ({'tau': -1}, ['tau', 'Wrong parameter type', 'expected float 0.0 to 1.0, received -1 (int)']),
