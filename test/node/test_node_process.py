@@ -58,8 +58,7 @@ def test_names_shared_memory_as_a_cause_until_there_is_more(start_node, connect,
         else:
             monkeypatch.delenv(name, raising=False)
     domain = free_domain()
-    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
-        peer.wait_until_met()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain):
         node.wait_for_log('/peer publishes on it, but sends nothing')
         assert ("too large: Fast DDS's shared memory holds 512 KB" in node.log) != profile
         assert 'XML' not in node.log
@@ -221,7 +220,6 @@ def test_nothing_is_said_of_slop_after_a_change(start_node, connect, change):
     domain = free_domain()
     with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images')
-        peer.wait_until_met()
 
         def send(with_depth: bool = True) -> None:
             header = peer.now()
@@ -267,7 +265,6 @@ def test_depth_with_other_stamps_is_told(start_node, connect):
     domain = free_domain()
     with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images')
-        peer.wait_until_met()
 
         def told() -> bool:
             header, later = peer.now(), peer.now()
