@@ -220,6 +220,7 @@ def test_nothing_is_said_of_slop_after_a_change(start_node, connect, change):
     domain = free_domain()
     with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images')
+        peer.wait_until_met()
 
         def send(with_depth: bool = True) -> None:
             header = peer.now()
@@ -265,6 +266,7 @@ def test_depth_with_other_stamps_is_told(start_node, connect):
     domain = free_domain()
     with start_node(domain, '-p', 'depth:=true') as node, connect(domain) as peer:
         node.wait_for_log('waiting for images')
+        peer.wait_until_met()
 
         def told() -> bool:
             header, later = peer.now(), peer.now()
