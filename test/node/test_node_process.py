@@ -58,8 +58,7 @@ def test_names_shared_memory_as_a_cause_until_there_is_more(start_node, connect,
         else:
             monkeypatch.delenv(name, raising=False)
     domain = free_domain()
-    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
-        peer.wait_until_met()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain):
         node.wait_for_log('/peer publishes on it, but sends nothing')
         assert ("too large: Fast DDS's shared memory holds 512 KB" in node.log) != profile
         assert 'XML' not in node.log
