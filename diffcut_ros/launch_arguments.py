@@ -3,12 +3,16 @@
 All raise ValueError for one that cannot be honoured: launch then ends with its text, before anything is started.
 """
 
+import re
 from pathlib import Path
 
 from ament_index_python import PackageNotFoundError, get_package_prefix
 
 from diffcut_ros.parameter_file import is_for, read_sections
 
+_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
+# As ROS takes names of topics, without its substitutions.
+_NAME = re.compile(r'(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
 _TRUTHS = {'true': True, 'yes': True, 'on': True, '1': True, 'false': False, 'no': False, 'off': False, '0': False}
 
 
@@ -61,10 +65,14 @@ def topics_by_camera(texts: dict[str, str], of_file: object) -> dict[str, dict[s
 
     Args:
         texts: the arguments image, depth and camera_info, each TOPIC, NAME=TOPIC,NAME=TOPIC or empty.
-        of_file: the parameter `cameras` of the parameter file, a list if all is well; those of `image` replace it.
+        of_file: the parameter `cameras` of the parameter file; those of `image` replace it.
     """
+    if of_file is not None and not (
+        isinstance(of_file, list) and of_file and all(isinstance(camera, str) for camera in of_file)
+    ):
+        raise ValueError(f'cameras, in the parameter file: expected a list of strings, received {of_file!r}')
     topics = {name: _by_camera(name, text) for name, text in texts.items()}
-    in_file = [camera for camera in of_file if camera] if isinstance(of_file, list) else []
+    in_file = [camera for camera in of_file or [] if camera]
     named = [camera for camera in topics['image'] if camera] or in_file
     cameras, whose = named or [''], 'of the parameter file' if named == in_file else 'of image'
     for name, by_camera in topics.items():
@@ -77,7 +85,27 @@ def topics_by_camera(texts: dict[str, str], of_file: object) -> dict[str, dict[s
     return topics
 
 
+def log_level(text: str) -> str:
+    """Return a level of the log as ROS takes it: one of five, or that of one logger, LOGGER:=LEVEL."""
+    if text.rpartition(':=')[2].lower() in _LEVELS:
+        return text
+    raise ValueError(f'log_level: expected one of {", ".join(_LEVELS)}; received {text!r}')
+
+
 def _by_camera(name: str, text: str) -> dict[str, str]:
+    found = _pairs(name, text)
+    for camera, topic in found.items():
+        # Made a topic of its own, the name of a camera may not begin with a slash.
+        for what, one, whole in (('a topic', topic, topic), ('a name of a camera', camera, camera and f'/{camera}')):
+            if whole and not _NAME.fullmatch(whole):
+                raise ValueError(
+                    f'{name}: expected {what} of letters, digits, _ and /, no part beginning with a digit; '
+                    f'received {one!r}'
+                )
+    return found
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
     if '=' not in text:
         return {'': text} if text else {}
     pairs = [[part.strip() for part in pair.split('=')] for pair in text.split(',')]

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ _INTEGER, _FLOAT = 'tag:yaml.org,2002:int', 'tag:yaml.org,2002:float'
 
 
 class _Loader(yaml.SafeLoader):
-    """Does as ROS: 1e-3 is a number, y is true, 4:3, 1_000 and dates are text; a section may be there twice."""
+    """Does as ROS: 1e-3 is a number, y is true, 4:3, 1_000 and dates are text; a section may be there twice.
+
+    Tuples are lists: launch_ros writes lists so.
+    """
 
     bool_values = yaml.SafeLoader.bool_values | {'y': True, 'n': False}  # of the base, as there
 
@@ -37,6 +41,7 @@ def _merged(before: Any, after: Any) -> Any:
 
 
 _Loader.add_constructor('tag:yaml.org,2002:map', _mapping)
+_Loader.add_constructor('tag:yaml.org,2002:python/tuple', partial(_Loader.construct_sequence, deep=True))
 _Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('[yYnN]$'), list('yYnN'))
 _Loader.add_implicit_resolver(_INTEGER, re.compile(r'[-+]?(0x[0-9a-fA-F]+|0[0-7]*|[1-9]\d*)$'), list('-+0123456789'))
 _Loader.add_implicit_resolver(

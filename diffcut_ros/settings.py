@@ -146,6 +146,19 @@ class DiagnosticsConfig:
         validate(self)
 
 
+def check_together(node: NodeConfig, segmenter: SegmenterConfig) -> None:
+    """Check settings of several groups that need each other.
+
+    Raises:
+        ValueError: saying what goes together.
+    """
+    if segmenter.instances == 'space' and not node.depth:
+        raise ValueError(
+            'instances: space divides segments by depth; expected depth: true with it, received false; set it, or take '
+            'instances: connected'
+        )
+
+
 # (prefix of the names, configuration dataclass) of every parameter there is
 SPECS: list[tuple[str, type]] = [
     ('', NodeConfig),
@@ -157,7 +170,7 @@ SPECS: list[tuple[str, type]] = [
 ]
 
 # Parameters that rclpy declares or reads by itself.
-_RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
+RCLPY_OWN = ('use_sim_time', 'start_type_description_service')
 
 
 def known_parameters(specs: list[tuple[str, type]] = SPECS) -> list[str]:
@@ -167,7 +180,7 @@ def known_parameters(specs: list[tuple[str, type]] = SPECS) -> list[str]:
 
 def unknown_parameters(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> list[str]:
     """Return the names that nothing declares, such as a misspelt key in a YAML file, sorted."""
-    known = {*known_parameters(specs), *_RCLPY_OWN}
+    known = {*known_parameters(specs), *RCLPY_OWN}
     return sorted(name for name in names if name not in known and not name.startswith('qos_overrides.'))
 
 

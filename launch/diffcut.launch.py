@@ -9,7 +9,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
-from diffcut_ros.launch_arguments import needs_package, parameters_for, topics_by_camera, truth
+from diffcut_ros.launch_arguments import log_level, needs_package, parameters_for, topics_by_camera, truth
 
 CONFIG = PathJoinSubstitution([FindPackageShare('diffcut_ros'), 'config'])
 # What config/diffcut.rviz shows of the node.
@@ -95,7 +95,7 @@ def _nodes(context):
         namespace=value['namespace'],
         parameters=[str(file), *([parameters] if parameters else [])],
         remappings=remappings,
-        ros_arguments=['--log-level', value['log_level']] if value['log_level'] else None,
+        ros_arguments=['--log-level', log_level(value['log_level'])] if value['log_level'] else None,
         output='screen',
     )
     if not truth('rviz', value['rviz']):

@@ -340,10 +340,12 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             settings.node.depth_transport,
             partial(why_not_depth, bag),
         )
-        if settings.node.depth and settings.with_depth and topics.depth is None:
+        in_space = settings.segmenter.instances == 'space'
+        if ((settings.node.depth and settings.with_depth) or in_space) and topics.depth is None:
+            said, instead = ('instances: space', 'instances: connected') if in_space else ('depth: true', '--no-depth')
             raise BagError(
-                f'{path}: expected camera_info and depth, since the parameter file says depth: true; received none; '
-                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or --no-depth'
+                f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
+                f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or {instead}'
             )
         yield bag, topics, settings
 
@@ -463,4 +465,5 @@ def _share(bag: Bag, moment: Moment) -> float:
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
     if moments.unjoined:
         return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
-    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for')
+    lost = bag.lost and f'; not all could be read: {bag.lost}'
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for{lost}')

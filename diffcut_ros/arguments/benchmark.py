@@ -46,6 +46,17 @@ def _depth(parser: Parser) -> None:
     parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N frames')
 
 
+def _instances(parser: Parser) -> None:
+    parser.add_argument('root', type=Path, metavar='FRAMES', help=_FRAMES)
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
+    parser.add_argument('--damping', type=DAMPING, default=0.2, help='beside 0; see the parameter damping')
+    parser.add_argument('--min-part-share', type=number(0, 1), metavar='S', help='see the parameter min_part_share')
+    parser.add_argument('--depth-jump', type=number(0.001, 10), metavar='J', help='see the parameter depth_jump')
+    parser.add_argument('--hz', type=HZ, default=30.0, help='frames per second of the recording')
+    parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N frames')
+
+
 def _ncut(parser: Parser) -> None:
     kinds = 'color', 'random'
     parser.add_argument(
@@ -157,6 +168,7 @@ def _tracking(parser: Parser) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'load': ('the node under more images than it can take', _load),
     'depth': ('drift of positions in space over RGB-D frames with known poses', _depth),
+    'instances': ('whether segments are things: in one piece, in one place', _instances),
     'ncut': ('time, memory and quality of the hierarchy, beside other ways to cut', _ncut),
     'node': ('what the node adds to the pipeline', _node),
     'node_3d': ('what segments in space cost', _node_3d),

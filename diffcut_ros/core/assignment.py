@@ -18,15 +18,23 @@ def concept_features(feature_map: FeatureMap, labels: np.ndarray) -> torch.Tenso
     Returns:
         float32 [K, C], not normalised: its length is the segment's cohesion (see `Segment.score`).
     """
-    unit = F.normalize(feature_map.flat(), dim=1)
-    count = np.bincount(labels)
-    # The cells of one segment after the other, as bags: each is summed in this order. `index_add_` sums as it happens
-    # on a GPU, and the same image would not give the same features twice.
-    cells, begins = (
+    return mean_features(feature_map, labels, np.arange(len(labels)))
+
+
+def mean_features(feature_map: FeatureMap, labels: np.ndarray, cells: np.ndarray) -> torch.Tensor:
+    """Return the mean of the L2-normalised features of those cells, int64 [M], that have each label, int [M].
+
+    Returns:
+        float32 [K, C]; see `concept_features`.
+    """
+    unit, count = feature_map.unit, np.bincount(labels)
+    # The cells of one label after the other, as bags: each is summed in this order. `index_add_` sums as it happens on
+    # a GPU, and the same image would not give the same features twice.
+    bags, begins = (
         torch.from_numpy(values).to(unit.device)
-        for values in (np.argsort(labels, kind='stable'), np.cumsum(count) - count)
+        for values in (cells[np.argsort(labels, kind='stable')], np.cumsum(count) - count)
     )
-    return F.embedding_bag(cells, unit, begins, mode='mean')
+    return F.embedding_bag(bags, unit, begins, mode='mean')
 
 
 def assign_concepts(
@@ -57,8 +65,7 @@ def assign_concepts(
     h, w, channels = feature_map.features.shape
     if concepts.ndim != 2 or concepts.shape[1] != channels or len(concepts) < 1:
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
-    unit = F.normalize(feature_map.flat(), dim=1)
-    scores = (concepts @ unit.T).reshape(-1, h, w)
+    scores = (concepts @ feature_map.unit.T).reshape(-1, h, w)
     labels = best_upsampled(scores, feature_map.image_size_hw)
     if favoured is not None:
         assert lead is not None, 'lead: expected a tensor [K], as favoured is given, received None'

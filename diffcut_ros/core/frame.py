@@ -11,17 +11,23 @@ from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts, concept_features
-from diffcut_ros.core.memory import within_memory
+from diffcut_ros.core.geometry import middles
+from diffcut_ros.core.instances import INSTANCES, connected_parts, part_features
+from diffcut_ros.core.memory import check_memory, within_memory
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
+from diffcut_ros.core.parts_in_space import parts_in_space
 from diffcut_ros.core.refinement import refine_assignment
+from diffcut_ros.core.runs import Runs
 from diffcut_ros.core.tree import SegmentTree
-from diffcut_ros.core.types import FeatureMap, Segmentation, Segments
+from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, Segments
 
 Result = TypeVar('Result')
 
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
+# How many matrices of all cells by all cells, float32, a hierarchy takes at most: 3.3 to 3.7 of 2048 to 8192 cells.
+_MATRICES = 3.5
 # Where the search for a number of segments looks, one after the other.
 _TARGET_TAUS = (0.5, 0.7, 0.8, 0.9, _LARGEST_TAU)
 
@@ -47,7 +53,7 @@ class SegmenterConfig:
     target_segments: int = parameter(
         0,
         'At most this many segments per image: the largest tau up to 1 that gives no more is found for each image, '
-        'and tau is not used; 0 = use tau',
+        'the smallest of more parts go to neighbours, and tau is not used; 0 = use tau',
         minimum=0,
         maximum=1000,
         live=True,
@@ -69,6 +75,29 @@ class SegmenterConfig:
         maximum=0.5,
         live=True,
     )
+    instances: str = parameter(
+        'connected',
+        'What counts as one segment: segments (of the cut, in any number of parts), connected (each connected part), '
+        'space (connected parts, divided where depth jumps; needs depth)',
+        choices=INSTANCES,
+        live=True,
+    )
+    min_part_share: float = parameter(
+        0.001,
+        'With connected and space: parts smaller than this share of the image go to the neighbour they resemble most',
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    depth_jump: float = parameter(
+        0.05,
+        'With space: depth jumps where it changes by more than this share of itself between neighbours of 160 x 120 '
+        'samples, beyond what the slant of the surface explains',
+        unit='m/m',
+        minimum=0.001,
+        maximum=10.0,
+        live=True,
+    )
     refine: str = parameter(
         'none',
         "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
@@ -88,22 +117,33 @@ class Frame:
     Args:
         image_rgb: uint8 [H, W, 3].
         feature_map: of that image.
-        before: for `SegmenterConfig.damping`: given this image, returns the segment 0..J-1 of the camera's last image
-            that each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+        before: for `SegmenterConfig.damping`: given this image, returns the part 0..J-1 of the camera's last image that
+            each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+        segment_before: int [J], the segment of each of these parts; None: each is one.
+        depth_m: float32 [H', W'] of the same view in metres, NaN where there is none, for `SegmenterConfig.instances`
+            space, which is connected without it.
 
     Attributes:
-        image_rgb, feature_map: as given.
+        image_rgb, feature_map, depth_m: as given.
         cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
-        segments: uint16 [H, W], the segment 0..K-1 of each pixel as last cut, before small ones are left out; None
-            before.
+        parts: uint16 [H, W], the part 0..P-1 of each pixel as last cut, before small ones are left out; None before.
+        segment: int64 [P], the segment of `cells` that each is part of; None before.
     """
 
     def __init__(
-        self, image_rgb: np.ndarray, feature_map: FeatureMap, before: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        image_rgb: np.ndarray,
+        feature_map: FeatureMap,
+        before: Callable[[np.ndarray], np.ndarray] | None = None,
+        segment_before: np.ndarray | None = None,
+        depth_m: np.ndarray | None = None,
     ) -> None:
         self.image_rgb = image_rgb
+        self.depth_m = depth_m
         self.cells: np.ndarray | None = None
-        self.segments: np.ndarray | None = None
+        self.parts: np.ndarray | None = None
+        self.segment: np.ndarray | None = None
+        self._segment_before = segment_before
         self._before = before
         self._carried: np.ndarray | None = None
         self.feature_map = feature_map
@@ -130,13 +170,17 @@ class Frame:
         return self._within_memory(lambda: self._tree_for(alpha, tau))
 
     def _within_memory(self, work: Callable[[], Result]) -> Result:
+        return within_memory(work, self.feature_map.features.device, self._advice)
+
+    @property
+    def _advice(self) -> str:
         cells = math.prod(self.feature_map.grid_hw)
-        advice = f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
-        return within_memory(work, self.feature_map.features.device, advice)
+        return f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
-        carried = self._carried_segments() if config.damping > 0 else None
+        parts_before = self._carried_parts() if config.damping > 0 else None
+        carried = self._segments_before(parts_before)
         last = None if carried is None else _at_cells(carried, self.feature_map.grid_hw)
         if last is None or config.target_segments:
             self.cells = self._tree_for(config.alpha, tau).cut(tau)
@@ -154,15 +198,46 @@ class Frame:
             # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
             lead = np.full(len(concepts), config.damping / 2, np.float32)
             lead[successors[successors >= 0]] = config.damping
-            # The last value is for -1; NumPy takes less time here than PyTorch.
-            favoured = np.append(successors, -1).take(carried)
+            favoured = np.append(successors, -1).take(carried)  # the last value is for -1
             to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
-        pixels = labels.cpu().numpy()
-        self.segments = pixels.astype(np.uint16)
-        return describe_segments(pixels, concepts.cpu().numpy(), config.min_segment_area, tau)
+        return self._describe(labels.cpu().numpy().astype(np.uint16), concepts, config, tau, parts_before)
 
-    def _carried_segments(self) -> np.ndarray | None:
+    def _describe(
+        self,
+        labels: np.ndarray,
+        concepts: torch.Tensor,
+        config: SegmenterConfig,
+        tau: float,
+        parts_before: np.ndarray | None,
+    ) -> Segmentation:
+        """Divide segments into instances, see `SegmenterConfig.instances`, and describe them.
+
+        Args:
+            labels: integers [H, W], 0..K-1.
+            concepts: float32 [K, C], mean L2-normalised feature of each segment.
+            config: settings.
+            tau: the threshold these segments were cut at.
+            parts_before: int [H, W], carried from the image before, or -1; None: not known.
+        """
+        self.parts, self.segment = labels, np.arange(len(concepts))
+        if config.instances == 'space' and self.depth_m is not None:
+            labels, self.segment = parts_in_space(labels, self.depth_m, config.depth_jump, parts_before, config.damping)
+        if config.instances != 'segments':
+            most = config.target_segments or MAX_SEGMENTS
+            parts, label = connected_parts(labels, self.feature_map, config.min_part_share * labels.size, most)
+            self.parts, self.segment = parts.astype(np.uint16), self.segment[label]
+            runs = Runs.of(parts)
+            concepts = part_features(runs, runs.label, self.feature_map)
+        return describe_segments(self.parts, concepts.cpu().numpy(), config.min_segment_area, tau, self.segment)
+
+    def _segments_before(self, parts: np.ndarray | None) -> np.ndarray | None:
+        if parts is None or self._segment_before is None:
+            return parts
+        # The last value is for -1; NumPy takes less time here than PyTorch.
+        return np.append(self._segment_before, -1).take(parts)
+
+    def _carried_parts(self) -> np.ndarray | None:
         if self._before is not None:
             # Let go: it holds the image before.
             self._carried, self._before = self._before(self.image_rgb), None
@@ -180,6 +255,8 @@ class Frame:
     def _tree_for(self, alpha: float, tau: float) -> SegmentTree:
         """Return the hierarchy at this alpha, down to at least this tau."""
         if self._affinity is None or self._alpha != alpha:
+            bytes_of_graph = _MATRICES * 4 * math.prod(self.feature_map.grid_hw) ** 2
+            check_memory(bytes_of_graph, self.feature_map.features.device, self._advice)
             self._affinity = affinity_matrix(self.feature_map.flat(), alpha)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:
@@ -189,7 +266,7 @@ class Frame:
 
 def _at_cells(pixels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     """Return the values [h * w] of an image [H, W] in the middle of each cell."""
-    y, x = ((2 * np.arange(cells) + 1) * side // (2 * cells) for cells, side in zip(grid_hw, pixels.shape, strict=True))
+    y, x = map(middles, pixels.shape, grid_hw)
     return pixels[y[:, None], x].ravel()
 
 
@@ -213,46 +290,47 @@ def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
     return successor
 
 
-def describe_segments(labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float) -> Segmentation:
+def describe_segments(
+    labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float, segment: np.ndarray | None = None
+) -> Segmentation:
     """Measure the segments of a label image and drop those that are too small.
 
     Args:
-        labels: int64 [H, W], 0..K-1.
+        labels: integers [H, W], 0..K-1.
         concepts: float32 [K, C], mean L2-normalised feature of each segment.
         min_segment_area: in pixels; smaller segments and segments without pixels are dropped.
         tau: the threshold these segments were cut at.
+        segment: int64 [K], the segment 0, 1, ... of the cut that each is part of; None: each is one.
 
     Returns:
         The segments that are left, numbered from 1 in the order of their old labels.
     """
-    height, width = labels.shape
-    count = len(concepts)
-    # One histogram over rows and one over columns give areas, boxes and centroids of all segments at once.
-    by_row = np.bincount((labels * height + np.arange(height)[:, None]).ravel(), minlength=count * height)
-    by_column = np.bincount((labels * width + np.arange(width)).ravel(), minlength=count * width)
-    by_row, by_column = by_row.reshape(count, height), by_column.reshape(count, width)
-    area = by_row.sum(1)
+    runs, count = Runs.of(labels), len(concepts)
+    area = np.bincount(runs.label, runs.length, count).astype(np.int64)
     kept = np.flatnonzero(area >= max(1, min_segment_area))
     new_label = np.zeros(count, np.uint8 if len(kept) <= 255 else np.uint16)
     new_label[kept] = np.arange(1, len(kept) + 1)
-    (x0, x1), (y0, y1) = _extent(by_column[kept]), _extent(by_row[kept])
-    x = by_column[kept] @ np.arange(width) / area[kept]
-    y = by_row[kept] @ np.arange(height) / area[kept]
+    # The runs of one segment after the other, from the top.
+    order = np.argsort(runs.label, kind='stable')
+    order = order[new_label[runs.label[order]] > 0]
+    length, index = runs.length[order], new_label[runs.label[order]] - 1
+    y, x0 = np.divmod(runs.begin[order], labels.shape[1])
+    x1 = x0 + length
+    first = np.searchsorted(index, np.arange(len(kept)))
+    last = np.append(first[1:], len(order))[: len(kept)] - 1
+    box = np.minimum.reduceat(x0, first), y[first], np.maximum.reduceat(x1, first), y[last] + 1
+    # A run's middle is its mean column.
+    middle = np.bincount(index, length * (x0 + x1 - 1) / 2, len(kept)), np.bincount(index, length * y, len(kept))
     feature = concepts[kept]
     segments = Segments(
         label=np.arange(1, len(kept) + 1),
+        segment=1 + (kept if segment is None else segment[kept]),
         area_px=area[kept],
-        box_xyxy=np.stack([x0, y0, x1, y1], 1),
-        centroid_xy=np.stack([x, y], 1),
+        box_xyxy=np.stack(box, 1),
+        centroid_xy=np.stack(middle, 1) / area[kept, None],
         # The mean of unit vectors m has mean cosine similarity |m| to its own direction.
         score=np.minimum(1, np.sqrt((feature.astype(float) ** 2).sum(1))),
         feature=feature,
         track_id=np.zeros(len(kept), np.int64),
     )
-    return Segmentation(new_label[labels], segments, tau)
-
-
-def _extent(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last + 1 column of each row with a positive count."""
-    present = histogram > 0
-    return present.argmax(1), histogram.shape[1] - present[:, ::-1].argmax(1)
+    return Segmentation(runs.painted(new_label[runs.label]), segments, tau)

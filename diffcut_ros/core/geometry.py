@@ -136,9 +136,12 @@ def sample_at(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     if (height, width) == tuple(size_hw):
         return image
     check_aspect(f'image of {_text((height, width))} for depth of {_text(size_hw)}', (height, width), size_hw)
-    rows = (2 * np.arange(size_hw[0]) + 1) * height // (2 * size_hw[0])
-    columns = (2 * np.arange(size_hw[1]) + 1) * width // (2 * size_hw[1])
-    return image[rows[:, None], columns]
+    return image[middles(height, size_hw[0])[:, None], middles(width, size_hw[1])]
+
+
+def middles(side: int, count: int) -> np.ndarray:
+    """Return the pixels in the middle of so many equal parts of a side, int64 [count]."""
+    return (2 * np.arange(count) + 1) * side // (2 * count)
 
 
 def back_project(depth_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:

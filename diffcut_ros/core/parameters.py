@@ -67,7 +67,7 @@ def complaint(kind: Any, info: ParameterInfo, value: Any) -> str:
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
     fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
     if not fits:
-        name = 'text such as 4x3' if info.ratio else 'list of strings' if kind is tuple else kind.__name__
+        name = 'text such as 4x3' if info.ratio else 'a list of strings' if kind is tuple else kind.__name__
         # As YAML reads on, yes, 12:30, 0x1 or 007.
         hint = '; text that YAML reads as something else needs quotes in quotes: "\'...\'"' if kind is str else ''
         return f'expected {name}, received {value!r} ({type(value).__name__}){hint}'

@@ -67,10 +67,11 @@ class Result:
 
 @dataclass(frozen=True)
 class _Before:
-    """What damping needs of the image before: its stamp, its segments, and the image, or its `thumbnail`."""
+    """What damping needs of the image before: stamp, `Frame.parts`, `Frame.segment`, image or its `thumbnail`."""
 
     stamp_ns: int
-    segments: np.ndarray
+    parts: np.ndarray
+    segment: np.ndarray
     image: np.ndarray
 
     def check(self) -> None:
@@ -142,7 +143,8 @@ class Pipeline:
         frame = Frame(
             scene.image_rgb,
             self._extractor(scene.image_rgb) if feature_map is None else feature_map,
-            self._carry(scene.stamp_ns),
+            *self._carry(scene.stamp_ns),
+            scene.depth_m,
         )
         cut = frame.cut(config)
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
@@ -205,15 +207,16 @@ class Pipeline:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
     def _finish(self, scene: Scene, frame: Frame, cut: Segmentation, deliver: Deliver) -> Result:
-        assert frame.segments is not None  # it has just been cut
-        self._before = _Before(scene.stamp_ns, frame.segments, scene.image_rgb)
+        assert frame.parts is not None  # it has just been cut
+        assert frame.segment is not None
+        self._before = _Before(scene.stamp_ns, frame.parts, frame.segment, scene.image_rgb)
         result = Result(scene, self._tracker.update(cut, scene.stamp_ns), frame)
         deliver(result)
         return result
 
-    def _carry(self, stamp_ns: int) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return `Frame`'s `before` for an image: None if the last one is older than tracks may get."""
+    def _carry(self, stamp_ns: int) -> tuple[Callable[[np.ndarray], np.ndarray] | None, np.ndarray | None]:
+        """Return `before` and `segment_before` for a frame: None if the last image is older than tracks may get."""
         before = self._before
         if before is None or not self.tracking.follows(before.stamp_ns, stamp_ns):
-            return None
-        return partial(carry_segments, before.segments, before.image)
+            return None, None
+        return partial(carry_segments, before.parts, before.image), before.segment

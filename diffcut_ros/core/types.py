@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 # Labels and track ids fit into an image of 16 bits.
 MAX_SEGMENTS = MAX_TRACK_ID = 65535
@@ -62,12 +64,18 @@ class FeatureMap:
         """Return the features as [h * w, C], row by row."""
         return self.features.reshape(-1, self.features.shape[2])
 
+    @cached_property
+    def unit(self) -> torch.Tensor:
+        """The features [h * w, C], row by row, L2-normalised; zeros stay."""
+        return F.normalize(self.flat(), dim=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:
     """One segment of an image: a row of `Segments`, which says what its fields are."""
 
     label: int
+    segment: int
     area_px: int
     box_xyxy: tuple[int, int, int, int]
     centroid_xy: tuple[float, float]
@@ -85,6 +93,7 @@ class Segments:
 
     Attributes:
         label: int64 [K], their values in the label image, from 1.
+        segment: int64 [K], the segment of the cut that each is part of, from 1; see `SegmenterConfig.instances`.
         area_px: int64 [K], number of their pixels, at least 1.
         box_xyxy: int64 [K, 4], the smallest box that holds the pixels: first column, first row, last column + 1, last
             row + 1.
@@ -99,6 +108,7 @@ class Segments:
     """
 
     label: np.ndarray
+    segment: np.ndarray
     area_px: np.ndarray
     box_xyxy: np.ndarray
     centroid_xy: np.ndarray
@@ -121,6 +131,7 @@ class Segments:
         x, y = self.centroid_xy.T
         for name, expected, right in (
             ('label', 'at least 1 (0 means no segment)', self.label >= 1),
+            ('segment', 'at least 1', self.segment >= 1),
             ('box_xyxy', '0 <= x0 < x1 and 0 <= y0 < y1', (x0 >= 0) & (x0 < x1) & (y0 >= 0) & (y0 < y1)),
             ('area_px', '1 to the area of its box', (self.area_px >= 1) & (self.area_px <= (x1 - x0) * (y1 - y0))),
             ('centroid_xy', 'a point inside its box', (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)),
@@ -139,10 +150,10 @@ class Segments:
         return len(self.label)
 
     def __iter__(self) -> Iterator[Segment]:
-        columns = (self.label, self.area_px, self.box_xyxy, self.centroid_xy, self.score)
+        columns = (self.label, self.segment, self.area_px, self.box_xyxy, self.centroid_xy, self.score)
         rows = zip(*(values.tolist() for values in columns), self.feature, self.track_id.tolist(), strict=True)
-        for label, area_px, box_xyxy, centroid_xy, score, feature, track_id in rows:
-            yield Segment(label, area_px, tuple(box_xyxy), tuple(centroid_xy), score, feature, track_id)
+        for label, segment, area_px, box_xyxy, centroid_xy, score, feature, track_id in rows:
+            yield Segment(label, segment, area_px, tuple(box_xyxy), tuple(centroid_xy), score, feature, track_id)
 
     @overload
     def __getitem__(self, rows: int) -> Segment: ...
@@ -165,6 +176,7 @@ class Segments:
 # Of the attributes of `Segments`: dtype, then the sides after K; None is any.
 _SHAPES: dict[str, tuple[Any, ...]] = {
     'label': (np.int64,),
+    'segment': (np.int64,),
     'area_px': (np.int64,),
     'box_xyxy': (np.int64, 4),
     'centroid_xy': (np.float64, 2),

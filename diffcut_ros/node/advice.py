@@ -33,7 +33,7 @@ def complaints(node: Node, camera: Camera) -> Iterator[str]:
         what = 'image' if subscription.topic == camera.topic else 'message'
         publishers = len(subscription.publishers(of_type=False))
         count = f'{publishers} publisher{"s" * (publishers != 1)}'
-        advice = _on_silence(node, subscription, lost[subscription.topic])
+        advice = _on_silence(node, subscription, lost[subscription.topic], camera.came_s(subscription.topic))
         yield f'no {what} in {NO_INPUT_S:.0f} s on {subscription.topic} ({count}); {advice}'
     for subscription in camera.subscriptions:
         if count := camera.record.mostly_lost()[subscription.topic]:
@@ -69,11 +69,12 @@ def twins(node: Node) -> str:
     )
 
 
-def _on_silence(node: Node, subscription: Subscription, lost: int) -> str:
+def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float | None) -> str:
     if publishers := subscription.publishers():
         if lost:
             return _on_losses(subscription)
-        return f'{full_names(publishers)} publishes on it, but sends nothing{_or_too_large(subscription)}'
+        more = _or_too_large(subscription) if came_s is None else f' any more; the last one came {came_s:.0f} s ago'
+        return f'{full_names(publishers)} publishes on it, but sends nothing{more}'
     if others := subscription.publishers(of_type=False):
         types = ', '.join(sorted({info.topic_type for info in others}))
         return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'

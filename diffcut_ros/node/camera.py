@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
@@ -50,6 +52,21 @@ _OUTPUTS_3D = {
 _LARGEST_AGE_S = 1000.0
 # How often a changed calibration is logged at most: that of a lens that zooms changes with each image.
 _REPEAT_CHANGE_S = 60.0
+
+
+def check_name(name: str) -> None:
+    """Make sure that topics can have a camera's name.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    try:
+        validate_full_topic_name(f'/{name}/image')
+    except InvalidTopicNameException as error:
+        (reason, *_) = str(error).splitlines()
+        raise ValueError(
+            f'cameras: expected names as topics have them, such as front, received {name!r}: {reason.rstrip(":")}'
+        ) from error
 
 
 class Camera:
@@ -93,6 +110,7 @@ class Camera:
         self._subscribers: list[Subscription] = []
         self._told: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
+        self._came_s: dict[str, float] = {}
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
@@ -221,8 +239,13 @@ class Camera:
 
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
         before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        self._came_s[topic] = self._heard_s[topic]
         if self._heard_s[topic] - before_s > RATE_WINDOW_S:
             self.record.resumed()
+
+    def came_s(self, topic: str) -> float | None:
+        """Return how long ago the last message came on a topic, in seconds; None where none has yet."""
+        return time.monotonic() - self._came_s[topic] if topic in self._came_s else None
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""

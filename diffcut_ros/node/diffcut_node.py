@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import rclpy
 import torch
@@ -33,7 +34,7 @@ from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.bond import Bond
-from diffcut_ros.node.camera import Camera
+from diffcut_ros.node.camera import Camera, check_name
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
@@ -51,7 +52,15 @@ from diffcut_ros.node.parameters import (
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable
-from diffcut_ros.settings import SPECS, DiagnosticsConfig, NodeConfig, PointsConfig, known_parameters
+from diffcut_ros.settings import (
+    RCLPY_OWN,
+    SPECS,
+    DiagnosticsConfig,
+    NodeConfig,
+    PointsConfig,
+    check_together,
+    known_parameters,
+)
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 
@@ -82,6 +91,7 @@ class DiffcutNode(LifecycleNode):
     """
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self._empty: set[str] = set()
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
         self._declare(arguments)
         self._config = read(self, NodeConfig)
@@ -90,12 +100,12 @@ class DiffcutNode(LifecycleNode):
         self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
+        self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
-        self._extracting = threading.Lock()
-        self._hung_periods = 0
         self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
+        self._told_target = 0  # of which it was told that tau is not used
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -119,6 +129,22 @@ class DiffcutNode(LifecycleNode):
         """Return the node's logger."""
         return self._printable_logger
 
+    def declare_parameters(
+        self, namespace: str, parameters: list[tuple[Any, ...]], ignore_override: bool = False
+    ) -> list[Parameter]:
+        """Declare parameters: for rclpy all that were given, too, of which it takes no empty list.
+
+        Raises:
+            ValueError: for one of rclpy's own of the wrong type, which it would only log.
+        """
+        if ignore_override:
+            for name, value, *_ in parameters:
+                if name in RCLPY_OWN and not isinstance(value, bool):
+                    raise ValueError(f'parameter {name}: expected bool, received {[] if value is None else value!r}')
+            self._empty |= {name for name, value, *_ in parameters if value is None}
+            parameters = [one for one in parameters if one[1] is not None]
+        return super().declare_parameters(namespace, parameters, ignore_override)
+
     def _declare(self, arguments: Sequence[str]) -> None:
         name = self.get_fully_qualified_name()
         try:
@@ -127,26 +153,27 @@ class DiffcutNode(LifecycleNode):
             shared, useless = set(), [str(error)]
         for text in useless:
             self.get_logger().warning(text)
-        others, known = declare(self, SPECS, shared), known_parameters()
+        others, known = declare(self, SPECS, shared, self._empty), known_parameters()
         if others:
             tell = self.get_logger().warning if any(like(name, known) for name in others) else self.get_logger().info
             tell(f'{", ".join(map(str, parameter_files(arguments)))}: {left_out(others, known)}')
         self._shared, self._overrides = shared, take_overrides(self)
 
     def _refuse_impossible_transitions(self) -> None:
-        """Have a transition that the present state does not know refused; rclpy would let it end the node."""
+        """Refuse a transition that the present state does not know; rclpy would let it end the node."""
         (service,) = (one for one in self.services if one.service_name.endswith('/change_state'))
         change_state = service.callback
 
         def guarded(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-            try:
+            wanted = request.transition.label or request.transition.id
+            _, state = self._state_machine.current_state
+            possible = [transition[:2] for transition in self._state_machine.available_transitions]
+            if any(wanted in transition for transition in possible):
                 return change_state(request, response)
-            except RuntimeError as error:
-                wanted = request.transition.label or request.transition.id
-                reason = str(error).splitlines()[0]
-                self.get_logger().warning(f'no transition {wanted} in the present state: {reason}')
-                response.success = False
-                return response
+            labels = ', '.join(label for _, label in possible) or 'none'
+            self._warn(printable(f'no transition {wanted} from the state {state}: possible are {labels}'))
+            response.success = False
+            return response
 
         service.callback = guarded
 
@@ -157,11 +184,15 @@ class DiffcutNode(LifecycleNode):
         self.fatal_error = ''
         try:
             self._config = read(self, NodeConfig)
+            check_together(self._config, self._segmenter_config)
             kind = kind_of(self._config.backend)
             options = read(self, CONFIGS[kind], f'{kind}.')
+            self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
+            for name in filter(None, self._config.cameras):
+                check_name(name)
             for name in self._config.cameras:
                 self._cameras[name] = Camera(
                     self,
@@ -185,6 +216,7 @@ class DiffcutNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the cameras."""
+        self.fatal_error = ''
         result = super().on_activate(state)
         self._start_threads()
         try:
@@ -205,9 +237,11 @@ class DiffcutNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen; an error if the node gave up after too many failures."""
-        self._stop()
+        if not self._stop():
+            self.get_logger().warning('an image is still being computed, which cannot be stopped; its result is lost')
         result = super().on_deactivate(state)
-        return TransitionCallbackReturn.ERROR if self._gave_up() else result
+        self.fatal_error = self._gave_up()
+        return TransitionCallbackReturn.ERROR if self.fatal_error else result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back topics, backend and memory."""
@@ -241,7 +275,7 @@ class DiffcutNode(LifecycleNode):
         """Start the threads that do not run."""
         if self._worker is None or not self._worker.alive:
             sources = {name: camera.source for name, camera in self._cameras.items()}
-            process = partial(self._process, self._extractor, dict(self._cameras))
+            process = partial(self._process, self._extractor, self._extracting, dict(self._cameras))
             self._worker = LatestFrameWorker(sources, process, self._report_thread)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
@@ -281,7 +315,13 @@ class DiffcutNode(LifecycleNode):
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, inputs.stamp_ns)
 
-    def _process(self, extractor: Extractor, by_name: dict[str, Camera], waiting: dict[str, Inputs]) -> None:
+    def _process(
+        self,
+        extractor: Extractor,
+        extracting: threading.Lock,
+        by_name: dict[str, Camera],
+        waiting: dict[str, Inputs],
+    ) -> None:
         """Segment the newest image of each camera; runs in the worker."""
         scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
@@ -298,7 +338,9 @@ class DiffcutNode(LifecycleNode):
         try:
             start_s = time.monotonic()
             # A worker that could not be ended may still be at it, and a backend does one thing at a time.
-            with self._extracting:
+            if extracting.locked():
+                self._warn('waiting for an image of before the deactivation, which is still being computed')
+            with extracting:
                 feature_maps = extractor.batch([scene.image_rgb for scene in scenes.values()]) if scenes else []
             seconds['features'] = time.monotonic() - start_s
         except Exception as error:
@@ -372,7 +414,12 @@ class DiffcutNode(LifecycleNode):
         problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
         if problem:
             return SetParametersResult(successful=False, reason=problem)
-        return super().set_parameters_atomically(changes)
+        try:
+            check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        # What is read-only has its value already, and rclpy would refuse it.
+        return super().set_parameters_atomically([p for p in changes if not self.describe_parameter(p.name).read_only])
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before = self._shown_by
@@ -390,8 +437,11 @@ class DiffcutNode(LifecycleNode):
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
         target = self._segmenter_config.target_segments
-        if target and any(change.name == 'tau' for change in changes):
+        if target and target != self._told_target and any(change.name == 'tau' for change in changes):
+            self._told_target = target
             self.get_logger().warning(f'tau is not used while target_segments is {target}; 0 lets tau decide again')
+        if not target:
+            self._told_target = 0
         if self._recutter is not None and before != self._shown_by:
             self._recutter.request()
 
@@ -456,23 +506,22 @@ class DiffcutNode(LifecycleNode):
             camera.follow()
             for text in misfits(camera):
                 self._warn(text)
-        busy_s = 0.0 if self._worker is None else self._worker.busy_s()
-        hung_periods = int(busy_s / self._config.timeout_s)
-        if hung_periods > self._hung_periods:  # one, also if timeout_s has just become shorter
+        if self._worker is not None and self._worker.overdue(self._config.timeout_s):
             for camera in self._cameras.values():
                 error = f'{camera.topic}: the pipeline has been busy for over {self._config.timeout_s:g} s (timeout_s)'
                 self._report(camera, 'timed out', error)
-        self._hung_periods = hung_periods
-        if self._worker is not None and self._gave_up():
-            self.get_logger().error(
-                f'{self._config.max_consecutive_failures} failures in a row (max_consecutive_failures): giving up, '
-                'unconfigured from now on; configure and activate to start again'
-            )
+        if self._worker is not None and (reason := self._gave_up()):
+            self.get_logger().error(f'{reason}; unconfigured from now on, configure and activate to start again')
             self.trigger_deactivate()
 
-    def _gave_up(self) -> bool:
+    def _gave_up(self) -> str:
+        """Say why the node goes on no longer, or return an empty string."""
         limit = self._config.max_consecutive_failures
-        return limit > 0 and any(camera.record.failures_in_a_row >= limit for camera in self._cameras.values())
+        for camera in self._cameras.values() if limit else ():
+            if (count := camera.record.failures_in_a_row) >= limit:
+                last = f'{count} failures in a row (max_consecutive_failures: {limit}), the last one'
+                return f'gave up after {last}: {camera.record.last_error}'
+        return ''
 
     def _warn_of_others(self) -> None:
         """Tell what is wrong with what other nodes do, or do not."""
@@ -493,7 +542,7 @@ class DiffcutNode(LifecycleNode):
         values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
         if self._extractor is not None:
             values |= {'model': self._extractor.description, **memory(device)}
-        if self.fatal_error and device is None:
+        if self.fatal_error and self._worker is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
         elif time.monotonic() - self._failed_s < _FAILURE_SHOWN_S:
             whole = status(DiagnosticStatus.ERROR, name, self._failed, hardware, values)

@@ -15,10 +15,12 @@ from diffcut_ros.settings import check_known, unknown_parameters
 Config = TypeVar('Config')
 # (prefix of the names, configuration dataclass) of everything that is declared
 Specs = list[tuple[str, type]]
+# An empty list has no type: rclpy takes it for one of bytes, or for nothing.
+_NO_LIST = 'expected a list of strings, received []'
 _AT_START = 'set at start alone, with -p NAME:=VALUE or in a parameter file'
 
 
-def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]:
+def declare(node: Node, specs: Specs, shared: Collection[str] = (), empty: Collection[str] = ()) -> list[str]:
     """Declare every parameter of configuration dataclasses as prefix + field name.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`, so that what a launch file
@@ -28,6 +30,7 @@ def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]
         node: on which.
         specs: of everything to declare.
         shared: names that were given to nodes of any name: unknown ones among them are other nodes' parameters.
+        empty: names that were given an empty list, which the node could not declare.
 
     Returns:
         Those of other nodes, which are gone from this one.
@@ -35,13 +38,16 @@ def declare(node: Node, specs: Specs, shared: Collection[str] = ()) -> list[str]
     Raises:
         ValueError: for an unknown parameter, a value of the wrong type or out of range.
     """
-    unknown = unknown_parameters(node.get_parameters_by_prefix(''), specs)
+    unknown = unknown_parameters([*node.get_parameters_by_prefix(''), *empty], specs)
     check_known([name for name in unknown if name not in shared], specs)
-    for name in unknown:
+    for name in set(unknown) - set(empty):
         node.undeclare_parameter(name)
     for prefix, kind in specs:
         for name, (field, info) in parameters(kind).items():
             value = field.default
+            if prefix + name in empty:
+                problem = complaint(field.type, info, []) or _NO_LIST
+                raise ValueError(f'parameter {prefix}{name}: {problem}')
             if node.has_parameter(prefix + name):
                 value = kept(field.type, info, node.get_parameter(prefix + name).value)
                 problem = complaint(field.type, info, value)
@@ -98,18 +104,21 @@ def check_changes(node: Node, changes: list[Parameter], specs: Specs, configured
             return _unknown(name, known)
         if change.type_ == Parameter.Type.NOT_SET:
             return f'{name}: cannot be deleted'
+        before = node.get_parameter(name)
+        if change.type_ == before.type_ and _listed(change.value) == _listed(before.value):
+            continue  # as when a dump is loaded
         if node.describe_parameter(name).read_only:
             return f'{name}: {_AT_START}'
         if name not in known:
             continue  # rclpy's own
         field, info = known[name]
         problem = complaint(field.type, info, change.value)
-        expected = Parameter.Type(node.describe_parameter(name).type)
-        if change.type_ != expected:  # such as a whole number for a decimal one
-            reason = (
-                problem or f'expected {expected.name.lower()}, received {change.type_.name.lower()} {change.value!r}'
-            )
-            problem = f'Wrong parameter type: {reason}'
+        if change.type_ != Parameter.Type(node.describe_parameter(name).type):
+            if change.type_ == Parameter.Type.INTEGER and field.type is float:
+                cure = f'; write {float(change.value)}' if not problem else ''
+                bounds = f' {range_text(info)}' if problem else ''
+                problem = f'expected float{bounds}, received {change.value} (int){cure}'
+            problem = f'Wrong parameter type: {problem or _NO_LIST}'
         if problem:
             return f'{name}: {problem}'
         if configured and not info.live:
@@ -128,6 +137,10 @@ def check_changes(node: Node, changes: list[Parameter], specs: Specs, configured
 
 def _known(specs: Specs) -> dict[str, tuple[dataclasses.Field, ParameterInfo]]:
     return {prefix + name: spec for prefix, kind in specs for name, spec in parameters(kind).items()}
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

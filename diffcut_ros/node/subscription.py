@@ -43,8 +43,9 @@ def overridable(topic: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, TypeError, ParameterException) as error:  # which one, depends on the policy and its type
-        (reason, *_) = str(error).splitlines()
+    # Which one, depends on the policy and its type.
+    except (RuntimeError, TypeError, AssertionError, ParameterException) as error:
+        (reason, *_) = str(error).splitlines() or ['an empty list is no value']
         raise ValueError(
             f'qos_overrides: {reason} ({topic}; expected as history keep_last or keep_all, as depth 0 to 2147483647, '
             'as reliability reliable, best_effort or best_available, as durability volatile, transient_local or '
@@ -138,7 +139,9 @@ class Subscription(sync.SimpleFilter):
         """Why it asks for that."""
         if any(map(self.overridden, _BEST)):
             return 'as qos_overrides say'
-        return f'the best that all its publishers offer ({full_names(self.publishers())})'
+        if not (publishers := self.publishers()):
+            return 'what most cameras offer: no publisher is known yet'
+        return f'the best that all its publishers offer ({full_names(publishers)})'
 
     def unmet(self) -> list[tuple[str, TopicEndpointInfo]]:
         """Return the policies that an override asks more of than a publisher offers, with that publisher."""

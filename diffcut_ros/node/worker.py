@@ -61,7 +61,7 @@ class LatestFrameWorker(Generic[Frame]):
         self._sources, self._process, self._on_error = sources, process, on_error
         self._wake = threading.Condition()
         self._closing = False
-        self._since_s: float | None = None
+        self._counted_s: float | None = None  # since when the call under way counts
         self._thread = threading.Thread(target=self._run, name='diffcut-worker', daemon=True)
         self._thread.start()
 
@@ -71,15 +71,19 @@ class LatestFrameWorker(Generic[Frame]):
             if self._sources[name].offer(frame, stamp_ns):
                 self._wake.notify()
 
-    def busy_s(self) -> float:
-        """Return for how long the call that is under way has been going, in seconds; 0 when there is none."""
-        since_s = self._since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
+    def overdue(self, period_s: float) -> bool:
+        """Say whether the call under way has gone on for so long, in seconds, since it began or this was last true."""
+        with self._wake:
+            if self._counted_s is None or time.monotonic() - self._counted_s < period_s:
+                return False
+            self._counted_s = time.monotonic()
+            return True
 
     def forgive(self, seconds: float) -> None:
         """Do not count some of that time, in which the process stood still."""
-        since_s = self._since_s
-        self._since_s = None if since_s is None else min(since_s + seconds, time.monotonic())
+        with self._wake:
+            if self._counted_s is not None:
+                self._counted_s = min(self._counted_s + seconds, time.monotonic())
 
     @property
     def alive(self) -> bool:
@@ -100,7 +104,8 @@ class LatestFrameWorker(Generic[Frame]):
                 self._serve()
             except Exception as error:
                 self._on_error(error)
-            self._since_s = None
+            with self._wake:
+                self._counted_s = None
 
     def _serve(self) -> None:
         """Wait for frames, and process them."""
@@ -109,7 +114,7 @@ class LatestFrameWorker(Generic[Frame]):
             if self._closing:
                 return
             frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
-            self._since_s = time.monotonic()
+            self._counted_s = time.monotonic()
         self._process(frames)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rosbags.rosbag1 import Reader
-from rosbags.rosbag1.reader import Header, RecordType, normalize, read_bytes, read_uint32
+from rosbags.rosbag1.reader import (
+    Header,
+    IndexData,
+    ReaderError,
+    RecordType,
+    normalize,
+    read_bytes,
+    read_uint32,
+)
 from rosbags.typesys.msg import normalize_msgtype
 
 from diffcut_ros.recordings.connection import ROS1, Connection
@@ -17,6 +25,22 @@ from diffcut_ros.recordings.unpacking import LARGEST, unpack
 
 # By which a chunk is found: this is the first field of its header, or the one after its kind.
 _CHUNK, _CHUNK_KIND = b'compression=', b'op=\5'
+
+
+class _Reader(Reader):
+    """One whose index is not larger than its file; else chunks named again and again would take any memory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._left = path.stat().st_size
+
+    def read_index_data(self, pos: int, indexes: dict[int, list[IndexData]]) -> None:
+        """Read a part of it; raises ReaderError when it is too much."""
+        begin = self.bio.tell()
+        super().read_index_data(pos, indexes)
+        self._left -= self.bio.tell() - begin
+        if self._left < 0:
+            raise ReaderError('it names chunks several times')
 
 
 class Ros1File:
@@ -29,7 +53,7 @@ class Ros1File:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._reader, self.steps = path, Reader(path), 0
+        self._path, self._reader, self.steps = path, _Reader(path), 0
         self._lost: dict[int, str] = {}  # by where in the file it was
         self._connections: dict[int, Connection] = {}
         try:

@@ -3,15 +3,20 @@
 import fcntl
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffcut_ros.recordings.connection import CDR, Connection, connect
 from diffcut_ros.recordings.order import StepsBack
+from diffcut_ros.recordings.unpacking import LARGEST
 
 # Where a program that has a database open locks the file that it shares with others: UNIX_SHM_DMS of SQLite.
 _LOCK_AT = 128
+# SQLite asks after so many of its instructions whether to go on. So often at most for a query, and for so many bytes of
+# the file each: that is 10 for a byte, where a row has 20 bytes at least, and takes some 30.
+_INSTRUCTIONS, _LEAST_ASKED, _BYTES_PER_ASKING = 10_000, 1000, 1000
 
 
 class SqliteFile:
@@ -29,40 +34,54 @@ class SqliteFile:
         self._name, self.lost = path.name, _lost_logs(path)
         files = (one for one in (path, path.with_name(f'{path.name}-wal')) if one.exists())
         self._size = sum(file.stat().st_size for file in files)
-        self._database = _connect(path.resolve())
+        self._database, self._asking_left = _connect(path.resolve()), _LEAST_ASKED
+        self._database.set_progress_handler(self._is_too_long, _INSTRUCTIONS)
         with self._explained():
+            # What queries hold is bounded, and is not written to the disk where that is full.
+            self._database.execute('PRAGMA temp_store = MEMORY')
+            self._database.execute(f'PRAGMA hard_heap_limit = {LARGEST * 3 // 2}')
             self._check_tables()
             self._read_topics()
 
     def _check_tables(self) -> None:
         """Raise ValueError where rows are not stored, but computed: then a small file holds any number of any size."""
         for table in ('topics', 'messages'):
-            for kind, sql in self._database.execute('SELECT type, sql FROM sqlite_master WHERE name = ?', (table,)):
-                computed = f'SELECT 1 FROM pragma_table_xinfo({table!r}) WHERE hidden'
-                if (
-                    kind != 'table'
-                    or 'VIRTUAL' in sql.upper().split()[:2]
-                    or self._database.execute(computed).fetchone()
-                ):
-                    raise ValueError(f'expected a table {table} of rosbag2, received {sql.splitlines()[0][:60]!r}')
+            # As SQLite itself finds it: whatever the case of its name, or the name that the file's schema gives.
+            kinds = [kind for (kind,) in self._database.execute(f'SELECT type FROM pragma_table_list({table!r})')]
+            computed = self._database.execute(f'SELECT 1 FROM pragma_table_xinfo({table!r}) WHERE hidden').fetchone()
+            if computed or {*kinds} - {'table'}:
+                received = 'one with computed columns' if kinds == ['table'] else f'a {kinds[0]}'
+                raise ValueError(f'expected a table {table} of rosbag2, received {received}')
+
+    def _rows(self, sql: str, parameters: Sequence[int] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query; not more than fit into the file, and within a time that follows from its size."""
+        left, self._asking_left = self._size, _LEAST_ASKED + self._size // _BYTES_PER_ASKING
+        for row in self._database.execute(sql, parameters):
+            left -= 1 + sum(len(value) for value in row if isinstance(value, str | bytes))
+            if left < 0:  # pages lie in themselves, or rows over each other
+                raise sqlite3.DatabaseError('more rows than bytes')
+            yield row
+
+    def _is_too_long(self) -> bool:
+        self._asking_left -= 1
+        return self._asking_left < 0
 
     def _read_topics(self) -> None:
-        counts, steps, self.start_ns, self.end_ns = Counter[int](), StepsBack(), 2**63 - 1, 0
-        rows = 0
+        counts, steps, self.start_ns, self.end_ns = Counter[int | None](), StepsBack(), 2**63 - 1, 0
+        # Of other types, a value may be long, and is not even read.
+        columns = (f"CASE typeof({name}) WHEN 'integer' THEN {name} END" for name in ('topic_id', 'timestamp'))
         try:
-            for number, time_ns in self._database.execute('SELECT topic_id, timestamp FROM messages ORDER BY id'):
-                counts[number] += 1
-                rows += 1
-                if rows > self._size:  # pages that lie in themselves give rows without end
-                    raise sqlite3.DatabaseError('more rows than bytes')
-                steps.add(number, time_ns)
-                self.start_ns, self.end_ns = min(self.start_ns, time_ns), max(self.end_ns, time_ns)
-        except sqlite3.DatabaseError:
-            if not counts:
+            for number, time_ns in self._rows(f'SELECT {", ".join(columns)} FROM messages ORDER BY rowid'):
+                counts[None if time_ns is None else number] += 1
+                if number is not None and time_ns is not None:
+                    steps.add(number, time_ns)
+                    self.start_ns, self.end_ns = min(self.start_ns, time_ns), max(self.end_ns, time_ns)
+        except sqlite3.DatabaseError as error:
+            if not counts or self._is_interrupted(error):
                 raise  # nothing is whole
             self.lost.append(f'{self._name} is damaged: an unknown number of messages after {counts.total()}')
         self.steps = steps.count
-        topics = self._database.execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
+        topics = self._rows('SELECT id, name, type, serialization_format FROM topics ORDER BY rowid')
         self._connections = {
             number: connect(topic, type_name, counts[number], encoding or CDR)
             for number, topic, type_name, encoding in topics
@@ -75,13 +94,13 @@ class SqliteFile:
         """Yield connection, time in ns and data: by time, or as they were recorded where times step back."""
         numbers = [number for number, connection in self._connections.items() if connection in connections]
         marks = ','.join('?' * len(numbers))
-        order = 'id' if self.steps else 'timestamp, id'
-        rows = self._database.execute(
-            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY {order}', numbers
-        )
+        order = 'rowid' if self.steps else 'timestamp, rowid'
+        sql = f'SELECT topic_id, timestamp, rowid FROM messages WHERE topic_id IN ({marks}) ORDER BY {order}'
         with self._explained():
             left = self._size
-            for number, time_ns, data in rows:
+            for number, time_ns, row in self._rows(sql, numbers):
+                # Data by themselves: sorted with the others, they would all lie in memory.
+                (data,) = self._database.execute('SELECT data FROM messages WHERE rowid = ?', (row,)).fetchone()
                 left -= len(data) if isinstance(data, bytes) else 0
                 if left < 0:
                     raise sqlite3.DatabaseError('messages in it lie over each other')
@@ -91,12 +110,22 @@ class SqliteFile:
         """Close it."""
         self._database.close()
 
+    def _is_interrupted(self, error: Exception) -> bool:
+        """Whether a signal was handled in the middle of a query, whose exception SQLite's module throws away."""
+        return str(error) == 'interrupted' and self._asking_left >= 0
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Say what helps, with errors of SQLite."""
         try:
             yield
+        except MemoryError as error:
+            raise ValueError(f'expected messages of at most {LARGEST} bytes, received more') from error
         except sqlite3.OperationalError as error:
+            if self._is_interrupted(error):
+                raise KeyboardInterrupt from error
+            if self._asking_left < 0:
+                raise ValueError('expected as many rows as fit into its size, received a search without end') from error
             raise ValueError(f'expected a database of rosbag2: {error}') from error
         except sqlite3.DatabaseError as error:
             command = f'sqlite3 {self._name} .recover | sqlite3 recovered.db3'

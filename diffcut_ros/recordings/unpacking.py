@@ -13,6 +13,9 @@ from diffcut_ros.printable import quoted
 # What is larger is taken for damage: chunks, messages, and the index. Recorders write chunks of 1 to 4 MB, or of one
 # message where that is larger: the largest, images of 50 megapixels or clouds of 10 million points, have 300 MB.
 LARGEST = 2**29
+# Of messages that are packed by themselves, several of which are in memory at a time: what becomes more than so many
+# times larger, up to a size that only images of a single value reach.
+_LARGEST_OF_ZEROS, _SMALLER = 2**28, 1000
 # A stream that does not say its size is unpacked in pieces of so many bytes.
 _PIECE = 2**20
 
@@ -33,11 +36,15 @@ def unpack(compression: str, data: bytes, size: int | None = None) -> bytes:
         raise ValueError(f'expected lz4, zstd or no compression, received {quoted(compression)}; convert it to one')
     if size is not None and size > LARGEST:
         raise ValueError(f'expected at most {LARGEST} bytes in it, received {size}')
+    most = _most(data) if size is None else size
     unpacked = _UNPACK[compression](data, size)
-    most = LARGEST if size is None else size
     if len(unpacked) > most:
         raise ValueError(f'expected at most {most} bytes in it, received more')
     return unpacked
+
+
+def _most(data: bytes) -> int:
+    return max(_LARGEST_OF_ZEROS, min(LARGEST, _SMALLER * len(data)))
 
 
 # Each of these returns what data hold, or, where that is more than is allowed, some more than that.
@@ -45,7 +52,7 @@ def unpack(compression: str, data: bytes, size: int | None = None) -> bytes:
 
 def _of_zstd(data: bytes, size: int | None) -> bytes:
     said = zstandard.frame_content_size(data)
-    most = LARGEST if size is None else size
+    most = _most(data) if size is None else size
     if said > most:  # it would take so much memory
         raise ValueError(f'expected at most {most} bytes in it, received {said}')
     if said >= 0 or size is not None:
@@ -59,7 +66,7 @@ def _of_zstd(data: bytes, size: int | None) -> bytes:
 
 
 def _of_stream(start: Callable[[], Any], data: bytes, size: int | None) -> bytes:
-    stream, most = start(), LARGEST if size is None else size
+    stream, most = start(), _most(data) if size is None else size
     unpacked: bytes = stream.decompress(data, most + 1)
     if not stream.eof and len(unpacked) <= most:
         raise ValueError('expected an end of its compressed data, received none')

@@ -20,6 +20,8 @@ _SAME = 0.005
 _FOCAL_SHARES = (0.01, 1e4)
 # The principal point from the first pixel, in sides of the image: crops may lie beside it.
 _FARTHEST = 100.0
+# The third row of K and P, which drivers leave empty at worst, and how far off it may be. Binning at most, in pixels.
+_THIRD_ROWS, _OFF, _MOST_BINNING = ((0, 0, 1), (0, 0, 0)), 0.01, 64
 # More than any model has, and characters of what is said of them.
 _MOST_COEFFICIENTS, _LONGEST = 64, 600
 
@@ -73,6 +75,12 @@ def read_calibration(
         note += '; ' * bool(note) + f"camera_info has no width and height: the image's, {size_hw[1]} x {size_hw[0]}"
     camera = PinholeCamera(fx, fy, cx, cy, size_hw, distortion)
     _check_plausible(camera)
+    _check_matrix(*(('P', q[:3], q[4:7], q[8:11]) if by_p else ('K', m[:3], m[3:6], m[6:9])))
+    if (binning := max(camera_info.binning_x, camera_info.binning_y)) > _MOST_BINNING:
+        raise ValueError(
+            f'camera_info: expected binning of at most {_MOST_BINNING} x {_MOST_BINNING} px, received {binning}; '
+            'calibrate the camera'
+        )
     return camera, note
 
 
@@ -97,6 +105,17 @@ def _check_plausible(camera: PinholeCamera) -> None:
                 f"principal point within {_FARTHEST:g} times the image's size, received fx {camera.fx:g}, "
                 f'fy {camera.fy:g}, cx {camera.cx:g}, cy {camera.cy:g} px for {width} x {height}; calibrate the camera'
             )
+
+
+def _check_matrix(name: str, first: Any, second: Any, third: Any) -> None:
+    """Refuse finite nonsense beside what positions follow: a skew larger than a focal length, another third row."""
+    is_row = any(all(abs(a - b) <= _OFF for a, b in zip(third, row, strict=True)) for row in _THIRD_ROWS)
+    if not (is_row and abs(first[1]) <= first[0] and abs(second[0]) <= second[1]):
+        others = ', '.join(f'{value:g}' for value in (first[1], second[0], *third))
+        raise ValueError(
+            f'camera_info: expected a matrix {name} of fx, skew, cx; 0, fy, cy; 0, 0, 1, with a skew below the focal '
+            f'lengths, received {others} beside fx, fy, cx and cy; calibrate the camera'
+        )
 
 
 def _read_distortion(camera_info: Any) -> tuple[Distortion | None, str]:

@@ -100,7 +100,7 @@ def decode_compressed(
 ) -> np.ndarray:
     """Return a compressed image as uint8 [H, W, 3] RGB, contiguous.
 
-    JPEG, PNG, WebP and TIFF, and with Pillow AVIF, JPEG 2000, BMP, GIF and PNM, gray or colour, of 8 bits or more;
+    JPEG, PNG, WebP and TIFF, and with Pillow AVIF, BMP, GIF and PNM, gray or colour, of 8 bits or more;
     alpha is dropped, more bits are shown as in `decode_image`. Colours are in the file's own order, whatever the
     message's format says. Pixels stay where the camera saw them: an orientation in EXIF data is ignored. A Bayer mosaic
     that image_transport wrote as PNG is turned into colours.

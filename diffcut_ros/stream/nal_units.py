@@ -5,7 +5,9 @@ Syntax: ITU-T H.264 and H.265, sections 7.3. Data are units behind start codes (
 
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 START_CODES = b'\0\0\1', b'\0\0\0\1'
 _START = re.compile(START_CODES[0])
@@ -17,6 +19,11 @@ _PARAMETERS = 4096
 _INFORMATION, _MOST_MESSAGES = 4096, 32
 # Units, and pictures, of a packet: a picture has one unit for each of its slices, some hundred at most.
 _MOST_UNITS, _MOST_PICTURES = 10_000, 300
+# Pixels that a packet has decoded: of its pictures, one as cameras send it, and of all slices, each of which may go
+# through the rest of its picture. Nothing but a few bytes is needed for that, and a decoder does 300 million a second.
+_MOST_PIXELS, _MOST_PIXELS_OF_SLICES = 4 * 10**8, 4 * 10**9
+# Values per two pixels, by how chroma is sampled: none, 4:2:0, 4:2:2, 4:4:4.
+_VALUES = 2, 3, 4, 6
 # Of a number of 32 bits in its code.
 _MOST_ZEROS = 32
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -33,7 +40,8 @@ class Packet:
         begins: whether decoding can begin with it: a key frame or recovery point, whose parameters are known.
         whole: whether its first picture begins in it.
         gap: whether pictures that it depends on are missing before it, as far as its numbers tell.
-        size_wh: of its pictures in pixels, before cropping; None: not known.
+        size_wh: of the largest pictures of the stream in pixels, before cropping; None: not known.
+        picture_bytes: what one of these takes when it is decoded; 0: not known.
     """
 
     pictures: list[bytes]
@@ -42,6 +50,7 @@ class Packet:
     whole: bool
     gap: bool
     size_wh: tuple[int, int] | None
+    picture_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class _Sequence:
     """What of a sequence parameter set counts here."""
 
     size_wh: tuple[int, int]
+    picture_bytes: int
     frame_num_bits: int = 0  # 0: gaps in frame_num are allowed, or it has none
     planes: bool = False
     progressive: bool = True
@@ -95,6 +105,7 @@ class H264:
         begins = parameters = gap = False
         whole, sequence = True, None
         starts, seen, boundary = [], False, None
+        slices = pictures = 0
         for at, unit in _units(data):
             kind = unit[0] & 31
             if kind in (6, 7, 8, 9):
@@ -106,13 +117,16 @@ class H264:
                 first, bits = unit[1] >> 7, _Bits(unit[1:_SLICE_HEAD])
                 begins |= kind == 5
                 whole &= bool(first or seen)
+                slices, pictures = slices + 1, pictures + first
                 if first:
                     sequence = self._sequence(bits) or sequence
                     starts += [boundary or at] if seen and (sequence is None or sequence.progressive) else []
                     gap |= sequence is not None and self._gap(unit, bits, sequence)
                 seen, boundary = True, None
         begins = (begins or parameters) and sequence is not None
-        return Packet(_pieces(data, starts, seen), parameters, begins, whole, gap, sequence and sequence.size_wh)
+        # Any of them may be used from the next picture on.
+        largest = _largest(self._sequences.values(), slices, pictures)
+        return Packet(_pieces(data, starts, seen), parameters, begins, whole, gap, *largest)
 
     def _parameters(self, kind: int, unit: bytes) -> None:
         if kind == 7:
@@ -145,13 +159,14 @@ class H265:
     """Reads the packets of one stream of H.265, in their order. Gaps are left to the decoder, which finds them."""
 
     def __init__(self) -> None:
-        self._size_wh: tuple[int, int] | None = None
+        self._sequences: dict[int, _Sequence] = {}
 
     def read(self, data: bytes) -> Packet:
         """Return what a packet holds; raises ValueError for one that is damaged."""
         begins = parameters = False
         whole = True
         starts, seen, boundary = [], False, None
+        slices = pictures = 0
         for at, unit in _units(data):
             if unit[0] & 1 or unit[1] >> 3:  # of another layer, such as the second eye's
                 continue
@@ -159,15 +174,18 @@ class H265:
             if kind in (32, 33, 34, 35, 39):
                 boundary = at if seen and boundary is None else boundary
                 if kind == 33:
-                    self._size_wh, parameters = _h265_size(_Bits(unit[2:_PARAMETERS])), True
+                    number, sequence = _h265_sequence(_Bits(unit[2:_PARAMETERS]))
+                    self._sequences[number], parameters = sequence, True
             elif kind < 32:
                 first = unit[2] >> 7
                 begins |= 16 <= kind <= 23
                 whole &= bool(first or seen)
+                slices, pictures = slices + 1, pictures + first
                 starts += [boundary or at] if first and seen else []
                 seen, boundary = True, None
-        begins = (begins or parameters) and self._size_wh is not None
-        return Packet(_pieces(data, starts, seen), parameters, begins, whole, gap=False, size_wh=self._size_wh)
+        begins = (begins or parameters) and bool(self._sequences)
+        largest = _largest(self._sequences.values(), slices, pictures)
+        return Packet(_pieces(data, starts, seen), parameters, begins, whole, False, *largest)
 
 
 def behind_lengths(data: bytes) -> list[bytes]:
@@ -222,6 +240,27 @@ def _pieces(data: bytes, starts: list[int], any_picture: bool) -> list[bytes]:
     return [data[at:end] for at, end in itertools.pairwise(bounds)] if any_picture else []
 
 
+def _largest(sequences: Iterable[_Sequence], slices: int, pictures: int) -> tuple[tuple[int, int] | None, int]:
+    """Size and bytes of the largest picture; raises ValueError where a packet has too many pixels decoded."""
+    largest = max(sequences, key=attrgetter('picture_bytes'), default=None)
+    if largest is None:
+        return None, 0
+    width, height = largest.size_wh
+    for count, most, name in ((pictures, _MOST_PIXELS, 'pictures'), (slices, _MOST_PIXELS_OF_SLICES, 'slices')):
+        if count > 1 and count * width * height > most:
+            raise ValueError(
+                f'expected at most {max(1, most // (width * height))} {name} of {width} x {height} in a message, '
+                f'received {count}'
+            )
+    return largest.size_wh, largest.picture_bytes
+
+
+def _picture_bytes(size_wh: tuple[int, int], chroma: int, more_bits: int) -> int:
+    if chroma >= len(_VALUES):
+        raise ValueError(f'expected 4:0:0 to 4:4:4 in its header, received another sampling of chroma, {chroma}')
+    return size_wh[0] * size_wh[1] * _VALUES[chroma] // 2 * (1 + (more_bits > 0))
+
+
 def _recovers(unit: bytes) -> bool:
     """Whether supplemental information of H.264 holds a recovery point (D.1)."""
     plain, at = unit[:_INFORMATION].replace(b'\0\0\3', b'\0\0'), 1
@@ -248,11 +287,12 @@ def _h264_sequence(bits: _Bits) -> tuple[int, _Sequence]:
     profile = bits.take(8)
     bits.take(16)
     number, planes = bits.number(), False
-    chroma = 1
+    chroma, more_bits = 1, 0
     if profile in _HIGH_PROFILES:
         chroma = bits.number()
         planes = chroma == 3 and bool(bits.take(1))
-        bits.number(), bits.number(), bits.take(1)  # bit depths, transform bypass
+        more_bits = bits.number() + bits.number()  # than 8, of luma and chroma
+        bits.take(1)  # transform bypass
         if bits.take(1):
             for index in range(8 if chroma != 3 else 12):
                 if bits.take(1):
@@ -270,7 +310,8 @@ def _h264_sequence(bits: _Bits) -> tuple[int, _Sequence]:
     width, height = bits.number() + 1, bits.number() + 1
     progressive = bool(bits.take(1))
     size_wh = 16 * width, 16 * height * (2 - progressive)
-    return number, _Sequence(size_wh, 0 if gaps_allowed else frame_num_bits, planes, progressive)
+    picture_bytes = _picture_bytes(size_wh, chroma, more_bits)
+    return number, _Sequence(size_wh, picture_bytes, 0 if gaps_allowed else frame_num_bits, planes, progressive)
 
 
 def _skip_scaling_list(bits: _Bits, size: int) -> None:
@@ -281,8 +322,8 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def _h265_size(bits: _Bits) -> tuple[int, int]:
-    """Width and height of a sequence parameter set (7.3.2.2.1)."""
+def _h265_sequence(bits: _Bits) -> tuple[int, _Sequence]:
+    """Number and content of a sequence parameter set (7.3.2.2.1)."""
     bits.take(4)
     layers = bits.take(3)
     bits.take(1 + 88 + 8)  # nesting, general profile, general level
@@ -290,7 +331,12 @@ def _h265_size(bits: _Bits) -> tuple[int, int]:
     bits.take(2 * (8 - layers) if layers else 0)
     for profile, level in present:
         bits.take(88 * profile + 8 * level)
-    bits.number()
-    if bits.number() == 3:
+    number, chroma = bits.number(), bits.number()
+    if chroma == 3:
         bits.take(1)
-    return bits.number(), bits.number()
+    size_wh = bits.number(), bits.number()
+    if bits.take(1):  # what is cropped
+        for _ in range(4):
+            bits.number()
+    more_bits = bits.number() + bits.number()
+    return number, _Sequence(size_wh, _picture_bytes(size_wh, chroma, more_bits))

@@ -25,8 +25,9 @@ _BYTES = {
     'WebP': rb'RIFF....WEBP',
     'TIFF': rb'II\*\0|MM\0\*',
     'AVIF': rb'....ftypavi[fs]|....ftypmi.{,40}avif',
-    'JPEG 2000': rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
     'BMP': rb'BM',
+    # Known only to be told from damage. Of JPEG 2000, 200 bytes take 6 GB: a decoder has room for all parts of parts.
+    'JPEG 2000': rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
     'JPEG XL': rb'\xff\x0a|\0\0\0\x0cJXL ',
     'HEIC': rb'....ftyp(?:hei|hev|mif1|msf1)',
     'GIF': rb'GIF8',
@@ -34,7 +35,7 @@ _BYTES = {
 }
 _BEGINNINGS = {kind: re.compile(beginning, re.DOTALL) for kind, beginning in _BYTES.items()}
 # Those that OpenCV may not know, by their names in Pillow.
-_OF_PILLOW = {'AVIF': 'AVIF', 'JPEG 2000': 'JPEG2000', 'BMP': 'BMP', 'GIF': 'GIF', 'PNM': 'PPM'}
+_OF_PILLOW = {'AVIF': 'AVIF', 'BMP': 'BMP', 'GIF': 'GIF', 'PNM': 'PPM'}
 
 # A picture may begin after so many other bytes, such as a driver's header; one that is no JPEG, after zeros.
 _BEFORE = 1024
@@ -57,6 +58,15 @@ _MOST_PARTS, _MOST_JPEG_PARTS = 2**16, 1000
 _MOST_STRAY = 2**16
 # Scans of a JPEG, for each of which decoders go through all pixels: libjpeg writes up to 24.
 _MOST_SCANS = 64
+# Tags of a TIFF that say how much memory it takes: sides of it and of its tiles, channels, their bits, rows at once.
+_TIFF_SIDES, _TIFF_TILE = (256, 257), (322, 323)
+_TIFF_BITS, _TIFF_SAMPLES, _TIFF_ROWS = 258, 277, 278
+_TIFF_SIZES = {*_TIFF_SIDES, *_TIFF_TILE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_ROWS}
+# By their number, as `struct` calls them.
+_TIFF_TYPES = {3: 'H', 4: 'I'}
+_TIFF_CHANNELS, _TIFF_MOST_BITS = 4, 32
+# Of a tile; and rows of a strip where the picture has fewer.
+_TIFF_TILE_SIDES, _TIFF_MOST_ROWS = (16, 4096), 2**16
 # The next marker of a JPEG's header, as decoders look for it: past all bytes that are none, and past FF 00.
 _MARKER = re.compile(rb'\xff([^\x00\xff])', re.DOTALL)
 # Frame headers of a JPEG: C0 to CF without the tables among them.
@@ -351,16 +361,43 @@ def _read_webp(data: bytes) -> _Read:
 
 
 def _read_tiff(data: bytes) -> _Read:
+    """As far as memory follows from its header: libtiff takes more spellings of it, and might read other numbers.
+
+    Raises:
+        ValueError: a number that is there twice, or of another type than all writers use, or that no writer has.
+    """
     order = '<' if data[:1] == b'I' else '>'
     (at,) = struct.unpack_from(f'{order}I', data, 4)
     (count,) = struct.unpack_from(f'{order}H', data, at)
-    sides = {256: 0, 257: 0}  # width and height
+    found: dict[int, int] = {}
     for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f'{order}HH', data, entry)
-        if tag in sides:
-            (side,) = struct.unpack_from(order + ('H' if kind == 3 else 'I'), data, entry + 8)
-            sides[tag] = max(sides[tag], side)
-    return sides[256], sides[257], lambda: data
+        tag, kind, values = struct.unpack_from(f'{order}HHI', data, entry)
+        if tag not in _TIFF_SIZES:
+            continue
+        most = _TIFF_CHANNELS if tag == _TIFF_BITS else 1
+        if tag in found or kind not in _TIFF_TYPES or not 1 <= values <= most:
+            raise ValueError(
+                f'expected the tag {tag} once, with up to {most} numbers of 16 or 32 bits, received it again, or '
+                f'{values} of the type {kind}'
+            )
+        form = f'{order}{values}{_TIFF_TYPES[kind]}'
+        place = entry + 8
+        if struct.calcsize(form) > 4:
+            (place,) = struct.unpack_from(f'{order}I', data, place)
+        found[tag] = max(struct.unpack_from(form, data, place))
+    width, height, *tile = (found.get(tag, 0) for tag in (*_TIFF_SIDES, *_TIFF_TILE))
+    bits, channels = found.get(_TIFF_BITS, 1), found.get(_TIFF_SAMPLES, 1)
+    if bits > _TIFF_MOST_BITS or channels > _TIFF_CHANNELS:
+        raise ValueError(
+            f'expected up to {_TIFF_CHANNELS} channels of up to {_TIFF_MOST_BITS} bits, received {channels} of {bits}'
+        )
+    rows = found.get(_TIFF_ROWS, 0)
+    # A decoder has room for a whole tile, or for so many rows at once, however small the picture.
+    if any(tile) and (min(tile) < _TIFF_TILE_SIDES[0] or max(tile) > _TIFF_TILE_SIDES[1]):
+        raise ValueError(f'expected tiles of {_TIFF_TILE_SIDES[0]} to {_TIFF_TILE_SIDES[1]} px, received {tile}')
+    if _TIFF_MOST_ROWS < rows < 2**32 - 1 and rows > height:
+        raise ValueError(f'expected strips of at most {max(height, _TIFF_MOST_ROWS)} rows, received {rows}')
+    return width, height, lambda: data
 
 
 def _read_other(kind: str, data: bytes) -> _Read:
@@ -391,8 +428,10 @@ def _open_with_pillow(kind: str, data: bytes) -> Any:
     if _OF_PILLOW[kind] not in PIL.Image.OPEN:
         raise ValueError(f'expected a Pillow that knows it, received {PIL.__version__}; next: pip install -U pillow')
     try:
-        return PIL.Image.open(io.BytesIO(data), formats=[_OF_PILLOW[kind]])
-    except PIL.UnidentifiedImageError:  # which says where in memory they are
+        # As `open` does it, which would warn on the terminal of sizes that are refused here.
+        factory, _ = PIL.Image.OPEN[_OF_PILLOW[kind]]
+        return factory(io.BytesIO(data), '')
+    except (SyntaxError, LookupError, TypeError, EOFError, struct.error):
         raise ValueError(
             'expected data that can be decoded, received others: the image is cut off or damaged'
         ) from None

@@ -38,6 +38,10 @@ _READERS = {'h264': H264, 'hevc': H265}
 # One thread: several would each hold a picture back. Not strict, a decoder takes packets of H.264 that do not say
 # otherwise to be in the order in which they are shown, and drops pictures where they are not.
 _OPTIONS = {'threads': '1', 'strict': 'strict'}
+# Bytes that a decoded picture may take: 4:2:0 of 8 bits up to 53 megapixels. A decoder of H.264 holds up to 36 of
+# them, as references and for their order. Of codecs whose headers are not read here it is some 10; in pixels.
+_LARGEST_PICTURE = 80 * 10**6
+_LARGEST_OF_OTHERS = _LARGEST_PICTURE * 2 // 3
 # So many pictures at most are held back for this order: H.264 A.3.1, H.265 A.4.
 _LONGEST_DELAY = 17
 # So many bytes from the beginning, parameters are looked for that tell the codec.
@@ -159,10 +163,9 @@ class VideoDecoder:
         if not packet.whole:  # which makes the one before it look damaged
             self._broken[self._group] = self._broken.get(self._group, (self._number,))[0], _PART
         why = _DAMAGE
-        width, height = packet.size_wh or (0, 0)
-        too_large = packet.begins and (width - 15) * (height - 15) > self._max_pixels  # however it is cropped
+        too_large = self._too_large(packet)
         if too_large:
-            self._broken[self._group] = 0, f'{_NAMES[codec]}: {_too_large(width, height, self._max_pixels)}'
+            self._broken[self._group] = 0, f'{_NAMES[codec]}: {too_large}'
         if self._group in self._broken:
             if too_large or not packet.begins:
                 return [*found, self._without_picture(message.header, self._group)]
@@ -199,7 +202,9 @@ class VideoDecoder:
         self._parameters, self._start_codes = b'', False
         self._context = av.CodecContext.create(codec, 'r')
         # Memory is bounded before; what is more than allowed is told of each image.
-        self._context.options = _OPTIONS | {'max_pixels': str(2 * self._max_pixels)}
+        self._context.options = _OPTIONS | {
+            'max_pixels': str(2 * self._max_pixels if self._reader else min(2 * self._max_pixels, _LARGEST_OF_OTHERS))
+        }
         self._group += 1
         self._break(_BEGINNING)
 
@@ -213,6 +218,18 @@ class VideoDecoder:
         self.restarts = packet.parameters and not self._parameters
         self._parameters = b'' if packet.pictures else data
         return packet
+
+    def _too_large(self, packet: Packet) -> str:
+        """Why pictures of a packet's stream are not decoded, for people; empty: they are."""
+        width, height = packet.size_wh or (0, 0)
+        if (width - 15) * (height - 15) > self._max_pixels:  # however it is cropped
+            return _too_large(width, height, self._max_pixels)
+        if packet.picture_bytes > _LARGEST_PICTURE:
+            return (
+                f'picture of {width} x {height}: expected at most {_LARGEST_PICTURE / 1e6:.0f} MB when it is decoded, '
+                f'received {packet.picture_bytes / 1e6:.0f}; send fewer pixels, or 4:2:0 of 8 bits'
+            )
+        return ''
 
     def _annex_b(self, data: bytes) -> bytes:
         """Return the units of a packet behind start codes; as in MP4, they may lie behind their lengths."""

@@ -106,6 +106,11 @@ def test_frame_ids_of_a_megabyte_are_not_multiplied(tmp_path, analyse):
         ('size', (480, 480), 'camera_info of 480 x 480 for an image of 64 x 48: expected the same aspect'),
         ('size', (48 * 10**7, 64 * 10**7), 'expected focal lengths'),
         ('roi', (0, 2**32 - 1, 48, 64), 'cx'),
+        ('K', (60, 1e200, 31, 0, 60, 23, 0, 0, 1), 'matrix K of .*, received 1e\\+200, 0, 0, 0, 1'),
+        ('K', (60, 0, 31, np.nan, 60, 23, 0, 0, 1), 'matrix K of .*, received 0, nan, 0, 0, 1'),
+        ('K', (60, 0, 31, 0, 60, 23, 1e300, 1e300, 1e-300), 'matrix K of .*, received 0, 0, 1e\\+300'),
+        ('P', (60, 0, 31, 0, 0, 60, 23, 0, 0, 0, 1e9, 0), 'matrix P of .*, received 0, 0, 0, 0, 1e\\+09'),
+        ('binning', (2**32 - 1, 0), 'binning of at most 64 x 64 px, received 4294967295'),
     ],
 )
 def test_camera_info_that_no_camera_has(tmp_path, analyse, field, value, words):
@@ -113,6 +118,12 @@ def test_camera_info_that_no_camera_has(tmp_path, analyse, field, value, words):
         if field == 'k':
             info.k[[0, 4, 2, 5]] = value
             info.p[:] = 0
+        elif field == 'K':
+            info.k[:], info.p[:] = value, 0
+        elif field == 'P':
+            info.k[:], info.p[:] = 0, value
+        elif field == 'binning':
+            info.binning_x, info.binning_y = value
         elif field == 'size':
             info.height, info.width = value
         else:

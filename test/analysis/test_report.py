@@ -157,7 +157,7 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
             cells = tree.cut(tau)
             counts.append(int(cells.max()) + 1)
             text = page.inner_text('#count') if not counts[1:] else set_tau(page, tau)
-            assert text == f'{counts[-1]} segment{"" if counts[-1] == 1 else "s"} at τ {tau:.3f}'
+            assert text == f'{counts[-1]} segment{"" if counts[-1] == 1 else "s"} of the cut at τ {tau:.3f}'
             segment_of = np.zeros(int(finest.max()) + 1, int)
             segment_of[finest] = cells
             painted = canvas(page)
@@ -172,11 +172,12 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
 
 @needs_browser
 def test_segments_wear_the_colors_of_their_tracks(analysed, open_page, rows):
-    """At the analysis' tau; merged ones wear that of one of them, and no other."""
+    """Each segment of the cut wears that of one of its parts; one merged at a smaller tau wears that of one."""
     page = open_page(analysed / 'out/report.html')
     page.locator('.tile').nth(0).click()
-    ids = [int(row['track_id']) for row in rows(analysed / 'out/segments.csv') if int(row['stamp_ns']) == START_NS]
-    assert len(ids) > 5
+    found = [row for row in rows(analysed / 'out/segments.csv') if int(row['stamp_ns']) == START_NS]
+    ids, segments = ([int(row[name]) for row in found] for name in ('track_id', 'segment'))
+    assert len(set(segments)) > 5
     expected = number_colors(np.array(ids)).astype(int)
     for tau in (0.4, 0.3):
         set_tau(page, tau)
@@ -185,7 +186,7 @@ def test_segments_wear_the_colors_of_their_tracks(analysed, open_page, rows):
         # A canvas keeps transparent colours up to rounding.
         near = np.abs(colors[:, None] - expected).max(2) <= 1
         assert near.any(1).all()
-        assert near.any(0).all() == (tau == 0.4)
+        assert (set(segments) == {segments[index] for index in np.flatnonzero(near.any(0))}) == (tau == 0.4)
 
 
 @needs_browser

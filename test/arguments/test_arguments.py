@@ -58,6 +58,14 @@ OPTIONS = {
         '--hz': '0.5',
         '--limit': '1',
     },
+    ('benchmark', 'instances', 'root'): {
+        '--tau': '0.5',
+        '--damping': '0.5',
+        '--min-part-share': '0',
+        '--depth-jump': '0.001',
+        '--hz': '0.5',
+        '--limit': '1',
+    },
     ('benchmark', 'ncut'): {
         '--nodes': '4',
         '--tau': '0.5',

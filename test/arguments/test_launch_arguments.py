@@ -2,7 +2,15 @@
 
 import pytest
 
-from diffcut_ros.launch_arguments import existing, needs_package, parameters_for, positive, topics_by_camera, truth
+from diffcut_ros.launch_arguments import (
+    existing,
+    log_level,
+    needs_package,
+    parameters_for,
+    positive,
+    topics_by_camera,
+    truth,
+)
 
 NONE = {'image': '', 'depth': '', 'camera_info': ''}
 
@@ -23,6 +31,14 @@ def test_no_rate(text):
     assert positive('rate', '0.5') == 0.5
     with pytest.raises(ValueError, match=f"rate: expected a number above 0, received '{text}'"):
         positive('rate', text)
+
+
+def test_levels_of_the_log():
+    for text in ('debug', 'WARN', 'diffcut:=fatal'):
+        assert log_level(text) == text
+    for text in ('verbose', 'diffcut:=', '10', 'warning'):
+        with pytest.raises(ValueError, match=f"log_level: expected one of debug, info, .*; received '{text}'"):
+            log_level(text)
 
 
 def test_a_path_that_is_there(tmp_path, monkeypatch):
@@ -54,7 +70,7 @@ def test_a_package_that_is_missing():
         ({'image': 'a=/x'}, ['b', 'c'], {'image': {'a': '/x'}}),
         ({'depth': 'b=/x,a=/y'}, ['a', 'b'], {'depth': {'a': '/y', 'b': '/x'}}),
         ({}, ['a', 'b'], {}),
-        ({'image': '/x'}, 'a word, which the node will refuse', {'image': {'': '/x'}}),
+        ({'image': 'robot/front=~/x,rear=y/_z2'}, None, {'image': {'robot/front': '~/x', 'rear': 'y/_z2'}}),
     ],
 )
 def test_topics(given, of_file, expected):
@@ -86,6 +102,15 @@ def test_topics(given, of_file, expected):
         ),
         ({'depth': 'a=/x'}, None, "depth: expected one TOPIC; received 'a=/x'"),
         ({'image': 'a=/x,a=/y'}, None, 'with different names'),
+        ({}, 'front', "cameras, in the parameter file: expected a list of strings, received 'front'"),
+        ({'image': '/x'}, [1, 2], r'cameras, in the parameter file: expected a list of strings, received \[1, 2\]'),
+        ({}, [], r'cameras, in the parameter file: expected a list of strings, received \[\]'),
+        ({'image': '/a b'}, None, "image: expected a topic of letters, digits, _ and /, .*; received '/a b'"),
+        ({'image': '/1a/b'}, None, "image: expected a topic of letters, .* beginning with a digit; received '/1a/b'"),
+        ({'image': '/a/'}, None, "image: expected a topic of letters, .*; received '/a/'"),
+        ({'image': '1a=/x'}, None, "image: expected a name of a camera of letters, .*; received '1a'"),
+        ({'image': '/a=/x'}, None, "image: expected a name of a camera of letters, .*; received '/a'"),
+        ({'image': 'a=/x', 'depth': 'a=/y//z'}, None, "depth: expected a topic of letters, .*; received '/y//z'"),
         ({'image': 'a=/x=y'}, None, 'image: expected TOPIC, or NAME=TOPIC'),
         ({'image': '=/x'}, None, 'image: expected TOPIC, or NAME=TOPIC'),
         ({'image': 'a=/x,'}, None, 'image: expected TOPIC, or NAME=TOPIC'),

@@ -11,8 +11,8 @@ from diffcut_ros.arguments.benchmark import parse
 from diffcut_ros.benchmarks import depth, rgbd
 from diffcut_ros.benchmarks.rgbd import RgbdFrame
 from diffcut_ros.core import PinholeCamera, Segmenter, SegmenterConfig, Tracker, locate_segments
-from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.features import create_extractor
+from support.rgbd import moved, segmented, wall, write_recording
 from support.scenes import quadrants
 
 KITCHEN = Path(__file__).parents[3] / 'shared' / 'data' / 'rgbd_kitchen'
@@ -20,41 +20,9 @@ CAMERA = PinholeCamera(100.0, 100.0, 47.5, 31.5, (64, 96))
 COMMAND = [sys.executable, '-m', 'diffcut_ros.benchmarks.main', 'depth']
 
 
-def moved(meters: float) -> np.ndarray:
-    """Pose of a camera that went to the right."""
-    pose = np.eye(4)
-    pose[0, 3] = meters
-    return pose
-
-
-def wall(meters: float) -> RgbdFrame:
-    """A wall 2 m away, painted in quadrants, as a camera sees it from further to the right: 5 pixels for 0.1 m."""
-    image = np.roll(quadrants(64, 96)[0], -round(50 * meters), axis=1)
-    return RgbdFrame(image, np.full((64, 96), 2.0, np.float32), moved(meters))
-
-
-def segmented(labels: np.ndarray):
-    return describe_segments(labels, np.full((int(labels.max()) + 1, 8), 0.3, np.float32), 0, 0.5)
-
-
 def tracks_of(segmentations):
     tracker = Tracker()
     return [tracker.update(segmentation, i * 10**8) for i, segmentation in enumerate(segmentations)]
-
-
-def write_recording(root: Path, count: int) -> None:
-    """Write frames of the wall as a recording has them, the camera moving by 0.02 m."""
-    root.mkdir()
-    np.savetxt(root / 'camera-intrinsics.txt', [[100, 0, 47.5], [0, 100, 31.5], [0, 0, 1]])
-    for i in range(count):
-        frame, start = wall(0.02 * i), root / f'frame-{i:06d}'
-        # PNG data under the name of a JPEG: exact colours.
-        data = cv2.imencode('.png', frame.image_rgb[:, :, ::-1])[1]
-        Path(f'{start}.color.jpg').write_bytes(data.tobytes())
-        raw = np.full((64, 96), 2000, np.uint16)
-        raw[0, :2] = 0, 65535
-        cv2.imwrite(f'{start}.depth.png', raw)
-        np.savetxt(f'{start}.pose.txt', frame.pose)
 
 
 def test_pixels_are_carried_along():

@@ -128,7 +128,7 @@ def test_damping_holds_borders_where_they_were_carried_to():
         frame = Frame(image, mean_color(image), lambda _, before=before: before)
         labels = frame.cut(SegmenterConfig(damping=damping)).labels
         assert labels.tolist() == [[1] * border + [2] * (32 - border)] * 8, (damping, carried)
-        assert np.array_equal(frame.segments + 1, labels)
+        assert np.array_equal(frame.parts + 1, labels)
 
 
 def test_damping_holds_a_new_segment_back_by_half_as_much():
@@ -180,7 +180,7 @@ def test_a_frame_finds_the_segments_before_once_and_lets_them_go():
     before = Before()
     frame, gone = Frame(image, mean_color(image), before), weakref.ref(before)
     del before
-    assert frame.segments is None
+    assert frame.parts is None
     for damping in (0.0, 0.2, 0.0, 0.3):
         assert len(frame.cut(SegmenterConfig(damping=damping)).segments) == 4
         assert (gone() is None) == (Before.calls == 1)
@@ -262,3 +262,10 @@ def test_a_failed_image_leaves_the_last_one():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         SegmenterConfig(**settings)
+
+
+def test_a_graph_that_needs_more_memory_than_there_is_is_refused_before_it_is_made():
+    """Linux would grant it and end the process later."""
+    features = FeatureMap(torch.rand(1000, 1000, 1), (1000, 1000))
+    with pytest.raises(MemoryError, match=r'a graph of 1000000 cells needs more; .* \(14000.0 GB, .* GB are free\)'):
+        Frame(np.zeros((1000, 1000, 3), np.uint8), features).cut(SegmenterConfig())

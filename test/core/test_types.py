@@ -9,6 +9,7 @@ from diffcut_ros.core import FeatureMap, Segment, Segmentation, Segments
 # Two segments of an image of 2 x 3 pixels.
 SEGMENTS = Segments(
     label=np.array([1, 2]),
+    segment=np.array([1, 1]),
     area_px=np.array([4, 2]),
     box_xyxy=np.array([(0, 0, 2, 2), (2, 0, 3, 2)]),
     centroid_xy=np.array([(0.5, 0.5), (2.0, 0.5)]),
@@ -23,6 +24,7 @@ SEGMENTATION = Segmentation(np.array([[1, 1, 2]] * 2, np.uint8), SEGMENTS, tau=0
     ('change', 'message'),
     [
         ({'label': np.array([1, 0])}, r'label: expected at least 1 .* received 0 in row 1'),
+        ({'segment': np.array([1, 0])}, 'segment: expected at least 1, received 0 in row 1'),
         ({'box_xyxy': np.array([(0, 0, 2, 2), (2, 0, 2, 2)])}, 'box_xyxy: expected 0 <= x0 < x1 .* in row 1'),
         ({'area_px': np.array([5, 2])}, 'area_px: expected 1 to the area of its box, received 5 in row 0'),
         ({'centroid_xy': np.array([(2.0, 0.0), (2.0, 0.5)])}, 'centroid_xy: expected a point inside'),

@@ -10,12 +10,44 @@ from support.scenes import quadrants, same_partition
 
 @pytest.mark.parametrize(
     ('image_hw', 'grid_hw'),
-    [((480, 640), (32, 43)), ((640, 480), (43, 32)), ((512, 512), (32, 32)), ((20, 30), (20, 30)), ((1, 9), (1, 9))],
+    [
+        ((480, 640), (32, 43)),
+        ((640, 480), (43, 32)),
+        ((512, 512), (32, 32)),
+        ((1080, 1920), (32, 57)),
+        ((1000, 2000), (32, 64)),
+        ((20, 30), (20, 30)),
+        ((1, 9), (1, 9)),
+        ((8, 128), (8, 128)),
+    ],
 )
 def test_cells_are_square_and_the_image_keeps_its_aspect(image_hw, grid_hw):
     feature_map = create_extractor('color', device='cpu')(np.zeros((*image_hw, 3), np.uint8))
     assert feature_map.grid_hw == grid_hw == grid_size(image_hw, 32)
     assert feature_map.image_size_hw == image_hw
+
+
+@pytest.mark.parametrize('cells', [2, 5, 32, 128])
+@pytest.mark.parametrize('image_hw', [(500, 1001), (128, 2048), (3, 5000), (1, 76800)])
+def test_a_long_image_has_no_more_cells_than_one_of_two_to_one(image_hw, cells):
+    rows, columns = grid_size(image_hw, cells)
+    assert rows * columns <= 2 * cells**2
+    if rows > 1:  # square, as in images that are not long
+        assert columns / rows == pytest.approx(image_hw[1] / image_hw[0], rel=0.5 / rows)
+    assert grid_size(image_hw[::-1], cells) == (columns, rows)
+
+
+@pytest.mark.parametrize('image_hw', [(128, 2048), (1, 76800), (76800, 1), (2, 40000)])
+@pytest.mark.parametrize('cells', [2, 8])
+def test_a_long_image_is_segmented(image_hw, cells):
+    """Half dark, half bright: two segments, border in the middle."""
+    image = np.full((*image_hw, 3), 40, np.uint8)
+    image[tuple(slice(side // 2, None) if side == max(image_hw) else slice(None) for side in image_hw)] = 200
+    extractor = create_extractor('color', device='cpu', cells=cells, position_weight=0.0)
+    labels = Segmenter(extractor).segment(image).labels
+    assert len(np.unique(labels)) == 2
+    along = labels.max(int(np.argmin(image_hw)))
+    assert abs(int(np.flatnonzero(np.diff(along))[0]) - len(along) // 2) <= len(along) / (2 * cells**2) + 1
 
 
 def test_quadrants_come_out():
@@ -51,7 +83,7 @@ def test_cosine_similarity_is_a_gaussian_of_the_colour_difference():
     grey = np.array([0, 30, 60, 90, 120, 255], np.uint8)
     image = np.repeat(grey, 32)[None, :, None].repeat(32, 0).repeat(3, 2)
     unit = torch.nn.functional.normalize(
-        create_extractor('color', device='cpu', cells=2, **config)(image).flat(), dim=1
+        create_extractor('color', device='cpu', cells=4, **config)(image).flat(), dim=1
     )
     lightness = cell_appearance(work_image(image, (2, 12)), 0.0)[0, :, 0]
     expected = np.exp(-((lightness[:, None] - lightness) ** 2) / (2 * 30.0**2))

@@ -49,7 +49,9 @@ def test_a_transition_that_the_state_does_not_know_is_refused(start_node, connec
             assert not change(number)
         assert not peer.transition('no_such_transition')
         assert peer.state() == 'active'
-        assert 'o transition' in node.log  # the node's word on Jazzy; from Kilted on, rclpy refuses by itself
+        lines = [line for line in node.log.splitlines() if 'transition' in line]
+        assert len(lines) == 2  # of numbers and of a label
+        assert lines[0].endswith('no transition 1 from the state active: possible are deactivate, shutdown')
         peer.segment(IMAGE)
         assert change(Transition.TRANSITION_DEACTIVATE)
         assert not change(Transition.TRANSITION_DEACTIVATE)
@@ -164,11 +166,42 @@ def test_after_too_many_failures_it_gives_up_and_can_be_started_again(start_node
 
         assert peer.spin_until(given_up)
         assert peer.spin_until(lambda: peer.state() == 'unconfigured')
-        assert 'giving up, unconfigured from now on' in node.log
+        assert 'failures in a row (max_consecutive_failures: 3), the last one: /image: image not segmented' in node.log
+        assert 'unconfigured from now on, configure and activate' in node.log
+        for _ in range(2):  # until it is configured again
+            _, message, _ = peer.diagnostics('diffcut', level=b'\x02', told=lambda text, _: text.startswith('gave up'))
+            assert 'received NaN' in message
         assert node.process.poll() is None
         assert peer.set(backend='color').successful
         assert peer.transition('configure')
         assert peer.transition('activate')
+        peer.segment(IMAGE)
+        peer.diagnostics('diffcut', level=b'\x00', told=lambda message, _: message == 'active')
+
+
+def test_an_image_that_outlasts_a_deactivation_is_told(start_node, connect, slow_bundle):
+    domain = free_domain()
+    with start_node(domain, *slow_bundle(1536), '-p', 'timeout_s:=1000.0') as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+
+        def begin() -> None:
+            peer.diagnostics(
+                told=lambda _, values: int(values['received']) > 1,
+                meanwhile=lambda: peer.publish(image_message(peer)),
+            )
+
+        begin()
+        assert peer.transition('deactivate')
+        assert 'an image is still being computed, which cannot be stopped' in node.log
+        assert peer.transition('activate')
+        peer.publish(image_message(peer))
+        node.wait_for_log('waiting for an image of before the deactivation')
+        # A new backend does not wait for the old one.
+        for name in ('deactivate', 'cleanup'):
+            assert peer.transition(name)
+        assert peer.set(backend='color').successful
+        for name in ('configure', 'activate'):
+            assert peer.transition(name)
         peer.segment(IMAGE)
 
 

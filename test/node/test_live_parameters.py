@@ -25,6 +25,8 @@ def photograph(running):
         ({'tau': 0.7}, {'tau': 0.5}),
         ({'target_segments': 3}, {'target_segments': 0}),
         ({'min_segment_area': 8000}, {'min_segment_area': 0}),
+        ({'instances': 'segments'}, {'instances': 'connected'}),
+        ({'min_part_share': 0.1}, {'min_part_share': 0.001}),
     ],
 )
 def test_the_last_image_is_cut_again_at_once_and_back(running, photograph, change, back):

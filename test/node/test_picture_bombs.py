@@ -22,6 +22,7 @@ from support.bombs import (
     png,
     png_of_texts,
     png_part,
+    tiff,
     zeros_of_zlib,
 )
 
@@ -36,6 +37,15 @@ BOMBS = {
     'pixels': (lambda: png((64, 48), zeros_of_zlib(2**27)), 'at most 3328 bytes of pixels'),
     'pixels without an end mark': (lambda: png((64, 48), zeros_of_zlib(2**27), end=b''), 'at most 3328 bytes of'),
     'parts': (lambda: png((64, 48), PIXELS, png_part(b'teXt', b'') * 10**5), 'at most 65536 parts'),
+    # A number of 64 bits lies elsewhere: what stands here are 200 and 208.
+    'sides of another type': (lambda: tiff((256, 16, 1, 200), (257, 16, 1, 208)), 'tag 256 once'),
+    'a side as two numbers': (lambda: tiff((256, 3, 2, 64)), 'tag 256 once'),
+    'a side that comes again': (lambda: tiff((256, 3, 1, 64), (256, 3, 1, 32)), 'tag 256 once'),
+    'tiles': (lambda: tiff((322, 4, 1, 16384), (323, 4, 1, 16384)), 'tiles of 16 to 4096 px'),
+    'tiles of a pixel': (lambda: tiff((322, 4, 1, 1), (323, 4, 1, 1)), 'tiles of 16 to 4096 px'),
+    'rows': (lambda: tiff((278, 4, 1, 10**7)), 'at most 65536 rows'),
+    'channels': (lambda: tiff((277, 3, 1, 60_000)), 'up to 4 channels'),
+    'bits': (lambda: tiff((258, 3, 1, 64)), 'up to 32 bits'),
     'comments of PNM': (
         lambda: b'P5 #' + b'x' * 10**6 + b'\n64 48 255 ' + bytes(64 * 48),
         'a header within 1024 bytes',
@@ -50,6 +60,11 @@ def test_a_bomb_is_an_error(case):
     for function in (check_compressed, decode_compressed):
         with pytest.raises(ValueError, match=f'expected .*{words}'):
             function(message)
+
+
+@pytest.mark.parametrize('entry', [(256, 3, 1, 64), (278, 4, 1, 2**32 - 1), (278, 4, 1, 100)])
+def test_an_honest_tiff(entry):
+    assert decode_compressed(picture(tiff(entry))).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize('name', [b'zTXt', b'iTXt', b'iCCP'])

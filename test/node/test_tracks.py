@@ -78,6 +78,7 @@ def test_labels_may_be_ids(tracking):
 
 def test_a_new_cut_keeps_ids_and_time_that_jumps_back_gives_new_ones(tracking):
     peer = tracking
+    assert peer.set(instances='segments').successful  # which a smaller tau merges, and nothing else
     header, outputs = peer.segment(data.coffee())
     first = ids(outputs)
     assert peer.set(tau=0.4).successful

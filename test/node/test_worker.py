@@ -42,13 +42,29 @@ def pipeline():
 def test_the_newest_frame_wins(pipeline):
     pipeline.worker.submit('front', 'slow', 0)
     assert pipeline.busy.wait(10)
-    assert pipeline.worker.busy_s() > 0
+    assert pipeline.worker.overdue(0)
     for i in range(5):
         pipeline.worker.submit('front', i, i + 1)
     pipeline.release.set()
     pipeline.wait(2)
     assert pipeline.done == [{'front': 'slow'}, {'front': 4}]
     assert dict(pipeline.sources['front'].counts) == {'taken': 2, 'replaced': 4}
+
+
+def test_a_call_is_overdue_once_a_period(pipeline):
+    """Whatever other periods it is asked for meanwhile."""
+    assert not pipeline.worker.overdue(0)
+    pipeline.worker.submit('front', 'slow', 0)
+    assert pipeline.busy.wait(10)
+    wait_for(lambda: pipeline.worker.overdue(0.1))
+    for period_s in (3600, 60, 3600, 60):
+        assert not pipeline.worker.overdue(period_s)
+    wait_for(lambda: pipeline.worker.overdue(0.1))
+    pipeline.worker.forgive(1e9)
+    assert not pipeline.worker.overdue(60)
+    pipeline.release.set()
+    pipeline.wait(1)
+    wait_for(lambda: not pipeline.worker.overdue(0))
 
 
 def test_cameras_that_wait_are_served_together(pipeline):
@@ -95,7 +111,7 @@ def test_what_fails_is_told_and_ends_no_thread(pipeline):
     del pipeline.sources['front'].take
     pipeline.wait(1)
     assert pipeline.done[-1] == {'front': 'lost'}
-    assert pipeline.worker.busy_s() < 10
+    assert not pipeline.worker.overdue(10)
 
 
 def test_a_request_that_fails_is_told_and_the_next_is_heard():

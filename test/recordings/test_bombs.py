@@ -2,12 +2,16 @@
 
 import bz2
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lz4.frame
+import numpy as np
 import pytest
 import zstandard
 from mcap.writer import CompressionType, IndexType
@@ -102,6 +106,18 @@ def test_a_chunk_of_ros1(tmp_path, compression):
     assert 'expected at most 1000 bytes in it, received more' in lost
 
 
+def test_an_index_of_ros1_that_names_a_chunk_again_and_again(tmp_path):
+    path = record(tmp_path / 'film.bag', 8)
+    data, count = path.read_bytes(), 50_000
+    begin = data.rindex(b'op=\6') - 8  # the record about the only chunk, the last of the file
+    place = data.index(b'chunk_count=') + 12
+    number = (1 + count).to_bytes(4, 'little')
+    path.write_bytes(data[:place] + number + data[place + 4 :] + data[begin:] * count)
+    found, lost = read(path)
+    assert found == 24
+    assert 'film.bag has no index (it names chunks several times), what is whole was read without' in lost
+
+
 @pytest.mark.parametrize('told', [True, False])
 def test_a_packed_message(tmp_path, told):
     path = record(tmp_path / 'film', 8, 'sqlite3') / 'film.db3'
@@ -110,7 +126,7 @@ def test_a_packed_message(tmp_path, told):
     database.close()
     count, lost = read(path)
     assert count == 23
-    assert f'1 messages of {IMAGE}: expected at most {LARGEST} bytes in it' in lost
+    assert f'1 messages of {IMAGE}: expected at most {2**28} bytes in it' in lost
 
 
 def test_a_packed_file(tmp_path, film, monkeypatch):
@@ -125,6 +141,9 @@ def test_a_packed_file(tmp_path, film, monkeypatch):
 ROWS = {
     'without end': 'CREATE VIEW messages AS WITH RECURSIVE c(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM c) '
     'SELECT id, 1 AS topic_id, id AS timestamp, zeroblob(1000) AS data FROM c',
+    'without end, in another case': 'CREATE VIEW Messages AS WITH RECURSIVE c(id) AS '
+    '(SELECT 1 UNION ALL SELECT id + 1 FROM c) SELECT id, 1 AS topic_id, 1 AS timestamp, 1 AS data FROM c WHERE id < 0',
+    'of a module': 'CREATE VIRTUAL TABLE MESSAGES USING fts5(topic_id, timestamp, data)',
     'of any size': 'CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, '
     'data BLOB AS (zeroblob(900000000)))',
 }
@@ -141,6 +160,30 @@ def test_rows_that_are_computed(tmp_path, case):
         pass
 
 
+@pytest.fixture
+def endless(tmp_path, monkeypatch) -> Path:
+    """A database with a query that gives no row, and would not end."""
+    monkeypatch.setattr('diffcut_ros.recordings.sqlite_reader.SqliteFile._check_tables', lambda _: None)
+    path = record(tmp_path / 'film', 2, 'sqlite3') / 'film.db3'
+    with sqlite3.connect(path) as database:
+        database.execute('DROP TABLE messages')
+        database.execute(ROWS['without end, in another case'])
+    database.close()
+    return path
+
+
+def test_a_query_without_end(endless):
+    with pytest.raises(BagError, match='received a search without end'), open_bag(endless):
+        pass
+
+
+def test_a_signal_ends_a_query(endless, monkeypatch):
+    monkeypatch.setattr('diffcut_ros.recordings.sqlite_reader._LEAST_ASKED', 10**9)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), open_bag(endless):
+        pass
+
+
 def test_chunks_that_all_overlap_in_time(tmp_path, monkeypatch):
     """Those that wait for others to be sorted are bounded, too."""
     monkeypatch.setattr('diffcut_ros.recordings.order._MOST_WAITING', 10_000)
@@ -151,6 +194,11 @@ def test_chunks_that_all_overlap_in_time(tmp_path, monkeypatch):
     with open_bag(again) as bag:
         assert sorted(bag.messages(set(bag.topics))) == expected
         assert 'the times of recording step back' in bag.note
+
+
+def test_a_message_that_is_packed_well_may_be_larger():
+    data = np.random.default_rng(0).bytes(2**20) + bytes(LARGEST - 2**20)
+    assert len(unpack('zstd', zstandard.compress(data))) == LARGEST
 
 
 def test_honest_sizes():

@@ -261,6 +261,45 @@ def test_another_size_and_another_codec():
         assert which(image.rgb()) == index
 
 
+SAMPLINGS = [('h264', 'yuv420p', 1.5), ('h264', 'yuv444p10le', 6), ('hevc', 'yuv420p', 1.5), ('hevc', 'yuv444p', 3)]
+
+
+@pytest.mark.parametrize(('codec', 'pixels', 'bytes_per_pixel'), SAMPLINGS)
+def test_a_picture_that_takes_much_memory_is_not_decoded(monkeypatch, codec, pixels, bytes_per_pixel):
+    packets, size = encode(3, codec, pixels=pixels), int(96 * 128 * bytes_per_pixel)
+    monkeypatch.setattr('diffcut_ros.stream.video_packets._LARGEST_PICTURE', size)
+    assert decode(packets, codec) == [(0, 0), (1, 1), (2, 2)]
+    monkeypatch.setattr('diffcut_ros.stream.video_packets._LARGEST_PICTURE', size - 1)
+    for _, problem in decode(packets, codec):
+        assert 'picture of 128 x 96: expected at most 0 MB when it is decoded, received 0' in problem
+
+
+def test_a_larger_sequence_that_no_key_frame_announces():
+    """Its parameters come beside those in use, and a picture that is no key frame may take them."""
+    small, large = encode(3), encode(3, height=1088, width=1920)
+    other = [unit for unit in units(large[0][1]) if unit[0] & 31 in (7, 8)]
+    found = decode([small[0], (1, joined(other) + small[1][1]), small[2]])
+    assert found[0] == (0, 0)
+    for _, problem in found[1:]:
+        assert 'picture of 1920 x 1088: expected at most 1 megapixels' in problem
+
+
+MANY = [('h264', '', '', 'pictures'), ('hevc', '', '', 'pictures'), ('h264', '_OF_SLICES', ':slices=3', 'slices')]
+
+
+@pytest.mark.parametrize(('codec', 'bound', 'more', 'name'), MANY)
+def test_many_pictures_or_slices_in_a_message(monkeypatch, codec, bound, more, name):
+    """Each costs the time of a picture, and a few bytes."""
+    monkeypatch.setattr(f'diffcut_ros.stream.nal_units._MOST_PIXELS{bound}', 5 * 96 * 128)
+    packets = encode(8, codec, gop=4, more=more)
+    expected = [(index, index) for index in range(8)]
+    assert decode(packets, codec) == expected
+    found = decode([packets[0], (1, packets[1][1] * 6), *packets[2:]], codec)
+    assert f'expected at most 5 {name} of 128 x 96 in a message, received ' in found[1][1]
+    assert found[0] == expected[0]
+    assert found[4:] == expected[4:]
+
+
 @pytest.mark.parametrize('codec', ['h264', 'hevc', 'vp8', 'vp9'])
 def test_too_large_is_not_decoded(codec):
     packets = encode(6, codec)

@@ -51,6 +51,15 @@ def png_of_texts(count: int, size: int, name: bytes = b'zTXt') -> bytes:
     return png(GRAY.shape[::-1], zlib.compress(bytes(48 * 65)), text * count)
 
 
+def tiff(*others: tuple[int, int, int, int], width: int = 64) -> bytes:
+    """Return a gray TIFF of that width and 48 rows with these entries (tag, type, count, value), too."""
+    entries = [(256, 4, 1, width), (257, 4, 1, 48), (258, 4, 1, 8), (259, 4, 1, 1), (262, 4, 1, 1), (273, 4, 1, 1000)]
+    entries += [(277, 4, 1, 1), (278, 4, 1, 48), (279, 4, 1, width * 48)]
+    entries = sorted([one for one in entries if one[0] not in {tag for tag, *_ in others}] + [*others])
+    head = b'II*\0' + struct.pack('<IH', 8, len(entries)) + b''.join(struct.pack('<HHII', *one) for one in entries)
+    return head.ljust(1000, b'\0') + bytes(width * 48)
+
+
 def zeros_of_zstd(size: int, told: bool) -> bytes:
     """Return a frame of zstd that holds zeros, a twenty-thousandth of `size`, and says so or not."""
     stream = zstandard.ZstdCompressor().compressobj(size if told else -1)

@@ -117,7 +117,6 @@ def files() -> list[bytes]:
         encoded('.tiff', photo[:, :, 1] / np.float32(255)),
         saved(PIL.Image.fromarray(photo), format='BMP'),
         saved(PIL.Image.fromarray(photo), format='AVIF'),
-        saved(PIL.Image.fromarray(photo), format='JPEG2000'),
     ]
 
 

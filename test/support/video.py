@@ -34,7 +34,7 @@ def scene(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return moving_scene(index, height, width)
 
 
-def encode(count: int, codec: str = 'h264', gop: int = 5, b_frames: int = 0, more: str = '', **sizes):
+def encode(count: int, codec: str = 'h264', gop: int = 5, b_frames: int = 0, more: str = '', pixels='yuv420p', **sizes):
     """Return the film's packets in the order of coding, each with the number of its image: [(index, bytes)].
 
     Args:
@@ -43,6 +43,7 @@ def encode(count: int, codec: str = 'h264', gop: int = 5, b_frames: int = 0, mor
         gop: images from one key frame to the next.
         b_frames: in a row, at most.
         more: options of the encoder, as it takes them.
+        pixels: how they are encoded.
         sizes: height and width.
     """
     name = _ENCODERS[codec]
@@ -51,7 +52,7 @@ def encode(count: int, codec: str = 'h264', gop: int = 5, b_frames: int = 0, mor
     context = av.CodecContext.create(name, 'w')
     pictures = [scene(index, **sizes) for index in range(count)]
     context.height, context.width = pictures[0].shape[:2]
-    context.pix_fmt, context.framerate, context.time_base = 'yuv420p', 10, Fraction(1, 10)
+    context.pix_fmt, context.framerate, context.time_base = pixels, 10, Fraction(1, 10)
     options = {'g': str(gop), 'bf': str(b_frames)}
     if name.startswith('libx'):
         common = f'keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:b-adapt=0:repeat-headers=1:crf=12{more}'

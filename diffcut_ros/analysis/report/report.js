@@ -251,7 +251,7 @@
     tau = Math.min(value, frame.deepest);
     slider.value = tau;
     const count = paint();
-    const text = `${count} segment${count === 1 ? '' : 's'} at τ ${tau.toFixed(3)}`;
+    const text = `${count} segment${count === 1 ? '' : 's'} of the cut at τ ${tau.toFixed(3)}`;
     element('count').textContent = text;
     slider.setAttribute('aria-valuetext', text);
     const level = below(frame.distinct, tau);

@@ -1,11 +1,12 @@
 """`diffcut`: recursive Normalized Cut on features, the method of this project."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from diffcut_ros.core import SegmenterConfig
+from diffcut_ros.core.parameters import parameters
 from diffcut_ros.evaluation.methods.cells import labels_of_pixels, upsampling
 from diffcut_ros.evaluation.methods.sample import Sample, features_of, numbered
 
@@ -15,6 +16,8 @@ class DiffcutConfig(SegmenterConfig):
     """Settings of the mask stage, and how labels of cells become those of pixels."""
 
     upsampling: str = upsampling()
+    # The paper's segments, in any number of parts.
+    instances: str = field(default='segments', metadata=parameters(SegmenterConfig)['instances'][0].metadata)
 
 
 @torch.inference_mode()

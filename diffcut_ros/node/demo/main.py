@@ -29,7 +29,7 @@ from diffcut_ros.printable import tell
 _TAUS = (0.25, 0.5)
 _TAUS_DEPTH = (0.5, 0.7)
 # Borders of things at their edges.
-_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr')
+_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr', 'instances:=space')
 _ROW_S = 2.0
 _START_TIMEOUT_S = 60.0
 # For what takes a fraction of a second on an idle machine.

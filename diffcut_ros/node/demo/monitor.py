@@ -186,10 +186,12 @@ class Monitor(Node):
         return Shot(stamp_ns, *images, len(found['segments'].detections), self.tau, space)
 
 
-def _space(found: dict[str, Any]) -> Space:
+def _space(found: dict[str, Any]) -> Space | None:
     labels = found['labels']
     values = np.frombuffer(labels.data, np.uint8 if labels.encoding == 'mono8' else np.uint16)
     flat = found['segments'].detections
+    if int(values.max(initial=0)) > len(flat):
+        return None  # where a message got lost, those of two cuts of one image may come together
     located = {d.id: geometry_of(d) for d in found['segments_3d'].detections}
     return Space(
         decode_depth(found['depth']),

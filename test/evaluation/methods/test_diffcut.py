@@ -20,13 +20,13 @@ def noisy_quadrants() -> np.ndarray:
 def test_is_the_pipeline_of_the_node(options):
     image = noisy_quadrants()
     extractor = create_extractor('color', device='cpu')
-    expected = Segmenter(extractor, SegmenterConfig(**options)).segment(image).labels
+    expected = Segmenter(extractor, SegmenterConfig(instances='segments', **options)).segment(image).labels
     found = METHOD.run(Sample(image, extractor(image)), METHOD.config(**options))
     assert np.array_equal(found, expected.astype(np.int64) - 1)
 
 
 def test_its_settings_are_those_of_the_pipeline():
-    ours, theirs = METHOD.config(), SegmenterConfig()
+    ours, theirs = METHOD.config(), SegmenterConfig(instances='segments')  # the paper's
     assert {name: getattr(ours, name) for name in vars(theirs)} == vars(theirs)
 
 

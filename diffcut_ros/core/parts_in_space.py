@@ -1,0 +1,169 @@
+"""Parts in space: labels divided where depth jumps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffcut_ros.core.geometry import middles, sample_at
+from diffcut_ros.core.part_graph import absorb, chosen, components, distinct, of_first
+
+# Depth is compared between samples, of which an image has about so many.
+_SAMPLES = 160 * 120
+# A thing in space is somewhere at least so many samples wide and high. Depth and colour are offset by a few pixels:
+# what is narrower is in general the rim that this leaves around a thing.
+_THINNEST = 3
+# Such a rim goes to a surface that it is part of, whatever its label, before it goes to another with its label.
+_SMOOTH_WEIGHT = 1000
+# By how much damping widens the limit between what was of one part, and narrows it between what was of two: 1 + this
+# times the damping.
+_DAMPED = 5.0
+
+
+def parts_in_space(
+    labels: np.ndarray, depth_m: np.ndarray, jump: float, before: np.ndarray | None = None, damping: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide labels where depth jumps: what touches in the image only gets labels of its own.
+
+    Depth is compared between neighbouring samples, some 160 x 120 over the image. It jumps where the inverse depth of
+    each of the two is neither that of the other, nor where the slope behind the other leads (a plane, however slanted,
+    is linear in inverse depth), up to `jump`. What is nowhere three samples wide and high goes to the surface that it
+    is on, whatever its label; what has no depth goes to the part of its label that it has the longest border with.
+
+    Args:
+        labels: integers [H, W], at least 0.
+        depth_m: float32 [H', W'] of the same view, NaN where there is none.
+        jump: metres per metre of depth.
+        before: int [H, W], the part of the image before that each pixel shows, or -1; None: not known.
+        damping: against flicker, 0 = none: between what was of one part before, depth may change by more, and between
+            what was of two by less.
+
+    Returns:
+        The part of each pixel, int32 [H, W], from 0, and the label of each, int64 [P]. Parts may be in several pieces,
+        and some numbers may have no pixel.
+
+    Raises:
+        ValueError: for depth of another aspect.
+    """
+    samples = _Samples.of(labels, depth_m)
+    label, near = samples.label.ravel(), samples.near.ravel()
+    index = np.arange(label.size).reshape(samples.label.shape)
+    left, right, above, below = index[:, :-1], index[:, 1:], index[:-1], index[1:]
+    pairs = np.append(left, above), np.append(right, below)
+    change = np.append(_change(samples.near), _change(samples.near.T).T)
+    limit: float | np.ndarray = jump
+    if before is not None and damping > 0:
+        one, other = (samples.sampled(before).ravel()[side] for side in pairs)
+        easier = np.where(one == other, 1 + _DAMPED * damping, 1 / (1 + _DAMPED * damping))
+        limit = jump * np.where((one < 0) | (other < 0), 1, easier)
+    smooth = change <= limit
+    same = label[pairs[0]] == label[pairs[1]]
+    # Samples without depth are connected among themselves.
+    unknown = near == 0
+    part = components(label.size, chosen(pairs, same & (smooth | unknown[pairs[0]] & unknown[pairs[1]])))
+    solid = np.zeros(int(part.max()) + 1, bool)
+    solid[_filling_a_window(part.reshape(index.shape))] = True
+    solid[part[unknown]] = False
+    # What goes on without a jump counts more than what has the same label.
+    weight = same + _SMOOTH_WEIGHT * smooth
+    to_absorb = np.flatnonzero((weight > 0) & ~(solid[part[pairs[0]]] & solid[part[pairs[1]]]))
+    touching, border = distinct(chosen((part[pairs[0]], part[pairs[1]]), to_absorb), len(solid), weight[to_absorb])
+    owner = absorb(~solid, touching, border)
+    pixels = samples.paint(labels, owner[part].reshape(index.shape), len(solid), jump)
+    return pixels, np.append(of_first(part, label), np.arange(int(labels.max()) + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Samples of an image, about 160 x 120, each in the middle of a block.
+
+    Attributes:
+        rows, columns: int64 [h], [w], how many rows and columns of pixels the blocks have.
+        label: integers [h, w].
+        near: float32 [h, w], inverse depth, 1/m; 0 = no depth.
+        near_at: float32 [H, W], likewise of the pixels.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    label: np.ndarray
+    near: np.ndarray
+    near_at: np.ndarray
+
+    @staticmethod
+    def of(labels: np.ndarray, depth_m: np.ndarray) -> '_Samples':
+        height, width = labels.shape
+        step = max(1.0, (height * width / _SAMPLES) ** 0.5)
+        h, w = max(1, round(height / step)), max(1, round(width / step))
+        at = middles(height, h)[:, None], middles(width, w)
+        depth_m = sample_at(depth_m, labels.shape)
+        near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+        rows, columns = (np.diff(np.arange(n + 1) * side // n) for n, side in ((h, height), (w, width)))
+        return _Samples(rows, columns, labels[at], near_at[at], near_at)
+
+    def sampled(self, image: np.ndarray) -> np.ndarray:
+        """Return the value of each sample, [h, w], of an image [H, W]."""
+        return image[middles(len(image), len(self.rows))[:, None], middles(image.shape[1], len(self.columns))]
+
+    def paint(self, labels: np.ndarray, part: np.ndarray, count: int, jump: float) -> np.ndarray:
+        """Return the part of each pixel, int32 [H, W]: of the samples around with its label the one nearest in depth.
+
+        Args:
+            labels: integers [H, W].
+            part: integers [h, w], 0..count-1, of the samples.
+            count: of parts. Where no sample around has its label, a pixel gets this + its label.
+            jump: see `parts_in_space`.
+        """
+        pixels = self._at_pixels(part.astype(np.int32))
+        # Only pixels unlike their block's sample need a look around.
+        like = np.abs(self._at_pixels(self.near) - self.near_at) <= jump * self.near_at
+        like |= self.near_at == 0
+        like &= self._at_pixels(self.label) == labels
+        y, x = np.divmod(np.flatnonzero(~like), labels.shape[1])
+        own, near = labels[y, x], self.near_at[y, x]
+        row, column = (np.repeat(np.arange(len(n)), n) for n in (self.rows, self.columns))
+        width = len(self.columns) + 2
+        middle = (row[y] + 1) * width + column[x] + 1
+        label_of, part_of, near_of = (np.pad(values, 1, 'edge').ravel() for values in (self.label, part, self.near))
+        found, cost = count + own.astype(np.int32), np.full(len(y), np.inf, np.float32)
+        for dy, dx in _AROUND:
+            at = middle + (dy * width + dx)
+            depth = near_of[at]
+            # Without depth the nearest sample counts.
+            far = np.where((near > 0) & (depth > 0), np.abs(depth - near), np.float32(1e6 + abs(dy) + abs(dx)))
+            better = np.flatnonzero((label_of[at] == own) & (far < cost))
+            found[better], cost[better] = part_of[at[better]], far[better]
+        pixels[y, x] = found
+        return pixels
+
+    def _at_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of each pixel's block, [H, W]."""
+        return np.repeat(np.repeat(values, self.columns, 1), self.rows, 0)
+
+
+_AROUND = [(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]
+
+
+def _filling_a_window(part: np.ndarray) -> np.ndarray:
+    """Return those values of an image that fill a window of `_THINNEST` x `_THINNEST`."""
+    h, w = (max(0, side - _THINNEST + 1) for side in part.shape)
+    corner, filled = part[:h, :w], np.ones((h, w), bool)
+    for dy, dx in np.ndindex(_THINNEST, _THINNEST):
+        filled &= part[dy : dy + h, dx : dx + w] == corner
+    return np.unique(corner[filled])
+
+
+def _change(near: np.ndarray) -> np.ndarray:
+    """Return by which share of itself depth changes between columns, beyond its slant; see `parts_in_space`.
+
+    Returns:
+        float32 [h, w - 1], infinite where one of the two has no depth.
+    """
+    step = np.diff(near, axis=1)
+    known = (near[:, 1:] > 0) & (near[:, :-1] > 0)
+    # The slope behind each of the two, where two samples there are known: not with the sample itself, which may lie
+    # halfway between two surfaces.
+    slope = np.where(known, step, 0)
+    before, after = np.zeros_like(step), np.zeros_like(step)
+    before[:, 2:], after[:, :-2] = slope[:, :-2], slope[:, 2:]
+    least = np.minimum(np.abs(step), np.minimum(np.abs(step - before), np.abs(step - after)))
+    return np.divide(least, np.minimum(near[:, 1:], near[:, :-1]), out=np.full_like(least, np.inf), where=known)

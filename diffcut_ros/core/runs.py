@@ -1,0 +1,54 @@
+"""Label images as runs: pieces of rows with one label each, some thousands where there are 300,000 pixels."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from diffcut_ros.core.part_graph import Pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The R runs of a label image, row by row.
+
+    Attributes:
+        size_hw: height and width of the image, px.
+        begin, end: int64 [R], first pixel and last pixel + 1, counted row by row over the image.
+        label: [R], of its pixels.
+    """
+
+    size_hw: tuple[int, int]
+    begin: np.ndarray
+    end: np.ndarray
+    label: np.ndarray
+
+    @staticmethod
+    def of(labels: np.ndarray) -> 'Runs':
+        """Return the runs of integers [H, W] with at least one pixel."""
+        flat = labels.ravel()
+        begins = np.ones(flat.shape, bool)
+        np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+        begins[:: labels.shape[1]] = True
+        begin = np.flatnonzero(begins)
+        return Runs(labels.shape, begin, np.append(begin[1:], flat.size), flat[begin])
+
+    @cached_property
+    def length(self) -> np.ndarray:
+        """Number of pixels of each run, int64 [R]."""
+        return self.end - self.begin
+
+    @cached_property
+    def touching(self) -> Pairs:
+        """The pairs of runs that touch with a side, as indices: first those below each other, then those beside."""
+        width = self.size_hw[1]
+        first = np.searchsorted(self.end, self.begin + width, side='right')
+        count = np.searchsorted(self.begin, self.end + width, side='left') - first
+        above = np.repeat(np.arange(len(self.begin)), count)
+        below = np.arange(len(above)) + np.repeat(first - (np.cumsum(count) - count), count)
+        left = np.flatnonzero(self.end[:-1] % width)
+        return np.concatenate([above, left]), np.concatenate([below, left + 1])
+
+    def painted(self, values: np.ndarray) -> np.ndarray:
+        """Return the image [H, W] in which each run has its value of [R]."""
+        return np.repeat(values, self.length).reshape(self.size_hw)
