@@ -78,8 +78,9 @@ class _Before:
         """Raise ValueError unless it is one as it is saved, with the thumbnail."""
         if not isinstance(self.stamp_ns, int):
             raise ValueError(f'stamp_ns: expected a whole number, received {self.stamp_ns!r}')
-        expect('segments', self.segments, 'u', self.segments.shape[:2], 0, MAX_SEGMENTS - 1)
-        expect('image', self.image, 'u', thumbnail_hw(self.segments.shape), 0, 255)
+        expect('parts', self.parts, 'u', self.parts.shape[:2], 0, len(self.segment) - 1)
+        expect('segment', self.segment, 'i', (len(self.segment),), 0, MAX_SEGMENTS)
+        expect('image', self.image, 'u', thumbnail_hw(self.parts.shape), 0, 255)
 
 
 Deliver = Callable[[Result], None]

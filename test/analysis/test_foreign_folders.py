@@ -187,7 +187,16 @@ def set_in(*path_and_value):
         set_in('pipeline', 'tracker', '_lost_samples', np.full((3, 2), 9)),
         set_in('pipeline', 'tracker', '_shift', [10**9, 0]),
         set_in('pipeline', 'tracker', '_last_id', -7),
-        set_in('pipeline', 'before', {'stamp_ns': 1, 'segments': np.zeros((48, 64), np.uint16), 'image': np.zeros(3)}),
+        set_in(
+            'pipeline',
+            'before',
+            {
+                'stamp_ns': 1,
+                'parts': np.zeros((4, 6), np.uint16),
+                'segment': np.zeros(1, np.int64),
+                'image': np.zeros(3),
+            },
+        ),
     ],
 )
 def test_values_of_states(film, copy, capsys, change):
