@@ -184,7 +184,7 @@ def set_in(*path_and_value):
         *(set_in('pipeline', 'tracker', '_grid', value) for value in (None, np.zeros(3), np.full((72, 96), 10**6))),
         set_in('pipeline', 'tracker', '_live', 'feature', np.full((3,), np.nan)),
         set_in('pipeline', 'tracker', '_lost', 'id', np.zeros(7, np.int64)),
-        set_in('pipeline', 'tracker', '_lost_samples', np.full((3, 2), 9)),
+        set_in('pipeline', 'tracker', '_lost_samples', np.full((3, 2), 10**4)),
         set_in('pipeline', 'tracker', '_shift', [10**9, 0]),
         set_in('pipeline', 'tracker', '_last_id', -7),
         set_in(
