@@ -56,7 +56,7 @@ def test_a_long_text_is_one_line_with_its_end():
 def test_what_is_counted_goes_on_after_an_interruption():
     causes = Causes()
     causes.add('torn at 1', 5)
-    saved = json.loads(json.dumps(dataclasses.asdict(_Done(causes=causes))))
+    saved = json.loads(json.dumps(dataclasses.asdict(_Done(causes=causes, problems=1))))
     causes = _Done.of(saved).causes
     causes.add('torn at 2', 6)
     (cause,) = causes.in_order()

@@ -25,7 +25,7 @@ def write_tables(folder, ending, frames, segments=(), problems=()):
             for index, (latency_ms, depth_share) in enumerate(frames)
         ],
         'segments': [
-            (index * STEP_NS, track_id, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *[None if z is None else z] * 9, z)
+            (index * STEP_NS, track_id, 1, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *[None if z is None else z] * 9, z)
             for index, track_id, area_px, z in segments
         ],
         'hierarchies': [],

@@ -74,7 +74,7 @@ BAD = {
     'refine': ['crf', ''],
     'rate_hz': [-1.0, float('inf')],
     'overlay_opacity': [2.0],
-    'backend': ['ssd-1b', 'color', 3],
+    'backend': ['ssd-1b', 3],  # to set what is there already changes nothing
     'color.cells': [16],
     'no_such_parameter': [1],
 }

@@ -283,7 +283,7 @@ def test_live_is_what_a_bag_of_it_is(view, connect, tmp_path, image):
     with view('--save', live, *choice, domain=domain) as viewer, connect(domain, camera='another') as peer:
         viewer.wait_for('waiting for /diffcut: none of its topics is there')
         publish(peer, sent, viewer, best_effort=(image,))
-        wait_until_recorded(live, expected)
+        wait_until_recorded(live.with_name('.live.rrd.writing'), expected)
         assert viewer.interrupt() == 0, viewer.log
         assert all(f'3 {role}' in viewer.log for role in ROLES), viewer.log
         assert 'Traceback' not in viewer.log
