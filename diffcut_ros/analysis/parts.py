@@ -380,14 +380,20 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Read inside what an earlier analysis has left in a folder, whoever wrote it.
 
+    Args:
+        path: of the folder.
+        but: exceptions that have other causes, which stay what they are.
+
     Raises:
-        ValueError: for any exception inside; the text, one line, says what to do.
+        ValueError: for any other exception inside; the text, one line, says what to do.
     """
     try:
         yield
+    except but:
+        raise
     except Exception as error:  # a boundary: damage shows as any exception of what reads it
         reason = str(error) if isinstance(error, ValueError) and str(error) else f'{type(error).__name__}: {error}'
         if isinstance(error, OSError) and error.filename:

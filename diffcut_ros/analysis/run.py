@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -299,15 +299,9 @@ def analyze_to_folder(
         def report(path: Path, parts: Sequence[Path]) -> None:
             write_report(path, run, path.parent, ending, read_frames(parts))
 
-        try:
+        # What was there already may be of others.
+        with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
             folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
-        except (OSError, MemoryError):
-            raise
-        except Exception:
-            if saved is None:
-                raise
-            with readable(out):  # what was made by others, too
-                raise
     return summary
 
 

@@ -14,6 +14,8 @@ _SAMPLES = 160 * 120
 _THINNEST = 3
 # Such a rim goes to a surface that it is part of, whatever its label, before it goes to another with its label.
 _SMOOTH_WEIGHT = 1000
+# Nearer than any camera measures: what is below is no depth.
+_NEAREST_M = 1e-3
 # By how much damping widens the limit between what was of one part, and narrows it between what was of two: 1 + this
 # times the damping.
 _DAMPED = 5.0
@@ -96,7 +98,7 @@ class _Samples:
         h, w = max(1, round(height / step)), max(1, round(width / step))
         at = middles(height, h)[:, None], middles(width, w)
         depth_m = sample_at(depth_m, labels.shape)
-        near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+        near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m >= _NEAREST_M)
         rows, columns = (np.diff(np.arange(n + 1) * side // n) for n, side in ((h, height), (w, width)))
         return _Samples(rows, columns, labels[at], near_at[at], near_at)
 

@@ -31,7 +31,7 @@ class Scene:
         image_rgb: uint8 [H, W, 3].
         stamp_ns: when that was, to order and compare by.
         depth_m: float32 [H', W'] in metres, NaN where there is none; None without depth.
-        camera: of the image; None without depth.
+        camera: of the image; None where it is not known where things are: no positions, but instances in space.
         header: whatever all outputs shall carry, such as a std_msgs/Header.
     """
 

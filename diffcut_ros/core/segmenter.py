@@ -16,10 +16,14 @@ class Segmenter:
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`.
         config: settings; `segmenter.config` may be replaced at any time and holds from the next call on.
+
+    Raises:
+        ValueError: for instances in space, which need depth: `Pipeline` takes scenes that have some.
     """
 
     def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
-        self._pipeline = Pipeline(extractor, config)
+        self._pipeline = Pipeline(extractor)
+        self.config = config or SegmenterConfig()
 
     @property
     def config(self) -> SegmenterConfig:
@@ -28,6 +32,8 @@ class Segmenter:
 
     @config.setter
     def config(self, config: SegmenterConfig) -> None:
+        if config.instances == 'space':
+            raise ValueError('instances: expected segments or connected without depth, received space; take Pipeline')
         self._pipeline.config = config
 
     def segment(self, image_rgb: np.ndarray, stamp_ns: int = 0) -> Segmentation:

@@ -174,7 +174,7 @@ def _listed(folder: Path) -> tuple[list[str], str]:
             raise ValueError(f'expected names of files, received {folders.pop()!r}')
     except Exception as error:  # a boundary: damage shows as any exception of what reads it
         reason = printable(f'{type(error).__name__}: {error}', LONGEST_NAME)
-        return [], f'{_METADATA} cannot be read, and is not heeded: {reason}'
+        return [], f'{_METADATA} cannot be read and is ignored: {reason}'
     once = list(dict.fromkeys(names))
     repeated = f'{_METADATA} names files more than once, each is read once' if len(once) < len(names) else ''
     return once, repeated

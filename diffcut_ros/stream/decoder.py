@@ -53,7 +53,7 @@ class Decoder:
         return tuple(self._guesses.notes.values())
 
     def decode(self, inputs: Inputs) -> Scene:
-        """Return what the messages hold; without depth where camera_info does not say what depth means.
+        """Return what the messages hold; without a camera where camera_info does not say what depth means.
 
         Raises:
             ValueError: naming the message, what was expected and received.
@@ -75,7 +75,7 @@ class Decoder:
             camera = self._camera(inputs, depth_m.shape, image_hw)
         except ValueError as error:
             self.no_space = f'no positions in space: {printable(error)}'
-            return Scene(image_rgb, inputs.stamp_ns, header=inputs.header)
+            return Scene(image_rgb, inputs.stamp_ns, depth_m, header=inputs.header)  # depth alone divides segments
         return Scene(image_rgb, inputs.stamp_ns, depth_m, camera, inputs.header)
 
     def save(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from diffcut_ros.core import FeatureMap, Frame, Pipeline, Scene, SegmenterConfig
+from diffcut_ros.core import FeatureMap, Frame, Pipeline, Scene, Segmenter, SegmenterConfig
 from diffcut_ros.core.instances import connected_parts, part_features
 from diffcut_ros.core.parts_in_space import parts_in_space
 from diffcut_ros.core.runs import Runs
@@ -149,6 +149,27 @@ def test_slanted_surfaces_are_in_one_piece(noise):
     floor = np.random.default_rng(0).normal(1, noise, (230, 640)) * depth_m[250:]
     parts, _ = parts_in_space(np.zeros(floor.shape, int), floor.astype(np.float32), 0.05)
     assert len(np.unique(parts)) == 1
+
+
+@pytest.mark.parametrize('size_hw', [*SIZES, (3, 3), (200, 2), (479, 641)])
+@pytest.mark.parametrize('jump', [0.001, 0.05, 10.0])
+@pytest.mark.parametrize('scale', [0.0, 4.0])
+def test_any_labels_and_any_depth_can_be_divided(size_hw, jump, scale):
+    rng = np.random.default_rng(5)
+    labels = blobs(size_hw, 4, scale, seed=5)
+    depth_m = rng.choice(np.array([0.5, 1.0, 3.0, 0.0, -1.0, 1e-45, 1e9, np.inf, np.nan], np.float32), size_hw)
+    for before in (None, blobs(size_hw, 3, 2.0, seed=6) - 1):
+        parts, label = parts_in_space(labels, depth_m, jump, before, damping=0.5)
+        assert parts.shape == size_hw
+        assert set(label[parts].ravel()) <= set(labels.ravel())
+
+
+def test_a_segmenter_has_no_depth_to_divide_by():
+    with pytest.raises(ValueError, match='expected segments or connected without depth, received space'):
+        Segmenter(colors, SegmenterConfig(instances='space'))
+    segmenter = Segmenter(colors)
+    with pytest.raises(ValueError, match='received space'):
+        segmenter.config = SegmenterConfig(instances='space')
 
 
 def test_what_has_no_depth_stays_with_its_label():

@@ -494,7 +494,7 @@ def test_metadata_that_cannot_be_read(tmp_path, text):
     (folder / 'metadata.yaml').write_bytes(text)
     found, bag = read(folder)
     assert found == expected
-    assert bag.note.startswith('metadata.yaml cannot be read, and is not heeded: ')
+    assert bag.note.startswith('metadata.yaml cannot be read and is ignored: ')
     assert len(bag.note) < 400
 
 
