@@ -30,11 +30,14 @@ class Peer(Node):
     """Camera and consumer of one node: `arrived` holds (stamp in ns, age in seconds) of label images.
 
     What waits for something raises ChildProcessError when the node's process has ended, and TimeoutError.
+
+    Args:
+        ended: says with which status the node's process has ended; None while it runs.
     """
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, ended: Callable[[], int | None]) -> None:
         super().__init__('diffcut_benchmark_peer', enable_rosout=False)
-        self._process = process
+        self._ended = ended
         self.arrived: list[tuple[int, float]] = []
         self.values: dict[str, str] = {}
         self._executor = SingleThreadedExecutor()
@@ -66,7 +69,7 @@ class Peer(Node):
             self._spin(left_s)
 
     def _spin(self, timeout_s: float) -> None:
-        if (status := self._process.poll()) is not None:
+        if (status := self._ended()) is not None:
             raise ChildProcessError(f'the node has ended with {status}')
         self._executor.spin_once(timeout_sec=min(timeout_s, 1.0))
 
@@ -106,8 +109,8 @@ class Peer(Node):
 
 
 @contextmanager
-def node_and_peer(log: IO[str] | None = None, **parameters: float) -> Iterator[tuple[subprocess.Popen, Peer]]:
-    """Run a node and a peer that talks to it; the node's process ends with the context.
+def node_process(log: IO[str] | None = None, **parameters: float) -> Iterator[subprocess.Popen]:
+    """Run a node in a process of its own, which ends with the context.
 
     Args:
         log: where the node's output goes; None: to that of this program.
@@ -118,10 +121,8 @@ def node_and_peer(log: IO[str] | None = None, **parameters: float) -> Iterator[t
     for name, value in given.items():
         command += ['-p', f'{name}:={value}']
     process = subprocess.Popen(command, stdout=log, stderr=log)
-    peer = Peer(process)
     try:
-        peer.start()
-        yield process, peer
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -129,7 +130,18 @@ def node_and_peer(log: IO[str] | None = None, **parameters: float) -> Iterator[t
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        peer.destroy_node()
+
+
+@contextmanager
+def node_and_peer(**parameters: float) -> Iterator[tuple[subprocess.Popen, Peer]]:
+    """Run a node with these parameters, as `node_process`, and a peer that talks to it."""
+    with node_process(**parameters) as process:
+        peer = Peer(process.poll)
+        try:
+            peer.start()
+            yield process, peer
+        finally:
+            peer.destroy_node()
 
 
 def images(count: int, step_s: float = 0.1) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
 """`diffcut_benchmark soak`: whether the node lives, and whether it grows, under all that robots do to it, for long.
 
 A real node (color backend) runs in its own process, and gets in turn, cycle after cycle, the phases that --help lists.
-The same seed gives the same images, damages and parameters. Exit status 1 when
+What surrounds it in a cycle is a process, too, which is replaced, and counted, where it stands still: calls into the
+middleware may never return. The same seed gives the same images, damages and parameters. Exit status 1 when
 
 - the node ends, does not answer, no longer segments, or logs a traceback;
 - its memory has no plateau: at rest, which is unconfigured, between cycles, the least of the second half of the run is
@@ -9,7 +10,8 @@ The same seed gives the same images, damages and parameters. Exit status 1 when
   that is still under way at cleanup only adds); or the highest of all in the second half is more than twice that of the
   first;
 - at rest it has more threads or open files, or maps more files of /dev/shm, in the second half than ever in the first;
-- it leaves files in /dev/shm.
+- it leaves files in /dev/shm;
+- what surrounds it stood still in every fourth cycle or more.
 """
 
 import argparse
@@ -17,20 +19,23 @@ import itertools
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import rclpy
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -43,7 +48,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.benchmarks.listener import listener
-from diffcut_ros.benchmarks.peer import Peer, images, node_and_peer, resident_mb
+from diffcut_ros.benchmarks.peer import Peer, images, node_process, resident_mb
 from diffcut_ros.exit_status import Status
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.progress import track
@@ -52,6 +57,8 @@ from diffcut_ros.stream.encodings import ENCODINGS
 # What memory may grow by at rest, of noise, and while it works: that hangs on which images meet.
 _GROWTH, _PEAK_GROWTH = 1.1, 2.0
 _REST_S = 1.0
+# Longer than any phase takes beyond its time.
+_STANDS_STILL_S = 240.0
 _OUTPUTS = {'labels': Image, 'segments': Detection2DArray, 'label_info': LabelInfo, 'overlay': Image, 'features': Image}
 _OUTPUTS_3D = {'segments_3d': Detection3DArray, 'points': PointCloud2, 'markers': MarkerArray}
 _CLIENTS = 4
@@ -90,15 +97,18 @@ class _Phase(NamedTuple):
 class _Robot:
     """All that surrounds the node."""
 
-    def __init__(self, peer: Peer, process: subprocess.Popen, seed: int) -> None:
-        self.peer, self.pid = peer, process.pid
+    def __init__(self, peer: Peer, pid: int, seed: int) -> None:
+        self.peer, self.pid = peer, pid
         self.draw, self.random = random.Random(seed), np.random.default_rng(seed)
         self.sent = 0
         self._views = images(24, step_s=1.0)
         self._change_state = peer.create_client(ChangeState, '/diffcut/change_state')
+        self._get_state = peer.create_client(GetState, '/diffcut/get_state')
         self.clients = [AsyncParameterClient(peer, '/diffcut') for _ in range(_CLIENTS)]
         for client in self.clients:
             peer.spin_until(client.services_are_ready, 30.0, 'parameter services')
+        for service in (self._change_state, self._get_state):
+            peer.spin_until(service.service_is_ready, 30.0, 'lifecycle services')
 
     def image(self, width: int = 640, height: int = 480) -> np.ndarray:
         """Return a view of a photograph."""
@@ -125,6 +135,19 @@ class _Robot:
         """Set a parameter that can be set."""
         self.peer.set(name, value)
 
+    def begin(self) -> None:
+        """Make the node active, with defaults, from wherever it was left."""
+        future = self._get_state.call_async(GetState.Request())
+        self.peer.spin_until(future.done, 60.0, 'an answer to get_state')
+        state = future.result().current_state.id
+        if state == State.PRIMARY_STATE_ACTIVE:
+            self.change_state('deactivate')
+        if state != State.PRIMARY_STATE_UNCONFIGURED:
+            self.change_state('cleanup')
+        for name, value in (_DEFAULTS | {'depth': False}).items():
+            self.set(name, value)
+        self.change_state('configure', 'activate')
+
 
 def run(args: argparse.Namespace) -> Status | int:
     """Run the benchmark and print its tables; return `Status.FAILED` where the node died or grew."""
@@ -135,29 +158,33 @@ def run(args: argparse.Namespace) -> Status | int:
     phases: dict[str, list[_Phase]] = {name: [] for name in args.phases}
     rests: list[_Rest] = []
     problems: list[str] = []
-    rclpy.init(args=[])
+    stood_still: list[str] = []
     with tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace') as log:
         try:
-            with node_and_peer(log) as (process, peer):
-                robot = _Robot(peer, process, args.seed)
-                steps = list(itertools.product(range(cycles), args.phases))
-                for step, (_, name) in enumerate(track(steps, len(steps), 'soak'), 1):
-                    phases[name].append(_play(robot, name, seconds))
-                    if step % len(args.phases) == 0:
-                        rests.append(_rest(robot))
-                robot.exchange(robot.image(), 10.0)
+            with node_process(log) as process:
+                for cycle in track(range(cycles), cycles, 'soak'):
+                    for found in _cycle(process, args.seed + cycle, args.phases, seconds):
+                        match found:
+                            case _Rest():
+                                rests.append(found)
+                            case name, phase:
+                                phases[name].append(phase)
+                            case str():
+                                stood_still.append(f'{found} of cycle {cycle + 1}')
         except (OSError, RuntimeError) as error:
             problems.append(str(error))
-        finally:
-            rclpy.try_shutdown()
         log.seek(0)
         said = log.read()
     if process.returncode:
         problems.append(f'the node ended with {process.returncode}, expected 0')
     shared = frozenset().union(*(rest.shared for rest in rests))
-    if left := sorted(name for name in shared if Path(name).exists()):
+    # Those of a robot that was ended by force stay: not the node's.
+    if not stood_still and (left := sorted(name for name in shared if Path(name).exists())):
         problems.append(f'left in /dev/shm: {", ".join(left)}')
     problems.extend(_judge(phases, rests, said))
+    if stood_still:
+        text = f'what surrounds the node stood still, and was replaced, in: {", ".join(stood_still)}'
+        problems.append(text) if 4 * len(stood_still) >= cycles else console.print(text)
     middleware = rclpy.get_rmw_implementation_identifier()
     console.print(f'{os.cpu_count()} CPU cores, {cycles} cycles, seed {args.seed}, {middleware}')
     console.print(*_tables(phases, rests), sep='\n')
@@ -169,6 +196,69 @@ def run(args: argparse.Namespace) -> Status | int:
         return Status.FAILED
     console.print('passed: it lives, memory has a plateau, threads and files are constant, nothing is left in /dev/shm')
     return 0
+
+
+def _cycle(
+    process: subprocess.Popen, seed: int, names: Sequence[str], seconds: float
+) -> Iterator[tuple[str, _Phase] | _Rest | str]:
+    """Play phases in a process of their own.
+
+    Yields:
+        What came of each phase, with its name, and of the rest at the end; or the name of the one that stood still.
+
+    Raises:
+        ChildProcessError: when the node has ended.
+        RuntimeError: when it does not do what it should.
+    """
+    forking = get_context('fork')  # this process has no part in the middleware
+    ours, theirs = forking.Pipe(duplex=False)
+    robot = forking.Process(target=_surround, args=(process.pid, seed, names, seconds, theirs))
+    robot.start()
+    theirs.close()
+    left, last_s = [*names, 'rest'], time.monotonic()
+    try:
+        while left:
+            if (status := process.poll()) is not None:
+                raise ChildProcessError(f'the node has ended with {status}')
+            if ours.poll(1.0):
+                try:
+                    found = ours.recv()
+                except EOFError:
+                    raise RuntimeError(f'what surrounds the node ended in {left[0]}') from None
+                if isinstance(found, str):
+                    raise RuntimeError(f'{left[0]}: {found}')
+                yield found
+                left, last_s = left[1:], time.monotonic()
+                if not left:
+                    robot.join(_STANDS_STILL_S)  # it leaves the middleware
+            elif time.monotonic() - last_s > seconds + _STANDS_STILL_S:
+                yield left[0]
+                return
+    finally:
+        robot.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(robot.pid, signal.SIGKILL)  # what it has started
+        robot.join()
+        ours.close()
+
+
+def _surround(pid: int, seed: int, names: Sequence[str], seconds: float, to: Connection) -> None:
+    """Send what came of each phase, or what went wrong."""
+    os.setpgid(0, 0)
+    rclpy.init(args=[])
+    peer = Peer(lambda: None)
+    try:
+        robot = _Robot(peer, pid, seed)
+        robot.begin()
+        peer.start()
+        for name in names:
+            to.send((name, _play(robot, name, seconds)))
+        to.send(_rest(robot))
+    except (OSError, RuntimeError, ValueError) as error:
+        to.send(f'{type(error).__name__}: {error}')
+    finally:
+        peer.destroy_node()
+        rclpy.try_shutdown()
 
 
 def _play(robot: _Robot, name: str, seconds: float) -> _Phase:
@@ -417,9 +507,7 @@ def _rest(robot: _Robot) -> _Rest:
     maps = Path(f'/proc/{pid}/maps').read_text()
     shared = re.findall(r' (/dev/shm/fast[a-z]+_[0-9a-f]{16}\S*)$', maps, re.MULTILINE)
     files = len(os.listdir(f'/proc/{pid}/fd'))
-    rest = _Rest(resident_mb(pid), int(_status(pid)['Threads']), files, frozenset(shared))
-    robot.change_state('configure', 'activate')
-    return rest
+    return _Rest(resident_mb(pid), int(_status(pid)['Threads']), files, frozenset(shared))
 
 
 def _judge(phases: dict[str, list[_Phase]], rests: list[_Rest], said: str) -> Iterator[str]:
