@@ -6,6 +6,7 @@ Normalized Cut", NeurIPS 2024.
 
 from diffcut_ros.core.affinity import affinity_matrix
 from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.distortion import Distortion
 from diffcut_ros.core.frame import Frame, SegmenterConfig
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, back_project, locate_segments
@@ -18,6 +19,7 @@ from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import FeatureMap, Segment, Segmentation, Segments
 
 __all__ = [
+    'Classes',
     'Distortion',
     'FeatureMap',
     'Frame',

@@ -1,0 +1,209 @@
+"""Classes as a file: names, colours and where each example is from, to read and edit; the vectors beside it.
+
+The vectors are in a file whose name ends in the digest of its content. It is written first, so that whoever reads at
+any moment, or after a crash, finds the names and vectors of one moment.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml  # what rclpy depends on
+
+from diffcut_ros.core.classes import Classes, NamedClass, Source, class_color
+from diffcut_ros.plain_files import check_plain, read_plain
+from diffcut_ros.printable import printable
+from diffcut_ros.writing import writing
+
+FORMAT = 1
+# More examples than anybody shows; what is longer is another file.
+_MOST_BYTES = 2**26
+_MOST_EXAMPLES = 100_000
+_DIGITS = 16
+_HEADER = (
+    '# Names taught by example to diffcut_ros. Names and colours may be edited; the vectors are in the file beside.\n'
+)
+
+
+@dataclass(frozen=True)
+class ClassesFile:
+    """What a file of classes holds.
+
+    Attributes:
+        classes: names and examples.
+        backend: description of the backend whose features the examples have, for people.
+        probe: float32 [4, C], see `features.probe`.
+    """
+
+    classes: Classes
+    backend: str
+    probe: np.ndarray = field(repr=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases: a short text with them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError('aliases (*) are not allowed')
+        return super().compose_node(parent, index)
+
+
+def write_classes(path: Path, content: ClassesFile) -> None:
+    """Write classes to a file, and their vectors beside it; a file that is there is replaced as a whole.
+
+    Raises:
+        ValueError: when something else than a file is there.
+        OSError: when they cannot be written; what was there is as before.
+    """
+    check_plain([path])
+    classes = content.classes
+    rows = np.concatenate([content.probe, classes.feature.reshape(len(classes), content.probe.shape[1])])
+    buffer = io.BytesIO()
+    np.save(buffer, rows.astype('<f4'), allow_pickle=False)
+    vectors = path.with_name(f'{path.stem}.{_digest(buffer.getvalue())}.npy')
+    before = _vectors_of(path)
+    document = {
+        'format': FORMAT,
+        'backend': content.backend,
+        'vectors': vectors.name,
+        'classes': [
+            {'id': key, 'name': one.name, 'color': '#{:02x}{:02x}{:02x}'.format(*one.color)}
+            for key, one in sorted(classes.classes.items())
+        ],
+        'examples': [
+            {'class': classes.name(key), 'score': float(score), **_plain(source)}
+            for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
+        ],
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
+    _replace(vectors, buffer.getvalue())
+    _replace(path, (_HEADER + text).encode())
+    if before is not None and before != vectors:
+        with suppress(OSError):
+            before.unlink()
+
+
+def read_classes(path: Path) -> ClassesFile:
+    """Return what a file of classes holds.
+
+    Raises:
+        ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
+    """
+    try:
+        text = read_plain(path, _MOST_BYTES).decode()
+        document = yaml.load(text, _Loader)  # _Loader is a safe one
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
+        raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
+    try:
+        return _content(document, path)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f'{error} is missing' if isinstance(error, KeyError) else error
+        raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(printable(f'{path}: {error}')) from error
+
+
+def _content(document: Any, path: Path) -> ClassesFile:
+    if not isinstance(document, dict):
+        raise TypeError(f'expected names and values, received {type(document).__name__}')
+    if document['format'] != FORMAT:
+        newer = isinstance(document['format'], int) and document['format'] > FORMAT
+        advice = '; it is of a newer diffcut_ros: update this one' if newer else ''
+        raise ValueError(f'format: expected {FORMAT}, received {document["format"]!r:.40}{advice}')
+    classes: dict[int, NamedClass] = {}
+    for one in document['classes']:
+        if type(one['id']) is not int or one['id'] in classes:
+            raise ValueError(f'classes: expected ids that differ, whole numbers, received {one["id"]!r:.40}')
+        color = _color(one['color']) if 'color' in one else class_color(max(1, one['id']))
+        classes[one['id']] = NamedClass(one['name'], color)
+    named = Classes(classes)  # names are checked
+    ids = {one.name: key for key, one in named.classes.items()}
+    examples = document['examples']
+    if len(examples) > _MOST_EXAMPLES:
+        raise ValueError(f'examples: expected at most {_MOST_EXAMPLES}, received {len(examples)}')
+    for one in examples:
+        if one['class'] not in ids:
+            raise ValueError(f'examples: expected one of the classes, received {one["class"]!r:.80}')
+    probe, feature = np.split(_read_vectors(path.with_name(_name(document['vectors'])), len(examples)), [4])
+    return ClassesFile(
+        Classes(
+            classes,
+            np.array([ids[one['class']] for one in examples], np.int64),
+            feature,
+            np.array([float(one['score']) for one in examples], np.float64),
+            tuple(map(_source, examples)),
+        ),
+        str(document['backend']),
+        probe,
+    )
+
+
+def _read_vectors(path: Path, examples: int) -> np.ndarray:
+    """Return the rows of a file of vectors, float32 [4 + examples, C]."""
+    try:
+        data = read_plain(path, _MOST_BYTES)
+    except FileNotFoundError as error:
+        raise ValueError(f'vectors: expected the file {path.name} beside it, found none; copy both') from error
+    if _digest(data) != path.stem.rpartition('.')[2]:
+        raise ValueError(f'vectors: {path.name} is damaged: it is not what its name says')
+    rows = np.load(io.BytesIO(data), allow_pickle=False)
+    if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != 4 + examples or not np.isfinite(rows).all():
+        raise ValueError(f'vectors: expected those of {examples} examples, received {rows.dtype} {rows.shape}')
+    return rows
+
+
+def _name(text: Any) -> str:
+    if not isinstance(text, str) or not re.fullmatch(rf'[^/\\\0]*\.[0-9a-f]{{{_DIGITS}}}\.npy', text):
+        raise ValueError(f'vectors: expected the name of a file beside it, NAME.DIGEST.npy, received {text!r:.80}')
+    return text
+
+
+def _vectors_of(path: Path) -> Path | None:
+    """Return where the vectors of the file at a path are, if there is one."""
+    with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
+        return path.with_name(_name(yaml.load(read_plain(path, _MOST_BYTES), _Loader)['vectors']))
+    return None
+
+
+def _color(text: Any) -> tuple[int, int, int]:
+    if not isinstance(text, str) or not re.fullmatch('#[0-9a-fA-F]{6}', text):
+        raise ValueError(f"color: expected '#rrggbb', received {text!r:.40}")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(source).items()}
+
+
+def _source(one: Mapping[str, Any]) -> Source:
+    numbers = {name: tuple(map(int, one[name])) for name in ('point_xy', 'box_xyxy', 'size_wh')}
+    if [len(values) for values in numbers.values()] != [2, 4, 2]:
+        raise ValueError(f'examples: expected point_xy, box_xyxy and size_wh of 2, 4 and 2 numbers, received {numbers}')
+    return Source(str(one['recording']), str(one['topic']), int(one['stamp_ns']), **numbers)  # type: ignore[arg-type]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    new = path.with_name(f'.{path.name}.{os.getpid()}')
+    with writing(path):
+        try:
+            with new.open('xb') as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
