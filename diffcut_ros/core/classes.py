@@ -205,8 +205,12 @@ class Classes:
             self, class_id=self.class_id[kept], feature=self.feature[kept], score=self.score[kept], sources=sources
         )
 
-    def classify(self, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, segments: Segments, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
+
+        Args:
+            segments: K of them.
+            unknown: whether that may be an answer; otherwise each segment gets the name that fits best.
 
         Returns:
             The class of each segment, int64 [K], 0 where it resembles no example enough; and how sure that is, float64
@@ -215,10 +219,14 @@ class Classes:
         Raises:
             ValueError: for features of another length, from another backend.
         """
-        if not len(segments) or not len(self):
-            return np.zeros(len(segments), np.int64), np.zeros(len(segments))
-        self._check_width(segments.feature.shape[1])
-        return self._classifier.classify(segments.feature)
+        return self.classify_features(segments.feature, unknown)
+
+    def classify_features(self, feature: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Say what segments of these features, float32 [K, C], are; see `classify`."""
+        if not len(feature) or not len(self):
+            return np.zeros(len(feature), np.int64), np.zeros(len(feature))
+        self._check_width(feature.shape[1])
+        return self._classifier.classify(feature, unknown)
 
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Classify each example by those of other images; by the other ones where its class is in no other image.
@@ -271,18 +279,16 @@ class _Classifier:
         self._too_far = max(float(np.quantile(known, _KNOWN_SHARE)), 2 * (1 - _ALIKE))
         self._softness = self._fit(own)
 
-    def classify(self, feature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, feature: np.ndarray, unknown: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence of features, float32 [K, C]."""
         distance = _squared_distances(self._shorten(_unit(feature)), self._shortened)
-        return self.answers(self._nearest(distance, self._index))
+        return self.answers(self._nearest(distance, self._index), unknown)
 
-    def answers(self, nearest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answers(self, nearest: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence, given the squared distance [K, classes] to the nearest example of each class."""
-        likely = self._probabilities(nearest, self._softness * self._too_far)
-        best = likely.argmax(1)
-        known = nearest.min(1) <= self._too_far
-        class_id = np.where(known, self._ids[np.minimum(best, len(self._ids) - 1)], UNKNOWN)
-        return class_id, np.where(known, likely.max(1), 0.0)
+        likely = self._probabilities(nearest, self._softness * self._too_far)[:, :-1]
+        known = (nearest.min(1) <= self._too_far) | (not unknown)
+        return np.where(known, self._ids[likely.argmax(1)], UNKNOWN), np.where(known, likely.max(1), 0.0)
 
     def _probabilities(self, nearest: np.ndarray, width: float) -> np.ndarray:
         """Return how likely each class is, and last how likely none: as if an example of it were just too far."""
