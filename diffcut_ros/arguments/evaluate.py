@@ -45,8 +45,8 @@ def _parser() -> Parser:
         metavar='DATASET',
         type=one_of((*DATASETS, *TABLES, COMPARISON, TEACH)),
         help=f'one of {", ".join(DATASETS)}; or a table or curve of the paper: {", ".join(TABLES)}; or {COMPARISON}: '
-        f'all methods over their settings, on the data sets in ROOT; or {TEACH}: how right names are that follow from a '
-        'few shown segments',
+        f'all methods over their settings, on the data sets in ROOT; or {TEACH}: how right names are that follow from '
+        'a few shown segments',
     )
     parser.add_argument(
         'root',

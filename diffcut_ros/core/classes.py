@@ -29,9 +29,11 @@ _KNOWN_SHARE = 0.95
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
 _MOST_FOLDS = 10
-# Softness of the answers tried, as shares of the distance that is too far; and the one without examples to tell.
+# Softness of the answers tried, see `_probabilities`; and the one without examples to tell.
 _SOFTNESS = np.geomspace(0.02, 5.0, 40)
-_DEFAULT_SOFTNESS = 0.25
+_DEFAULT_SOFTNESS = 0.5
+# Distances below this share of the one that is too far are much the same.
+_NEAR = 0.1
 # Okabe and Ito's palette, which colour-blind people can tell apart; then hues by the golden ratio.
 _PALETTE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -271,13 +273,13 @@ class _Classifier:
         self._unit = _unit(feature)
         self._shorten = _Shortening(self._unit, self._index)
         self._shortened = self._shorten(self._unit)
-        self.left_out = self._compare_left_out(image)
-        own = self.left_out[np.arange(len(class_id)), self._index]
-        known = own[np.isfinite(own)]
-        if not len(known):  # no class has a second example: as far as an example's own cells are from their mean
-            known = 2 * (1 - score)
-        self._too_far = max(float(np.quantile(known, _KNOWN_SHARE)), 2 * (1 - _ALIKE))
-        self._softness = self._fit(own)
+        self.left_out, alone = self._compare_left_out(image)
+        true = np.arange(len(class_id)), self._index
+        own, others = self.left_out[true], self.left_out.copy()
+        others[true] = np.inf
+        other = others.min(1)
+        self._too_far = _too_far(own[np.isfinite(own)], other[np.isfinite(other)], score)
+        self._softness = self._fit(~alone)
 
     def classify(self, feature: np.ndarray, unknown: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence of features, float32 [K, C]."""
@@ -286,13 +288,17 @@ class _Classifier:
 
     def answers(self, nearest: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence, given the squared distance [K, classes] to the nearest example of each class."""
-        likely = self._probabilities(nearest, self._softness * self._too_far)[:, :-1]
+        likely = self._probabilities(nearest, self._softness)[:, :-1]
         known = (nearest.min(1) <= self._too_far) | (not unknown)
         return np.where(known, self._ids[likely.argmax(1)], UNKNOWN), np.where(known, likely.max(1), 0.0)
 
-    def _probabilities(self, nearest: np.ndarray, width: float) -> np.ndarray:
-        """Return how likely each class is, and last how likely none: as if an example of it were just too far."""
-        energy = np.column_stack([nearest, np.full(len(nearest), self._too_far)]) / width
+    def _probabilities(self, nearest: np.ndarray, softness: float) -> np.ndarray:
+        """Return how likely each class is, and last how likely none: as if an example of it were just too far.
+
+        What counts is how many times as far the next class is: distances differ by orders of magnitude.
+        """
+        share = np.column_stack([nearest, np.full(len(nearest), self._too_far)]) / self._too_far
+        energy = np.log(share + _NEAR) / softness
         weight = np.exp(energy.min(1, keepdims=True) - energy)
         return weight / weight.sum(1, keepdims=True)
 
@@ -300,8 +306,12 @@ class _Classifier:
         """Return the least of the distances [K, E] to the examples of each class, float64 [K, classes]."""
         return np.column_stack([distance[:, index == k].min(1, initial=np.inf) for k in range(len(self._ids))])
 
-    def _compare_left_out(self, image: np.ndarray) -> np.ndarray:
-        """Compare examples with those of other images: those of one image are more alike than a robot's next image."""
+    def _compare_left_out(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compare examples with those of other images: those of one image are more alike than a robot's next image.
+
+        Returns:
+            `left_out`, and which examples are of a class that is in one image only, bool [E].
+        """
         fold = image % min(_MOST_FOLDS, int(image.max()) + 1)
         nearest = np.full((len(image), len(self._ids)), np.inf)
         for one in range(int(fold.max()) + 1):
@@ -316,19 +326,30 @@ class _Classifier:
             distance = _squared_distances(self._shortened[alone], self._shortened)
             distance[np.arange(alone.sum()), np.flatnonzero(alone)] = np.inf
             nearest[alone] = self._nearest(distance, self._index)
-        return nearest
+        return nearest, alone
 
-    def _fit(self, own: np.ndarray) -> float:
-        """Return the softness that makes the true classes of the examples most likely."""
-        known = np.isfinite(own)
+    def _fit(self, known: np.ndarray) -> float:
+        """Return the softness that makes the true classes of some examples, bool [E], most likely."""
         if not known.any():
             return _DEFAULT_SOFTNESS
         nearest, true = self.left_out[known], self._index[known]
-        likely = [
-            self._probabilities(nearest, softness * self._too_far)[np.arange(len(true)), true] for softness in _SOFTNESS
-        ]
+        likely = [self._probabilities(nearest, softness)[np.arange(len(true)), true] for softness in _SOFTNESS]
         # One example that is far off shall not decide.
         return float(_SOFTNESS[np.argmax([np.log(np.maximum(values, 1e-3)).mean() for values in likely])])
+
+
+def _too_far(own: np.ndarray, other: np.ndarray, score: np.ndarray) -> float:
+    """Return the squared distance to the nearest example beyond which nothing is known.
+
+    Args:
+        own: distances of examples to the nearest other one of their class.
+        other: to the nearest one of another class. What is no farther than classes are from each other may be one of
+            them: a few examples, or those of one image, do not tell how different a thing looks in the next.
+        score: of the examples: where there is but one, as far as its own cells are from their mean.
+    """
+    far = [np.quantile(own, _KNOWN_SHARE)] if len(own) else []
+    far += [np.median(other)] if len(other) else []
+    return max(map(float, [*(far or [np.quantile(2 * (1 - score), _KNOWN_SHARE)]), 2 * (1 - _ALIKE)]))
 
 
 class _Shortening:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from diffcut_ros.arguments.evaluate import ALL, COMPARISON, TEACH, parse
 from diffcut_ros.evaluation.comparison import compare, show
 from diffcut_ros.evaluation.evaluator import Cache
-from diffcut_ros.evaluation.naming import METHODS
 from diffcut_ros.evaluation.feature_cache import default_folder
+from diffcut_ros.evaluation.naming import METHODS
 from diffcut_ros.evaluation.progress import Bar
 from diffcut_ros.evaluation.results import IMAGES
 from diffcut_ros.evaluation.run import evaluate

@@ -1,6 +1,6 @@
 """The segments of a labelled image, with the classes of their pixels: what naming by example is scored on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from diffcut_ros.evaluation.datasets import Pair, load
-from diffcut_ros.evaluation.evaluator import Evaluator
+from diffcut_ros.evaluation.evaluator import Cache, Evaluator
 from diffcut_ros.evaluation.measure import timed
 from diffcut_ros.evaluation.results import floats
+from diffcut_ros.evaluation.settings import Settings
 from diffcut_ros.printable import no_formula, printable
 
 
@@ -51,7 +52,7 @@ class SegmentsOfImages(Evaluator):
     """Finds the segments of images, one after the other; otherwise as `Evaluator`."""
 
     @torch.inference_mode()
-    def __call__(self, pair: Pair) -> NamedSegments:
+    def find(self, pair: Pair) -> NamedSegments:
         """Return the segments of one image; errors are those of `Evaluator.all`."""
         view = self._protocol.view(load(self._dataset, pair), self._dataset)
         try:
@@ -74,6 +75,11 @@ class SegmentsOfImages(Evaluator):
             stored,
             self._fingerprint,
         )
+
+
+def finder(settings: Settings, cache: Cache) -> Callable[[Pair], NamedSegments]:
+    """Return the function from an image to its segments, see `run.each`."""
+    return SegmentsOfImages(settings, cache).find
 
 
 def read_segments(values: Mapping[str, Any]) -> NamedSegments:

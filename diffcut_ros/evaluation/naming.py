@@ -22,7 +22,7 @@ Naming = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 
 
 def shown_frames(images: int, frames: int, choice: int = 0) -> list[int]:
-    """Return the images that are shown: the first choice is spread evenly, from the first to the last; others are random.
+    """Return the images that are shown: in the first choice spread evenly, from the first to the last, else random.
 
     Raises:
         ValueError: where no image would be left.
@@ -101,11 +101,19 @@ METHODS: Mapping[str, Callable[[Classes], Naming]] = {
 
 @dataclass(frozen=True, eq=False)
 class Bin:
-    """The named pixels whose confidence is in a tenth of its range: their number, mean confidence and share right."""
+    """The labelled pixels of the segments whose confidence is in a tenth of its range.
+
+    Attributes:
+        pixels: their number.
+        confidence: mean.
+        right_segments: share of them in segments that are named as most of their pixels are: what confidence is about.
+        right_pixels: share that is named right; less, since segments hold pixels of several classes.
+    """
 
     pixels: int
     confidence: float
-    right: float
+    right_segments: float
+    right_pixels: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +125,9 @@ class Scored:
         unknown: share of the pixels that are named unknown, or that are in no segment.
         unknown_of_class: float64 [K], likewise, of the pixels of each class; NaN for those that do not occur.
         named_accuracy: share of the others that are named right; NaN where all are unknown.
-        calibration_error: mean of the differences between confidence and share right over tenths of confidence, weighted
+        calibration_error: mean of the differences between confidence and `Bin.right_segments` over the tenths, weighted
             by their pixels; None without confidences.
+        calibration_error_of_pixels: likewise, of `Bin.right_pixels`.
         bins: from low confidence to high; without pixels None.
     """
 
@@ -127,6 +136,7 @@ class Scored:
     unknown_of_class: np.ndarray
     named_accuracy: float
     calibration_error: float | None = None
+    calibration_error_of_pixels: float | None = None
     bins: tuple[Bin | None, ...] = ()
 
 
@@ -150,19 +160,22 @@ def name_and_score(images: Sequence[NamedSegments], frames: Sequence[int], namin
     if confidence is None:
         return Scored(*scored)
     known = np.flatnonzero(answer != UNKNOWN)
-    return Scored(*scored, *_calibration(confidence[known], inside[known].sum(1), inside[known, answer[known] - 1]))
+    return Scored(*scored, *_calibration(confidence[known], inside[known], answer[known] - 1))
 
 
 def _calibration(
-    confidence: np.ndarray, pixels: np.ndarray, right: np.ndarray
-) -> tuple[float | None, tuple[Bin | None, ...]]:
-    """Compare confidences with the share of pixels that are right."""
+    confidence: np.ndarray, inside: np.ndarray, kind: np.ndarray
+) -> tuple[float | None, float | None, tuple[Bin | None, ...]]:
+    """Compare confidences [T] with what is right, given pixels of each class [T, K] and the named class [T]."""
     tenth = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    weight, sure, correct = (
-        np.bincount(tenth, values, _BINS) for values in (pixels, confidence * pixels, right.astype(float))
-    )
-    bins = tuple(
-        Bin(int(weight[k]), float(sure[k] / weight[k]), float(correct[k] / weight[k])) if weight[k] else None
+    pixels = inside.sum(1)
+    right = np.where(inside.argmax(1) == kind, pixels, 0), inside[np.arange(len(kind)), kind]
+    weight, sure, *right = (np.bincount(tenth, values, _BINS) for values in (pixels, confidence * pixels, *right))
+    total = weight.sum()
+    if not total:
+        return None, None, ()
+    bins = [
+        Bin(int(weight[k]), *(float(values[k] / weight[k]) for values in (sure, *right))) if weight[k] else None
         for k in range(_BINS)
-    )
-    return float(np.abs(sure - correct).sum() / weight.sum()) if weight.sum() else None, bins
+    ]
+    return *(float(np.abs(sure - values).sum() / total) for values in right), tuple(bins)

@@ -1,7 +1,7 @@
 """`diffcut_evaluate teach`: how right names are that follow from a few shown segments, on a labelled data set.
 
-Segments of all images are found once, and stored with the classes of their pixels; whatever is shown of them, and however
-the others are named, is computed from these in a moment.
+Segments of all images are found once, and stored with the classes of their pixels; whatever is shown of them, and
+however the others are named, is computed from these in a moment.
 """
 
 import csv
@@ -20,8 +20,8 @@ from rich.table import Table
 from diffcut_ros.evaluation.datasets import DATASETS, Dataset
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.measure import machine
-from diffcut_ros.evaluation.named_segments import Bound, NamedSegments, SegmentsOfImages, read_segments, row_of
-from diffcut_ros.evaluation.naming import METHODS, Scored, name_and_score, show, shown_frames
+from diffcut_ros.evaluation.named_segments import Bound, NamedSegments, finder, read_segments, row_of
+from diffcut_ros.evaluation.naming import METHODS, name_and_score, show, shown_frames
 from diffcut_ros.evaluation.results import ResultsFolder, write
 from diffcut_ros.evaluation.run import about, each
 from diffcut_ros.evaluation.settings import Settings
@@ -127,7 +127,7 @@ def teach(
             bound.add(image)
         left = [pair for pair in pairs if pair.name not in folder.done]
         on_image(len(pairs) - len(left), len(pairs), bound)
-        make = functools.partial(SegmentsOfImages, settings, cache)
+        make = functools.partial(finder, settings, cache)
         for done, image in enumerate(each(make, left, jobs), len(pairs) - len(left) + 1):
             folder.add(image)
             bound.add(image)
@@ -206,6 +206,7 @@ def _row(
         'unknown': _mean([one.unknown for one in scored]),
         'named_accuracy': _mean([one.named_accuracy for one in scored]),
         'calibration_error': _mean([one.calibration_error for one in scored]),
+        'calibration_error_of_pixels': _mean([one.calibration_error_of_pixels for one in scored]),
     }
 
 
@@ -213,8 +214,8 @@ def _novelty(images: Sequence[NamedSegments], classes: Sequence[str], lesson: Le
     """Teach all classes but one, and return what becomes of that one.
 
     Returns:
-        Name of the class -> share of its pixels that are named unknown, and of the other classes' pixels; means over the
-        choices.
+        Name of the class -> share of its pixels that are named unknown, and of the other classes' pixels; means over
+        the choices.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for choice in range(lesson.choices):
@@ -258,6 +259,7 @@ _COLUMNS = {
     'unknown': ('unknown', '.1%'),
     'named_accuracy': ('of named', '.3f'),
     'calibration_error': ('calibration error', '.3f'),
+    'calibration_error_of_pixels': ('of pixels', '.3f'),
 }
 _CLASS_COLUMNS = {
     'examples': ('examples', ''),
@@ -266,7 +268,12 @@ _CLASS_COLUMNS = {
     'unknown_if_new': ('unknown if not shown', '.1%'),
     'others_unknown_then': ('others unknown then', '.1%'),
 }
-_BIN_COLUMNS = {'pixels': ('pixels', ''), 'confidence': ('confidence', '.2f'), 'right': ('right', '.2f')}
+_BIN_COLUMNS = {
+    'pixels': ('pixels', ''),
+    'confidence': ('confidence', '.2f'),
+    'right_segments': ('right segments', '.2f'),
+    'right_pixels': ('right pixels', '.2f'),
+}
 
 
 def _print(summary: dict[str, Any]) -> None:
