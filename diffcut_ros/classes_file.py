@@ -18,6 +18,7 @@ import numpy as np
 import yaml  # what rclpy depends on
 
 from diffcut_ros.core.classes import Classes, NamedClass, Source, class_color
+from diffcut_ros.features.probe import comparable
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
 from diffcut_ros.writing import writing
@@ -110,6 +111,25 @@ def read_classes(path: Path) -> ClassesFile:
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
     except (OSError, ValueError) as error:
         raise ValueError(printable(f'{path}: {error}')) from error
+
+
+def check_backend(path: Path, content: ClassesFile, description: str, probe: np.ndarray) -> None:
+    """Check that the examples of a file can be compared with features of a backend.
+
+    Args:
+        path: of the file, for people.
+        content: of the file.
+        description: of the backend.
+        probe: of the backend, see `features.probe`.
+
+    Raises:
+        ValueError: when they cannot.
+    """
+    if not comparable(content.probe, probe):
+        raise ValueError(
+            f'{path}: expected examples of the backend in use ({description}), received those of another '
+            f'({content.backend}); take that one, or teach the names again with this one'
+        )
 
 
 def _content(document: Any, path: Path) -> ClassesFile:
