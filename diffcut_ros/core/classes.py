@@ -207,12 +207,12 @@ class Classes:
             self, class_id=self.class_id[kept], feature=self.feature[kept], score=self.score[kept], sources=sources
         )
 
-    def classify(self, segments: Segments, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, segments: Segments, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
 
         Args:
-            segments: K of them.
-            unknown: whether that may be an answer; otherwise each segment gets the name that fits best.
+            segments: K segments.
+            min_confidence: 0 to 1; what is less sure is unknown.
 
         Returns:
             The class of each segment, int64 [K], 0 where it resembles no example enough; and how sure that is, float64
@@ -221,10 +221,17 @@ class Classes:
         Raises:
             ValueError: for features of another length, from another backend.
         """
-        return self.classify_features(segments.feature, unknown)
+        class_id, confidence = self.classify_features(segments.feature)
+        sure = confidence >= min_confidence
+        return np.where(sure, class_id, UNKNOWN), np.where(sure, confidence, 0.0)
 
     def classify_features(self, feature: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Say what segments of these features, float32 [K, C], are; see `classify`."""
+        """Say what segments of these features, float32 [K, C], are; otherwise as `classify`.
+
+        Args:
+            feature: `Segments.feature`.
+            unknown: whether that may be an answer; otherwise each segment gets the name that fits best.
+        """
         if not len(feature) or not len(self):
             return np.zeros(len(feature), np.int64), np.zeros(len(feature))
         self._check_width(feature.shape[1])
@@ -333,9 +340,15 @@ class _Classifier:
         if not known.any():
             return _DEFAULT_SOFTNESS
         nearest, true = self.left_out[known], self._index[known]
-        likely = [self._probabilities(nearest, softness)[np.arange(len(true)), true] for softness in _SOFTNESS]
-        # One example that is far off shall not decide.
-        return float(_SOFTNESS[np.argmax([np.log(np.maximum(values, 1e-3)).mean() for values in likely])])
+        # As if one more example could be of any class: otherwise a few, all right, would make all answers certain.
+        doubt = 1 / (len(true) + 1)
+
+        def likelihood(softness: float) -> float:
+            # One example that is far off shall not decide.
+            likely = np.log(np.maximum(self._probabilities(nearest, softness)[:, :-1], 1e-3))
+            return float((1 - doubt) * likely[np.arange(len(true)), true].mean() + doubt * likely.mean())
+
+        return float(max(_SOFTNESS, key=likelihood))
 
 
 def _too_far(own: np.ndarray, other: np.ndarray, score: np.ndarray) -> float:
@@ -343,13 +356,13 @@ def _too_far(own: np.ndarray, other: np.ndarray, score: np.ndarray) -> float:
 
     Args:
         own: distances of examples to the nearest other one of their class.
-        other: to the nearest one of another class. What is no farther than classes are from each other may be one of
-            them: a few examples, or those of one image, do not tell how different a thing looks in the next.
-        score: of the examples: where there is but one, as far as its own cells are from their mean.
+        other: to the nearest one of another class. Half of that is not too far: examples of one image do not tell how
+            different a thing looks in the next.
+        score: of the examples: where no class has two, as far as their own cells are from their mean.
     """
-    far = [np.quantile(own, _KNOWN_SHARE)] if len(own) else []
-    far += [np.median(other)] if len(other) else []
-    return max(map(float, [*(far or [np.quantile(2 * (1 - score), _KNOWN_SHARE)]), 2 * (1 - _ALIKE)]))
+    far = np.quantile(own if len(own) else 2 * (1 - score), _KNOWN_SHARE)
+    halfway = np.median(other) / 2 if len(other) else 0.0
+    return max(float(far), float(halfway), 2 * (1 - _ALIKE))
 
 
 class _Shortening:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
+from diffcut_ros.core.classes import UNKNOWN, UNKNOWN_NAME, Classes
 
 # One entry per segment, None for one that could not be located.
 Geometries = Sequence[SegmentGeometry | None]
@@ -56,8 +57,9 @@ class MessageBuilder:
         """Return an array as sensor_msgs/Image, step without padding.
 
         Args:
-            array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for 32FC1.
-            encoding: one of these four.
+            array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for
+                32FC1, int32 [H, W] for 32SC1.
+            encoding: one of these.
             header: taken over as it is.
         """
         height, width = array.shape[:2]
@@ -82,6 +84,39 @@ class MessageBuilder:
         named = [make(class_id=value, class_name=f'segment {value}') for value in values_of(segments, by_track)]
         none = make(class_id=0, class_name='none')
         return self.type_of(LABEL_INFO)(header=header, class_map=[none, *named], threshold=0.0)
+
+    def class_image(self, segmentation: Segmentation, class_id: np.ndarray, header: Any) -> Any:
+        """Return the class of each pixel, mono8, 0 where it is unknown or in no segment.
+
+        Args:
+            segmentation: the segments.
+            class_id: int [K], of each of them, 0 to 254, see `Classes.classify`.
+            header: taken over as it is.
+        """
+        return self.image(_of_pixels(segmentation, class_id), 'mono8', header)
+
+    def confidence_image(self, segmentation: Segmentation, confidence: np.ndarray, header: Any) -> Any:
+        """Return how sure the class of each pixel is, mono8: 0 to 1 as 0 to 255, 0 where it is unknown.
+
+        Args:
+            segmentation: the segments.
+            confidence: float [K], of each of them, 0 to 1, see `Classes.classify`.
+            header: taken over as it is.
+        """
+        return self.image(_of_pixels(segmentation, np.rint(255 * confidence)), 'mono8', header)
+
+    def class_info(self, classes: Classes, header: Any, threshold: float = 0.0) -> Any:
+        """Return vision_msgs/LabelInfo: the name of each value in the image of classes, whether it shows or not.
+
+        Args:
+            classes: names, by id.
+            header: taken over as it is.
+            threshold: confidence, 0 to 1, below which a class is not to be taken for true.
+        """
+        make = self.type_of('vision_msgs/msg/VisionClass')
+        names = {UNKNOWN: UNKNOWN_NAME} | {key: one.name for key, one in sorted(classes.classes.items())}
+        class_map = [make(class_id=key, class_name=name) for key, name in names.items()]
+        return self.type_of(LABEL_INFO)(header=header, class_map=class_map, threshold=float(threshold))
 
     def features(self, segments: Segments, header: Any) -> Any:
         """Return the mean features, 32FC1 of K x C: row k is that of detection k; no rows without segments."""
@@ -144,6 +179,13 @@ class MessageBuilder:
         make = self.type_of('geometry_msgs/msg/PoseWithCovariance')
         pose = make(pose=self.pose(position_m), covariance=np.zeros(36))
         return self.type_of('vision_msgs/msg/ObjectHypothesisWithPose')(hypothesis=hypothesis, pose=pose)
+
+
+def _of_pixels(segmentation: Segmentation, values: np.ndarray) -> np.ndarray:
+    """Return the value of the segment of each pixel, uint8 [H, W], 0 in none; values are one per segment, 0 to 255."""
+    if len(values) != len(segmentation.segments):
+        raise ValueError(f'values: expected one per segment, {len(segmentation.segments)}, received {len(values)}')
+    return np.append(0, values).astype(np.uint8).take(segmentation.labels)
 
 
 def _id(track_id: int) -> str:
