@@ -28,6 +28,8 @@ COMPARISON = 'methods'
 TEACH = 'teach'
 NAMINGS = ('classes', 'classes-without-unknown', 'nearest', 'three-nearest', 'svm', 'ridge')
 ALL = 'all'
+# Names ask for a finer cut than segments do, or small things are parts of large ones.
+TEACH_TAU = '0.85'
 
 
 class _MethodOptions(argparse.Action):
@@ -74,7 +76,9 @@ def _parser() -> Parser:
     how.add_argument(
         '--backend', help="feature extractor, as of the node; default: color, for a table the paper's models"
     )
-    how.add_argument('--tau', type=_number_as_text, metavar='TAU', help='short for --set tau=TAU')
+    how.add_argument(
+        '--tau', type=_number_as_text, metavar='TAU', help=f'short for --set tau=TAU; for {TEACH} default: {TEACH_TAU}'
+    )
     how.add_argument('--alpha', type=_number_as_text, metavar='ALPHA', help='short for --set alpha=ALPHA')
     how.add_argument(
         '--set',

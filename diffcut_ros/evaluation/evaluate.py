@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from diffcut_ros.arguments.evaluate import ALL, COMPARISON, TEACH, parse
+from diffcut_ros.arguments.evaluate import ALL, COMPARISON, TEACH, TEACH_TAU, parse
 from diffcut_ros.evaluation.comparison import compare, show
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.feature_cache import default_folder
@@ -14,7 +14,7 @@ from diffcut_ros.evaluation.results import IMAGES
 from diffcut_ros.evaluation.run import evaluate
 from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import TABLES, Request, run_table
-from diffcut_ros.evaluation.teach import TAU, Lesson, find_dataset, teach
+from diffcut_ros.evaluation.teach import Lesson, find_dataset, teach
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.printable import tell
@@ -96,7 +96,7 @@ def _teach(args: argparse.Namespace) -> int:
         args.split,
         args.limit,
         protocol='plain',
-        options={'tau': TAU} | _all_options(args),
+        options={'tau': TEACH_TAU} | _all_options(args),
         backend=args.backend or 'color',
         device=args.device,
     )

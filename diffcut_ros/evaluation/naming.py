@@ -35,7 +35,7 @@ def shown_frames(images: int, frames: int, choice: int = 0) -> list[int]:
 
 
 def show(images: Sequence[NamedSegments], frames: Sequence[int], clicks: int, names: Sequence[str]) -> Classes:
-    """Return classes with the largest segments of each one in some images as examples.
+    """Return classes with the largest segments of each one in some images as examples; none where none is shown.
 
     Args:
         images: of the data set.
@@ -51,7 +51,7 @@ def show(images: Sequence[NamedSegments], frames: Sequence[int], clicks: int, na
         for row in _largest(images[frame], kind, clicks)
     ]
     if not examples:
-        raise ValueError(f'expected a segment mostly of one class in the {len(frames)} shown images, found none')
+        return Classes()
     kinds = sorted({kind for _, kind, _ in examples})
     return Classes(
         {kind + 1: NamedClass(names[kind], class_color(kind + 1)) for kind in kinds},
@@ -72,8 +72,8 @@ def _by_library(make: Callable[[int], Any]) -> Callable[[Classes], Naming]:
     """Return a method of scikit-learn, made for a number of examples; all features have length 1."""
 
     def learn(classes: Classes) -> Naming:
-        if len(classes.classes) == 1:  # which some refuse
-            (only,) = classes.classes
+        if len(classes.classes) < 2:  # which some refuse
+            only = next(iter(classes.classes), UNKNOWN)
             return lambda feature: (np.full(len(feature), only), None)
         fitted = make(len(classes)).fit(_unit(classes.feature), classes.class_id)
         return lambda feature: (fitted.predict(_unit(feature)), None)

@@ -27,8 +27,6 @@ from diffcut_ros.evaluation.run import about, each
 from diffcut_ros.evaluation.settings import Settings
 from diffcut_ros.evaluation.tables.plot import check_plotly
 
-# Names cost more than segments: small things need a fine cut. The crude trials were made at it.
-TAU = '0.85'
 CURVE = (1, 2, 3, 6, 12, 24)
 CSV, HTML = 'teach.csv', 'teach.html'
 # Columns of a file or a pipe, where there is no terminal to fit.
@@ -147,6 +145,11 @@ def _summary(images: Sequence[NamedSegments], classes: Sequence[str], lesson: Le
     """Return all figures, as for JSON; None where there is nothing to count."""
     shown = shown_frames(len(images), lesson.frames)
     taught = show(images, shown, lesson.clicks, classes)
+    if not len(taught):
+        raise ValueError(
+            f'expected a segment that is mostly of one class in the {len(shown)} shown images, found none; take more '
+            '--frames, or another --tau'
+        )
     detail = name_and_score(images, shown, METHODS[lesson.methods[0]](taught))
     novelty = _novelty(images, classes, lesson) if lesson.novelty else {}
     counts, unknown, iou = detail.counts, detail.unknown_of_class.tolist(), detail.counts.iou().tolist()
