@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcut_ros.analysis.finest_cut import DEEPEST_TAU
+from diffcut_ros.classes_file import ClassesFile, read_classes
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
@@ -18,6 +19,7 @@ from diffcut_ros.settings import SPECS, NodeConfig, check_known, known_parameter
 
 # The node's own name where nothing renames it; sections of a parameter file name the node that they are for.
 NODE = '/diffcut'
+COLOR_BY = 'track', 'class'
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class AnalysisOptions:
         camera_info_topic: likewise.
         depth_topic: likewise.
         depth: False: without segments in space, even if there is depth.
+        classes: file of classes, which segments get names by.
         depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
@@ -54,6 +57,7 @@ class AnalysisOptions:
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     depth: bool = True
+    classes: Path | None = None
     depth_scale: float | None = None
     start_s: float = 0.0
     duration_s: float | None = None
@@ -85,6 +89,11 @@ class OutputOptions:
         sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go up to the last one.
         report: report.html, too.
         hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
+        color_by: what video and report are coloured by, 'track' or 'class'; None: by class where there are classes. The
+            report has a switch to the other.
+
+    Raises:
+        ValueError: for another `color_by`.
     """
 
     with_source: bool = False
@@ -94,6 +103,21 @@ class OutputOptions:
     sweep: tuple[float, ...] = ()
     report: bool = True
     hierarchy_tau: float = DEEPEST_TAU
+    color_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.color_by not in (None, *COLOR_BY):
+            raise ValueError(f'color by: expected {" or ".join(COLOR_BY)}, received {self.color_by!r}')
+
+    def by_class(self, classes: ClassesFile | None) -> bool:
+        """Say whether video and report are coloured by class, to begin with.
+
+        Raises:
+            ValueError: when that is asked for, and there are no classes.
+        """
+        if self.color_by == 'class' and classes is None:
+            raise ValueError('--color-by class: expected --classes, too')
+        return self.color_by != 'track' and classes is not None
 
 
 @dataclass(frozen=True)
@@ -151,6 +175,15 @@ def read_settings(options: AnalysisOptions) -> Settings:
         # A recording is looked through for depth; a file that says false is heard.
         with_depth=options.depth and (options.depth_topic is not None or values.get('depth', True)),
     )
+
+
+def read_named(options: AnalysisOptions) -> ClassesFile | None:
+    """Return the options' file of classes, None without one.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    return None if options.classes is None else read_classes(options.classes)
 
 
 def read_parameter_file(path: Path, node: str = NODE) -> dict[str, Any]:

@@ -56,6 +56,8 @@ SEGMENTS = (
     Column('centroid_x_px', 'float64', 'px', 'Mean column of its pixels'),
     Column('centroid_y_px', 'float64', 'px', 'Mean row'),
     Column('score', 'float64', '', 'Cohesion: mean cosine similarity of its cells to their mean, 0 to 1'),
+    Column('class', 'string', '', 'Name of what it resembles, unknown where that is nothing; missing without classes'),
+    Column('confidence', 'float64', '', 'How sure that is, 0 to 1, 0 where it is unknown; missing likewise'),
     Column('position_x_m', 'float64', 'm', "Median of its points in the camera's optical frame, to the right"),
     Column('position_y_m', 'float64', 'm', 'Likewise, down'),
     Column('position_z_m', 'float64', 'm', 'Likewise, forward; this and the following are missing without depth'),
@@ -136,6 +138,8 @@ def frame_row(result: FrameResult, images_left_out: int) -> Row:
 
 def segment_rows(result: FrameResult) -> list[Row]:
     """Return the values of `SEGMENTS`, one row per segment."""
+    segments, named = result.segmentation.segments, result.named
+    what = [(None, None)] * len(segments) if named is None else zip(named.names, named.confidence.tolist(), strict=True)
     return [
         (
             result.stamp_ns,
@@ -146,13 +150,14 @@ def segment_rows(result: FrameResult) -> list[Row]:
             *segment.box_xyxy,
             *segment.centroid_xy,
             segment.score,
+            *class_and_confidence,
             *(
                 (None,) * 10
                 if place is None
                 else (*place.position_m, *place.box_min_m, *place.box_max_m, place.valid_share)
             ),
         )
-        for segment, place in zip(result.segmentation.segments, result.geometries, strict=True)
+        for segment, class_and_confidence, place in zip(segments, what, result.geometries, strict=True)
     ]
 
 
