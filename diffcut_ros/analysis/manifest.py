@@ -97,7 +97,7 @@ def _asked(
 def _about(content: ClassesFile) -> dict[str, Any]:
     """Return names and colours of classes, and what changes with all that segments get their names by."""
     classes = content.classes
-    colors = {one.name: '#{:02x}{:02x}{:02x}'.format(*one.color) for _, one in sorted(classes.classes.items())}
+    colors = [(one.name, '#{:02x}{:02x}{:02x}'.format(*one.color)) for _, one in sorted(classes.classes.items())]
     sources = [source.image for source in classes.sources]
     told = [list(classes.classes), colors, classes.class_id.tolist(), classes.score.tolist(), sources]
     digest = hashlib.sha256(json.dumps(told).encode())

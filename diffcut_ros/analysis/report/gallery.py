@@ -23,6 +23,8 @@ _FRAMES = 12
 _JPEG_QUALITY = 85
 # Parts beside those that wear their track's colour have colours of numbers from here on.
 _PART_COLORS = 500
+# Colours of classes are to be told from those of a legend: they cover more of the image than those of tracks.
+_CLASS_OPACITY = 0.65
 # Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
 _THUMBNAIL_PX, _AROUND = 160, 0.15
 _FILE = 'shown-{:012d}.npz'
@@ -127,7 +129,7 @@ def _by_class(named: Named, image: np.ndarray, labels: np.ndarray, shared: np.nd
     """Return the values of a `ShownFrame` in the colours of classes."""
     colors = class_colors(named.classes, named.class_id)
     return {
-        'class_overlay_jpeg': encode_jpeg(draw_overlay(image, labels, colors)),
+        'class_overlay_jpeg': encode_jpeg(draw_overlay(image, labels, colors, _CLASS_OPACITY)),
         'class_part_colors': np.array([*colors, UNKNOWN_COLOR], np.uint8)[_home(shared)],
     }
 

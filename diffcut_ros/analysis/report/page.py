@@ -251,7 +251,7 @@ def _class_colors(run: Mapping[str, Any], ending: str) -> dict[str, str]:
     """Return the colour of each class, unknown last, by the name that it has in the tables; empty without classes."""
     if run.get('classes') is None:
         return {}
-    colors = run['classes']['colors'] | {UNKNOWN_NAME: _hex(UNKNOWN_COLOR)}
+    colors = dict(run['classes']['colors']) | {UNKNOWN_NAME: _hex(UNKNOWN_COLOR)}
     return {no_formula(name) if ending == '.csv' else name: color for name, color in colors.items()}
 
 

@@ -7,6 +7,7 @@
   const HALF_THUMB = 9;
   // As in the overlays: colours let the image through, borders do not.
   const OPACITY = 128;
+  const CLASS_OPACITY = 166;
 
   // Plots -------------------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,9 @@
     const picture = context.createImageData(width, height);
     const { map } = frame;
     // What is named is a place, not the segment that a cut puts it into: by class, each part has its own colour.
-    const [rgb, wears] = byClass() ? [frame.classRgb, (part) => part] : [frame.rgb, (part) => largest[segments[part]]];
+    const [rgb, opacity, wears] = byClass()
+      ? [frame.classRgb, CLASS_OPACITY, (part) => part]
+      : [frame.rgb, OPACITY, (part) => largest[segments[part]]];
     for (let y = 0, i = 0; y < height; y += 1) {
       for (let x = 0; x < width; x += 1, i += 1) {
         const segment = segments[map[i]];
@@ -209,7 +212,7 @@
         picture.data[4 * i] = border ? 255 : rgb[from];
         picture.data[4 * i + 1] = border ? 255 : rgb[from + 1];
         picture.data[4 * i + 2] = border ? 255 : rgb[from + 2];
-        picture.data[4 * i + 3] = border ? 255 : OPACITY;
+        picture.data[4 * i + 3] = border ? 255 : opacity;
       }
     }
     context.putImageData(picture, 0, 0);
@@ -330,6 +333,8 @@
     if (data.frames.length) {
       connectSlider();
       await show(Math.floor((data.frames.length - 1) / 2));
+      // What is written beside the curve, and its switch, leave it more or less room.
+      new ResizeObserver(() => Plotly.Plots.resize(element('curve'))).observe(element('curve'));
     }
     document.documentElement.dataset.ready = 'true';
   }
