@@ -18,6 +18,7 @@ import numpy as np
 import yaml  # what rclpy depends on
 
 from diffcut_ros.core.classes import Classes, NamedClass, Source, class_color
+from diffcut_ros.features.probe import comparable
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
 from diffcut_ros.writing import writing
@@ -63,6 +64,7 @@ def write_classes(path: Path, content: ClassesFile) -> None:
         ValueError: when something else than a file is there.
         OSError: when they cannot be written; what was there is as before.
     """
+    path = path.resolve()  # of a workspace that is installed by links
     check_plain([path])
     classes = content.classes
     rows = np.concatenate([content.probe, classes.feature.reshape(len(classes), content.probe.shape[1])])
@@ -98,18 +100,37 @@ def read_classes(path: Path) -> ClassesFile:
         ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
     """
     try:
-        text = read_plain(path, _MOST_BYTES).decode()
+        text = read_plain(path.resolve(), _MOST_BYTES).decode()
         document = yaml.load(text, _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:
-        return _content(document, path)
+        return _content(document, path.resolve())
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
     except (OSError, ValueError) as error:
         raise ValueError(printable(f'{path}: {error}')) from error
+
+
+def check_backend(path: Path, content: ClassesFile, description: str, probe: np.ndarray) -> None:
+    """Check that the examples of a file can be compared with features of a backend.
+
+    Args:
+        path: of the file, for people.
+        content: of the file.
+        description: of the backend.
+        probe: of the backend, see `features.probe`.
+
+    Raises:
+        ValueError: when they cannot.
+    """
+    if not comparable(content.probe, probe):
+        raise ValueError(
+            f'{path}: expected examples of the backend in use ({description}), received those of another '
+            f'({content.backend}); take that one, or teach the names again with this one'
+        )
 
 
 def _content(document: Any, path: Path) -> ClassesFile:

@@ -66,6 +66,17 @@ class NodeConfig:
         choices=('frame', 'track'),
         live=True,
     )
+    classes_file: str = parameter(
+        '',
+        'Names by example: the file of classes that segments are named by; set again, it is read again; empty: none',
+        live=True,
+    )
+    min_confidence: float = parameter(
+        0.0, 'Classes that are less sure than this are unknown', minimum=0.0, maximum=1.0, live=True
+    )
+    mask_classes: tuple = parameter(
+        ('',), 'Names of the classes that ~/mask shows, such as person; one empty name: no mask', live=True
+    )
     lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', live=True)
     rate_hz: float = parameter(
         10.0,
@@ -110,7 +121,7 @@ class PointsConfig:
 
     organized: bool = parameter(
         False,
-        'Rows and columns of points as in the depth image, NaN without depth; else points with depth',
+        'A point for each pixel of the image, in its rows and columns, NaN without depth; else points with depth',
         live=True,
     )
 

@@ -210,8 +210,12 @@ class Classes:
             self, class_id=self.class_id[kept], feature=self.feature[kept], score=self.score[kept], sources=sources
         )
 
-    def classify(self, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, segments: Segments, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
+
+        Args:
+            segments: K segments.
+            min_confidence: 0 to 1; what is less sure is unknown.
 
         Returns:
             The class of each segment, int64 [K], 0 where it resembles no example enough; and how sure that is, float64
@@ -223,7 +227,9 @@ class Classes:
         if not len(segments) or not len(self):
             return np.zeros(len(segments), np.int64), np.zeros(len(segments))
         self._check_width(segments.feature.shape[1])
-        return self._classifier.classify(segments.feature)
+        class_id, confidence = self._classifier.classify(segments.feature)
+        sure = confidence >= min_confidence
+        return np.where(sure, class_id, UNKNOWN), np.where(sure, confidence, 0.0)
 
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Classify each example by those of other images; by the other ones where its class is in no other image.

@@ -14,13 +14,16 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
-from diffcut_ros.core import Pipeline, Result, back_project
+from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_project
+from diffcut_ros.core.geometry import sample_at
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
+from diffcut_ros.node.instance_ids import MAX_INSTANCE, InstanceIds
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
@@ -41,12 +44,22 @@ _OUTPUTS = {
     'label_info': (LabelInfo, _LATCHED_QOS),
     'features': (Image, _OUTPUT_QOS),
     'overlay': (Image, _OUTPUT_QOS),
+    'class_info': (LabelInfo, _LATCHED_QOS),
+    'classes': (Image, _OUTPUT_QOS),
+    'confidence': (Image, _OUTPUT_QOS),
+    'classes_color': (Image, _OUTPUT_QOS),
+    'instances': (Image, _OUTPUT_QOS),
+    'mask': (Image, _OUTPUT_QOS),
+    'mask/camera_info': (CameraInfo, _OUTPUT_QOS),
 }
 _OUTPUTS_3D = {
     'segments_3d': (Detection3DArray, _OUTPUT_QOS),
     'points': (PointCloud2, _OUTPUT_QOS),
     'markers': (MarkerArray, _OUTPUT_QOS),
 }
+
+# What hangs on the classes of segments.
+_OF_CLASSES = ('classes', 'confidence', 'classes_color', 'instances', 'mask', 'mask/camera_info')
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
@@ -73,7 +86,8 @@ class Camera:
     """The topics of one camera, and what it was seen to see last.
 
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
-    `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too.
+    `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too; what they are called by
+    example: `~/class_info`, `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`.
 
     Args:
         node: on which they are.
@@ -116,12 +130,16 @@ class Camera:
         # A subscriber that comes or goes may change whether the camera is needed.
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
+        self.classes = Classes()
+        self._instance_ids = InstanceIds()
         self._outputs: dict[str, Publisher] = {}
         for topic, (kind, qos) in (_OUTPUTS | (_OUTPUTS_3D if config.depth else {})).items():
             self._outputs[topic] = self._publisher(kind, topic, qos)
         # A bad QoS override shall be found now, and not when the first subscriber comes.
+        self._made = False
         self._subscribe()
         self._unsubscribe()
+        self._made = True
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile):
         overrides = QoSOverridingOptions(OVERRIDABLE)
@@ -149,6 +167,8 @@ class Camera:
     def activate(self, active: bool) -> None:
         """Let the camera be listened to, or not."""
         self._active = active
+        if active:
+            self.publish_class_info()
         self.update_subscription()
 
     def update_subscription(self) -> None:
@@ -158,6 +178,8 @@ class Camera:
             ValueError: for a QoS override that is none.
         """
         wanted = self._active and (not self.config.lazy or self.listeners() > 0)
+        if self.subscribed and len(self._subscribers) != len(self._inputs):
+            self._unsubscribe()  # camera_info is wanted, or no longer
         if wanted and not self.subscribed:
             self._subscribe()
         elif self.subscribed and not wanted:
@@ -181,8 +203,11 @@ class Camera:
     def _inputs(self) -> list[tuple[type, str]]:
         image = CompressedImage if self.config.image_transport == 'compressed' else Image
         inputs = [(image, self.topic)]
+        # A mask is no good without; which topics there may be is asked before anybody listens.
+        if self.config.depth or not self._made or self._wanted('mask/camera_info'):
+            inputs.append((CameraInfo, f'{self._prefix}camera_info'))
         if self.config.depth:
-            inputs += [(CameraInfo, f'{self._prefix}camera_info'), self._depth]
+            inputs.append(self._depth)
         return inputs
 
     @property
@@ -199,7 +224,7 @@ class Camera:
         for subscriber in subscribers:
             subscriber.registerCallback(self._hear, subscriber.topic)
         subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
-        if self.config.depth:
+        if len(subscribers) > 1:
             subscribers[1].registerCallback(self._calibrate)
         joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
@@ -311,13 +336,57 @@ class Camera:
         if self._wanted('markers'):
             self._outputs['markers'].publish(markers(segments, geometries, header))
         if self._wanted('points'):
-            if scene.camera is None:  # see `Decoder.no_space`
-                points_m = np.full((*segmentation.labels.shape, 3), np.nan, np.float32)
-            else:
-                points_m = back_project(scene.depth_m, scene.camera)
             organized = self.points.organized
+            depth_m = sample_at(scene.depth_m, segmentation.labels.shape) if organized else scene.depth_m
+            if scene.camera is None:  # see `Decoder.no_space`
+                points_m = np.full((*depth_m.shape, 3), np.nan, np.float32)
+            else:
+                points_m = back_project(depth_m, scene.camera)
             cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
             self._outputs['points'].publish(cloud)
+        if any(map(self._wanted, _OF_CLASSES)):
+            self._publish_classes(segmentation, header)
+
+    def publish_class_info(self) -> None:
+        """Tell the names of the classes, before the first image that they are of."""
+        if not self._active:
+            return  # it is told at activation
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        info = MESSAGES.class_info(self.classes, header, self.config.min_confidence)
+        self._outputs['class_info'].publish(info)
+
+    def _publish_classes(self, segmentation: Segmentation, header: Header) -> None:
+        class_id, confidence = self.classes.classify(segmentation.segments, self.config.min_confidence)
+        if self._wanted('classes'):
+            self._outputs['classes'].publish(MESSAGES.class_image(segmentation, class_id, header))
+        if self._wanted('confidence'):
+            self._outputs['confidence'].publish(MESSAGES.confidence_image(segmentation, confidence, header))
+        if self._wanted('classes_color'):
+            colors = np.zeros((len(class_id) + 1, 3), np.uint8)
+            for row in np.flatnonzero(class_id):
+                colors[row + 1] = self.classes.classes[class_id[row]].color
+            self._outputs['classes_color'].publish(
+                MESSAGES.image(colors.take(segmentation.labels, axis=0), 'rgb8', header)
+            )
+        if self._wanted('instances'):
+            value = self._instance_ids.of(segmentation.segments.track_id) << 16 | class_id
+            image = np.append(0, value).astype(np.int32).take(segmentation.labels)
+            self._outputs['instances'].publish(MESSAGES.image(image, '32SC1', header))
+            if self._instance_ids.reused:
+                self._node.get_logger().warning(
+                    f'{self._outputs["instances"].topic_name}: ids of more than {MAX_INSTANCE} tracks do not fit; '
+                    'those seen longest ago are given again',
+                    once=True,
+                )
+        if any(map(self._wanted, ('mask', 'mask/camera_info'))):
+            names = set(self.config.mask_classes)
+            shown = [key for key, one in self.classes.classes.items() if one.name in names]
+            values = np.append(0, 255 * np.isin(class_id, shown)).astype(np.uint8)
+            self._outputs['mask'].publish(MESSAGES.image(values.take(segmentation.labels), 'mono8', header))
+            if self._camera_info is not None:
+                camera_info = copy.copy(self._camera_info)
+                camera_info.header = header
+                self._outputs['mask/camera_info'].publish(camera_info)
 
     def _wanted(self, topic: str) -> bool:
         return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0

@@ -28,8 +28,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from diffcut_ros.arguments.node import parse
-from diffcut_ros.core import FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.classes_file import check_backend, read_classes
+from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
+from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
@@ -51,7 +53,7 @@ from diffcut_ros.node.parameters import (
 )
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
-from diffcut_ros.printable import printable
+from diffcut_ros.printable import printable, quoted
 from diffcut_ros.settings import (
     RCLPY_OWN,
     SPECS,
@@ -100,6 +102,7 @@ class DiffcutNode(LifecycleNode):
         self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
+        self._classes = Classes()
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
@@ -191,6 +194,7 @@ class DiffcutNode(LifecycleNode):
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
+            self._classes = self._read_classes(self._config.classes_file)
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
@@ -204,6 +208,7 @@ class DiffcutNode(LifecycleNode):
                     self._on_image,
                     self._reject,
                 )
+                self._cameras[name].classes = self._classes
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
             for name, text in unused_overrides(self, self._overrides, topics).items():
                 topic = name.split('.')[1]
@@ -212,6 +217,7 @@ class DiffcutNode(LifecycleNode):
                 self.get_logger().warning(f'{name}: {text}')
         except Exception as error:
             return self._refuse(error)
+        self._warn_of_mask()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -416,13 +422,47 @@ class DiffcutNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=problem)
         try:
             check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
+            files = [change.value for change in changes if change.name == 'classes_file']
+            classes = self._read_classes(files[-1]) if files else self._classes
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         # What is read-only has its value already, and rclpy would refuse it.
-        return super().set_parameters_atomically([p for p in changes if not self.describe_parameter(p.name).read_only])
+        writable = [change for change in changes if not self.describe_parameter(change.name).read_only]
+        before, self._classes = self._classes, classes
+        result = super().set_parameters_atomically(writable)
+        if not result.successful:
+            self._classes = before
+        return result
+
+    def _read_classes(self, path: str) -> Classes:
+        """Return the classes of a file, those of the backend in use where there is one; none without a path.
+
+        Raises:
+            ValueError: for a file that cannot be used.
+        """
+        if not path:
+            return Classes()
+        file = Path(path).expanduser()
+        content = read_classes(file)
+        if self._extractor is not None:
+            with self._extracting:
+                shown = probe(self._extractor)
+            check_backend(file, content, self._extractor.description, shown)
+        classes = content.classes
+        self.get_logger().info(f'{file}: {len(classes.classes)} classes, {len(classes)} examples')
+        return classes
+
+    def _warn_of_mask(self) -> None:
+        """Tell which names of the mask nothing has."""
+        known = {one.name for one in self._classes.classes.values()}
+        if missing := [name for name in self._config.mask_classes if name and name not in known]:
+            self.get_logger().warning(
+                f'mask_classes: no class is called {", ".join(map(quoted, missing))}, so that ~/mask does not show it; '
+                f'there are {", ".join(sorted(known)) or "none"}'
+            )
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        before = self._shown_by
+        before, shown_before = self._config, self._shown_by
         self._config = changed_config(self._config, changes)
         self._segmenter_config = changed_config(self._segmenter_config, changes)
         self._tracker_config = changed_config(self._tracker_config, changes, 'tracking.')
@@ -435,6 +475,9 @@ class DiffcutNode(LifecycleNode):
             camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
+            if (camera.classes, before.min_confidence) != (self._classes, self._config.min_confidence):
+                camera.classes = self._classes
+                camera.publish_class_info()
             camera.update_subscription()
         target = self._segmenter_config.target_segments
         if target and target != self._told_target and any(change.name == 'tau' for change in changes):
@@ -442,13 +485,17 @@ class DiffcutNode(LifecycleNode):
             self.get_logger().warning(f'tau is not used while target_segments is {target}; 0 lets tau decide again')
         if not target:
             self._told_target = 0
-        if self._recutter is not None and before != self._shown_by:
+        if any(change.name in ('classes_file', 'mask_classes') for change in changes):
+            self._warn_of_mask()
+        if self._recutter is not None and shown_before != self._shown_by:
             self._recutter.request()
 
     @property
     def _shown_by(self) -> tuple:
         """The settings that say how an image is shown: when they change, the last one is shown again."""
-        return self._segmenter_config, self._points_config, self._config.overlay_opacity, self._config.labels
+        config = self._config
+        shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes
+        return self._segmenter_config, self._points_config, self._classes, *shown
 
     # What goes wrong.
 

@@ -75,8 +75,7 @@ def point_cloud(
         image_rgb: uint8 [H', W', 3]; colours are those of the nearest pixels.
         segmentation: of the image.
         header: taken over as it is.
-        organized: as many rows and columns as the depth image, NaN where there is no depth; else the points with
-            depth alone, in one row.
+        organized: keep rows and columns, NaN where there is no depth; else the points with depth alone, in one row.
         by_track: whether the values in the label image are track ids.
 
     Raises:

@@ -57,8 +57,9 @@ class MessageBuilder:
         """Return an array as sensor_msgs/Image, step without padding.
 
         Args:
-            array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for 32FC1.
-            encoding: one of these four.
+            array: uint8 [H, W] for mono8, uint16 [H, W] for mono16, uint8 [H, W, 3] for rgb8, float32 [H, W] for
+                32FC1, int32 [H, W] for 32SC1.
+            encoding: one of these.
             header: taken over as it is.
         """
         height, width = array.shape[:2]

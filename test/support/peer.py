@@ -36,6 +36,12 @@ MORE_OUTPUTS = {
     'segments_3d': (Detection3DArray, QoSProfile(depth=10)),
     'points': (PointCloud2, QoSProfile(depth=10)),
     'markers': (MarkerArray, QoSProfile(depth=10)),
+    **{
+        topic: (Image, QoSProfile(depth=10))
+        for topic in ('classes', 'confidence', 'classes_color', 'instances', 'mask')
+    },
+    'class_info': (LabelInfo, QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)),
+    'mask/camera_info': (CameraInfo, QoSProfile(depth=10)),
 }
 
 
