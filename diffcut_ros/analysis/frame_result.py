@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from diffcut_ros.analysis.finest_cut import FinestCut, finest_cut
 from diffcut_ros.analysis.hierarchies import Hierarchy
 from diffcut_ros.analysis.settings import Settings
-from diffcut_ros.classes_file import ClassesFile
-from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry
+from diffcut_ros.classes_file import ClassesFile, check_backend
+from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import Classes
 from diffcut_ros.features import create_extractor
-from diffcut_ros.features.probe import comparable, probe
+from diffcut_ros.features.probe import probe
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Named:
         classes: names and colours.
         class_id: int64 [K], of each segment; 0 where it is unknown.
         confidence: float64 [K], 0 to 1, see `Classes.classify`.
+        min_confidence: what is less sure is unknown.
     """
 
     classes: Classes = field(repr=False)
     class_id: np.ndarray
     confidence: np.ndarray
+    min_confidence: float = 0.0
 
     @property
     def names(self) -> list[str]:
@@ -88,14 +91,12 @@ class Analyzer:
     def __init__(self, settings: Settings, hierarchy_tau: float = 0.0, classes: ClassesFile | None = None) -> None:
         self._hierarchy_tau = hierarchy_tau
         self._classes = None if classes is None else classes.classes
+        self._min_confidence = settings.node.min_confidence
         self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
         self._extractor.prepare(1)
-        if classes is not None and not comparable(probe(self._extractor), classes.probe):
-            raise ValueError(
-                f'classes: expected examples of the backend that runs, {self.description}; received those of '
-                f'{classes.backend}, which cannot be compared; take that one, with its settings (--backend, --params), '
-                'or teach the classes again with this one'
-            )
+        if classes is not None:
+            path = Path(settings.node.classes_file)
+            check_backend(path, classes, self._extractor.description, probe(self._extractor))
         self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker)
         self.save, self.load = self._pipeline.save, self._pipeline.load
 
@@ -119,7 +120,7 @@ class Analyzer:
         result = self._pipeline.process(scene)
         segmentation, geometries = result.segmentation, result.geometries
         latency_ms = (time.perf_counter() - start_s) * 1000
-        named = None if self._classes is None else Named(self._classes, *self._classes.classify(segmentation.segments))
+        named = self._named(segmentation.segments)
         frame, alpha = result.frame, self._pipeline.config.alpha
         tree = frame.tree(alpha, max(segmentation.tau, self._hierarchy_tau))
         return FrameResult(
@@ -134,3 +135,9 @@ class Analyzer:
             finest_cut(frame, alpha, segmentation.tau) if with_finest_cut else None,
             named,
         )
+
+    def _named(self, segments: Segments) -> Named | None:
+        if self._classes is None:
+            return None
+        least = self._min_confidence
+        return Named(self._classes, *self._classes.classify(segments, least), least)

@@ -117,8 +117,11 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
 
 def _many(args: argparse.Namespace) -> tuple[int, str]:
     options, output = _options(args), _output(args)
-    settings, classes = read_settings(options), read_named(options)  # wrong for one, wrong for all
+    settings = read_settings(options)  # wrong for one, wrong for all
+    classes = read_named(settings)
     output.by_class(classes)
+    if classes is not None:  # where another machine looks for it, too
+        args.classes = Path(settings.node.classes_file)
     if not args.csv:
         check_parquet()
     if output.report:

@@ -108,7 +108,7 @@ def _about(content: ClassesFile) -> dict[str, Any]:
 def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
     # Of a parameter file, what it says to the node counts, and that is in the settings. Whether there is depth, the
     # recording says.
-    node = asked['settings']['node'] | {'depth': None}
+    node = asked['settings']['node'] | {'depth': None, 'classes_file': None}
     return asked | {
         'options': asked['options'] | {'params': None, 'node': None, 'classes': None},
         'settings': asked['settings'] | {'node': node},

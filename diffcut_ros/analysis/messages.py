@@ -79,7 +79,7 @@ def _confidence(result: FrameResult, _: bool) -> Any:
 
 
 def _class_info(result: FrameResult, _: bool) -> Any:
-    return MESSAGES.class_info(result.named.classes, result.header)
+    return MESSAGES.class_info(result.named.classes, result.header, result.named.min_confidence)
 
 
 def _label_info(result: FrameResult, by_track: bool) -> Any:

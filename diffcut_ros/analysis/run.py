@@ -198,8 +198,7 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         warnings.warn(left_out, stacklevel=2)
     paths = {name: Path(getattr(options, name)) for name in ('params', 'classes') if getattr(options, name) is not None}
     options = dataclasses.replace(options, **paths)
-    classes = read_named(options)
-    with _opened(Path(bag), options) as (opened, topics, settings):
+    with _opened(Path(bag), options) as (opened, topics, settings, classes):
         moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings, classes=classes)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
@@ -244,8 +243,6 @@ def analyze_to_folder(
         RuntimeError: when too many images in a row fail in the pipeline.
     """
     ending = '.csv' if output.csv else '.parquet'
-    classes = read_named(options)
-    by_class = output.by_class(classes)
     if not output.csv:
         check_parquet()
     if output.report:
@@ -255,7 +252,8 @@ def analyze_to_folder(
             check_video()
         except ValueError as error:
             raise ValueError(f'{error}, or take --no-video') from error
-    with _opened(bag, options) as (opened, topics, settings), locked(out):
+    with _opened(bag, options) as (opened, topics, settings, classes), locked(out):
+        by_class = output.by_class(classes)
         deepest_tau = max(output.hierarchy_tau, *output.sweep, 0.0)
         make_analyzer = functools.cache(lambda: Analyzer(settings, deepest_tau, classes))
         if overwrite:
@@ -300,6 +298,7 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
+        told = moments.warning, done.no_space.told(), _no_examples(settings, classes)
         summary = Summary(
             done.frames,
             moments.images,
@@ -307,7 +306,7 @@ def analyze_to_folder(
             done.causes.told(),
             printable(opened.lost),
             moments.within - moments.joined,
-            printable('; '.join(filter(None, [moments.warning, done.no_space.told(), _no_examples(options, classes)]))),
+            printable('; '.join(filter(None, told))),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
@@ -335,8 +334,9 @@ def _told(moments: Moments, out: Path) -> Iterator[Moment]:
 
 
 @contextmanager
-def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings, ClassesFile | None]]:
     settings = read_settings(options)
+    classes = read_named(settings)
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
         topics = find_topics(
@@ -356,7 +356,7 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
                 f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
                 f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or {instead}'
             )
-        yield bag, topics, settings
+        yield bag, topics, settings, classes
 
 
 def _results(
@@ -475,11 +475,11 @@ def _share(bag: Bag, moment: Moment) -> float:
     return (moment.time_ns - bag.start_ns) / max(1, bag.end_ns - bag.start_ns)
 
 
-def _no_examples(options: AnalysisOptions, classes: ClassesFile | None) -> str:
+def _no_examples(settings: Settings, classes: ClassesFile | None) -> str:
     """Say that a file of classes names nothing."""
     if classes is None or len(classes.classes):
         return ''
-    return f'{options.classes} has no examples: all segments are unknown'
+    return f'{settings.node.classes_file} has no examples: all segments are unknown'
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -37,7 +38,7 @@ class AnalysisOptions:
         camera_info_topic: likewise.
         depth_topic: likewise.
         depth: False: without segments in space, even if there is depth.
-        classes: file of classes, which segments get names by.
+        classes: file of classes that segments are named by; replaces `classes_file` of the file.
         depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
@@ -150,6 +151,8 @@ def read_settings(options: AnalysisOptions) -> Settings:
     own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
+    if options.classes is not None:
+        values['classes_file'] = str(options.classes)
     configs = {}
     for prefix, kind in SPECS:
         fields = parameters(kind)
@@ -162,6 +165,8 @@ def read_settings(options: AnalysisOptions) -> Settings:
             given[name] = field.type(value)  # `tau: 1` in a YAML file is an int
         configs[kind] = kind(**given)
     node = configs[NodeConfig]
+    if node.classes_file:  # from wherever it is read
+        node = dataclasses.replace(node, classes_file=os.path.abspath(os.path.expanduser(node.classes_file)))
     if len(node.cameras) > 1:
         raise ValueError(
             f'parameter cameras: expected one camera, received {", ".join(node.cameras)}; analyse one after the other, '
@@ -177,13 +182,13 @@ def read_settings(options: AnalysisOptions) -> Settings:
     )
 
 
-def read_named(options: AnalysisOptions) -> ClassesFile | None:
-    """Return the options' file of classes, None without one.
+def read_named(settings: Settings) -> ClassesFile | None:
+    """Return what the file of classes holds, None without one.
 
     Raises:
         ValueError: for a file that cannot be read.
     """
-    return None if options.classes is None else read_classes(options.classes)
+    return read_classes(Path(settings.node.classes_file)) if settings.node.classes_file else None
 
 
 def read_parameter_file(path: Path, node: str = NODE) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _parser() -> Parser:
         '--classes',
         type=Path,
         metavar='FILE',
-        help='name segments by the examples in a file of classes',
+        help='names by example: file of classes; replaces that of the file',
     )
     what = parser.add_argument_group('outputs')
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')

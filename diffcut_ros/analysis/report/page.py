@@ -213,7 +213,7 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
         ('Cut', ', '.join([cut, *more])),
     ]
     if run.get('classes') is not None:
-        facts.append(('Classes', f'{options["classes"]} ({len(run["classes"]["colors"])} names)'))
+        facts.append(('Classes', f'{run["settings"]["node"]["classes_file"]} ({len(run["classes"]["colors"])} names)'))
     if summary.bins and summary.bins[0][0] > _FIRST_DATE_NS:
         start = datetime.fromtimestamp(summary.bins[0][0] / 1e9, UTC)
         facts.insert(1, ('Begins', start.strftime('%Y-%m-%d %H:%M:%S UTC')))
