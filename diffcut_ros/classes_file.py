@@ -102,7 +102,7 @@ def read_classes(path: Path) -> ClassesFile:
     try:
         text = read_plain(path.resolve(), _MOST_BYTES).decode()
         document = yaml.load(text, _Loader)  # _Loader is a safe one
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,33 @@ import numpy as np
 from diffcut_ros.analysis.finest_cut import FinestCut, finest_cut
 from diffcut_ros.analysis.hierarchies import Hierarchy
 from diffcut_ros.analysis.settings import Settings
-from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry
+from diffcut_ros.classes_file import ClassesFile, check_backend
+from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry, Segments
+from diffcut_ros.core.classes import Classes
 from diffcut_ros.features import create_extractor
+from diffcut_ros.features.probe import probe
+
+
+@dataclass(frozen=True)
+class Named:
+    """What segments are, by example.
+
+    Attributes:
+        classes: names and colours.
+        class_id: int64 [K], of each segment; 0 where it is unknown.
+        confidence: float64 [K], 0 to 1, see `Classes.classify`.
+        min_confidence: what is less sure is unknown.
+    """
+
+    classes: Classes = field(repr=False)
+    class_id: np.ndarray
+    confidence: np.ndarray
+    min_confidence: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """Name of the class of each segment."""
+        return [self.classes.name(key) for key in self.class_id.tolist()]
 
 
 @dataclass(frozen=True)
@@ -27,6 +53,7 @@ class FrameResult:
         depth_share: share of the depth image's pixels with depth, 0 to 1; None without depth.
         latency_ms: time that features, segments, tracks and places took.
         finest_cut: of its hierarchy, where that was asked for.
+        named: what its segments are; None without classes.
     """
 
     stamp_ns: int
@@ -38,6 +65,7 @@ class FrameResult:
     depth_share: float | None
     latency_ms: float
     finest_cut: FinestCut | None = field(default=None, repr=False)
+    named: Named | None = None
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -53,16 +81,22 @@ class Analyzer:
     Args:
         settings: parameters.
         hierarchy_tau: up to where hierarchies go at least.
+        classes: what segments get names by; None: they get none.
 
     Raises:
-        ValueError: for a backend that cannot be built.
+        ValueError: for a backend that cannot be built, or is not the one that the classes were taught with.
         MemoryError: when the device has too little memory.
     """
 
-    def __init__(self, settings: Settings, hierarchy_tau: float = 0.0) -> None:
+    def __init__(self, settings: Settings, hierarchy_tau: float = 0.0, classes: ClassesFile | None = None) -> None:
         self._hierarchy_tau = hierarchy_tau
+        self._classes = None if classes is None else classes.classes
+        self._min_confidence = settings.node.min_confidence
         self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
         self._extractor.prepare(1)
+        if classes is not None:
+            path = Path(settings.node.classes_file)
+            check_backend(path, classes, self._extractor.description, probe(self._extractor))
         self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker)
         self.save, self.load = self._pipeline.save, self._pipeline.load
 
@@ -86,6 +120,7 @@ class Analyzer:
         result = self._pipeline.process(scene)
         segmentation, geometries = result.segmentation, result.geometries
         latency_ms = (time.perf_counter() - start_s) * 1000
+        named = self._named(segmentation.segments)
         frame, alpha = result.frame, self._pipeline.config.alpha
         tree = frame.tree(alpha, max(segmentation.tau, self._hierarchy_tau))
         return FrameResult(
@@ -98,4 +133,11 @@ class Analyzer:
             None if scene.depth_m is None else float(np.mean(~np.isnan(scene.depth_m))),
             latency_ms,
             finest_cut(frame, alpha, segmentation.tau) if with_finest_cut else None,
+            named,
         )
+
+    def _named(self, segments: Segments) -> Named | None:
+        if self._classes is None:
+            return None
+        least = self._min_confidence
+        return Named(self._classes, *self._classes.classify(segments, least), least)

@@ -17,7 +17,7 @@ from diffcut_ros.analysis.report.index import INDEX, write_index
 from diffcut_ros.analysis.report.page import check_report
 from diffcut_ros.analysis.run import Progress as Done
 from diffcut_ros.analysis.run import analyze_to_folder
-from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, left_out_parameters, read_settings
+from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, left_out_parameters, read_named, read_settings
 from diffcut_ros.analysis.tables import check_parquet
 from diffcut_ros.arguments.analyze import parse, parse_sweep
 from diffcut_ros.arguments.parser import given
@@ -79,6 +79,7 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
         'backend',
         'tau',
         'target_segments',
+        'classes',
         'depth_scale',
         'image_topic',
         'camera_info_topic',
@@ -91,7 +92,7 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
 
 def _output(args: argparse.Namespace) -> OutputOptions:
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau')
+    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau', 'color_by')
     return OutputOptions(video=not args.no_video, sweep=sweep, report=not args.no_report, **more)
 
 
@@ -117,6 +118,10 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
 def _many(args: argparse.Namespace) -> tuple[int, str]:
     options, output = _options(args), _output(args)
     settings = read_settings(options)  # wrong for one, wrong for all
+    classes = read_named(settings)
+    output.by_class(classes)
+    if classes is not None:  # where another machine looks for it, too
+        args.classes = Path(settings.node.classes_file)
     if not args.csv:
         check_parquet()
     if output.report:
@@ -134,7 +139,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
         task = progress.add_task('recordings', total=len(args.bags))
 
         def check_complete(run: dict[str, Any], folder: Path, bag: Path) -> None:
-            check_same(run, folder, bag, options, settings, output)
+            check_same(run, folder, bag, options, settings, output, classes)
 
         def show(outcome: Outcome) -> None:
             progress.advance(task)

@@ -1,12 +1,14 @@
 """All that the outputs of an analysis depend on: what it resumes by, and what run.json says."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings
 from diffcut_ros.analysis.topics import Topics
+from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.features.fingerprint import package_versions
 
 # Packages whose versions may change results.
@@ -14,16 +16,21 @@ _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless',
 
 
 # Of what an analysis keeps to go on from.
-_FORMAT = 3
+_FORMAT = 4
 
 
 def describe(
-    bag: Path, topics: Topics, options: AnalysisOptions, settings: Settings, output: OutputOptions
+    bag: Path,
+    topics: Topics,
+    options: AnalysisOptions,
+    settings: Settings,
+    output: OutputOptions,
+    classes: ClassesFile | None,
 ) -> dict[str, Any]:
     """Return what the outputs depend on, with values as JSON has them; the parameter `depth` says what was done."""
     with_depth = topics.depth is not None
     settings = dataclasses.replace(settings, node=dataclasses.replace(settings.node, depth=with_depth))
-    return _asked(bag, options, settings, output) | {
+    return _asked(bag, options, settings, output, classes) | {
         'topics': {role: name for role, name in dataclasses.asdict(topics).items() if role != 'note'},
         'versions': package_versions(_PACKAGES),
         'format': _FORMAT,
@@ -31,20 +38,26 @@ def describe(
 
 
 def check_same(
-    run: dict[str, Any], out: Path, bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions
+    run: dict[str, Any],
+    out: Path,
+    bag: Path,
+    options: AnalysisOptions,
+    settings: Settings,
+    output: OutputOptions,
+    classes: ClassesFile | None,
 ) -> None:
     """Check that a complete analysis is the one that is asked for, whatever versions made it; its sweep may differ.
 
     Args:
         run: what its run.json says.
         out: its folder.
-        bag, options, settings, output: what is asked for.
+        bag, options, settings, output, classes: what is asked for.
 
     Raises:
         ValueError: naming what differs.
     """
-    asked = _asked(bag, options, settings, output)
-    differing = differences(_comparable({name: run[name] for name in asked}), _comparable(asked))
+    asked = _asked(bag, options, settings, output, classes)
+    differing = differences(_comparable({name: run.get(name) for name in asked}), _comparable(asked))
     if differing:
         raise ValueError(
             f'{out}: holds a complete analysis with another {", ".join(differing)}; take another folder, or '
@@ -66,7 +79,9 @@ def check_run(run: dict[str, Any]) -> None:
         raise ValueError('expected settings.node as dict and output.sweep as list')
 
 
-def _asked(bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions) -> dict[str, Any]:
+def _asked(
+    bag: Path, options: AnalysisOptions, settings: Settings, output: OutputOptions, classes: ClassesFile | None
+) -> dict[str, Any]:
     files = [path for path in bag.rglob('*') if path.is_file()] if bag.is_dir() else [bag]
     asked = {
         'recording': str(bag.resolve()),
@@ -74,16 +89,28 @@ def _asked(bag: Path, options: AnalysisOptions, settings: Settings, output: Outp
         'options': dataclasses.asdict(options),
         'settings': dataclasses.asdict(settings),
         'output': dataclasses.asdict(output),
+        'classes': None if classes is None else _about(classes),
     }
     return json.loads(json.dumps(asked, default=str))
+
+
+def _about(content: ClassesFile) -> dict[str, Any]:
+    """Return names and colours of classes, and what changes with all that segments get their names by."""
+    classes = content.classes
+    colors = [(one.name, '#{:02x}{:02x}{:02x}'.format(*one.color)) for _, one in sorted(classes.classes.items())]
+    sources = [source.image for source in classes.sources]
+    told = [list(classes.classes), colors, classes.class_id.tolist(), classes.score.tolist(), sources]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    digest.update(classes.feature.tobytes())
+    return {'sha256': digest.hexdigest(), 'backend': content.backend, 'colors': colors}
 
 
 def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
     # Of a parameter file, what it says to the node counts, and that is in the settings. Whether there is depth, the
     # recording says.
-    node = asked['settings']['node'] | {'depth': None}
+    node = asked['settings']['node'] | {'depth': None, 'classes_file': None}
     return asked | {
-        'options': asked['options'] | {'params': None, 'node': None},
+        'options': asked['options'] | {'params': None, 'node': None, 'classes': None},
         'settings': asked['settings'] | {'node': node},
         'output': asked['output'] | {'sweep': None},
     }

@@ -16,7 +16,6 @@ from diffcut_ros.stream.messages import (
     IMAGE,
     LABEL_INFO,
     MessageBuilder,
-    label_values,
     shown,
 )
 
@@ -35,13 +34,19 @@ class Output(NamedTuple):
     message: Callable[[FrameResult, bool], Any]
 
 
-def outputs(raw_labels: bool, with_depth: bool) -> list[Output]:
+def outputs(raw_labels: bool, with_depth: bool, with_classes: bool = False) -> list[Output]:
     """Return what is written of each frame, in this order: what is needed to read the others comes first."""
-    labels = Output(f'{NODE}/labels', IMAGE, _labels)
-    compressed = Output(f'{NODE}/labels/compressed', COMPRESSED_IMAGE, _compressed_labels)
+
+    def image(name: str, message: Callable[[FrameResult, bool], Any]) -> Output:
+        if raw_labels:
+            return Output(f'{NODE}/{name}', IMAGE, message)
+        return Output(f'{NODE}/{name}/compressed', COMPRESSED_IMAGE, lambda *given: _as_png(message(*given)))
+
     return [
         Output(f'{NODE}/label_info', LABEL_INFO, _label_info),
-        labels if raw_labels else compressed,
+        *([Output(f'{NODE}/class_info', LABEL_INFO, _class_info)] if with_classes else []),
+        image('labels', _labels),
+        *([image('classes', _classes), image('confidence', _confidence)] if with_classes else []),
         Output(f'{NODE}/segments', DETECTIONS_2D, _detections),
         *([Output(f'{NODE}/segments_3d', DETECTIONS_3D, _detections_3d)] if with_depth else []),
     ]
@@ -56,12 +61,25 @@ def _labels(result: FrameResult, by_track: bool) -> Any:
     return MESSAGES.label_image(result.segmentation, result.header, by_track)
 
 
-def _compressed_labels(result: FrameResult, by_track: bool) -> Any:
-    values, encoding = label_values(result.segmentation, by_track)
-    _, data = cv2.imencode('.png', values, _PNG_FILTER_UP)
+def _as_png(image: Any) -> Any:
+    """Return an image, mono8 or mono16, as CompressedImage."""
+    values = image.data.view('<u2' if image.encoding == 'mono16' else np.uint8).reshape(image.height, image.width)
+    _, data = cv2.imencode('.png', values.astype(values.dtype.newbyteorder('='), copy=False), _PNG_FILTER_UP)
     # As image_transport writes it, by which its subscribers know the encoding.
     make = MESSAGES.type_of(COMPRESSED_IMAGE)
-    return make(header=result.header, format=f'{encoding}; png compressed ', data=MESSAGES.pack(data))
+    return make(header=image.header, format=f'{image.encoding}; png compressed ', data=MESSAGES.pack(data))
+
+
+def _classes(result: FrameResult, _: bool) -> Any:
+    return MESSAGES.class_image(result.segmentation, result.named.class_id, result.header)
+
+
+def _confidence(result: FrameResult, _: bool) -> Any:
+    return MESSAGES.confidence_image(result.segmentation, result.named.confidence, result.header)
+
+
+def _class_info(result: FrameResult, _: bool) -> Any:
+    return MESSAGES.class_info(result.named.classes, result.header, result.named.min_confidence)
 
 
 def _label_info(result: FrameResult, by_track: bool) -> Any:

@@ -1,11 +1,11 @@
 """Analyses one recording: the pipeline in the middle, reading ahead of it and writing behind it."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,21 @@ from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
 from diffcut_ros.analysis.report.page import REPORT, check_report, write_report
-from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, left_out_parameters, read_settings
+from diffcut_ros.analysis.settings import (
+    AnalysisOptions,
+    OutputOptions,
+    Settings,
+    left_out_parameters,
+    read_named,
+    read_settings,
+)
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
+from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
-from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
 from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
@@ -188,10 +196,10 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
     options = dataclasses.replace(options or AnalysisOptions(), **more)
     if left_out := left_out_parameters(options):
         warnings.warn(left_out, stacklevel=2)
-    if options.params is not None:
-        options = dataclasses.replace(options, params=Path(options.params))
-    with _opened(Path(bag), options) as (opened, topics, settings):
-        moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings)
+    paths = {name: Path(getattr(options, name)) for name in ('params', 'classes') if getattr(options, name) is not None}
+    options = dataclasses.replace(options, **paths)
+    with _opened(Path(bag), options) as (opened, topics, settings, classes):
+        moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings, classes=classes)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
             for moment, result, problem in _results(ahead, analyzer, settings):
@@ -244,22 +252,27 @@ def analyze_to_folder(
             check_video()
         except ValueError as error:
             raise ValueError(f'{error}, or take --no-video') from error
-    with _opened(bag, options) as (opened, topics, settings), locked(out):
+    with _opened(bag, options) as (opened, topics, settings, classes), locked(out):
+        by_class = output.by_class(classes)
+        deepest_tau = max(output.hierarchy_tau, *output.sweep, 0.0)
+        make_analyzer = functools.cache(lambda: Analyzer(settings, deepest_tau, classes))
+        if overwrite:
+            make_analyzer()  # what cannot run removes nothing
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
-            check_same(complete, out, bag, options, settings, output)
+            check_same(complete, out, bag, options, settings, output, classes)
             with readable(out):
                 summary = Summary.of(complete)
             if output.sweep and list(output.sweep) != complete['output']['sweep']:
                 sweep_again(out, ending, complete, output.sweep)
             return summary
-        made = outputs(output.raw_labels, topics.depth is not None)
+        made = outputs(output.raw_labels, topics.depth is not None, classes is not None)
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        analyzer, done = Analyzer(settings, max(output.hierarchy_tau, *output.sweep, 0.0)), _Done()
+        analyzer, done = make_analyzer(), _Done()
         folder = AnalysisFolder(out, written, ending)
-        about = describe(bag, topics, options, settings, output)
+        about = describe(bag, topics, options, settings, output, classes)
         saved = folder.begin(about)
         if saved is not None:
             with readable(out):
@@ -276,7 +289,7 @@ def analyze_to_folder(
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
 
-        with _Writing(folder, made, settings, output) as write:
+        with _Writing(folder, made, settings, output, by_class) as write:
             with WriteBehind(write) as behind, ReadAhead(_told(moments, out)) as ahead:
                 for record in _records(ahead, analyzer, settings, done, shown):
                     behind.put(record)
@@ -285,6 +298,7 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
+        told = moments.warning, done.no_space.told(), _no_examples(settings, classes)
         summary = Summary(
             done.frames,
             moments.images,
@@ -292,12 +306,12 @@ def analyze_to_folder(
             done.causes.told(),
             printable(opened.lost),
             moments.within - moments.joined,
-            printable('; '.join(filter(None, [moments.warning, done.no_space.told()]))),
+            printable('; '.join(filter(None, told))),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
 
         def report(path: Path, parts: Sequence[Path]) -> None:
-            write_report(path, run, path.parent, ending, read_frames(parts))
+            write_report(path, run, path.parent, ending, read_frames(parts), by_class)
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
@@ -320,8 +334,9 @@ def _told(moments: Moments, out: Path) -> Iterator[Moment]:
 
 
 @contextmanager
-def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings, ClassesFile | None]]:
     settings = read_settings(options)
+    classes = read_named(settings)
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
         topics = find_topics(
@@ -332,7 +347,7 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
             settings.with_depth,
             settings.node.image_transport == 'compressed',
             settings.node.depth_transport,
-            partial(why_not_depth, bag),
+            functools.partial(why_not_depth, bag),
         )
         in_space = settings.segmenter.instances == 'space'
         if ((settings.node.depth and settings.with_depth) or in_space) and topics.depth is None:
@@ -341,7 +356,7 @@ def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics,
                 f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
                 f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or {instead}'
             )
-        yield bag, topics, settings
+        yield bag, topics, settings, classes
 
 
 def _results(
@@ -408,8 +423,11 @@ def _state(done: _Done, analyzer: Analyzer) -> bytes:
 class _Writing:
     """Writes records into parts; a context manager that gives up the part that is open when an exception leaves it."""
 
-    def __init__(self, folder: AnalysisFolder, made: list[Output], settings: Settings, output: OutputOptions) -> None:
+    def __init__(
+        self, folder: AnalysisFolder, made: list[Output], settings: Settings, output: OutputOptions, by_class: bool
+    ) -> None:
         self._folder, self._made, self._settings, self._output = folder, made, settings, output
+        self._by_class = by_class
         self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
 
@@ -442,8 +460,9 @@ class _Writing:
             self.close(record.state)
 
     def _overlay(self, result: FrameResult) -> np.ndarray:
-        labels, colors = result.segmentation.labels, track_colors(result.segmentation.segments)
-        return draw_overlay(result.image_rgb, labels, colors, self._settings.node.overlay_opacity)
+        segmentation, named = result.segmentation, result.named if self._by_class else None
+        colors = track_colors(segmentation.segments) if named is None else class_colors(named.classes, named.class_id)
+        return draw_overlay(result.image_rgb, segmentation.labels, colors, self._settings.node.overlay_opacity)
 
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""
@@ -454,6 +473,13 @@ class _Writing:
 
 def _share(bag: Bag, moment: Moment) -> float:
     return (moment.time_ns - bag.start_ns) / max(1, bag.end_ns - bag.start_ns)
+
+
+def _no_examples(settings: Settings, classes: ClassesFile | None) -> str:
+    """Say that a file of classes names nothing."""
+    if classes is None or len(classes.classes):
+        return ''
+    return f'{settings.node.classes_file} has no examples: all segments are unknown'
 
 
 def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:

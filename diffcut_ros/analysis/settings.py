@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcut_ros.analysis.finest_cut import DEEPEST_TAU
+from diffcut_ros.classes_file import ClassesFile, read_classes
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
@@ -18,6 +20,7 @@ from diffcut_ros.settings import SPECS, NodeConfig, check_known, known_parameter
 
 # The node's own name where nothing renames it; sections of a parameter file name the node that they are for.
 NODE = '/diffcut'
+COLOR_BY = 'track', 'class'
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class AnalysisOptions:
         camera_info_topic: likewise.
         depth_topic: likewise.
         depth: False: without segments in space, even if there is depth.
+        classes: file of classes that segments are named by; replaces `classes_file` of the file.
         depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
@@ -54,6 +58,7 @@ class AnalysisOptions:
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     depth: bool = True
+    classes: Path | None = None
     depth_scale: float | None = None
     start_s: float = 0.0
     duration_s: float | None = None
@@ -85,6 +90,11 @@ class OutputOptions:
         sweep: values of tau to look at from stored hierarchies, rising; the hierarchies go up to the last one.
         report: report.html, too.
         hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
+        color_by: what video and report are coloured by, 'track' or 'class'; None: by class where there are classes. The
+            report has a switch to the other.
+
+    Raises:
+        ValueError: for another `color_by`.
     """
 
     with_source: bool = False
@@ -94,6 +104,21 @@ class OutputOptions:
     sweep: tuple[float, ...] = ()
     report: bool = True
     hierarchy_tau: float = DEEPEST_TAU
+    color_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.color_by not in (None, *COLOR_BY):
+            raise ValueError(f'color by: expected {" or ".join(COLOR_BY)}, received {self.color_by!r}')
+
+    def by_class(self, classes: ClassesFile | None) -> bool:
+        """Say whether video and report are coloured by class, to begin with.
+
+        Raises:
+            ValueError: when that is asked for, and there are no classes.
+        """
+        if self.color_by == 'class' and classes is None:
+            raise ValueError('--color-by class: expected --classes, too')
+        return self.color_by != 'track' and classes is not None
 
 
 @dataclass(frozen=True)
@@ -126,6 +151,8 @@ def read_settings(options: AnalysisOptions) -> Settings:
     own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
+    if options.classes is not None:
+        values['classes_file'] = str(options.classes)
     configs = {}
     for prefix, kind in SPECS:
         fields = parameters(kind)
@@ -138,6 +165,8 @@ def read_settings(options: AnalysisOptions) -> Settings:
             given[name] = field.type(value)  # `tau: 1` in a YAML file is an int
         configs[kind] = kind(**given)
     node = configs[NodeConfig]
+    if node.classes_file:  # from wherever it is read
+        node = dataclasses.replace(node, classes_file=os.path.abspath(os.path.expanduser(node.classes_file)))
     if len(node.cameras) > 1:
         raise ValueError(
             f'parameter cameras: expected one camera, received {", ".join(node.cameras)}; analyse one after the other, '
@@ -151,6 +180,15 @@ def read_settings(options: AnalysisOptions) -> Settings:
         # A recording is looked through for depth; a file that says false is heard.
         with_depth=options.depth and (options.depth_topic is not None or values.get('depth', True)),
     )
+
+
+def read_named(settings: Settings) -> ClassesFile | None:
+    """Return what the file of classes holds, None without one.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    return read_classes(Path(settings.node.classes_file)) if settings.node.classes_file else None
 
 
 def read_parameter_file(path: Path, node: str = NODE) -> dict[str, Any]:

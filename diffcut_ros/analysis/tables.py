@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,8 @@ SEGMENTS = (
     Column('centroid_x_px', 'float64', 'px', 'Mean column of its pixels'),
     Column('centroid_y_px', 'float64', 'px', 'Mean row'),
     Column('score', 'float64', '', 'Cohesion: mean cosine similarity of its cells to their mean, 0 to 1'),
+    Column('class', 'string', '', 'Name of what it resembles, unknown where that is nothing; missing without classes'),
+    Column('confidence', 'float64', '', 'How sure that is, 0 to 1, 0 where it is unknown; missing likewise'),
     Column('position_x_m', 'float64', 'm', "Median of its points in the camera's optical frame, to the right"),
     Column('position_y_m', 'float64', 'm', 'Likewise, down'),
     Column('position_z_m', 'float64', 'm', 'Likewise, forward; this and the following are missing without depth'),
@@ -136,6 +137,8 @@ def frame_row(result: FrameResult, images_left_out: int) -> Row:
 
 def segment_rows(result: FrameResult) -> list[Row]:
     """Return the values of `SEGMENTS`, one row per segment."""
+    segments, named = result.segmentation.segments, result.named
+    what = [(None, None)] * len(segments) if named is None else zip(named.names, named.confidence.tolist(), strict=True)
     return [
         (
             result.stamp_ns,
@@ -146,13 +149,14 @@ def segment_rows(result: FrameResult) -> list[Row]:
             *segment.box_xyxy,
             *segment.centroid_xy,
             segment.score,
+            *class_and_confidence,
             *(
                 (None,) * 10
                 if place is None
                 else (*place.position_m, *place.box_min_m, *place.box_max_m, place.valid_share)
             ),
         )
-        for segment, place in zip(result.segmentation.segments, result.geometries, strict=True)
+        for segment, class_and_confidence, place in zip(segments, what, result.geometries, strict=True)
     ]
 
 
@@ -207,29 +211,42 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
 def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:
     """Write the rows of tables of several recordings, by name, as one, with a first column `recording`.
 
-    Some rows at a time: memory does not grow with the tables.
+    Columns that the tables of an older version do not have are missing there. Some rows at a time: memory does not grow
+    with the tables.
     """
     with writing(path):
-        columns, has_lists = (_RECORDING, *columns), any('list' in column.type_name for column in columns)
+        has_lists = any('list' in column.type_name for column in columns)
         if path.suffix == '.csv':
-            write_table(path, columns, _csv_rows(parts))
+            write_table(path, (_RECORDING, *columns), _csv_rows(parts, columns))
             return
         import pyarrow
         import pyarrow.parquet
 
-        schema = _schema(columns)
+        schema = _schema((_RECORDING, *columns))
         with path.open('wb') as merged, pyarrow.parquet.ParquetWriter(merged, schema) as writer:
             for name, part in parts.items():
                 with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
                     for batch in file.iter_batches(_BATCH_ROWS_OF_LISTS if has_lists else _BATCH_ROWS):
+                        there = batch.schema.names
+                        values = [
+                            batch.column(field.name)
+                            if field.name in there
+                            else pyarrow.nulls(batch.num_rows, field.type)
+                            for field in list(schema)[1:]
+                        ]
                         names = pyarrow.repeat(name, batch.num_rows)
-                        writer.write_batch(pyarrow.record_batch([names, *batch.columns], schema=schema))
+                        writer.write_batch(pyarrow.record_batch([names, *values], schema=schema))
 
 
-def _csv_rows(parts: Mapping[str, Path]) -> Iterator[Row]:
+def _csv_rows(parts: Mapping[str, Path], columns: Sequence[Column]) -> Iterator[Row]:
     for name, part in parts.items():
-        for row in islice(read_csv(part), 1, None):
-            yield name, *row
+        rows = read_csv(part)
+        header = next(rows, [])
+        places = [header.index(column.name) if column.name in header else None for column in columns]
+        for row in rows:
+            if len(row) != len(header):
+                raise ValueError(f'{part}: expected a table as CSV, it is damaged: a row of {len(row)} values')
+            yield name, *(None if place is None else row[place] for place in places)
 
 
 def read_rows(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Iterator[Row]:

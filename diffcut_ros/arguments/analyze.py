@@ -58,6 +58,12 @@ def _parser() -> Parser:
         metavar='N',
         help='at most so many segments, 0: by tau; replaces that of the file',
     )
+    how.add_argument(
+        '--classes',
+        type=Path,
+        metavar='FILE',
+        help='names by example: file of classes; replaces that of the file',
+    )
     what = parser.add_argument_group('outputs')
     what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
@@ -74,6 +80,11 @@ def _parser() -> Parser:
         metavar='TAU',
         help='store hierarchies up to this tau at least, 0: only as far as they are needed; default: 0.9, as the '
         "report's slider",
+    )
+    what.add_argument(
+        '--color-by',
+        choices=['track', 'class'],
+        help='colours of overlay.mp4, and of report.html until its switch is turned; default: class with --classes',
     )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')

@@ -20,6 +20,7 @@ from diffcut_ros.core.types import Segments
 UNKNOWN, MAX_CLASSES = 0, 254
 UNKNOWN_NAME = 'unknown'
 LONGEST_CLASS_NAME = 64
+UNKNOWN_COLOR = (128, 128, 128)
 # What is kept of the variance within classes, beside its own, in all directions: without it, a few examples would make
 # directions vanish. CamVid's figures hardly change from 0.001 to 0.1.
 _REGULARISED = 0.01
@@ -155,6 +156,10 @@ class Classes:
     def name(self, class_id: int) -> str:
         """Return the name of an id; 'unknown' for 0."""
         return UNKNOWN_NAME if class_id == UNKNOWN else self.classes[class_id].name
+
+    def color(self, class_id: int) -> tuple[int, int, int]:
+        """Return the colour of an id, RGB 0 to 255; grey for 0."""
+        return UNKNOWN_COLOR if class_id == UNKNOWN else self.classes[class_id].color
 
     def id_of(self, name: str) -> int:
         """Return the id of a name; KeyError where there is none."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from diffcut_ros.core import Segments
+from diffcut_ros.core.classes import Classes
 
 
 def segment_colors(count: int) -> np.ndarray:
@@ -45,13 +46,26 @@ def number_colors(numbers: np.ndarray) -> np.ndarray:
     return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
+def class_colors(classes: Classes, class_id: np.ndarray) -> np.ndarray:
+    """Return the colour of each segment's class, grey where it is unknown.
+
+    Args:
+        classes: names and colours.
+        class_id: int [K], see `Classes.classify`.
+
+    Returns:
+        uint8 [K, 3] RGB.
+    """
+    return np.array([classes.color(key) for key in class_id.tolist()], np.uint8).reshape(-1, 3)
+
+
 def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """Draw coloured segments with white borders over an image.
 
     Args:
         image_rgb: uint8 [H, W, 3].
         labels: uint8 or uint16 [H, W], 0 = none (the image shows through), 1..K.
-        colors: uint8 [K, 3] RGB, of the labels from 1; see `track_colors`.
+        colors: uint8 [K, 3] RGB, of the labels from 1; see `track_colors` and `class_colors`.
         opacity: of the colours, 0 to 1.
 
     Returns:

@@ -258,3 +258,33 @@ def test_wrong_input_for_all_is_a_wrong_command(tmp_path, capsys):
         film.write_bytes(b'nothing')
     assert main([*map(str, films), '-o', str(tmp_path / 'out'), '--jobs', '2']) == 2
     assert '2 of 2 recordings failed or are incomplete' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('ending', ['.csv', '.parquet'])
+def test_tables_of_an_older_version(films, run, rows, tmp_path, ending):
+    """A column that an analysis which is resumed does not have is missing in the table of all, the others are right."""
+    if ending == '.parquet':
+        parquet = pytest.importorskip('pyarrow.parquet', reason='pyarrow is not installed: Parquet cannot be written')
+    quick = '--no-video', '--no-report', '--params', films / 'parameters.yaml', *(['--csv'] if ending == '.csv' else [])
+    record(tmp_path / 'older', 2, depth=False)
+    films_and_out = tmp_path / 'older', films / 'short', '-o', tmp_path / 'out'
+    run(*films_and_out, *quick)
+    older, merged = tmp_path / 'out/older/segments', tmp_path / 'out/segments'
+
+    def read(path) -> list[dict]:
+        path = path.with_suffix(ending)
+        return rows(path) if ending == '.csv' else parquet.read_table(path).to_pylist()
+
+    expected = read(merged)
+    kept = [name for name in read(older)[0] if name not in ('segment', 'confidence')]
+    if ending == '.csv':
+        lines = [','.join(kept), *(','.join(row[name] for name in kept) for row in read(older))]
+        older.with_suffix('.csv').write_text('\n'.join([*lines, '']))
+    else:
+        table = parquet.read_table(older.with_suffix('.parquet'))
+        parquet.write_table(table.select(kept), older.with_suffix('.parquet'))
+    run(*films_and_out, *quick, '--resume')
+    for row in expected:
+        if row['recording'] == 'older':
+            row['segment'] = '' if ending == '.csv' else None
+    assert read(merged) == expected

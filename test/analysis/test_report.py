@@ -1,6 +1,7 @@
 """The report, opened in a real browser without a network, and compared with the library."""
 
 import base64
+import dataclasses
 import importlib.util
 import re
 import shutil
@@ -12,10 +13,11 @@ import pytest
 import torch
 
 from diffcut_ros.analysis.main import main
-from diffcut_ros.core import Frame, assign_concepts
+from diffcut_ros.classes_file import read_classes, write_classes
+from diffcut_ros.core import Frame, Segmenter, SegmenterConfig, assign_concepts
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.features import create_extractor
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.media.overlay import class_colors, number_colors
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from support.recordings import (
     DEPTH,
@@ -29,6 +31,7 @@ from support.recordings import (
     info_message,
     record,
 )
+from support.taught import teach
 from support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +43,7 @@ SIZE_HW = (120, 160)
 CELLS = 12
 PHONE, WIDE = {'width': 390, 'height': 844}, {'width': 1400, 'height': 900}
 # What a page must not run, wherever it comes from.
+MARKUP = '<img src=x onerror="document.title=2"><b>&amp;'
 ATTACK = '<script>document.title="attacked"</script><img src=x onerror="document.title=1">'
 
 
@@ -314,3 +318,112 @@ def test_sweep(tmp_path, open_page, rows):
         assert len(drawn) in (3, 5)
         assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
     assert open_page(out / 'report.html').locator('#sweep').is_visible()
+
+
+@pytest.fixture(scope='module')
+def named(analysed):
+    """The recording of `analysed` with names; two are what a page could take for markup, or a table for a formula."""
+    folder = analysed
+    points = {'=cup': (73, 17), MARKUP: (145, 30), 'saucer': (122, 70)}
+    classes = teach(folder / 'things.yaml', [view(index) for index in range(3)], points, cells=CELLS)
+    content = read_classes(folder / 'things.yaml')
+    write_classes(folder / 'things.yaml', dataclasses.replace(content, classes=classes.with_class('never & nowhere')))
+    options = '--csv', '--no-video', '--params', folder / 'quick.yaml', '--classes', folder / 'things.yaml'
+    analyse(folder / 'film', '-o', folder / 'named', *options, status=3)
+    analyse(folder / 'film', '-o', folder / 'by_track', *options, '--color-by', 'track', status=3)
+    return folder
+
+
+def looks(page) -> dict[str, list[str]]:
+    """Return the colours of the tracks' bars, and which pictures the gallery shows."""
+    return {
+        'bars': page.eval_on_selector('#tracks', '(plot) => plot.data[0].marker.color'),
+        'tiles': page.evaluate(
+            "[...document.querySelectorAll('.tile img')].filter((i) => i.offsetParent).map((i) => i.className)"
+        ),
+    }
+
+
+@needs_browser
+@pytest.mark.parametrize('window', [PHONE, WIDE], ids=['phone', 'wide'])
+def test_the_switch_between_track_and_class(named, open_page, rows, window):
+    page = open_page(named / 'named/report.html', window)
+    assert page.is_checked('input[value="class"]')
+    by_class, legend = looks(page), page.locator('.legend')
+    assert legend.is_visible()
+    colors = dict(
+        page.eval_on_selector_all(
+            '.legend li',
+            '(all) => all.map((one) => [one.textContent, getComputedStyle(one.firstChild).backgroundColor])',
+        )
+    )
+    table = rows(named / 'named/segments.csv')
+    assert set(colors) == {row['class'] for row in table} >= {"'=cup", MARKUP}
+    assert len(set(colors.values())) == len(colors)
+    rgb = np.array([re.findall(r'\d+', color) for color in colors.values()]).astype(int)
+    page.locator('.tile').nth(0).click()
+    for tau in (0.4, 0.9, 0.1):
+        set_tau(page, tau)
+        painted = canvas(page)
+        inside = painted[(painted[:, :, 3] < 255)][:, :3].astype(int)
+        # A canvas keeps transparent colours up to rounding.
+        assert (np.abs(inside[:, None] - rgb).max(2) <= 1).any(1).all()
+    page.check('input[value="track"]')
+    assert legend.is_hidden()
+    by_track = looks(page)
+    assert by_track['bars'] != by_class['bars']
+    assert (set(by_class['tiles']), set(by_track['tiles'])) == ({'by-class'}, {'by-track'})
+    assert len(by_class['tiles']) == len(by_track['tiles']) == 12
+    assert (canvas(page) != painted).any()
+    page.check('input[value="class"]')
+    assert looks(page) == by_class
+    assert np.array_equal(canvas(page), painted)
+    assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
+    assert page.title() == 'Segments of film'
+
+
+@needs_browser
+def test_by_class_at_the_tau_of_the_analysis_as_it_named(named, open_page, rows):
+    """Nearly all pixels wear the class that the analysis gave their segment."""
+    page = open_page(named / 'named/report.html')
+    page.locator('.tile').nth(0).click()
+    page.wait_for_selector('.tile[data-frame="0"][aria-pressed="true"]')
+    painted = canvas(page)
+    classes = read_classes(named / 'things.yaml').classes
+    found = Segmenter(create_extractor('color', 'cpu', cells=CELLS), SegmenterConfig(tau=0.4)).segment(view(0))
+    colors = np.insert(class_colors(classes, classes.classify(found.segments)[0]), 0, 0, axis=0)[found.labels]
+    inside = painted[:, :, 3] < 255
+    alike = np.abs(painted[:, :, :3].astype(int) - colors)[inside].max(1) <= 1
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) >= 3
+    assert alike.mean() > 0.9
+
+
+@needs_browser
+def test_the_table_of_classes(named, open_page, rows):
+    page = open_page(named / 'by_track/report.html')
+    assert page.is_checked('input[value="track"]')
+    said = [row.split('\t') for row in page.locator('.classes tbody tr').all_inner_texts()]
+    table = rows(named / 'by_track/segments.csv')
+    names = [name for name, *_ in said]
+    assert set(names) == {row['class'] for row in table}
+    assert names[-1] == 'unknown'
+    frames = len({row['stamp_ns'] for row in table})
+    for name, area, segments, confidence in said:
+        own = [row for row in table if row['class'] == name]
+        assert int(segments) == len(own)
+        share = sum(int(row['area_px']) for row in own) / (SIZE_HW[0] * SIZE_HW[1] * frames)
+        assert float(area.split()[0]) == pytest.approx(100 * share, abs=0.06)
+        if name != 'unknown':
+            assert float(confidence) == pytest.approx(np.mean([float(row['confidence']) for row in own]), abs=0.006)
+    text = page.inner_text('body')
+    assert 'Not seen: never & nowhere.' in text
+    assert f'{named}/things.yaml (4 names)' in text
+    assert 'Pixels named' in text
+    assert 'Class, mostly' in text
+
+
+@needs_browser
+def test_without_classes_there_is_no_switch(analysed, open_page):
+    page = open_page(analysed / 'out/report.html')
+    assert page.locator('.switch, .legend, .classes, .by-class').count() == 0
+    assert 'Class' not in page.inner_text('body')

@@ -15,7 +15,7 @@ def write_tables(folder, ending, frames, segments=(), problems=()):
 
     Args:
         frames: latency_ms and depth_share of each.
-        segments: frame, track_id, area_px and z of each.
+        segments: frame, track_id, area_px and z of each, and class and confidence where it has one.
         problems: as in the table.
     """
     counts = [sum(segment[0] == index for segment in segments) for index in range(len(frames))]
@@ -25,8 +25,8 @@ def write_tables(folder, ending, frames, segments=(), problems=()):
             for index, (latency_ms, depth_share) in enumerate(frames)
         ],
         'segments': [
-            (index * STEP_NS, track_id, 1, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *[None if z is None else z] * 9, z)
-            for index, track_id, area_px, z in segments
+            (index * STEP_NS, track_id, 1, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *(what or (None, None)), *[z] * 10)
+            for index, track_id, area_px, z, *what in segments
         ],
         'hierarchies': [],
         'problems': list(problems),
@@ -75,6 +75,18 @@ def test_tracks(tmp_path, ending):
     assert (longest.position_m, longest.positions) == ((4.0, 4.0, 4.0), 2)
     assert longest.bins == 0b10011
     assert (other.id, other.frames) == (8, 1)
+
+
+def test_classes(tmp_path, ending):
+    segments = [(0, 1, 50, None, 'road', 0.9), (0, 2, 50, None, 'car', 0.5), (1, 1, 30, None, 'car', 0.7)]
+    segments += [(1, 2, 20, None, 'unknown', 0.0), (2, 1, 100, None, 'road', 0.8), (2, 0, 10, None, 'car', 0.6)]
+    write_tables(tmp_path, ending, [(1.0, None)] * 3, segments)
+    summary = summarize(tmp_path, ending, 3, 3.0)
+    found = {name: (one.segments, one.area_share, one.confidence) for name, one in summary.classes.items()}
+    expected = {'road': (2, 1.5, 1.7), 'car': (3, 0.9, 1.8), 'unknown': (1, 0.2, 0.0)}
+    assert found == {name: pytest.approx(values) for name, values in expected.items()}
+    # The second one's classes are equally frequent: the first of them.
+    assert [(track.id, track.class_name) for track in summary.tracks] == [(1, 'road'), (2, 'car')]
 
 
 def test_an_id_that_is_given_again_is_another_track(tmp_path, ending):

@@ -9,7 +9,8 @@ from diffcut_ros.analysis.main import main
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
-from support.recordings import DEPTH, IMAGE, INFO, Recorder
+from support.recordings import DEPTH, IMAGE, INFO, Recorder, moving_scene
+from support.taught import teach
 
 FRAMES = 8
 TOPICS = {
@@ -17,6 +18,8 @@ TOPICS = {
     'label_info': 'vision_msgs/msg/LabelInfo',
     'segments': 'vision_msgs/msg/Detection2DArray',
     'segments_3d': 'vision_msgs/msg/Detection3DArray',
+    'classes': 'sensor_msgs/msg/Image',
+    'confidence': 'sensor_msgs/msg/Image',
 }
 PARAMETERS = """
 /**:
@@ -27,6 +30,8 @@ PARAMETERS = """
     tau: 0.6
     damping: 0.2
     min_segment_area: 10
+    classes_file: %s
+    min_confidence: 0.2
     color: {cells: 24}
     tracking.max_age_s: 2
 diffcut:
@@ -61,16 +66,21 @@ def sets(film) -> list[list]:
 @pytest.mark.parametrize('labels', ['frame', 'track'])
 def test_same_messages(film, start_node, connect, tmp_path, labels):
     parameters = tmp_path / 'parameters.yaml'
-    parameters.write_text(PARAMETERS % labels)
+    points = {'ground': (32, 24), 'red': (10, 13), 'green': (52, 35)}
+    teach(tmp_path / 'things.yaml', [moving_scene(index) for index in range(3)], points, cells=24)
+    parameters.write_text(PARAMETERS % (tmp_path / 'things.yaml', labels))
     out = tmp_path / 'out'
     assert main([str(film), '-o', str(out), '--csv', '--raw-labels', '--params', str(parameters)]) == 0
-    analysed = {topic: [] for topic in TOPICS}
+    analysed = {topic: [] for topic in (*TOPICS, 'class_info')}
     with open_bag(out / 'segments.mcap') as bag:
         for message in bag.messages(set(bag.topics)):
             analysed[message.topic.removeprefix('/diffcut/')].append(message.cdr)
 
     domain, topics = free_domain(), tuple(TOPICS)
-    with start_node(domain, '--params-file', str(parameters)) as node, connect(domain, topics=topics) as peer:
+    with (
+        start_node(domain, '--params-file', str(parameters)) as node,
+        connect(domain, topics=(*topics, 'class_info')) as peer,
+    ):
         node.wait_for_log('waiting for images on /image')
         peer.wait_until_met()
         for count, (image, camera_info, depth) in enumerate(sets(film), 1):
@@ -82,6 +92,14 @@ def test_same_messages(film, start_node, connect, tmp_path, labels):
             published = [STORE.deserialize_cdr(serialize_message(m), type_name) for m in peer.received[topic]]
             published = [bytes(STORE.serialize_cdr(message, type_name)) for message in published]
             assert published == analysed[topic], topic
+        (info,) = peer.received['class_info']  # before the first image, and so with a header of its own
+    names = [(one.class_id, one.class_name) for one in info.class_map]
+    assert names == [(0, 'unknown'), (1, 'ground'), (2, 'red'), (3, 'green')]
+    for cdr in analysed['class_info']:
+        same = STORE.deserialize_cdr(cdr, TOPICS['label_info'])
+        assert ([(one.class_id, one.class_name) for one in same.class_map], same.threshold) == (names, info.threshold)
+    images = [STORE.deserialize_cdr(cdr, TOPICS['classes']).data for cdr in analysed['classes']]
+    assert {0, 1, 2, 3} == set(np.unique(images).tolist())
     tracks = [STORE.deserialize_cdr(cdr, TOPICS['segments']).detections for cdr in analysed['segments']]
     ids = [{detection.id for detection in detections} for detections in tracks]
     assert len(ids[0] & ids[-2]) >= 2

@@ -4,16 +4,18 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.analysis.finest_cut import FinestCut, reduced_size
-from diffcut_ros.analysis.frame_result import FrameResult
+from diffcut_ros.analysis.frame_result import FrameResult, Named
 from diffcut_ros.core import Segments
+from diffcut_ros.core.classes import UNKNOWN_COLOR
 from diffcut_ros.core.plain import pack, unpack
-from diffcut_ros.media.overlay import draw_overlay, number_colors, track_colors
+from diffcut_ros.media.overlay import class_colors, draw_overlay, number_colors, track_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.writing import writing
 
@@ -21,6 +23,8 @@ _FRAMES = 12
 _JPEG_QUALITY = 85
 # Parts beside those that wear their track's colour have colours of numbers from here on.
 _PART_COLORS = 500
+# Colours of classes are to be told from those of a legend: they cover more of the image than those of tracks.
+_CLASS_OPACITY = 0.65
 # Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
 _THUMBNAIL_PX, _AROUND = 160, 0.15
 _FILE = 'shown-{:012d}.npz'
@@ -77,6 +81,8 @@ class ShownFrame:
         part_taus: float64 [K - 1], of `FinestCut`.
         part_colors: uint8 [K, 3] RGB.
         deepest_tau: of `FinestCut`.
+        class_overlay_jpeg: as `overlay_jpeg`, by class; None without classes, as the next one.
+        class_part_colors: as `part_colors`, by the class of the analysis' segment that most of the part is in.
     """
 
     stamp_ns: int
@@ -91,6 +97,8 @@ class ShownFrame:
     part_taus: np.ndarray
     part_colors: np.ndarray
     deepest_tau: float
+    class_overlay_jpeg: bytes | None = None
+    class_part_colors: np.ndarray | None = None
 
 
 def shown_frame(result: FrameResult) -> ShownFrame:
@@ -99,6 +107,7 @@ def shown_frame(result: FrameResult) -> ShownFrame:
     image = cv2.resize(result.image_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
     segments, cut = result.segmentation.segments, result.finest_cut
     labels = cv2.resize(result.segmentation.labels, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    shared, named = _shared(cut, labels, segments), result.named
     return ShownFrame(
         stamp_ns=result.stamp_ns,
         tau=result.segmentation.tau,
@@ -110,25 +119,45 @@ def shown_frame(result: FrameResult) -> ShownFrame:
         areas_px=tuple(segments.area_px.tolist()),
         parts=zlib.compress(cut.parts.astype('<u2').tobytes()),
         part_taus=cut.taus,
-        part_colors=_part_colors(cut, result.segmentation.tau, labels, segments),
+        part_colors=_part_colors(cut, result.segmentation.tau, shared, segments),
         deepest_tau=cut.tau,
+        **({} if named is None else _by_class(named, image, labels, shared)),
     )
 
 
-def _part_colors(cut: FinestCut, tau: float, labels: np.ndarray, segments: Segments) -> np.ndarray:
+def _by_class(named: Named, image: np.ndarray, labels: np.ndarray, shared: np.ndarray) -> dict[str, Any]:
+    """Return the values of a `ShownFrame` in the colours of classes."""
+    colors = class_colors(named.classes, named.class_id)
+    return {
+        'class_overlay_jpeg': encode_jpeg(draw_overlay(image, labels, colors, _CLASS_OPACITY)),
+        'class_part_colors': np.array([*colors, UNKNOWN_COLOR], np.uint8)[_home(shared)],
+    }
+
+
+def _shared(cut: FinestCut, labels: np.ndarray, segments: Segments) -> np.ndarray:
+    """Return how many pixels parts share with the analysis' segments, int64 [K, segments]."""
+    count, base = len(cut.taus) + 1, len(segments) + 1
+    pairs = cut.parts.astype(np.int64) * base + labels
+    return np.bincount(pairs.ravel(), minlength=count * base).reshape(count, base)[:, 1:]
+
+
+def _home(shared: np.ndarray) -> np.ndarray:
+    """Return the segment that most of each part is in, int64 [K], as its index; -1 where it is in none."""
+    return np.where(shared.any(1), shared.argmax(1), -1) if shared.size else np.full(len(shared), -1)
+
+
+def _part_colors(cut: FinestCut, tau: float, shared: np.ndarray, segments: Segments) -> np.ndarray:
     """Return colours for the parts, uint8 [K, 3], so that the analysis' segments, cut at tau, look as in its overlay.
 
     A segment wears the colour of its largest part.
     """
-    count, base = len(cut.taus) + 1, len(segments) + 1
+    count = len(cut.taus) + 1
     colors, own = number_colors(np.arange(count) + _PART_COLORS), track_colors(segments)
     if not len(segments):
         return colors
     part_areas = np.bincount(cut.parts.ravel(), minlength=count)
-    shared = np.bincount((cut.parts.astype(np.int64) * base + labels).ravel(), minlength=count * base)
-    shared = shared.reshape(count, base)[:, 1:]
     # With damping, a segment may be one that shows at a larger tau only: its largest part of those mostly within.
-    home = np.where(shared.any(1), shared.argmax(1), -1)
+    home = _home(shared)
     wears = {label: _largest(part_areas, home == label) for label in set(home[home >= 0].tolist())}
     # At tau, segments are runs of parts, as the page makes them; each has the one that shares the most with it.
     run = np.concatenate([[0], np.cumsum(cut.taus < tau)])

@@ -15,9 +15,10 @@ import numpy as np
 from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
 from diffcut_ros.analysis.tables import SWEEP, read_rows
+from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.missing import needed
-from diffcut_ros.printable import printable
+from diffcut_ros.printable import no_formula, printable
 from diffcut_ros.writing import writing
 
 REPORT = 'report.html'
@@ -42,6 +43,19 @@ class _LongLived:
     frames: int
     area: str
     position: str
+    class_name: str | None
+    class_color: str
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A row of the table of classes."""
+
+    name: str
+    color: str
+    area: str
+    segments: int
+    confidence: str
 
 
 def check_report() -> None:
@@ -57,6 +71,7 @@ def write_report(
     tables: Path,
     ending: str,
     frames: Sequence[ShownFrame],
+    by_class: bool = False,
 ) -> None:
     """Write the report of an analysis, one HTML file that needs nothing else.
 
@@ -66,12 +81,14 @@ def write_report(
         tables: the folder of the tables; of `sweep`, where there is one, too.
         ending: of theirs, .parquet or .csv.
         frames: those that are shown.
+        by_class: whether it is coloured by class until its switch is turned; otherwise by track.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
 
     summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
+    class_colors = _class_colors(run, ending)
     template = environment().from_string(resource('report.html'))
     page = template.stream(
         name=printable(Path(run['recording']).name),
@@ -83,10 +100,13 @@ def write_report(
         at=lambda stamp_ns: _at(stamp_ns, start_ns),
         frames=frames,
         data_uri=data_uri,
-        long_lived=[_long_lived(track, frames, start_ns) for track in summary.tracks[:_ROWS]],
+        by_class=by_class,
+        classes=_classes(summary, class_colors, run['frames']),
+        not_seen=[name for name in class_colors if name not in {*summary.classes, UNKNOWN_NAME}],
+        long_lived=[_long_lived(track, frames, start_ns, class_colors) for track in summary.tracks[:_ROWS]],
         data={
             'timelines': _timelines(summary, start_ns),
-            'tracks': [_bars(track, summary, start_ns) for track in _by_begin(summary.tracks)],
+            'tracks': [_bars(track, summary, start_ns, class_colors) for track in _by_begin(summary.tracks)],
             'frames': [_frame(frame, start_ns) for frame in frames],
         },
         sweep=_sweep(tables, ending),
@@ -141,6 +161,10 @@ def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, st
     low, high = _range(summary.segments)
     yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
     yield f'{summary.track_count:,}', 'Tracks', 'track ids given'
+    if summary.classes:
+        named = sum(total.area_share for name, total in summary.classes.items() if name != UNKNOWN_NAME)
+        count = len({*summary.classes} - {UNKNOWN_NAME})
+        yield _percent(named / run['frames']), 'Pixels named', f'{count} class{"es" if count != 1 else ""}'
     if summary.depth_share.count:
         low, high = _range(summary.depth_share)
         yield _percent(_mean(summary.depth_share)), 'Pixels with depth', f'{_percent(low)} to {_percent(high)}'
@@ -188,6 +212,8 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
         ('Model', run['model']),
         ('Cut', ', '.join([cut, *more])),
     ]
+    if run.get('classes') is not None:
+        facts.append(('Classes', f'{run["settings"]["node"]["classes_file"]} ({len(run["classes"]["colors"])} names)'))
     if summary.bins and summary.bins[0][0] > _FIRST_DATE_NS:
         start = datetime.fromtimestamp(summary.bins[0][0] / 1e9, UTC)
         facts.insert(1, ('Begins', start.strftime('%Y-%m-%d %H:%M:%S UTC')))
@@ -221,11 +247,34 @@ def _timelines(summary: Summary, start_ns: int) -> dict[str, Any]:
     }
 
 
+def _class_colors(run: Mapping[str, Any], ending: str) -> dict[str, str]:
+    """Return the colour of each class, unknown last, by the name that it has in the tables; empty without classes."""
+    if run.get('classes') is None:
+        return {}
+    colors = dict(run['classes']['colors']) | {UNKNOWN_NAME: _hex(UNKNOWN_COLOR)}
+    return {no_formula(name) if ending == '.csv' else name: color for name, color in colors.items()}
+
+
+def _classes(summary: Summary, colors: Mapping[str, str], frames: int) -> list[_Class]:
+    """Return the classes that segments were of, the largest first, unknown last."""
+    ordered = sorted(summary.classes.items(), key=lambda item: (item[0] == UNKNOWN_NAME, -item[1].area_share))
+    return [
+        _Class(
+            name=name,
+            color=colors[name],
+            area=_percent(total.area_share / frames),
+            segments=total.segments,
+            confidence='' if name == UNKNOWN_NAME else f'{total.confidence / total.segments:.2f}',
+        )
+        for name, total in ordered
+    ]
+
+
 def _by_begin(tracks: Sequence[Track]) -> list[Track]:
     return sorted(tracks, key=lambda track: (track.first_ns, track.id))
 
 
-def _bars(track: Track, summary: Summary, start_ns: int) -> dict[str, Any]:
+def _bars(track: Track, summary: Summary, start_ns: int, class_colors: Mapping[str, str]) -> dict[str, Any]:
     """Return when a track was seen: spans of bins."""
     bins = summary.bins
     seen = [index for index in range(len(bins)) if track.bins >> index & 1]
@@ -239,6 +288,8 @@ def _bars(track: Track, summary: Summary, start_ns: int) -> dict[str, Any]:
     return {
         'id': track.id,
         'color': _color(track.id),
+        'class': track.class_name,
+        'class_color': class_colors.get(track.class_name),
         'frames': track.frames,
         'spans': [
             (
@@ -250,7 +301,9 @@ def _bars(track: Track, summary: Summary, start_ns: int) -> dict[str, Any]:
     }
 
 
-def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _LongLived:
+def _long_lived(
+    track: Track, frames: Sequence[ShownFrame], start_ns: int, class_colors: Mapping[str, str]
+) -> _LongLived:
     picture = thumbnail(frames, track.id, (track.first_ns, track.last_ns))
     place = [value / track.positions for value in track.position_m] if track.positions else []
     return _LongLived(
@@ -262,6 +315,8 @@ def _long_lived(track: Track, frames: Sequence[ShownFrame], start_ns: int) -> _L
         frames=track.frames,
         area=_percent(track.area_share / track.frames),
         position=', '.join(f'{value:.2f}' for value in place),
+        class_name=track.class_name,
+        class_color=class_colors.get(track.class_name, ''),
     )
 
 
@@ -275,6 +330,9 @@ def _frame(frame: ShownFrame, start_ns: int) -> dict[str, Any]:
         'parts': base64.b64encode(frame.parts).decode(),
         'taus': frame.part_taus.tolist(),
         'colors': base64.b64encode(frame.part_colors.tobytes()).decode(),
+        'class_colors': (
+            None if frame.class_part_colors is None else base64.b64encode(frame.class_part_colors.tobytes()).decode()
+        ),
     }
 
 
@@ -301,7 +359,11 @@ def _short(value: float | None, factor: float) -> float | None:
 
 
 def _color(track_id: int) -> str:
-    return '#' + number_colors(np.array(track_id)).tobytes().hex()
+    return _hex(number_colors(np.array(track_id)))
+
+
+def _hex(color_rgb: Sequence[int] | np.ndarray) -> str:
+    return '#' + bytes(color_rgb).hex()
 
 
 def data_uri(jpeg: bytes) -> str:

@@ -7,10 +7,14 @@
   const HALF_THUMB = 9;
   // As in the overlays: colours let the image through, borders do not.
   const OPACITY = 128;
+  const CLASS_OPACITY = 166;
 
   // Plots -------------------------------------------------------------------------------------------------------------
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const byClass = () => document.documentElement.dataset.colors === 'class';
+  // Of names, what Plotly would take for markup.
+  const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
   const coarse = matchMedia('(pointer: coarse)').matches;
 
   function axis(more) {
@@ -112,9 +116,9 @@
       y: bars.map(({ track }) => String(track.id)),
       base: bars.map(({ begin }) => begin),
       x: bars.map(({ begin, end }) => Math.max(shortest, end - begin)),
-      marker: { color: bars.map(({ track }) => track.color) },
-      customdata: bars.map(({ track, begin, end }) => [begin, end, track.frames]),
-      hovertemplate: 'track %{y}: %{customdata[0]:.1f} to %{customdata[1]:.1f} s, in %{customdata[2]} frames in all<extra></extra>',
+      marker: { color: bars.map(({ track }) => (byClass() ? track.class_color : track.color)) },
+      customdata: bars.map(({ track, begin, end }) => [begin, end, track.frames, track.class ? `, ${escaped(track.class)}` : '']),
+      hovertemplate: 'track %{y}%{customdata[3]}: %{customdata[0]:.1f} to %{customdata[1]:.1f} s, in %{customdata[2]} frames in all<extra></extra>',
     };
     draw('tracks', [trace], {
       height: 56 + 16 * Math.max(2, data.tracks.length),
@@ -166,12 +170,12 @@
     if (one.map) return;
     const stream = new Blob([bytes(one.parts)]).stream().pipeThrough(new DecompressionStream('deflate'));
     const map = new Uint16Array(await new Response(stream).arrayBuffer());
-    const rgb = bytes(one.colors);
+    const [rgb, classRgb] = [bytes(one.colors), one.class_colors && bytes(one.class_colors)];
     const areas = new Uint32Array(one.taus.length + 1);
     for (const part of map) areas[part] += 1;
     const levels = Float64Array.from(one.taus).sort();
     const distinct = [...new Set(levels)];
-    Object.assign(one, { map, rgb, areas, levels, distinct });
+    Object.assign(one, { map, rgb, classRgb, areas, levels, distinct });
   }
 
   // Segments are the runs of parts that no boundary below tau divides.
@@ -195,16 +199,20 @@
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     const context = canvas.getContext('2d');
     const picture = context.createImageData(width, height);
-    const { map, rgb } = frame;
+    const { map } = frame;
+    // What is named is a place, not the segment that a cut puts it into: by class, each part has its own colour.
+    const [rgb, opacity, wears] = byClass()
+      ? [frame.classRgb, CLASS_OPACITY, (part) => part]
+      : [frame.rgb, OPACITY, (part) => largest[segments[part]]];
     for (let y = 0, i = 0; y < height; y += 1) {
       for (let x = 0; x < width; x += 1, i += 1) {
         const segment = segments[map[i]];
         const border = (x && segments[map[i - 1]] !== segment) || (y && segments[map[i - width]] !== segment);
-        const from = 3 * largest[segment];
+        const from = 3 * wears(map[i]);
         picture.data[4 * i] = border ? 255 : rgb[from];
         picture.data[4 * i + 1] = border ? 255 : rgb[from + 1];
         picture.data[4 * i + 2] = border ? 255 : rgb[from + 2];
-        picture.data[4 * i + 3] = border ? 255 : OPACITY;
+        picture.data[4 * i + 3] = border ? 255 : opacity;
       }
     }
     context.putImageData(picture, 0, 0);
@@ -295,6 +303,13 @@
     element('shown').addEventListener('change', (event) => {
       element('segments').hidden = !event.target.checked;
     });
+    document.querySelectorAll('input[name="colors"]').forEach((choice) => {
+      choice.addEventListener('change', () => {
+        document.documentElement.dataset.colors = choice.value;
+        paint();
+        drawTracks();
+      });
+    });
     document.querySelectorAll('.tile').forEach((tile, index) =>
       tile.addEventListener('click', async () => {
         await show(index);
@@ -318,6 +333,8 @@
     if (data.frames.length) {
       connectSlider();
       await show(Math.floor((data.frames.length - 1) / 2));
+      // What is written beside the curve, and its switch, leave it more or less room.
+      new ResizeObserver(() => Plotly.Plots.resize(element('curve'))).observe(element('curve'));
     }
     document.documentElement.dataset.ready = 'true';
   }

@@ -16,7 +16,7 @@ _LONGEST_TRACKS, _PROBLEMS = 40, 30
 # Frames after which tracks that have ended are no longer held.
 _SWEEP_FRAMES = 1000
 _FRAME_COLUMNS = 'stamp_ns', 'latency_ms', 'segments', 'width_px', 'height_px', 'depth_share'
-_SEGMENT_COLUMNS = 'track_id', 'area_px', 'position_x_m', 'position_y_m', 'position_z_m'
+_SEGMENT_COLUMNS = 'track_id', 'area_px', 'class', 'confidence', 'position_x_m', 'position_y_m', 'position_z_m'
 
 
 @dataclass
@@ -60,6 +60,7 @@ class Track:
         position_m: sum of its positions.
         positions: number of images that it was located in.
         bins: bit b: it was seen in bin b.
+        classes: how many images it was of each class in.
     """
 
     id: int
@@ -70,6 +71,12 @@ class Track:
     position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     positions: int = 0
     bins: int = 0
+    classes: Counter = field(default_factory=Counter)
+
+    @property
+    def class_name(self) -> str | None:
+        """The class that it was of in most images; None without classes."""
+        return max(self.classes, key=self.classes.__getitem__, default=None)
 
     @property
     def rank(self) -> tuple[int, int, float, int]:
@@ -90,7 +97,9 @@ class _Tracks:
         self._living: dict[int, Track] = {}
         self._longest: list[tuple[tuple, Track]] = []
 
-    def add(self, track_id: int, stamp_ns: int, bin_index: int, area_share: float, position_m: Row) -> None:
+    def add(
+        self, track_id: int, stamp_ns: int, bin_index: int, area_share: float, name: str | None, position_m: Row
+    ) -> None:
         track = self._living.get(track_id)
         if track is None or not 0 <= stamp_ns - track.last_ns <= self._max_age_ns:
             self._end(track)
@@ -100,6 +109,8 @@ class _Tracks:
         track.frames += 1
         track.area_share += area_share
         track.bins |= 1 << bin_index
+        if name is not None:
+            track.classes[name] += 1
         if None not in position_m:
             track.position_m = tuple(a + b for a, b in zip(track.position_m, position_m, strict=True))
             track.positions += 1
@@ -124,6 +135,21 @@ class _Tracks:
 
 
 @dataclass
+class ClassTotal:
+    """What is known of all segments of a class.
+
+    Attributes:
+        segments: how many.
+        area_share: sum of their shares of the images.
+        confidence: sum.
+    """
+
+    segments: int = 0
+    area_share: float = 0.0
+    confidence: float = 0.0
+
+
+@dataclass
 class Summary:
     """What a report says of all frames.
 
@@ -135,6 +161,7 @@ class Summary:
         latencies: how many frames had which latency, by three digits.
         tracks: the longest-lived, the longest first.
         track_count: number of all.
+        classes: of the classes that segments were of, by name.
         problems: why images and messages are left out, in their order; the first few dozen causes.
         other_problems: how many are left out for other causes.
     """
@@ -146,6 +173,7 @@ class Summary:
     latencies: Counter = field(default_factory=Counter)
     tracks: list[Track] = field(default_factory=list)
     track_count: int = 0
+    classes: dict[str, ClassTotal] = field(default_factory=dict)
     problems: list[Cause] = field(default_factory=list)
     other_problems: int = 0
 
@@ -180,9 +208,15 @@ def summarize(tables: Path, ending: str, frames: int, max_age_s: float) -> Summa
         summary.latency_ms.add(index, latency_ms)
         summary.depth_share.add(index, depth_share)
         summary.latencies[float(f'{latency_ms:.3g}')] += 1
-        for track_id, area_px, *position_m in itertools.islice(segment_rows, segments):
+        for track_id, area_px, name, confidence, *position_m in itertools.islice(segment_rows, segments):
+            area_share = area_px / (width_px * height_px)
+            if name is not None:
+                total = summary.classes.setdefault(name, ClassTotal())
+                total.segments += 1
+                total.area_share += area_share
+                total.confidence += confidence
             if track_id:
-                tracks.add(track_id, stamp_ns, index, area_px / (width_px * height_px), position_m)
+                tracks.add(track_id, stamp_ns, index, area_share, name, position_m)
         if number % _SWEEP_FRAMES == 0:
             tracks.sweep(stamp_ns)
     summary.tracks, summary.track_count = tracks.longest(), tracks.count
