@@ -64,6 +64,7 @@ def write_classes(path: Path, content: ClassesFile) -> None:
         ValueError: when something else than a file is there.
         OSError: when they cannot be written; what was there is as before.
     """
+    path = path.resolve()  # of a workspace that is installed by links
     check_plain([path])
     classes = content.classes
     rows = np.concatenate([content.probe, classes.feature.reshape(len(classes), content.probe.shape[1])])
@@ -99,13 +100,13 @@ def read_classes(path: Path) -> ClassesFile:
         ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
     """
     try:
-        text = read_plain(path, _MOST_BYTES).decode()
+        text = read_plain(path.resolve(), _MOST_BYTES).decode()
         document = yaml.load(text, _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:
-        return _content(document, path)
+        return _content(document, path.resolve())
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error

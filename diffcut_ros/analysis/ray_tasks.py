@@ -26,6 +26,8 @@ _PREFIX, _BEGINNING_S = 'diffcut_ray_', 60.0
 # Tasks return a line of text: the least that Ray takes.
 _OBJECT_STORE_BYTES = 80_000_000
 _PATIENCE_S = 10.0
+# How often a waiting thread looks whether it is to end.
+_LOOK_S = 0.5
 _QUIET: dict[str, Any] = {'log_to_driver': False, 'logging_level': 'ERROR'}
 # Read when Ray is imported. The first makes its servers listen on the loopback interface instead of on all (despite its
 # name on Linux, too). The token keeps other users of this machine out.
@@ -52,6 +54,8 @@ class RayTasks:
         self._address = address or os.environ.get('RAY_ADDRESS') or _LOCAL
         self._at_a_time, self._device, self._analyze = at_a_time, device, analyze
         self._ends = ExitStack()
+        self._running, self._stopped = 0, threading.Event()
+        self._changed = threading.Condition()
         os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # nobody is told about this
         if self._address == _LOCAL:
             os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -78,13 +82,30 @@ class RayTasks:
         """Run `diffcut_analyze` with arguments for one recording; return its exit status and what it says."""
         import ray
 
+        with self._changed:
+            self._running += 1
         try:
-            return ray.get(self._task.remote(self._analyze, list(arguments)))
+            if self._stopped.is_set():
+                return Status.FAILED, 'not begun'
+            task = self._task.remote(self._analyze, list(arguments))
+            # Not one long wait: that does not end when Ray is left meanwhile.
+            while not ray.wait([task], timeout=_LOOK_S)[0]:
+                if self._stopped.is_set():
+                    ray.cancel(task, force=True)
+                    return Status.FAILED, 'ended'
+            return ray.get(task)
         except ray.exceptions.RayError as error:
             return Status.FAILED, f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """End all that run, and leave Ray."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, _PATIENCE_S)
         self._ends.close()
 
     def _start(self, ends: ExitStack) -> None:

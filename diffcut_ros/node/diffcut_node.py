@@ -102,7 +102,7 @@ class DiffcutNode(LifecycleNode):
         self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
-        self._classes = Classes()
+        self._classes = self._next_classes = Classes()
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
@@ -194,7 +194,7 @@ class DiffcutNode(LifecycleNode):
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
-            self._classes = self._read_classes(self._config.classes_file)
+            self._classes = self._next_classes = self._read_classes(self._config.classes_file)
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
@@ -423,16 +423,12 @@ class DiffcutNode(LifecycleNode):
         try:
             check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
             files = [change.value for change in changes if change.name == 'classes_file']
-            classes = self._read_classes(files[-1]) if files else self._classes
+            self._next_classes = self._read_classes(files[-1]) if files else self._classes
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         # What is read-only has its value already, and rclpy would refuse it.
         writable = [change for change in changes if not self.describe_parameter(change.name).read_only]
-        before, self._classes = self._classes, classes
-        result = super().set_parameters_atomically(writable)
-        if not result.successful:
-            self._classes = before
-        return result
+        return super().set_parameters_atomically(writable)
 
     def _read_classes(self, path: str) -> Classes:
         """Return the classes of a file, those of the backend in use where there is one; none without a path.
@@ -463,6 +459,7 @@ class DiffcutNode(LifecycleNode):
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before, shown_before = self._config, self._shown_by
+        self._classes = self._next_classes
         self._config = changed_config(self._config, changes)
         self._segmenter_config = changed_config(self._segmenter_config, changes)
         self._tracker_config = changed_config(self._tracker_config, changes, 'tracking.')
