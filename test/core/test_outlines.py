@@ -27,7 +27,7 @@ def test_outlines_run_through_the_middles_of_the_outermost_pixels():
     assert corners(outline) == {(3.5, 2.5), (14.5, 2.5), (14.5, 7.5), (3.5, 7.5)}
 
 
-@pytest.mark.parametrize('rows', [slice(4, 5), slice(4, 9)])
+@pytest.mark.parametrize('rows', [slice(4, 5), slice(4, 6), slice(4, 9)])
 def test_a_pixel_and_a_line_have_outlines_around_them(rows):
     regions = np.zeros((12, 20), np.uint8)
     regions[rows, 7] = 1
