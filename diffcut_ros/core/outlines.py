@@ -39,11 +39,11 @@ def outlines(segmentation: Segmentation, max_points: int) -> list[list[np.ndarra
 def _simplified(contour: np.ndarray, max_points: int) -> np.ndarray:
     """Return the points of a contour that matter, float32 [N, 2]; contour is int32 [M, 1, 2]."""
     tolerance_px, simple = _TOLERANCE_PX, cv2.approxPolyDP(contour, _TOLERANCE_PX, True)
-    if len(simple) < 3:  # a pixel, or a line of them: around their corners
-        simple = contour = cv2.convexHull((contour + _CORNERS).reshape(-1, 2))
     while len(simple) > max_points:
         tolerance_px *= _COARSER
         simple = cv2.approxPolyDP(contour, tolerance_px, True)
+    if len(simple) < 3:  # a pixel, or a line of them: around their corners
+        simple = cv2.convexHull((contour.astype(np.float32) + _CORNERS).reshape(-1, 2))
     return simple[:, 0].astype(np.float32)
 
 

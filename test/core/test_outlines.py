@@ -35,6 +35,15 @@ def test_a_pixel_and_a_line_have_outlines_around_them(rows):
     assert corners(outline) == {(x, y) for x in (7, 8) for y in (rows.start, rows.stop)}
 
 
+def test_a_zigzag_line_has_an_outline_with_an_inside():
+    x = np.arange(400)
+    regions = np.zeros((12, 402), np.uint8)
+    regions[4 + np.abs(x % 4 - 2), x] = 1
+    _, [outline] = outlines(segmentation(regions), 64)
+    assert 3 <= len(outline) <= 64
+    assert cv2.contourArea(outline) > 400
+
+
 def test_parts_have_outlines_of_their_own_and_holes_none():
     regions = np.zeros((40, 60), np.uint8)
     regions[10:20, 10:20] = regions[25:35, 40:50] = 1
