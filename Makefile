@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-setup:  ## .venv with ROS 2, vision_msgs, PyTorch and this package; nothing to do when it is up to date
+setup:  ## .venv with ROS 2, packages of messages, PyTorch and this package; nothing to do when it is up to date
 	@sh env/setup.sh
 
 demo: setup  ## the real node on real photographs

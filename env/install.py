@@ -1,4 +1,4 @@
-"""Makes .venv: ROS 2 and everything else from the very files that a lock file names, vision_msgs, this package.
+"""Makes .venv: ROS 2 and everything else from the very files that a lock file names, packages of messages, this one.
 
 Three stages, each with a stamp that is written last and compared by content. A stage without a valid stamp starts
 anew, so a set-up that was interrupted anywhere is put right by the next one. Run by env/setup.sh.
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+import message_packages
 import preflight
-import vision_msgs_build
 from progress import CommandFailedError, Step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,8 @@ SITE_PACKAGES = VENV / f'lib/python{sys.version_info.major}.{sys.version_info.mi
 
 DISTROS = ('jazzy', 'kilted')
 TORCH = 'torch==2.13.0'  # not in the locks: one version has several builds with different dependencies
+# Those that the registry lacks, with the version whose messages the field lists of their name hold.
+MESSAGE_PACKAGES = {'vision_msgs': '4.1.0', 'foxglove_msgs': '3.4.3', 'semantic_inference_msgs': '0.0.1'}
 STEPS = 5
 FROM_LOCK = ('--require-hashes', '--no-deps')
 PROGRESS = ('--progress-bar', 'raw')  # as lines to read, not as a bar; for the locked pip, older ones refuse it
@@ -53,11 +55,11 @@ def main() -> None:
         # Another set-up may have finished while this one waited.
         if not is_done('packages', keys['packages']):
             install_packages(choices, keys, lock)
-        if not is_done('vision_msgs', keys['vision_msgs']):
-            install_vision_msgs(keys, lock)
+        if not is_done('messages', keys['messages']):
+            install_messages(keys, lock)
         if not is_done('diffcut_ros', keys['diffcut_ros']):
             install_diffcut_ros(keys, lock)
-    print('Ready: .venv/bin/python has rclpy, vision_msgs and diffcut_ros. Next: make demo, make test')
+    print('Ready: .venv/bin/python has rclpy, packages of messages and diffcut_ros. Next: make demo, make test')
 
 
 def choose() -> dict[str, str]:
@@ -91,8 +93,11 @@ def stage_keys(choices: dict[str, str]) -> dict[str, str]:
     )
     return {
         'packages': packages,
-        'vision_msgs': digest(
-            packages, *(ENV / name for name in ('vision_msgs.txt', 'vision_msgs.cmake', 'vision_msgs_build.py'))
+        'messages': digest(
+            packages,
+            json.dumps(MESSAGE_PACKAGES),
+            *(ENV / f'{name}.txt' for name in MESSAGE_PACKAGES),
+            *(ENV / name for name in ('message_package.cmake', 'message_packages.py')),
         ),
         'diffcut_ros': digest(
             packages, *(ROOT / name for name in ('pyproject.toml', 'setup.py', 'setup.cfg', 'package.xml'))
@@ -174,15 +179,17 @@ def other_file(printed: str) -> str:
 # Run in an empty environment: loads the compiled messages, and writes the bytecode of what `make demo` imports first.
 CHECK = """
 import cv2, diffcut_ros, rich.live, scipy.sparse, skimage.segmentation, torch
+from foxglove_msgs.msg import ImageAnnotations
 from rclpy.type_support import check_for_type_support
+from semantic_inference_msgs.msg import FeatureImage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
-for message in (Detection2DArray, Detection3DArray, LabelInfo):
+for message in (Detection2DArray, Detection3DArray, FeatureImage, ImageAnnotations, LabelInfo):
     check_for_type_support(message)
 """
 
 NEXT_STEPS = {
     'packages': 'see the lines above; if the network failed, make setup again, what was downloaded is kept',
-    'vision_msgs': 'see the lines above; then make setup again',
+    'messages': 'see the lines above; then make setup again',
     'diffcut_ros': 'see the lines above; then make setup again',
 }
 
@@ -278,20 +285,21 @@ class PipNotes:
         return f'{self._count} of {self._total}: {self._name}' if self._total else self._name
 
 
-def install_vision_msgs(keys: dict[str, str], lock: int) -> None:
-    """The message package, generated and compiled."""
-    with stage('vision_msgs', keys['vision_msgs']) as log:
-        step = Step(f'[4/{STEPS}] vision_msgs, generated and compiled')
-        for pattern in (
-            'include/vision_msgs',
-            'lib/libvision_msgs__*',
-            'lib/python*/site-packages/vision_msgs*',
-            'share/vision_msgs',
-            'share/ament_index/resource_index/*/vision_msgs',
-        ):
-            remove(VENV.glob(pattern))
-        for command in vision_msgs_build.commands(ENV / 'vision_msgs.txt', STATE / 'vision_msgs', VENV, SITE_PACKAGES):
-            step.run(command, log, note_of_ninja, vision_msgs_build.environment(VENV), keep_open=(lock,))
+def install_messages(keys: dict[str, str], lock: int) -> None:
+    """The message packages, generated and compiled."""
+    with stage('messages', keys['messages']) as log:
+        step = Step(f'[4/{STEPS}] {", ".join(MESSAGE_PACKAGES)}, generated and compiled')
+        for name, version in MESSAGE_PACKAGES.items():
+            for pattern in (
+                f'include/{name}',
+                f'lib/lib{name}__*',
+                f'lib/python*/site-packages/{name}*',
+                f'share/{name}',
+                f'share/ament_index/resource_index/*/{name}',
+            ):
+                remove(VENV.glob(pattern))
+            for command in message_packages.commands(ENV / f'{name}.txt', STATE / name, VENV, SITE_PACKAGES, version):
+                step.run(command, log, note_of_ninja, message_packages.environment(VENV), keep_open=(lock,))
         step.end()
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,14 @@ from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.instance_ids import MAX_INSTANCE, InstanceIds
-from diffcut_ros.node.messages import MESSAGES
+from diffcut_ros.node.messages import MESSAGES, installed
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
-from diffcut_ros.stream.messages import shown
+from diffcut_ros.stream.messages import ANNOTATIONS, FEATURE_IMAGE, shown
 from diffcut_ros.stream.stamps import stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
@@ -57,9 +57,11 @@ _OUTPUTS_3D = {
     'points': (PointCloud2, _OUTPUT_QOS),
     'markers': (MarkerArray, _OUTPUT_QOS),
 }
+# Where their packages are installed: who reads them has these.
+_OUTPUTS_IF_INSTALLED = {'annotations': ANNOTATIONS, 'feature_image': FEATURE_IMAGE}
 
 # What hangs on the classes of segments.
-_OF_CLASSES = ('classes', 'confidence', 'classes_color', 'instances', 'mask', 'mask/camera_info')
+_OF_CLASSES = ('classes', 'confidence', 'classes_color', 'instances', 'mask', 'mask/camera_info', 'annotations')
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
@@ -87,7 +89,8 @@ class Camera:
 
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
     `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too; what they are called by
-    example: `~/class_info`, `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`.
+    example: `~/class_info`, `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`; where the packages
+    of their types are installed `~/annotations` and `~/feature_image`.
 
     Args:
         node: on which they are.
@@ -135,6 +138,13 @@ class Camera:
         self._outputs: dict[str, Publisher] = {}
         for topic, (kind, qos) in (_OUTPUTS | (_OUTPUTS_3D if config.depth else {})).items():
             self._outputs[topic] = self._publisher(kind, topic, qos)
+        self._left_out: dict[str, str] = {}
+        for topic, name in _OUTPUTS_IF_INSTALLED.items():
+            kind, reason = installed(name)
+            if kind is None:
+                self._left_out[node.resolve_topic_name(f'~/{self._prefix}{topic}')] = reason
+            else:
+                self._outputs[topic] = self._publisher(kind, topic, _OUTPUT_QOS)
         # A bad QoS override shall be found now, and not when the first subscriber comes.
         self._made = False
         self._subscribe()
@@ -188,6 +198,12 @@ class Camera:
     def listeners(self) -> int:
         """Return the number of subscribers to the outputs."""
         return sum(publisher.get_subscription_count() for publisher in self._outputs.values())
+
+    def missed(self) -> Iterator[str]:
+        """Say, once each, why there are not the outputs that somebody subscribes to."""
+        for topic in [topic for topic in self._left_out if self._node.count_subscribers(topic)]:
+            reason = self._left_out.pop(topic)
+            yield f'{topic}: not advertised, since {reason}. Next: install it where this node runs, and start it again'
 
     @property
     def topics(self) -> set[str]:
@@ -344,8 +360,10 @@ class Camera:
                 points_m = back_project(depth_m, scene.camera)
             cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
             self._outputs['points'].publish(cloud)
+        if self._wanted('feature_image'):
+            self._outputs['feature_image'].publish(MESSAGES.feature_image(segmentation, header, by_track))
         if any(map(self._wanted, _OF_CLASSES)):
-            self._publish_classes(segmentation, header)
+            self._publish_classes(segmentation, header, by_track)
 
     def publish_class_info(self) -> None:
         """Tell the names of the classes, before the first image that they are of."""
@@ -355,8 +373,9 @@ class Camera:
         info = MESSAGES.class_info(self.classes, header, self.config.min_confidence)
         self._outputs['class_info'].publish(info)
 
-    def _publish_classes(self, segmentation: Segmentation, header: Header) -> None:
-        class_id, confidence = self.classes.classify(segmentation.segments, self.config.min_confidence)
+    def _publish_classes(self, segmentation: Segmentation, header: Header, by_track: bool) -> None:
+        classes = self.classes  # others may come meanwhile
+        class_id, confidence = classes.classify(segmentation.segments, self.config.min_confidence)
         if self._wanted('classes'):
             self._outputs['classes'].publish(MESSAGES.class_image(segmentation, class_id, header))
         if self._wanted('confidence'):
@@ -364,9 +383,14 @@ class Camera:
         if self._wanted('classes_color'):
             colors = np.zeros((len(class_id) + 1, 3), np.uint8)
             for row in np.flatnonzero(class_id):
-                colors[row + 1] = self.classes.classes[class_id[row]].color
+                colors[row + 1] = classes.classes[class_id[row]].color
             self._outputs['classes_color'].publish(
                 MESSAGES.image(colors.take(segmentation.labels, axis=0), 'rgb8', header)
+            )
+        if self._wanted('annotations'):
+            colors = track_colors(segmentation.segments)
+            self._outputs['annotations'].publish(
+                MESSAGES.annotations(segmentation, header, colors, classes, class_id, by_track)
             )
         if self._wanted('instances'):
             value = self._instance_ids.of(segmentation.segments.track_id) << 16 | class_id
@@ -380,7 +404,7 @@ class Camera:
                 )
         if any(map(self._wanted, ('mask', 'mask/camera_info'))):
             names = set(self.config.mask_classes)
-            shown = [key for key, one in self.classes.classes.items() if one.name in names]
+            shown = [key for key, one in classes.classes.items() if one.name in names]
             values = np.append(0, 255 * np.isin(class_id, shown)).astype(np.uint8)
             self._outputs['mask'].publish(MESSAGES.image(values.take(segmentation.labels), 'mono8', header))
             if self._camera_info is not None:

@@ -572,6 +572,8 @@ class DiffcutNode(LifecycleNode):
         for camera in self._cameras.values():
             for text in complaints(self, camera):
                 self._warn(text)
+            for text in camera.missed():
+                self.get_logger().info(text)
 
     def _warn(self, text: str) -> None:
         if self._warnings.allows(text):

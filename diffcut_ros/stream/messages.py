@@ -3,6 +3,7 @@
 Every message carries the header that it is given. Values in a label image are labels, or with `by_track` the track ids.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import UNKNOWN, UNKNOWN_NAME, Classes
+from diffcut_ros.core.outlines import outlines, places
 
 # One entry per segment, None for one that could not be located.
 Geometries = Sequence[SegmentGeometry | None]
@@ -19,6 +21,16 @@ IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedIm
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 DETECTIONS_2D, DETECTIONS_3D = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection3DArray'
+ANNOTATIONS, FEATURE_IMAGE = 'foxglove_msgs/msg/ImageAnnotations', 'semantic_inference_msgs/msg/FeatureImage'
+
+# Of annotations: points of an outline at most; its thickness and the height of letters as shares of the image's height,
+# and at least, in pixels; how opaque the ground of letters is.
+_OUTLINE_POINTS = 64
+_LINE_LOOP = 2  # PointsAnnotation.LINE_LOOP
+_THICKNESS, _LETTERS = (1 / 240, 1.0), (1 / 40, 10.0)
+_GROUND = 0.6
+# Width of a letter as a share of its height, about.
+_LETTER_ASPECT = 0.55
 
 
 def label_values(segmentation: Segmentation, by_track: bool) -> tuple[np.ndarray, str]:
@@ -118,6 +130,97 @@ class MessageBuilder:
         class_map = [make(class_id=key, class_name=name) for key, name in names.items()]
         return self.type_of(LABEL_INFO)(header=header, class_map=class_map, threshold=float(threshold))
 
+    def annotations(
+        self,
+        segmentation: Segmentation,
+        header: Any,
+        colors: np.ndarray,
+        classes: Classes,
+        class_id: np.ndarray,
+        by_track: bool = False,
+    ) -> Any:
+        """Return foxglove_msgs/ImageAnnotations: outlines of the segments in the label image, and their names.
+
+        A name is that of the class; where it is unknown the track id, or `segment 3` of one that is not tracked.
+
+        Args:
+            segmentation: the segments.
+            header: of the image; each annotation has its stamp, by which it is found.
+            colors: uint8 [K, 3] RGB, of segments whose class is unknown; others have that of their class.
+            classes: names and colours, by id.
+            class_id: int [K], of each segment, see `Classes.classify`.
+            by_track: leave out what is not tracked.
+        """
+        height = segmentation.labels.shape[0]
+        thickness, letters = (max(least, share * height) for share, least in (_THICKNESS, _LETTERS))
+        make_point, make_points, make_text = (
+            self.type_of(f'foxglove_msgs/msg/{name}') for name in ('Point2', 'PointsAnnotation', 'TextAnnotation')
+        )
+        points, texts = [], []
+        none, white, ground = self._color(0, 0, 0, 0), self._color(1, 1, 1), self._color(0, 0, 0, _GROUND)
+        of_segments = zip(
+            segmentation.segments,
+            outlines(segmentation, _OUTLINE_POINTS),
+            *places(segmentation),
+            colors.tolist(),
+            class_id.tolist(),
+            strict=True,
+        )
+        for segment, lines, (x, y), room, color, one in of_segments:
+            if by_track and not segment.track_id:
+                continue
+            named = classes.classes.get(one)
+            outline_color = self._color(*(value / 255 for value in (color if named is None else named.color)))
+            for line in lines:
+                points.append(
+                    _with_known(
+                        make_points,
+                        timestamp=header.stamp,
+                        type=_LINE_LOOP,
+                        points=[make_point(x=x, y=y) for x, y in line.tolist()],
+                        outline_color=outline_color,
+                        outline_colors=[],
+                        fill_color=none,
+                        thickness=thickness,
+                        metadata=[],
+                    )
+                )
+            text = str(segment.track_id or f'segment {segment.label}') if named is None else named.name
+            # From the middle of a text to its lower left corner, which shall be in the segment.
+            away = np.array([-_LETTER_ASPECT * letters * len(text), letters]) / 2
+            left, bottom = np.array([x, y]) + away * min(1.0, room / np.hypot(*away))
+            texts.append(
+                _with_known(
+                    make_text,
+                    timestamp=header.stamp,
+                    position=make_point(x=left, y=bottom),
+                    text=text,
+                    font_size=letters,
+                    text_color=white,
+                    background_color=ground,
+                    metadata=[],
+                )
+            )
+        make = self.type_of(ANNOTATIONS)
+        return _with_known(make, timestamp=header.stamp, circles=[], points=points, texts=texts, metadata=[])
+
+    def _color(self, red: float, green: float, blue: float, opacity: float = 1.0) -> Any:
+        make = self.type_of('foxglove_msgs/msg/Color')
+        return make(r=float(red), g=float(green), b=float(blue), a=float(opacity))
+
+    def feature_image(self, segmentation: Segmentation, header: Any, by_track: bool = False) -> Any:
+        """Return semantic_inference_msgs/FeatureImage: the label image, mono16, and the mean feature of each value."""
+        segments, _ = shown(segmentation, [None] * len(segmentation.segments), by_track)
+        values, _ = label_values(segmentation, by_track)
+        make = self.type_of('semantic_inference_msgs/msg/FeatureVector')
+        return self.type_of(FEATURE_IMAGE)(
+            header=header,
+            mask_ids=array('i', values_of(segments, by_track)),
+            image=self.image(values.astype(np.uint16, copy=False), 'mono16', header),
+            # As an array: rclpy checks lists value by value.
+            features=[make(data=array('f', row.tobytes())) for row in segments.feature],
+        )
+
     def features(self, segments: Segments, header: Any) -> Any:
         """Return the mean features, 32FC1 of K x C: row k is that of detection k; no rows without segments."""
         return self.image(segments.feature if len(segments) else np.zeros((0, 0), np.float32), '32FC1', header)
@@ -179,6 +282,12 @@ class MessageBuilder:
         make = self.type_of('geometry_msgs/msg/PoseWithCovariance')
         pose = make(pose=self.pose(position_m), covariance=np.zeros(36))
         return self.type_of('vision_msgs/msg/ObjectHypothesisWithPose')(hypothesis=hypothesis, pose=pose)
+
+
+def _with_known(make: Any, **fields: Any) -> Any:
+    """Return a message with those of the fields that its class knows: which those are changed between versions."""
+    known = getattr(make, '__dataclass_fields__', None) or make.get_fields_and_field_types()
+    return make(**{name: value for name, value in fields.items() if name in known})
 
 
 def _of_pixels(segmentation: Segmentation, values: np.ndarray) -> np.ndarray:

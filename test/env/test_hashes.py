@@ -23,7 +23,7 @@ def install(monkeypatch):
     """env/install.py."""
     monkeypatch.syspath_prepend(ROOT / 'env')
     yield importlib.import_module('install')
-    for name in ('install', 'preflight', 'progress', 'vision_msgs_build'):
+    for name in ('install', 'message_packages', 'preflight', 'progress'):
         sys.modules.pop(name, None)
 
 

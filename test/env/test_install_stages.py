@@ -20,7 +20,7 @@ def install(tmp_path, monkeypatch):
     for name in ('ROS_DISTRO', 'TORCH_PIP_ARGS'):
         monkeypatch.delenv(name, raising=False)
     yield module
-    for name in ('install', 'preflight', 'progress', 'vision_msgs_build'):
+    for name in ('install', 'message_packages', 'preflight', 'progress'):
         sys.modules.pop(name, None)
 
 
@@ -29,7 +29,7 @@ def test_a_stage_is_done_only_with_the_inputs_it_was_finished_with(install):
         assert not install.is_done('packages', 'key')
     assert install.is_done('packages', 'key')
     assert not install.is_done('packages', 'another key')
-    assert not install.is_done('vision_msgs', 'key')
+    assert not install.is_done('messages', 'key')
 
 
 def test_a_stage_that_starts_again_and_breaks_off_is_not_done(install):
@@ -41,14 +41,14 @@ def test_a_stage_that_starts_again_and_breaks_off_is_not_done(install):
 
 
 def test_the_first_stage_undoes_the_later_ones_and_these_undo_only_themselves(install):
-    for name in ('packages', 'vision_msgs', 'diffcut_ros'):
+    for name in ('packages', 'messages', 'diffcut_ros'):
         with install.stage(name, 'key'):
             pass
-    with install.stage('vision_msgs', 'key'):
+    with install.stage('messages', 'key'):
         assert install.is_done('packages', 'key')
         assert install.is_done('diffcut_ros', 'key')
     with install.stage('packages', 'key'):
-        assert not install.is_done('vision_msgs', 'key')
+        assert not install.is_done('messages', 'key')
         assert not install.is_done('diffcut_ros', 'key')
 
 
@@ -66,7 +66,7 @@ def test_choices_now_beat_those_held_which_beat_the_defaults(install, monkeypatc
 def test_another_distribution_makes_everything_anew_and_another_field_only_the_messages(install, monkeypatch, tmp_path):
     jazzy = install.stage_keys({'ros_distro': 'jazzy', 'torch_pip_args': ''})
     kilted = install.stage_keys({'ros_distro': 'kilted', 'torch_pip_args': ''})
-    assert all(jazzy[stage] != kilted[stage] for stage in ('packages', 'vision_msgs', 'diffcut_ros'))
+    assert all(jazzy[stage] != kilted[stage] for stage in ('packages', 'messages', 'diffcut_ros'))
 
     env = tmp_path / 'env'
     env.mkdir()
@@ -77,4 +77,4 @@ def test_another_distribution_makes_everything_anew_and_another_field_only_the_m
         file.write('New: bool field\n')
     monkeypatch.setattr(install, 'ENV', env)
     changed = install.stage_keys({'ros_distro': 'jazzy', 'torch_pip_args': ''})
-    assert {stage for stage in jazzy if changed[stage] != jazzy[stage]} == {'vision_msgs'}
+    assert {stage for stage in jazzy if changed[stage] != jazzy[stage]} == {'messages'}

@@ -27,8 +27,8 @@ KEYS = {
     'torch': 'python3-torch',
     'yaml': 'python3-yaml',
 }
-# ROS packages that are used where they are installed; who needs them, such as Nav2, brings them.
-IF_THERE = {'bond'}
+# ROS packages that are used where they are installed; who needs them, such as Nav2 or Hydra, brings them.
+IF_THERE = {'bond', 'foxglove_msgs', 'semantic_inference_msgs'}
 # In rosdep's list there is none for these, or only one that calls pip.
 WITHOUT_KEY = {
     *('av', 'diffusers', 'huggingface_hub', 'lz4', 'mcap', 'plotly', 'pyarrow', 'ray', 'rerun', 'rosbags'),

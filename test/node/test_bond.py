@@ -4,46 +4,24 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from support.checkout import ROOT
 from support.domain import free_domain
+from support.packages import message_package
 from support.waiting import wait_for
 
 SUPPORT = Path(__file__).parents[1] / 'support'
-VENV, SITE_PACKAGES = Path(sys.prefix), Path(sysconfig.get_path('purelib'))
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
 def with_bond(tmp_path_factory):
     """The environment in which the package is there."""
-    if not (VENV / 'bin/cmake').is_file():
-        pytest.skip('needs the environment of make setup, which can build messages')
-    sys.path.insert(0, str(ROOT / 'env'))
-    import vision_msgs_build
-
-    folder, prefix = tmp_path_factory.mktemp('build'), tmp_path_factory.mktemp('bond')
-    environment = vision_msgs_build.environment(VENV)
-    for command in vision_msgs_build.commands(
-        SUPPORT / 'bond.txt', folder / 'bond', VENV, SITE_PACKAGES, prefix, version='4.1.2'
-    ):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def first(name: str, path: Path) -> str:
-        return os.pathsep.join([str(path), *filter(None, [os.environ.get(name)])])
-
-    return {
-        'PYTHONPATH': first('PYTHONPATH', prefix / SITE_PACKAGES.relative_to(VENV)),
-        'LD_LIBRARY_PATH': first('LD_LIBRARY_PATH', prefix / 'lib'),
-        'AMENT_PREFIX_PATH': f'{prefix}{os.pathsep}{VENV}',
-    }
+    return message_package(SUPPORT / 'bond.txt', '4.1.2', tmp_path_factory.mktemp('bond'))
 
 
 @contextmanager

@@ -1,15 +1,28 @@
-"""Receivers that do with this node's outputs what Nav2, Hydra and nvblox do, and fail where they would fail.
+"""Receivers that do with this node's outputs what Nav2, Hydra, nvblox and Foxglove do, and fail where they would fail.
 
 Each follows the code of the consumer: which bytes it reads, which sizes it compares, what it does without checking.
 """
 
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import LabelInfo
 
+from diffcut_ros.classes_file import read_classes
+from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.node.images import encode_image
+from support.checkout import ROOT
 from support.domain import free_domain
+from support.packages import message_package
 from support.scenes import quadrants
 from support.taught import teach
 
@@ -146,8 +159,6 @@ def test_nvblox_gets_a_mask_with_its_camera(received, scene):
 
 
 def test_colors_are_those_of_the_file(received, scene, taught):
-    from diffcut_ros.classes_file import read_classes
-
     classes = read_classes(taught).classes
     pixels = np.frombuffer(bytes(received['classes_color'].data), np.uint8).reshape(*SIZE_HW, 3)
     for name, (x, y) in POINTS.items():
@@ -190,3 +201,189 @@ def test_an_organised_cloud_has_the_pixels_of_the_image(start_node, connect, tau
         assert np.allclose(points[..., 2], 2)
         assert np.abs(points[..., 0] - (x - 128) / 200 * 2).max() < 0.03
         assert np.abs(points[..., 1] - (y - 96) / 200 * 2).max() < 0.03
+
+
+# What is there only where its package is.
+
+needs_foxglove = pytest.mark.skipif(find_spec('foxglove_msgs') is None, reason='needs foxglove_msgs')
+needs_hydra = pytest.mark.skipif(
+    find_spec('semantic_inference_msgs') is None, reason='needs semantic_inference_msgs, for Hydra'
+)
+BLOCKED = (
+    'import sys; sys.modules.update(dict.fromkeys(("foxglove_msgs", "semantic_inference_msgs")));'
+    'from diffcut_ros.node.diffcut_node import main; sys.exit(main())'
+)
+
+
+@contextmanager
+def listener(domain: int, log: Path, package: str, kind: str, topic: str):
+    """Run a subscriber in its own process; yields a function that gives the messages so far."""
+    environment = os.environ | {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    command = [sys.executable, str(ROOT / 'test/support/topic_listener.py'), package, kind, topic]
+    with log.open('w') as file:
+        process = subprocess.Popen(command, stdout=file, env=environment)
+    try:
+        yield lambda: [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith('\n')]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def foxglove_panel(stamp: dict, messages: list[dict]) -> list[dict]:
+    """What the Image panel draws over an image with "sync annotations": exactly those annotations that have its stamp.
+
+    Its open fork goes by each annotation's own timestamp; upstream that of the message, where there is one, goes first.
+    """
+    found = []
+    for message in messages:
+        for one in (*message['circles'], *message['points'], *message['texts']):
+            both = {'of its own': one['timestamp'], 'of the message': message.get('timestamp', one['timestamp'])}
+            assert both['of its own'] == both['of the message'], 'the fork and upstream would draw different things'
+            if one['timestamp'] == stamp:
+                found.append(one)
+    return found
+
+
+def drawn(points: dict) -> np.ndarray:
+    """The inside of a closed line, bool [H, W]; a coordinate of 0 is the left or upper side of the first pixel."""
+    assert points['type'] == 2  # LINE_LOOP
+    assert 3 <= len(points['points']) <= 64
+    xy = np.array([[point['x'], point['y']] for point in points['points']])
+    filled = np.zeros(SIZE_HW, np.uint8)
+    # OpenCV's are the middles of pixels, here in 1/16 of one.
+    cv2.fillPoly(filled, [np.rint(16 * (xy - 0.5)).astype(np.int32)], 1, shift=4)
+    return filled.astype(bool)
+
+
+@pytest.fixture(scope='module', params=['3.4.3', '3.2.4'])
+def foxglove_msgs(request, tmp_path_factory):
+    """Version of foxglove_msgs, and the environment that has it: that of the tests, or one with the older format."""
+    if request.param == '3.4.3':
+        return request.param, {}
+    folder = tmp_path_factory.mktemp('foxglove')
+    text = (ROOT / 'env/foxglove_msgs.txt').read_text().replace(' | foxglove_msgs/KeyValuePair[] metadata', '')
+    before, after = text.split('ImageAnnotations:  builtin_interfaces/Time timestamp | ')
+    lists = folder / 'foxglove_msgs.txt'
+    lists.write_text(f'{before}ImageAnnotations: {after}')
+    return request.param, message_package(lists, request.param, folder / 'package')
+
+
+@needs_foxglove
+def test_foxglove_draws_outlines_and_names_on_their_image(
+    start_node, connect, taught, scene, foxglove_msgs, monkeypatch, tmp_path
+):
+    version, environment = foxglove_msgs
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    image, name = scene
+    domain, topic = free_domain(), '/diffcut/annotations'
+    with (
+        start_node(domain, '-p', f'classes_file:={taught}', '-p', 'rate_hz:=0.0') as process,
+        connect(domain, topics=('labels', 'segments')) as peer,
+        listener(domain, tmp_path / 'heard.txt', 'foxglove_msgs', 'ImageAnnotations', topic) as heard,
+    ):
+        process.wait_for_log('waiting for images')
+        assert peer.spin_until(lambda: '/listener' in peer.subscribers(topic))
+        for _ in range(20):  # the first ones may come before all have met
+            header, outputs = peer.segment(image)
+            stamp = {'sec': header.stamp.sec, 'nanosec': header.stamp.nanosec}
+            if peer.spin_until(lambda stamp=stamp: foxglove_panel(stamp, heard()), 2.0):
+                break
+        (info,) = peer.publisher_infos(topic)
+        messages = heard()
+        assert 'Traceback' not in process.log
+    old, new = (
+        '47c6c0891ba263ec1b20d9b785c4261d4bc41051cbcc01668130e36aa2dcaee3',
+        'bc4e578b1ef80953415d6f966a4cab305c8a44c8b64fc405312b6f06a08fc45e',
+    )
+    assert str(info.topic_type_hash) == f'RIHS01_{old if version == "3.2.4" else new}'
+    assert ('timestamp' in messages[-1]) == ('metadata' in messages[-1]) == (version != '3.2.4')
+
+    found = foxglove_panel(stamp, messages)
+    texts, lines = ([one for one in found if key in one] for key in ('text', 'points'))
+    assert len(found) == len(texts) + len(lines)
+    (labels,), (segments,) = outputs['labels'], outputs['segments']
+    labels = np.frombuffer(bytes(labels.data), np.uint8).reshape(SIZE_HW)
+    known = {one.name: one.color for one in read_classes(taught).classes.classes.values()}
+    for one in ('floor', 'person', 'grass', ''):
+        (label,) = np.unique(labels[name == one])
+        detection = segments.detections[label - 1]
+        (line,) = [line for line in lines if drawn(line)[name == one].any()]
+        segment = labels == label
+        assert (drawn(line) & segment).sum() / (drawn(line) | segment).sum() > 0.95
+        (text,) = [text for text in texts if labels[int(text['position']['y']), int(text['position']['x'])] == label]
+        assert text['text'] == (one or detection.id)
+        assert text['font_size'] > 5
+        assert line['thickness'] >= 1
+        color = [line['outline_color'][channel] for channel in 'rgb']
+        expected = known[one] if one else number_colors(np.array(int(detection.id))).tolist()
+        assert np.allclose(color, np.array(expected) / 255)
+        assert line['outline_color']['a'] == 1
+        assert line['fill_color']['a'] == 0
+    assert not foxglove_panel({'sec': stamp['sec'], 'nanosec': stamp['nanosec'] + 1}, messages)
+
+
+def hydra_open_set(message) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """What OpenSetImageReceiver makes of a FeatureImage: the instance of each pixel, and a feature by id."""
+    assert len(message.mask_ids) == len(message.features), 'CHECK: Hydra aborts'
+    kind = {'mono8': '<u1', '8UC1': '<u1', 'mono16': '<u2', '16UC1': '<u2', '32SC1': '<i4'}[message.image.encoding]
+    values = np.frombuffer(bytes(message.image.data), kind).reshape(message.image.height, message.image.width)
+    return values, {key: np.array(one.data) for key, one in zip(message.mask_ids, message.features, strict=True)}
+
+
+@needs_hydra
+def test_hydra_finds_the_feature_of_each_pixel(start_node, connect, scene):
+    from semantic_inference_msgs.msg import FeatureImage
+
+    image, name = scene
+    domain, topic = free_domain(), '/diffcut/feature_image'
+    with (
+        start_node(domain, '-p', 'rate_hz:=0.0') as process,
+        connect(domain, topics=('labels', 'segments', 'features')) as peer,
+    ):
+        process.wait_for_log('waiting for images')
+        peer.subscribe_to(topic, FeatureImage)
+
+        def of(header) -> list:
+            return [one for one in peer.received[topic] if one.header == header]
+
+        def exchange() -> tuple:
+            for _ in range(20):
+                header, outputs = peer.segment(image)
+                if peer.spin_until(lambda header=header: of(header), 2.0):
+                    return of(header)[-1], *(outputs[key][-1] for key in ('labels', 'segments', 'features'))
+            raise AssertionError(f'no {topic}')
+
+        for labels_by in ('frame', 'track'):
+            assert peer.set(labels=labels_by).successful
+            message, labels, segments, features = exchange()
+            values, feature = hydra_open_set(message)
+            assert message.image.header == message.header
+            assert message.image.encoding == 'mono16'
+            kind = {'mono8': '<u1', 'mono16': '<u2'}[labels.encoding]
+            assert np.array_equal(values, np.frombuffer(bytes(labels.data), kind).reshape(SIZE_HW))
+            assert set(np.unique(values)) - {0} == set(feature)
+            rows = np.frombuffer(bytes(features.data), '<f4').reshape(features.height, features.width)
+            ids = [int(detection.results[0].hypothesis.class_id) for detection in segments.detections]
+            assert ids == list(feature)
+            for key, row in zip(ids, rows, strict=True):
+                assert np.array_equal(feature[key], row)
+            assert len({values[name == one][0] for one in ('floor', 'person', 'grass', '')}) == 4
+
+
+def test_without_the_packages_the_node_runs_and_tells_who_looks_for_their_topics(start_node, connect, scene, tmp_path):
+    domain = free_domain()
+    topics = '/diffcut/annotations', '/diffcut/feature_image'
+    with (
+        start_node(domain, '-p', 'rate_hz:=0.0', program=('-c', BLOCKED)) as process,
+        connect(domain) as peer,
+    ):
+        process.wait_for_log('waiting for images')
+        peer.segment(scene[0])
+        assert not any(peer.publisher_infos(topic) for topic in topics)
+        assert 'not advertised' not in process.log
+        peer.subscribe_to(topics[0], Image)  # of any type: the node has none
+        process.wait_for_log(f'{topics[0]}: not advertised, since the package foxglove_msgs is not installed')
+        peer.segment(scene[0])
+        assert topics[1] not in process.log
+        assert 'Traceback' not in process.log

@@ -1,4 +1,4 @@
-"""Generates a ROS package of messages from its field lists, and says how to build it: vision_msgs, for `make setup`."""
+"""Generates ROS packages of messages from their field lists, and says how to build them, for `make setup`."""
 
 import os
 import shutil
@@ -13,8 +13,7 @@ PACKAGE_XML = """\
   <license>Apache-2.0</license>
   <buildtool_depend>ament_cmake</buildtool_depend>
   <buildtool_depend>rosidl_default_generators</buildtool_depend>
-  <depend>geometry_msgs</depend>
-  <depend>std_msgs</depend>
+  {depends}
   <exec_depend>rosidl_default_runtime</exec_depend>
   <member_of_group>rosidl_interface_packages</member_of_group>
   <export>
@@ -31,8 +30,14 @@ def messages(field_lists: Path) -> dict[str, list[str]]:
     return {name: [field.strip() for field in fields.split('|')] for name, _, fields in named}
 
 
+def dependencies(field_lists: Path) -> list[str]:
+    """The other packages whose messages are fields of these."""
+    fields = (field for fields in messages(field_lists).values() for field in fields)
+    return sorted({field.partition('/')[0] for field in fields if '/' in field} - {field_lists.stem})
+
+
 def commands(
-    field_lists: Path, folder: Path, venv: Path, site_packages: Path, prefix: Path | None = None, version: str = '4.1.0'
+    field_lists: Path, folder: Path, venv: Path, site_packages: Path, version: str, prefix: Path | None = None
 ) -> list[list[str | Path]]:
     """Writes the package's source into `folder`, made anew; returns the commands that build and install it.
 
@@ -40,14 +45,18 @@ def commands(
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / 'source/msg').mkdir(parents=True)
-    (folder / 'source/package.xml').write_text(PACKAGE_XML.format(name=field_lists.stem, version=version))
-    recipe = Path(__file__).with_name('vision_msgs.cmake').read_text()
-    (folder / 'source/CMakeLists.txt').write_text(recipe.replace('vision_msgs', field_lists.stem))
+    others = dependencies(field_lists)
+    depends = '\n  '.join(f'<depend>{name}</depend>' for name in others)
+    manifest = PACKAGE_XML.format(name=field_lists.stem, version=version, depends=depends)
+    (folder / 'source/package.xml').write_text(manifest)
+    shutil.copy(Path(__file__).with_name('message_package.cmake'), folder / 'source/CMakeLists.txt')
     for name, fields in messages(field_lists).items():
         (folder / f'source/msg/{name}.msg').write_text('\n'.join([*fields, '']))
     cmake = venv / 'bin/cmake'
     configure = [
         *(cmake, '-S', folder / 'source', '-B', folder / 'build', '-G', 'Ninja'),
+        f'-DNAME={field_lists.stem}',
+        f'-DDEPENDENCIES={";".join(others)}',
         '-DBUILD_TESTING=OFF',
         '-DCMAKE_BUILD_TYPE=Release',
         f'-DCMAKE_INSTALL_PREFIX={prefix or venv}',

@@ -1,11 +1,13 @@
-# Compiles the messages of vision_msgs.txt; becomes the CMakeLists.txt of the package that vision_msgs_build.py generates.
+# Compiles messages; becomes the CMakeLists.txt of each package that message_packages.py generates, which gives its NAME
+# and its DEPENDENCIES.
 cmake_minimum_required(VERSION 3.21)
-project(vision_msgs)
+project(${NAME})
 
 find_package(ament_cmake REQUIRED)
-find_package(geometry_msgs REQUIRED)
 find_package(rosidl_default_generators REQUIRED)
-find_package(std_msgs REQUIRED)
+foreach(dependency IN LISTS DEPENDENCIES)
+  find_package(${dependency} REQUIRED)
+endforeach()
 
 # The ROS wheels name Python's include folders as they were on the machine that built them, and CMake refuses a folder
 # that does not exist. Nothing is lost without: the generators look up this interpreter's own.
@@ -26,7 +28,7 @@ endforeach()
 list(FILTER AMENT_EXTENSIONS_rosidl_generate_idl_interfaces EXCLUDE REGEX "^[^:]*_cpp:")
 
 file(GLOB messages RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} msg/*.msg)
-rosidl_generate_interfaces(vision_msgs ${messages} DEPENDENCIES geometry_msgs std_msgs)
+rosidl_generate_interfaces(${PROJECT_NAME} ${messages} DEPENDENCIES ${DEPENDENCIES})
 
 ament_export_dependencies(rosidl_default_runtime)
 ament_package()
