@@ -127,9 +127,7 @@ class Clicks:
         if result.scene.camera is not None:
             return result.scene.camera.scaled_to(size_hw)
         if camera.camera_info is None:
-            raise ValueError(
-                'where a point is in the image, camera_info tells, of which none has come yet; click again'
-            )
+            raise ValueError('camera_info tells where a point is in the image; none has come yet, click again')
         names = camera.topic, result.scene.header.frame_id
         model, note = read_calibration(camera.camera_info, camera.config.calibration, names, size_hw)
         if note:
@@ -223,9 +221,7 @@ class Transforms:
         if frame == own:
             return point_m
         if not frame or not own:
-            raise ValueError(
-                f'expected frames, to transform by, received {quoted(frame)} for an image in {quoted(own)}'
-            )
+            raise ValueError(f'expected a frame, received {quoted(frame)} for an image in {quoted(own)}')
         between = f'the point is in frame {quoted(frame)}, the image in {quoted(own)}'
         self.listen()
         if self._buffer is None:
