@@ -175,7 +175,7 @@ class Teaching:
             count = int((self.classes.class_id == self.classes.id_of(name)).sum())
             examples = f'{count} example{"s" * (count != 1)} of {name!r}'
             if problem:
-                self._log.error(f'{problem}; {examples} are kept in memory, and written with the next')
+                self._log.error(f'{problem}; kept in memory ({examples}), and written with the next')
             else:
                 self._log.info(f'{examples} now{"" if state.path is None else f", in {state.path}"}')
 
@@ -273,7 +273,7 @@ class Teaching:
                 return state, ''
             if not digest:
                 self._log.warning(f'{state.path}: somebody else has removed it; it is written anew')
-                return replace(state, digest=''), ''
+                return state, ''
             content = self._read(state.path)
             others = Taught(state.path, content.digest, content.classes)
             state = self._joined(others, [one for one in state.shown if not one.saved or others.index(one) is not None])

@@ -1,24 +1,32 @@
 """Clicks in the image and in space, as rqt_image_view and RViz publish them, and what they teach."""
 
+import gc
 import itertools
 import math
-import os
 import sys
 import time
+import weakref
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import rclpy
 from geometry_msgs.msg import Point, PointStamped
+from rclpy.context import Context
+from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from diffcut_ros.classes_file import read_classes
-from diffcut_ros.core import Distortion, PinholeCamera
+from diffcut_ros.core import Distortion, PinholeCamera, Pipeline, Scene
 from diffcut_ros.core.geometry import project
+from diffcut_ros.features import create_extractor
+from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.clicks import Transforms, rotated, rounded, visible
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.settings import NodeConfig, PointsConfig
+from diffcut_ros.stream.decoder import Decoder
 from support.domain import free_domain
 from support.scenes import quadrants
 from support.taught import teach
@@ -315,6 +323,28 @@ def test_each_camera_has_its_own_clicks(start_node, connect):
             assert clicker.click(*MIDDLES[2])[2] == header
 
 
+def test_one_image_is_kept_at_most():
+    context = Context()
+    rclpy.init(context=context, domain_id=free_domain())
+    node = LifecycleNode('kept', context=context)
+    pipeline = Pipeline(create_extractor('color'))
+    camera = Camera(node, '', NodeConfig(), PointsConfig(), Decoder(10**6), pipeline, print, print)
+    try:
+        alive = []
+        for stamp in range(1, 4):
+            image = IMAGE.copy()
+            alive.append(weakref.ref(image))
+            pipeline.process(Scene(image, stamp, header=Header()), deliver=camera.publish)
+            assert camera.shown.scene.image_rgb is image
+        del image
+        gc.collect()
+        assert [one() is not None for one in alive] == [False, False, True]
+    finally:
+        camera.destroy()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
 # Where points are.
 
 
@@ -490,26 +520,25 @@ def test_examples_without_a_file_are_written_into_a_new_one_alone(clicking, tmp_
 
 
 def test_a_file_that_cannot_be_written_costs_no_example(clicking, tmp_path):
-    if os.getuid() == 0:
-        pytest.skip('root may write anywhere')
-    folder = tmp_path / 'folder'
+    folder, away = tmp_path / 'folder', tmp_path / 'away'
     folder.mkdir()
     path = folder / 'taught.yaml'
     with clicking('teach:=floor', f'classes_file:={path}') as asked:
-        folder.chmod(0o500)
-        try:
-            asked.click(*MIDDLES[0])
-            asked.node.wait_for_log('cannot be written')
-            asked.wait_for_names('floor')
-            assert not asked.peer.set(classes_file='').successful
-        finally:
-            folder.chmod(0o700)
-        assert not path.exists()
+        folder.rename(away)  # as a disk that is taken out
+        asked.click(*MIDDLES[0])
+        asked.node.wait_for_log('kept in memory')
+        asked.wait_for_names('floor')
+        answer = asked.peer.set(classes_file='')
+        assert not answer.successful
+        assert 'in no file yet' in answer.reason
+        away.rename(folder)
         assert asked.peer.set(teach='person').successful
         asked.click(*MIDDLES[1])
         assert asked.peer.spin_until(path.exists)
         assert len(read_classes(path).classes) == 2
-    assert asked.node.log.count('[ERROR]') == 1
+        (line,) = [one for one in asked.node.log.splitlines() if 'ERROR' in one]
+        assert f'{path}' in line
+        assert 'cannot be written' in line
 
 
 @pytest.mark.parametrize(
