@@ -20,7 +20,7 @@ MAY_IMPORT = {
     'features': {'core'},
     'stream': {'core'},
     'recordings': set(),
-    'node': {'core', 'media', 'features', 'stream', 'recordings', 'parameter_file', 'settings'},
+    'node': {'classes_file', 'core', 'media', 'features', 'stream', 'recordings', 'parameter_file', 'settings'},
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'parameter_file', 'settings'},
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},

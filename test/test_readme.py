@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
@@ -83,3 +84,16 @@ def test_the_library_example_runs():
 def test_links_and_pictures_exist(page):
     for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_what_consumers_are_given_exists():
+    """Each snippet is YAML, and each of its topics of this node is one that the node has."""
+    section = README.partition('\n## Use it with\n')[2].partition('\n## ')[0]
+    snippets = re.findall(r'```yaml\n(.*?)```', section, re.DOTALL)
+    assert len(snippets) >= 3
+    outputs = set(re.findall(r'`~/([\w/]+)`', README.partition('\n## Topics\n')[2].partition('\n## ')[0]))
+    for snippet in snippets:
+        assert yaml.safe_load(snippet)
+        topics = set(re.findall(r'/diffcut/([\w/]+)', snippet))
+        assert topics
+        assert topics <= outputs

@@ -117,7 +117,7 @@ class Teaching:
             before, self._known, self._backend = self._known, None, backend
             count = self.state.unsaved
             if count and (before is None or not comparable(before[1], self._described()[1])):
-                self._log.warning(f'{count} examples that no file has are lost: they are of another backend')
+                self._log.warning(f'{_examples(count)} in no file, lost: of another backend than that of now')
                 self.state = Taught()
             self.state = self.prepared(path, teach)
 
@@ -173,7 +173,7 @@ class Teaching:
             state = state.with_example(_Example(name, segment, source, made))
             self.state, problem = self._written(state, problem)
             count = int((self.classes.class_id == self.classes.id_of(name)).sum())
-            examples = f'{count} example{"s" * (count != 1)} of {name!r}'
+            examples = f'{_examples(count)} of {name!r}'
             if problem:
                 self._log.error(f'{problem}; kept in memory ({examples}), and written with the next')
             else:
@@ -212,9 +212,8 @@ class Teaching:
             return state  # with what was taught without a file
         if state.unsaved and path != state.path and (path is None or there):
             raise ValueError(
-                f'classes_file: {state.unsaved} examples are in no file yet; expected the path of a new file, which '
-                f'they are written to, received {"none" if path is None else path}, where they would be lost; or take '
-                'them back (~/undo)'
+                f'classes_file: {_examples(state.unsaved)} in no file yet; expected the path of a new file, to write '
+                f'them to, received {"none" if path is None else path}; or take them back (~/undo)'
             )
         if path is None:
             return Taught()
@@ -298,3 +297,7 @@ class Teaching:
         except (OSError, ValueError) as error:
             return state, str(error)
         return replace(state, digest=digest, shown=tuple(replace(one, saved=True) for one in state.shown)), ''
+
+
+def _examples(count: int) -> str:
+    return f'{count} example{"s" * (count != 1)}'

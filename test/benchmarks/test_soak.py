@@ -18,7 +18,7 @@ def soak(*options: str) -> subprocess.CompletedProcess:
 
 def test_the_node_lives_and_does_not_grow():
     phases = [name for name in SOAK_PHASES if name != 'flood']
-    done = soak('--minutes', '1', '--phases', *phases)
+    done = soak('--minutes', '2', '--phases', *phases)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = dict(re.findall(r'^│ +(\w+) │ +(?:\d+|-) │ +(\d+) │', done.stdout, re.MULTILINE))
     assert list(rows) == phases

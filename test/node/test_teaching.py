@@ -169,7 +169,7 @@ def test_what_could_not_be_written_is_written_with_the_next_or_when_the_file_is_
         folder.rename(away)
         made.learn('road', segment(), source())
         assert 'cannot be written' in made._log.lines[-1]
-        with pytest.raises(ValueError, match='1 examples are in no file yet'):
+        with pytest.raises(ValueError, match='1 example in no file yet'):
             set_file(made, '')
         away.rename(folder)
         again()
@@ -225,7 +225,7 @@ def test_another_backend(path):
     alone.release()
     alone.configure('', 'road', lambda: ('other', -PROBE))
     assert names(alone.classes) == []
-    assert '1 examples that no file has are lost' in alone._log.lines[-1]
+    assert '1 example in no file, lost' in alone._log.lines[-1]
 
 
 def test_features_of_another_length_are_refused(path):
