@@ -194,7 +194,7 @@ def test_undo_that_cannot_be_written_is_told_and_holds(path):
 
 def test_a_file_is_begun_anew_only_while_something_is_taught(path):
     for made in (teaching(), teaching(teach='road')):
-        with pytest.raises(ValueError, match='expected a file of classes, found none'):
+        with pytest.raises(ValueError, match='expected a file of classes, cannot read it: there is none'):
             set_file(made, path)
     made = teaching()
     set_file(made, path, 'road')
@@ -207,7 +207,7 @@ def test_a_file_is_begun_anew_only_while_something_is_taught(path):
 
 @pytest.mark.parametrize('text', ['a\0b', 'x' * 300, '~nobody_of_this_name/x'])
 def test_paths_that_cannot_be(text):
-    with pytest.raises(ValueError, match=r'classes_file|found none|that is there') as error:
+    with pytest.raises(ValueError, match=r'classes_file|there is none|that is there') as error:
         teaching(text, 'road')
     assert len(str(error.value)) < 800
 
