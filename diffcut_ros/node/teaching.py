@@ -235,8 +235,8 @@ class Teaching:
         """Return the state with a file that is not there yet."""
         if not (teach or state.unsaved):
             raise ValueError(
-                f'{path}: expected a file of classes, cannot read it: there is none; correct classes_file, or set teach '
-                'to a name to begin a file there'
+                f'{path}: expected a file of classes, cannot read it: there is none; correct classes_file, or set '
+                'teach to a name to begin a file there'
             )
         if not path.parent.is_dir():
             raise ValueError(f'{path}: expected a folder that is there, to begin a file in, found none')
