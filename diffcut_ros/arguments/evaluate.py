@@ -24,6 +24,12 @@ PROTOCOLS = ('paper', 'plain')
 REFINEMENTS = ('none', 'pamr')
 # Compares methods, in place of a data set.
 COMPARISON = 'methods'
+# Names by example, likewise; how segments are named there.
+TEACH = 'teach'
+NAMINGS = ('classes', 'classes-without-unknown', 'nearest', 'three-nearest', 'svm', 'ridge')
+ALL = 'all'
+# Names ask for a finer cut than segments do, or small things are parts of large ones.
+TEACH_TAU = '0.85'
 
 
 class _MethodOptions(argparse.Action):
@@ -39,9 +45,10 @@ def _parser() -> Parser:
     parser.add_argument(
         'dataset',
         metavar='DATASET',
-        type=one_of((*DATASETS, *TABLES, COMPARISON)),
+        type=one_of((*DATASETS, *TABLES, COMPARISON, TEACH)),
         help=f'one of {", ".join(DATASETS)}; or a table or curve of the paper: {", ".join(TABLES)}; or {COMPARISON}: '
-        'all methods over their settings, on the data sets in ROOT',
+        f'all methods over their settings, on the data sets in ROOT; or {TEACH}: how right names are that follow from '
+        'a few shown segments',
     )
     parser.add_argument(
         'root',
@@ -62,14 +69,16 @@ def _parser() -> Parser:
     how = parser.add_argument_group('how')
     how.add_argument(
         '--method',
-        type=one_of(METHODS),
-        default='diffcut',
-        help=f'one of {", ".join(METHODS)}; default: diffcut',
+        type=one_of((*METHODS, *NAMINGS, ALL)),
+        help=f'one of {", ".join(METHODS)}; default: diffcut; for {TEACH} one of {", ".join(NAMINGS)} or {ALL}; '
+        'default: classes',
     )
     how.add_argument(
         '--backend', help="feature extractor, as of the node; default: color, for a table the paper's models"
     )
-    how.add_argument('--tau', type=_number_as_text, metavar='TAU', help='short for --set tau=TAU')
+    how.add_argument(
+        '--tau', type=_number_as_text, metavar='TAU', help=f'short for --set tau=TAU; for {TEACH} default: {TEACH_TAU}'
+    )
     how.add_argument('--alpha', type=_number_as_text, metavar='ALPHA', help='short for --set alpha=ALPHA')
     how.add_argument(
         '--set',
@@ -107,6 +116,33 @@ def _parser() -> Parser:
         metavar='N',
         help='training images that table10 chooses tau on; default: 200',
     )
+    teach = parser.add_argument_group(TEACH)
+    teach.add_argument(
+        '--dataset',
+        dest='named',
+        type=one_of(DATASETS),
+        metavar='NAME',
+        help='what ROOT holds; default: the first one with classes that fits',
+    )
+    teach.add_argument('--frames', type=whole(1), default=6, metavar='N', help='images that are shown; default: 6')
+    teach.add_argument(
+        '--clicks',
+        type=whole(1),
+        default=2,
+        metavar='M',
+        help='segments shown of each class in each of them, the largest; default: 2',
+    )
+    teach.add_argument('--curve', action='store_true', help='also with 1, 2, 3, 6, 12 and 24 images shown')
+    teach.add_argument(
+        '--choices',
+        type=whole(1),
+        default=1,
+        metavar='N',
+        help='means over so many choices of the images shown: the first evenly spread, the others random; default: 1',
+    )
+    teach.add_argument(
+        '--novelty', action='store_true', help='also what becomes of each class when all but that one are shown'
+    )
     return parser
 
 
@@ -114,8 +150,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options that a command line gives; ends the program where it is wrong."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    if args.dataset not in DATASETS:
-        _check_fixed(parser, args)
+    _check_fixed(parser, args)
+    _choose_method(parser, args)
     return args
 
 
@@ -130,11 +166,25 @@ _FIXED_BY_COMPARISON = {
 }
 
 
+_FIXED_BY_TEACH = {'protocol': 'scores by plain', 'refine': 'takes --set refine=...'}
+_FIXED = dict.fromkeys(TABLES, _FIXED_BY_TABLE) | {COMPARISON: _FIXED_BY_COMPARISON, TEACH: _FIXED_BY_TEACH}
+_OF_TEACH = dict.fromkeys(('named', 'frames', 'clicks', 'curve', 'choices', 'novelty'), f'is not {TEACH}')
+
+
 def _check_fixed(parser: Parser, args: argparse.Namespace) -> None:
-    fixed = _FIXED_BY_COMPARISON if args.dataset == COMPARISON else _FIXED_BY_TABLE
+    fixed = _FIXED.get(args.dataset, {}) | ({} if args.dataset == TEACH else _OF_TEACH)
     for name, reason in fixed.items():
         if (value := getattr(args, name)) != parser.get_default(name):
-            parser.error(f'--{name}: expected none, since {args.dataset} {reason}, received {value!r}')
+            option = 'dataset' if name == 'named' else name
+            parser.error(f'--{option}: expected none, since {args.dataset} {reason}, received {value!r}')
+
+
+def _choose_method(parser: Parser, args: argparse.Namespace) -> None:
+    """Fill in the default, which is another one for teaching."""
+    known = (*NAMINGS, ALL) if args.dataset == TEACH else METHODS
+    args.method = args.method or known[0]
+    if args.method not in known:
+        parser.error(f'--method: expected one of {", ".join(known)}, received {args.method!r}')
 
 
 def _number_as_text(text: str) -> str:

@@ -29,9 +29,11 @@ _KNOWN_SHARE = 0.95
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
 _MOST_FOLDS = 10
-# Softness of the answers tried, as shares of the distance that is too far; and the one without examples to tell.
+# Softness of the answers tried, see `_probabilities`; and the one without examples to tell.
 _SOFTNESS = np.geomspace(0.02, 5.0, 40)
-_DEFAULT_SOFTNESS = 0.25
+_DEFAULT_SOFTNESS = 0.5
+# Distances below this share of the one that is too far are much the same.
+_NEAR = 0.1
 # Okabe and Ito's palette, which colour-blind people can tell apart; then hues by the golden ratio.
 _PALETTE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -224,12 +226,21 @@ class Classes:
         Raises:
             ValueError: for features of another length, from another backend.
         """
-        if not len(segments) or not len(self):
-            return np.zeros(len(segments), np.int64), np.zeros(len(segments))
-        self._check_width(segments.feature.shape[1])
-        class_id, confidence = self._classifier.classify(segments.feature)
+        class_id, confidence = self.classify_features(segments.feature)
         sure = confidence >= min_confidence
         return np.where(sure, class_id, UNKNOWN), np.where(sure, confidence, 0.0)
+
+    def classify_features(self, feature: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Say what segments of these features, float32 [K, C], are; otherwise as `classify`.
+
+        Args:
+            feature: `Segments.feature`.
+            unknown: whether that may be an answer; otherwise each segment gets the name that fits best.
+        """
+        if not len(feature) or not len(self):
+            return np.zeros(len(feature), np.int64), np.zeros(len(feature))
+        self._check_width(feature.shape[1])
+        return self._classifier.classify(feature, unknown)
 
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Classify each example by those of other images; by the other ones where its class is in no other image.
@@ -274,30 +285,32 @@ class _Classifier:
         self._unit = _unit(feature)
         self._shorten = _Shortening(self._unit, self._index)
         self._shortened = self._shorten(self._unit)
-        self.left_out = self._compare_left_out(image)
-        own = self.left_out[np.arange(len(class_id)), self._index]
-        known = own[np.isfinite(own)]
-        if not len(known):  # no class has a second example: as far as an example's own cells are from their mean
-            known = 2 * (1 - score)
-        self._too_far = max(float(np.quantile(known, _KNOWN_SHARE)), 2 * (1 - _ALIKE))
-        self._softness = self._fit(own)
+        self.left_out, alone = self._compare_left_out(image)
+        true = np.arange(len(class_id)), self._index
+        own, others = self.left_out[true], self.left_out.copy()
+        others[true] = np.inf
+        other = others.min(1)
+        self._too_far = _too_far(own[np.isfinite(own)], other[np.isfinite(other)], score)
+        self._softness = self._fit(~alone)
 
-    def classify(self, feature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, feature: np.ndarray, unknown: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence of features, float32 [K, C]."""
         distance = _squared_distances(self._shorten(_unit(feature)), self._shortened)
-        return self.answers(self._nearest(distance, self._index))
+        return self.answers(self._nearest(distance, self._index), unknown)
 
-    def answers(self, nearest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answers(self, nearest: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence, given the squared distance [K, classes] to the nearest example of each class."""
-        likely = self._probabilities(nearest, self._softness * self._too_far)
-        best = likely.argmax(1)
-        known = nearest.min(1) <= self._too_far
-        class_id = np.where(known, self._ids[np.minimum(best, len(self._ids) - 1)], UNKNOWN)
-        return class_id, np.where(known, likely.max(1), 0.0)
+        likely = self._probabilities(nearest, self._softness)[:, :-1]
+        known = (nearest.min(1) <= self._too_far) | (not unknown)
+        return np.where(known, self._ids[likely.argmax(1)], UNKNOWN), np.where(known, likely.max(1), 0.0)
 
-    def _probabilities(self, nearest: np.ndarray, width: float) -> np.ndarray:
-        """Return how likely each class is, and last how likely none: as if an example of it were just too far."""
-        energy = np.column_stack([nearest, np.full(len(nearest), self._too_far)]) / width
+    def _probabilities(self, nearest: np.ndarray, softness: float) -> np.ndarray:
+        """Return how likely each class is, and last how likely none: as if an example of it were just too far.
+
+        What counts is how many times as far the next class is: distances differ by orders of magnitude.
+        """
+        share = np.column_stack([nearest, np.full(len(nearest), self._too_far)]) / self._too_far
+        energy = np.log(share + _NEAR) / softness
         weight = np.exp(energy.min(1, keepdims=True) - energy)
         return weight / weight.sum(1, keepdims=True)
 
@@ -305,8 +318,12 @@ class _Classifier:
         """Return the least of the distances [K, E] to the examples of each class, float64 [K, classes]."""
         return np.column_stack([distance[:, index == k].min(1, initial=np.inf) for k in range(len(self._ids))])
 
-    def _compare_left_out(self, image: np.ndarray) -> np.ndarray:
-        """Compare examples with those of other images: those of one image are more alike than a robot's next image."""
+    def _compare_left_out(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compare examples with those of other images: those of one image are more alike than a robot's next image.
+
+        Returns:
+            `left_out`, and which examples are of a class that is in one image only, bool [E].
+        """
         fold = image % min(_MOST_FOLDS, int(image.max()) + 1)
         nearest = np.full((len(image), len(self._ids)), np.inf)
         for one in range(int(fold.max()) + 1):
@@ -321,19 +338,36 @@ class _Classifier:
             distance = _squared_distances(self._shortened[alone], self._shortened)
             distance[np.arange(alone.sum()), np.flatnonzero(alone)] = np.inf
             nearest[alone] = self._nearest(distance, self._index)
-        return nearest
+        return nearest, alone
 
-    def _fit(self, own: np.ndarray) -> float:
-        """Return the softness that makes the true classes of the examples most likely."""
-        known = np.isfinite(own)
+    def _fit(self, known: np.ndarray) -> float:
+        """Return the softness that makes the true classes of some examples, bool [E], most likely."""
         if not known.any():
             return _DEFAULT_SOFTNESS
         nearest, true = self.left_out[known], self._index[known]
-        likely = [
-            self._probabilities(nearest, softness * self._too_far)[np.arange(len(true)), true] for softness in _SOFTNESS
-        ]
-        # One example that is far off shall not decide.
-        return float(_SOFTNESS[np.argmax([np.log(np.maximum(values, 1e-3)).mean() for values in likely])])
+        # As if one more example could be of any class: otherwise a few, all right, would make all answers certain.
+        doubt = 1 / (len(true) + 1)
+
+        def likelihood(softness: float) -> float:
+            # One example that is far off shall not decide.
+            likely = np.log(np.maximum(self._probabilities(nearest, softness)[:, :-1], 1e-3))
+            return float((1 - doubt) * likely[np.arange(len(true)), true].mean() + doubt * likely.mean())
+
+        return float(max(_SOFTNESS, key=likelihood))
+
+
+def _too_far(own: np.ndarray, other: np.ndarray, score: np.ndarray) -> float:
+    """Return the squared distance to the nearest example beyond which nothing is known.
+
+    Args:
+        own: distances of examples to the nearest other one of their class.
+        other: to the nearest one of another class. Half of that is not too far: examples of one image do not tell how
+            different a thing looks in the next.
+        score: of the examples: where no class has two, as far as their own cells are from their mean.
+    """
+    far = np.quantile(own if len(own) else 2 * (1 - score), _KNOWN_SHARE)
+    halfway = np.median(other) / 2 if len(other) else 0.0
+    return max(float(far), float(halfway), 2 * (1 - _ALIKE))
 
 
 class _Shortening:

@@ -4,15 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from diffcut_ros.arguments.evaluate import COMPARISON, parse
+from diffcut_ros.arguments.evaluate import ALL, COMPARISON, TEACH, TEACH_TAU, parse
 from diffcut_ros.evaluation.comparison import compare, show
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.feature_cache import default_folder
+from diffcut_ros.evaluation.naming import METHODS
 from diffcut_ros.evaluation.progress import Bar
 from diffcut_ros.evaluation.results import IMAGES
 from diffcut_ros.evaluation.run import evaluate
 from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import TABLES, Request, run_table
+from diffcut_ros.evaluation.teach import Lesson, find_dataset, teach
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.printable import tell
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with interruptible():
+            if args.dataset == TEACH:
+                return _teach(args)
             return _run_table(args) if args.dataset in (*TABLES, COMPARISON) else _run(_settings(args), args)
     except (ValueError, MemoryError) as error:
         tell(f'diffcut_evaluate: {error}')
@@ -43,7 +47,7 @@ def _kept(args: argparse.Namespace) -> str:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    options = _options(args) | {name: value for name in ('tau', 'alpha') if (value := getattr(args, name)) is not None}
+    options = _all_options(args)
     return resolve(
         args.dataset,
         args.root,
@@ -63,6 +67,11 @@ def _options(args: argparse.Namespace) -> dict[str, str]:
     return dict(text.split('=', 1) for text in args.set)
 
 
+def _all_options(args: argparse.Namespace) -> dict[str, str]:
+    """Return them with those that have an option of their own."""
+    return _options(args) | {name: value for name in ('tau', 'alpha') if (value := getattr(args, name)) is not None}
+
+
 def _cache(args: argparse.Namespace) -> Cache:
     return Cache(args.cache or default_folder(), int(args.cache_gb * _BYTES_PER_GB))
 
@@ -72,6 +81,33 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         summary = evaluate(settings, args.out, _cache(args), args.jobs, args.resume, bar.show)
     tell(
         f'{settings.dataset}, {settings.method}: {bar.headline}, {summary["images"]} images; results in {args.out}',
+        sys.stdout,
+    )
+    return 0
+
+
+def _teach(args: argparse.Namespace) -> int:
+    dataset, others = find_dataset(args.root, args.split, args.named)
+    if others:
+        tell(f'data set: taken as {dataset}; also fits {", ".join(others)}: --dataset NAME', sys.stdout)
+    settings = resolve(
+        dataset,
+        args.root,
+        args.split,
+        args.limit,
+        protocol='plain',
+        options={'tau': TEACH_TAU} | _all_options(args),
+        backend=args.backend or 'color',
+        device=args.device,
+    )
+    methods = tuple(METHODS) if args.method == ALL else (args.method,)
+    lesson = Lesson(args.frames, args.clicks, methods, args.curve, args.choices, args.novelty)
+    with Bar(dataset) as bar:
+        summary = teach(settings, lesson, args.out, _cache(args), args.jobs, args.resume, bar.show)
+    row = next(row for row in summary['rows'] if row['frames'] == args.frames)
+    tell(
+        f'{dataset}, {row["method"]}, {args.frames} frames x {args.clicks}: accuracy {row["accuracy"]:.3f}, mIoU '
+        f'{row["mean_iou"]:.3f}, {row["unknown"]:.1%} unknown, {summary["images"]} images; results in {args.out}',
         sys.stdout,
     )
     return 0

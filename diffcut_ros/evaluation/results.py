@@ -4,13 +4,14 @@ settings.json says what they depend on, images.jsonl holds a line per image as i
 was interrupted goes on; from it, at the end, images.csv (a row per image) and results.json (the data set's figures).
 """
 
+import base64
 import csv
 import dataclasses
 import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ class ResultsFolder:
         path: of the folder; made where it is missing.
         about: all that the results depend on, as for JSON.
         resume: go on with an evaluation that was interrupted; one that is complete stays as it is.
+        read: function from a line of images.jsonl, as from JSON, to the result that it was written from, a dataclass.
+        row: function from a result to its row of images.csv.
 
     Attributes:
         done: name of the image -> its result, of those that were there.
@@ -43,8 +46,16 @@ class ResultsFolder:
             without `resume`.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any], resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        about: dict[str, Any],
+        resume: bool,
+        read: Callable[[dict[str, Any]], Any] | None = None,
+        row: Callable[[Any], dict[str, Any]] | None = None,
+    ) -> None:
         self.path = path
+        self._result, self._row = read or _result, row or _row
         self._about = json.loads(json.dumps(about, default=str))
         if path.exists() and not path.is_dir():
             raise ValueError(f'{path}: expected a folder, received a file')
@@ -75,7 +86,7 @@ class ResultsFolder:
         with writing(self.path / IMAGES):
             self._file.close()
 
-    def add(self, result: ImageResult) -> None:
+    def add(self, result: Any) -> None:
         """Write an image's result.
 
         Raises:
@@ -89,13 +100,13 @@ class ResultsFolder:
                 )
             break
         with writing(self.path / IMAGES):
-            self._file.write(json.dumps(dataclasses.asdict(result), default=_as_list).encode() + b'\n')
+            self._file.write(json.dumps(dataclasses.asdict(result), default=_plain).encode() + b'\n')
             self._file.flush()
         self.done[result.image] = result
 
     def finish(self, summary: dict[str, Any], names: Sequence[str]) -> None:
         """Write the figures of the data set, and a row for each image in the order of its names."""
-        rows = [_row(self.done[name]) for name in names]
+        rows = [self._row(self.done[name]) for name in names]
         text = io.StringIO(newline='')
         # An image without a labelled pixel has fewer columns.
         table = csv.DictWriter(text, max(rows, key=len))
@@ -104,13 +115,13 @@ class ResultsFolder:
         write(self.path / TABLE, text.getvalue())
         write(self.path / RESULTS, json.dumps(summary | self._about, indent=2) + '\n')
 
-    def _read(self) -> dict[str, ImageResult]:
+    def _read(self) -> dict[str, Any]:
         """Return the results that are there; a last line that was not written to its end is cut off."""
         self._file.seek(0)
         lines = self._file.read().split(b'\n')
         self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
         try:
-            results = [_result(json.loads(line)) for line in lines[:-1]]
+            results = [self._result(json.loads(line)) for line in lines[:-1]]
         except Exception as error:  # a boundary: damage shows as any exception of what reads it
             raise ValueError(f'{self.path / IMAGES}: expected a result per line, it is damaged: {error}') from error
         return {result.image: result for result in results}
@@ -180,8 +191,14 @@ def _result(values: dict[str, Any]) -> ImageResult:
     return ImageResult(**values | {'score': score})
 
 
-def _as_list(value: np.ndarray) -> list:
-    return value.tolist()
+def _plain(value: np.ndarray) -> list | str:
+    """Return counts as numbers, and features, which are many, as base64 of their bytes; see `floats`."""
+    return base64.b64encode(value).decode() if value.dtype == np.float32 else value.tolist()
+
+
+def floats(text: str) -> np.ndarray:
+    """Return the float32 values, in one row, that a line of images.jsonl holds as text."""
+    return np.frombuffer(base64.b64decode(text, validate=True), np.float32)
 
 
 def column(folder: Path, name: str) -> list[float]:

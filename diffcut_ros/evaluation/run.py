@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import torch
@@ -82,7 +82,7 @@ def evaluate_all(
     totals = [Totals(dataset.classes) for _ in variants]
     with contextlib.ExitStack() as stack:
         folders = [
-            stack.enter_context(ResultsFolder(out, _about(settings, len(pairs)), resume)) for settings, out in variants
+            stack.enter_context(ResultsFolder(out, about(settings, len(pairs)), resume)) for settings, out in variants
         ]
         for folder, total in zip(folders, totals, strict=True):
             for result in folder.done.values():
@@ -90,7 +90,7 @@ def evaluate_all(
         left = [pair for pair in pairs if any(pair.name not in folder.done for folder in folders)]
         on_image(len(pairs) - len(left), len(pairs), totals[0])
         make = functools.partial(_evaluator_of, first, cache, [settings.options for settings, _ in variants])
-        for done, results in enumerate(_each(make, left, jobs), len(pairs) - len(left) + 1):
+        for done, results in enumerate(each(make, left, jobs), len(pairs) - len(left) + 1):
             for folder, total, result in zip(folders, totals, results, strict=True):
                 if result.image not in folder.done:
                     folder.add(result)
@@ -103,24 +103,30 @@ def evaluate_all(
     return summaries
 
 
-def _about(settings: Settings, images: int) -> dict[str, Any]:
+def about(settings: Settings, images: int) -> dict[str, Any]:
+    """Return all that the results of images depend on, as for `ResultsFolder`."""
     return {
         'settings': settings.describe() | {'images': images},
         'versions': package_versions(_PACKAGES),
     }
 
 
-# From an image to its results, one for each of the options.
-_EvaluateAll = Callable[[Pair], list[ImageResult]]
+Result = TypeVar('Result')
 
 
-def _evaluator_of(settings: Settings, cache: Cache, options: list[Any]) -> _EvaluateAll:
+def _evaluator_of(settings: Settings, cache: Cache, options: list[Any]) -> Callable[[Pair], list[ImageResult]]:
     evaluator = Evaluator(settings, cache)
     return lambda pair: evaluator.all(pair, options)
 
 
-def _each(make: Callable[[], _EvaluateAll], pairs: list[Pair], jobs: int) -> Iterator[list[ImageResult]]:
-    """Yield the results of images as they are done; with several jobs in any order."""
+def each(make: Callable[[], Callable[[Pair], Result]], pairs: list[Pair], jobs: int) -> Iterator[Result]:
+    """Yield what is made of images as it is done; with several jobs in any order.
+
+    Args:
+        make: called once in each process; returns the function from an image to what is made of it.
+        pairs: the images.
+        jobs: processes.
+    """
     if not pairs:
         return
     if jobs == 1:
@@ -145,11 +151,11 @@ def _submit(pool: ProcessPoolExecutor, pairs: list[Pair]) -> list[Future]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_make: Callable[[], _EvaluateAll] | None = None
-_evaluate_image: _EvaluateAll | None = None
+_make: Callable[[], Callable[[Pair], Any]] | None = None
+_evaluate_image: Callable[[Pair], Any] | None = None
 
 
-def _begin(make: Callable[[], _EvaluateAll], jobs: int) -> None:
+def _begin(make: Callable[[], Callable[[Pair], Any]], jobs: int) -> None:
     """Prepare a process of the pool."""
     global _make
     _make = make
@@ -165,7 +171,7 @@ def _begin(make: Callable[[], _EvaluateAll], jobs: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _evaluate(pair: Pair) -> list[ImageResult]:
+def _evaluate(pair: Pair) -> Any:
     """Evaluate an image in a process of the pool."""
     global _evaluate_image
     if _evaluate_image is None:  # not in `_begin`, whose errors the pool does not pass on

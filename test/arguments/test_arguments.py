@@ -17,6 +17,7 @@ from diffcut_ros.core import SegmenterConfig
 from diffcut_ros.core.parameters import parameters
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.methods import METHODS
+from diffcut_ros.evaluation.naming import METHODS as NAMINGS
 from diffcut_ros.evaluation.protocols import PROTOCOLS
 from diffcut_ros.evaluation.tables import TABLES
 from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS
@@ -27,6 +28,7 @@ SCRIPTS = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['scrip
 HEAVY = {'ament_index_python', 'av', 'cv2', 'diffusers', 'jinja2', 'numpy', 'rclpy', 'rerun', 'rosbags', 'torch'}
 # Command -> what it needs, and its options with a number -> numbers that they take.
 ANALYZE, EVALUATE = ('analyze', 'bag', '-o', 'out'), ('evaluate', 'camvid', 'root', '-o', 'out')
+TEACH = ('evaluate', 'teach', 'root', '-o', 'out')
 OPTIONS = {
     ANALYZE: {
         '--start': '0',
@@ -48,6 +50,7 @@ OPTIONS = {
         '--cache-gb': '0',
         '--tune': '1',
     },
+    TEACH: {'--frames': '1', '--clicks': '1', '--choices': '2'},
     ('demo',): {'--seconds': '0.1'},
     ('view',): {'--port': '65534'},
     ('benchmark', 'load'): {'--seconds': '1', '--hz': '30', '--cells': '2', '--frames': '1', '--changes': '1'},
@@ -95,6 +98,8 @@ POSITIVE = {
         '--hz',
         '--cells',
         '--frames',
+        '--clicks',
+        '--choices',
     ),
     *('--changes', '--nodes', '--photographs', '--repeats', '--sizes', '--segments', '--input-size', '--rounds'),
 }
@@ -174,6 +179,7 @@ def test_names_are_those_of_what_is_imported_later():
     assert tuple(METHODS) == evaluate.METHODS
     assert tuple(PROTOCOLS) == evaluate.PROTOCOLS
     assert tuple(TABLES) == evaluate.TABLES
+    assert tuple(NAMINGS) == evaluate.NAMINGS
     assert (tuple(MODELS), tuple(PRECISIONS)) == (export.MODELS, export.PRECISIONS)
 
 
@@ -205,6 +211,13 @@ def test_ranges_are_those_of_the_parameters():
             '--split: expected none, since table1 says it',
         ),
         (['evaluate', 'camvid', 'root', '-o', 'out', '--set', 'tau'], "--set: expected NAME=VALUE, received 'tau'"),
+        (['evaluate', 'camvid', 'root', '-o', 'out', '--frames', '3'], '--frames: expected none, since camvid is not'),
+        (['evaluate', 'camvid', 'root', '-o', 'out', '--dataset', 'voc'], '--dataset: expected none, since camvid is'),
+        (['evaluate', 'table1', 'root', '-o', 'out', '--novelty'], '--novelty: expected none, since table1 is not'),
+        (['evaluate', 'camvid', 'root', '-o', 'out', '--method', 'svm'], '--method: expected one of diffcut, '),
+        ([*TEACH, '--method', 'kmeans'], '--method: expected one of classes, '),
+        ([*TEACH, '--protocol', 'paper'], '--protocol: expected none, since teach scores by plain'),
+        ([*TEACH, '--dataset', 'kitti'], '--dataset: expected one of voc, '),
         (['evaluate', 'kitti', 'root', '-o', 'out'], 'DATASET: expected one of voc, '),
         ([*ANALYZE, '--resume', '--overwrite'], 'expected one of --resume and --overwrite, received both'),
         ([*ANALYZE, '--no-depth', '--depth-topic', '/depth'], 'expected one of --no-depth and --depth-topic'),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluate import main
-from support.datasets import QUADRANTS, paths, write_dataset
+from support.datasets import QUADRANTS, paths, write_dataset, write_noisy
 from support.waiting import PATIENCE_S, wait_for
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
@@ -120,24 +120,10 @@ def test_features_are_reused_between_runs(tmp_path):
     assert results(tmp_path / 'e')['mean_iou'] == results(tmp_path / 'a')['mean_iou']
 
 
-def many(root: Path, count: int) -> Path:
-    """Write CamVid of that many different images, of noise over the four colours, so that none are stored yet."""
-    write_dataset('camvid', root, count=1, size_hw=(60, 80))
-    image, labels = (np.array(Image.open(path)) for path in paths('camvid', root, 'a_1'))
-    generator = np.random.default_rng(0)
-    for k in range(count):
-        noise = generator.integers(-9, 10, image.shape)
-        for path, pixels in zip(paths('camvid', root, f'n_{k:03d}'), (image + noise, labels), strict=True):
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-    for path in paths('camvid', root, 'a_1'):
-        path.unlink()
-    return root
-
-
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     """A data set, and its results in one go: enough images that a signal comes before the last one."""
-    root = many(tmp_path_factory.mktemp('data'), IMAGES)
+    root = write_noisy(tmp_path_factory.mktemp('data'), IMAGES)
     out = tmp_path_factory.mktemp('whole') / 'out'
     assert run('camvid', root, '-o', out, '--cache-gb', 0) == 0
     return root, out
@@ -246,7 +232,7 @@ def test_other_settings_are_refused_and_a_complete_one_stays(data, tmp_path, cap
 
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_a_bad_image_is_one_line_and_what_is_done_is_kept(tmp_path, capsys, jobs):
-    root = many(tmp_path / 'data', 4)
+    root = write_noisy(tmp_path / 'data', 4)
     _, labels = paths('camvid', root, 'n_002')
     good = labels.read_bytes()
     Image.fromarray(np.full((60, 80), 99, np.uint8)).save(labels)

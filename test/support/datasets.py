@@ -31,6 +31,20 @@ def write_dataset(name: str, root: Path, count: int = 2, size_hw: tuple[int, int
     return root
 
 
+def write_noisy(root: Path, count: int) -> Path:
+    """Write CamVid of that many different images, of noise over the four colours, so that none are stored yet."""
+    write_dataset('camvid', root, count=1, size_hw=(60, 80))
+    image, labels = (np.array(Image.open(path)) for path in paths('camvid', root, 'a_1'))
+    generator = np.random.default_rng(0)
+    for k in range(count):
+        noise = generator.integers(-9, 10, image.shape)
+        for path, pixels in zip(paths('camvid', root, f'n_{k:03d}'), (image + noise, labels), strict=True):
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    for path in paths('camvid', root, 'a_1'):
+        path.unlink()
+    return root
+
+
 def _png_labels(name, root, stems, image, labels):
     for stem in stems:
         image_path, labels_path = paths(name, root, stem)
