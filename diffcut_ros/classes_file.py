@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class ClassesFile:
         classes: names and examples.
         backend: description of the backend whose features the examples have, for people.
         probe: float32 [4, C], see `features.probe`.
+        digest: of the file that it was read from, see `digest_of`.
     """
 
     classes: Classes
     backend: str
     probe: np.ndarray = field(repr=False)
+    digest: str = ''
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,8 +59,23 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def write_classes(path: Path, content: ClassesFile) -> None:
+def digest_of(path: Path) -> str:
+    """Return what tells whether a file has changed; empty where there is none.
+
+    Raises:
+        ValueError, OSError: when something else than a file is there, or it cannot be read.
+    """
+    try:
+        return _digest(read_plain(path.resolve(), _MOST_BYTES))
+    except FileNotFoundError:
+        return ''
+
+
+def write_classes(path: Path, content: ClassesFile) -> str:
     """Write classes to a file, and their vectors beside it; a file that is there is replaced as a whole.
+
+    Returns:
+        The file's digest, see `digest_of`.
 
     Raises:
         ValueError: when something else than a file is there.
@@ -87,10 +104,12 @@ def write_classes(path: Path, content: ClassesFile) -> None:
     }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
     _replace(vectors, buffer.getvalue())
-    _replace(path, (_HEADER + text).encode())
+    data = (_HEADER + text).encode()
+    _replace(path, data)
     if before is not None and before != vectors:
         with suppress(OSError):
             before.unlink()
+    return _digest(data)
 
 
 def read_classes(path: Path) -> ClassesFile:
@@ -100,13 +119,13 @@ def read_classes(path: Path) -> ClassesFile:
         ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
     """
     try:
-        text = read_plain(path.resolve(), _MOST_BYTES).decode()
-        document = yaml.load(text, _Loader)  # _Loader is a safe one
+        data = read_plain(path.resolve(), _MOST_BYTES)
+        document = yaml.load(data.decode(), _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:
-        return _content(document, path.resolve())
+        return replace(_content(document, path.resolve()), digest=_digest(data))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error

@@ -41,6 +41,8 @@ ROS = {
     'rclpy',
     'sensor_msgs',
     'std_msgs',
+    'std_srvs',
+    'tf2_ros',
     'vision_msgs',
     'visualization_msgs',
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
+from diffcut_ros.core.classes import check_class_name
 from diffcut_ros.core.parameters import parameter, parameters, validate
 from diffcut_ros.features import BACKENDS, CONFIGS
 from diffcut_ros.stream.calibration import CALIBRATIONS
@@ -71,13 +72,23 @@ class NodeConfig:
         'Names by example: the file of classes that segments are named by; set again, it is read again; empty: none',
         live=True,
     )
+    teach: str = parameter(
+        '',
+        'While this holds a name, each click (~/click, ~/clicked_point) shows an example of it, which classes_file is '
+        'written with at once; a file that is not there is begun anew; empty: clicks only ask',
+        live=True,
+    )
     min_confidence: float = parameter(
         0.0, 'Classes that are less sure than this are unknown', minimum=0.0, maximum=1.0, live=True
     )
     mask_classes: tuple = parameter(
         ('',), 'Names of the classes that ~/mask shows, such as person; one empty name: no mask', live=True
     )
-    lazy: bool = parameter(True, 'Subscribe to a camera only while someone subscribes to an output of it', live=True)
+    lazy: bool = parameter(
+        True,
+        'Subscribe to a camera only while someone subscribes to an output of it, or something is taught',
+        live=True,
+    )
     rate_hz: float = parameter(
         10.0,
         'Images segmented per second and camera at most, by their header stamps; 0 = every image the machine can take',
@@ -111,6 +122,11 @@ class NodeConfig:
         validate(self)
         if len(set(self.cameras)) < len(self.cameras) or not self.cameras:
             raise ValueError(f'cameras: expected at least one name, and none twice, received {list(self.cameras)}')
+        if self.teach:
+            try:
+                check_class_name(self.teach)
+            except ValueError as error:
+                raise ValueError(f'teach: {error}') from error
         if 0 < self.rate_hz < LOWEST_HZ:
             raise ValueError(f'rate_hz: expected 0 or at least {LOWEST_HZ:g} Hz, received {self.rate_hz!r}')
 

@@ -212,6 +212,11 @@ class Classes:
             self, class_id=self.class_id[kept], feature=self.feature[kept], score=self.score[kept], sources=sources
         )
 
+    def without_class(self, name: str) -> 'Classes':
+        """Return these classes without one, which has no example (else ValueError); KeyError where there is none."""
+        key = self.id_of(name)
+        return replace(self, classes={one: named for one, named in self.classes.items() if one != key})
+
     def classify(self, segments: Segments, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
 

@@ -109,6 +109,25 @@ class SegmenterConfig:
         validate(self)
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How an image was cut.
+
+    Attributes:
+        config: the settings.
+        tree: the hierarchy.
+        cells: int64 [h * w], the segment 0..K-1 of each cell.
+        parts: uint16 [H, W], the part 0..P-1 of each pixel, before small ones are left out.
+        segment: int64 [P], the segment of `cells` that each is part of.
+    """
+
+    config: SegmenterConfig
+    tree: SegmentTree
+    cells: np.ndarray
+    parts: np.ndarray
+    segment: np.ndarray
+
+
 class Frame:
     """One image and its features with all that is computed from them, so that no cut computes it twice.
 
@@ -143,6 +162,7 @@ class Frame:
         self.cells: np.ndarray | None = None
         self.parts: np.ndarray | None = None
         self.segment: np.ndarray | None = None
+        self._config: SegmenterConfig | None = None
         self._segment_before = segment_before
         self._before = before
         self._carried: np.ndarray | None = None
@@ -159,6 +179,18 @@ class Frame:
             MemoryError: when the device has too little memory.
         """
         return self._within_memory(lambda: self._cut(config))
+
+    @property
+    def last_cut(self) -> Cut:
+        """How the image was cut last; other cuts leave it as it is.
+
+        Raises:
+            RuntimeError: before the first cut.
+        """
+        tree, cells, parts, segment = self._tree, self.cells, self.parts, self.segment
+        if self._config is None or tree is None or cells is None or parts is None or segment is None:
+            raise RuntimeError('last_cut: expected the frame to have been cut, it has not')
+        return Cut(self._config, tree, cells, parts, segment)
 
     @torch.inference_mode()
     def tree(self, alpha: float, tau: float) -> SegmentTree:
@@ -220,6 +252,7 @@ class Frame:
             tau: the threshold these segments were cut at.
             parts_before: int [H, W], carried from the image before, or -1; None: not known.
         """
+        self._config = config
         self.parts, self.segment = labels, np.arange(len(concepts))
         if config.instances == 'space' and self.depth_m is not None:
             labels, self.segment = parts_in_space(labels, self.depth_m, config.depth_jump, parts_before, config.damping)

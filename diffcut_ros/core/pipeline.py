@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffcut_ros.core.frame import Frame, SegmenterConfig
+from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments
 from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
@@ -50,11 +50,13 @@ class Result:
         scene: as it was given.
         segmentation: its segments, with `track_id`.
         frame: its features and hierarchy, for other cuts.
+        cut: how it was cut, whatever other cuts of the frame follow.
     """
 
     scene: Scene
     segmentation: Segmentation
     frame: Frame = field(repr=False)
+    cut: Cut = field(repr=False)
 
     @cached_property
     def geometries(self) -> tuple[SegmentGeometry | None, ...]:
@@ -154,8 +156,7 @@ class Pipeline:
             # An image before may have been delivered with the settings of now, and none of the old ones follows it.
             if config != self.config:
                 cut = frame.cut(self.config)
-            self._last = scene, frame
-            return self._finish(scene, frame, cut, deliver)
+            return self._finish((scene, frame), cut, deliver)
 
     @torch.inference_mode()
     def recut(self, config: SegmenterConfig | None = None, deliver: Deliver = _keep) -> Result | None:
@@ -176,12 +177,11 @@ class Pipeline:
             return None
         if config is not None:
             self.config = config
-        scene, frame = last
         self._not_cutting.clear()
         try:
-            cut = frame.cut(self.config)
+            cut = last[1].cut(self.config)
             with self._turn:
-                return self._finish(scene, frame, cut, deliver) if self._last is last else None
+                return self._finish(last, cut, deliver) if self._last is last else None
         finally:
             self._not_cutting.set()
 
@@ -207,11 +207,12 @@ class Pipeline:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
-    def _finish(self, scene: Scene, frame: Frame, cut: Segmentation, deliver: Deliver) -> Result:
-        assert frame.parts is not None  # it has just been cut
-        assert frame.segment is not None
-        self._before = _Before(scene.stamp_ns, frame.parts, frame.segment, scene.image_rgb)
-        result = Result(scene, self._tracker.update(cut, scene.stamp_ns), frame)
+    def _finish(self, last: tuple[Scene, Frame], segmentation: Segmentation, deliver: Deliver) -> Result:
+        scene, frame = last
+        cut = frame.last_cut
+        self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb)
+        self._last = last  # from now on another thread may cut it again
+        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut)
         deliver(result)
         return result
 

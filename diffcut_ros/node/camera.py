@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from rclpy.event_handler import PublisherEventCallbacks
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -19,6 +20,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_project
+from diffcut_ros.core.clicks import Clicked
 from diffcut_ros.core.geometry import sample_at
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.node import sync
@@ -51,7 +53,12 @@ _OUTPUTS = {
     'instances': (Image, _OUTPUT_QOS),
     'mask': (Image, _OUTPUT_QOS),
     'mask/camera_info': (CameraInfo, _OUTPUT_QOS),
+    'clicked': (Detection2DArray, _OUTPUT_QOS),
+    'clicked_mask': (Image, _OUTPUT_QOS),
 }
+# What is clicked on: in pixels, and in space.
+CLICKS = {'click': Point, 'clicked_point': PointStamped}
+_MOST_CLICKS = 10
 _OUTPUTS_3D = {
     'segments_3d': (Detection3DArray, _OUTPUT_QOS),
     'points': (PointCloud2, _OUTPUT_QOS),
@@ -90,7 +97,8 @@ class Camera:
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
     `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too; what they are called by
     example: `~/class_info`, `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`; where the packages
-    of their types are installed `~/annotations` and `~/feature_image`.
+    of their types are installed `~/annotations` and `~/feature_image`. What is clicked on comes in on `~/click` and
+    `~/clicked_point`, and is answered on `~/clicked` and `~/clicked_mask`.
 
     Args:
         node: on which they are.
@@ -101,6 +109,10 @@ class Camera:
         pipeline: from image to result.
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
+        on_click: called with what comes on one of `CLICKS`.
+
+    Attributes:
+        shown: the result that was published last; None before the first.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -116,6 +128,7 @@ class Camera:
         pipeline: Pipeline,
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
+        on_click: Callable[['Camera', Point | PointStamped], None] = lambda *_: None,
     ) -> None:
         self.name, self.config, self.points = name, config, points
         self.decoder, self.pipeline = decoder, pipeline
@@ -134,6 +147,10 @@ class Camera:
         self._events = PublisherEventCallbacks(matched=lambda _: self.update_subscription())
         self._active = False
         self.classes = Classes()
+        self.shown: Result | None = None
+        self._on_click = on_click
+        self._clicks: list[Any] = []
+        self.points_come = False  # whether somebody may click in space
         self._instance_ids = InstanceIds()
         self._outputs: dict[str, Publisher] = {}
         for topic, (kind, qos) in (_OUTPUTS | (_OUTPUTS_3D if config.depth else {})).items():
@@ -177,9 +194,30 @@ class Camera:
     def activate(self, active: bool) -> None:
         """Let the camera be listened to, or not."""
         self._active = active
+        while self._clicks:
+            self._node.destroy_subscription(self._clicks.pop())
         if active:
             self.publish_class_info()
+            self._clicks = [self._listen_to_clicks(*one) for one in CLICKS.items()]
         self.update_subscription()
+
+    def _listen_to_clicks(self, topic: str, kind: type):
+        def matched(status: Any) -> None:
+            if kind is PointStamped:
+                self.points_come = status.current_count > 0
+                self.update_subscription()  # camera_info says where in the image they are
+
+        return self._node.create_subscription(
+            kind,
+            self.click_topic(topic),
+            lambda message: self._on_click(self, message),
+            _MOST_CLICKS,
+            event_callbacks=SubscriptionEventCallbacks(matched=matched),
+        )
+
+    def click_topic(self, topic: str) -> str:
+        """Return the full name of one of `CLICKS`."""
+        return self._node.resolve_topic_name(f'~/{self._prefix}{topic}')
 
     def update_subscription(self) -> None:
         """Subscribe to the camera if its images are wanted, and only then.
@@ -187,7 +225,7 @@ class Camera:
         Raises:
             ValueError: for a QoS override that is none.
         """
-        wanted = self._active and (not self.config.lazy or self.listeners() > 0)
+        wanted = self._active and (not self.config.lazy or self.listeners() > 0 or bool(self.config.teach))
         if self.subscribed and len(self._subscribers) != len(self._inputs):
             self._unsubscribe()  # camera_info is wanted, or no longer
         if wanted and not self.subscribed:
@@ -219,8 +257,8 @@ class Camera:
     def _inputs(self) -> list[tuple[type, str]]:
         image = CompressedImage if self.config.image_transport == 'compressed' else Image
         inputs = [(image, self.topic)]
-        # A mask is no good without; which topics there may be is asked before anybody listens.
-        if self.config.depth or not self._made or self._wanted('mask/camera_info'):
+        # A mask and points in space are no good without; which topics there may be is asked before anybody listens.
+        if self.config.depth or not self._made or self._wanted('mask/camera_info') or self.points_come:
             inputs.append((CameraInfo, f'{self._prefix}camera_info'))
         if self.config.depth:
             inputs.append(self._depth)
@@ -332,6 +370,7 @@ class Camera:
 
     def publish(self, result: Result) -> None:
         """Publish all outputs of an image that somebody listens to."""
+        self.shown = result
         header, by_track = result.scene.header, self.config.labels == 'track'
         segmentation, scene = result.segmentation, result.scene
         located = any(map(self._wanted, ('segments', 'segments_3d', 'markers')))
@@ -364,6 +403,20 @@ class Camera:
             self._outputs['feature_image'].publish(MESSAGES.feature_image(segmentation, header, by_track))
         if any(map(self._wanted, _OF_CLASSES)):
             self._publish_classes(segmentation, header, by_track)
+
+    @property
+    def camera_info(self) -> CameraInfo | None:
+        """The last one that came; None before."""
+        return self._camera_info
+
+    def publish_clicked(self, found: Clicked, header: Header) -> None:
+        """Publish what was clicked on, in the image with a header."""
+        answer = MESSAGES.detections(found.segments, header, self.config.labels == 'track', [found.place])
+        if found.level:  # no segment of the image has this box
+            answer.detections[0].id = ''
+        self._outputs['clicked'].publish(answer)
+        mask = np.multiply(found.mask, 255, dtype=np.uint8)
+        self._outputs['clicked_mask'].publish(MESSAGES.image(mask, 'mono8', header))
 
     def publish_class_info(self) -> None:
         """Tell the names of the classes, before the first image that they are of."""

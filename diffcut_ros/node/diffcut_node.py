@@ -20,15 +20,16 @@ from typing import Any
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import Point, PointStamped
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
 
 from diffcut_ros.arguments.node import parse
-from diffcut_ros.classes_file import check_backend, read_classes
 from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.probe import probe
@@ -37,6 +38,7 @@ from diffcut_ros.interruption import SIGNALS, interruptible
 from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
 from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera, check_name
+from diffcut_ros.node.clicks import Clicks
 from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
@@ -51,6 +53,7 @@ from diffcut_ros.node.parameters import (
     take_overrides,
     unused_overrides,
 )
+from diffcut_ros.node.teaching import Backend, Teaching
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable, quoted
@@ -102,7 +105,8 @@ class DiffcutNode(LifecycleNode):
         self._points_config = read(self, PointsConfig, 'points.')
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
-        self._classes = self._next_classes = Classes()
+        self._teaching = Teaching(self.get_logger())
+        self._clicks = Clicks(self, self._teaching, self._show_taught)
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
@@ -111,6 +115,7 @@ class DiffcutNode(LifecycleNode):
         self._told_target = 0  # of which it was told that tau is not used
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
         self.fatal_error = ''
+        self.create_service(Trigger, '~/undo', self._undo)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._refuse_impossible_transitions()
@@ -194,7 +199,8 @@ class DiffcutNode(LifecycleNode):
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
-            self._classes = self._next_classes = self._read_classes(self._config.classes_file)
+            describe = partial(self._describe, self._extractor, self._extracting)
+            self._teaching.configure(self._config.classes_file, self._config.teach, describe)
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
@@ -207,6 +213,7 @@ class DiffcutNode(LifecycleNode):
                     Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
                     self._on_image,
                     self._reject,
+                    self._on_click,
                 )
                 self._cameras[name].classes = self._classes
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
@@ -218,6 +225,7 @@ class DiffcutNode(LifecycleNode):
         except Exception as error:
             return self._refuse(error)
         self._warn_of_mask()
+        self._teaching.advise(self._config.teach)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -299,6 +307,7 @@ class DiffcutNode(LifecycleNode):
         while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
             self._cameras.popitem()[1].destroy()
         self._extractor = None
+        self._teaching.release()
         gc.collect()
         return_free_memory()
         if torch.cuda.is_available():
@@ -420,33 +429,25 @@ class DiffcutNode(LifecycleNode):
         problem = check_changes(self, changes, SPECS, configured=bool(self._cameras))
         if problem:
             return SetParametersResult(successful=False, reason=problem)
-        try:
-            check_together(*(changed_config(read(self, kind), changes) for kind in (NodeConfig, SegmenterConfig)))
-            files = [change.value for change in changes if change.name == 'classes_file']
-            self._next_classes = self._read_classes(files[-1]) if files else self._classes
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
         # What is read-only has its value already, and rclpy would refuse it.
         writable = [change for change in changes if not self.describe_parameter(change.name).read_only]
-        return super().set_parameters_atomically(writable)
+        files = [change.value for change in changes if change.name == 'classes_file']
+        with self._teaching.turn:  # no click shall be lost in between
+            before = self._teaching.state
+            try:
+                config = changed_config(read(self, NodeConfig), changes)
+                check_together(config, changed_config(read(self, SegmenterConfig), changes))
+                self._teaching.state = self._teaching.prepared(files[-1] if files else None, config.teach)
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            result = super().set_parameters_atomically(writable)
+            if not result.successful:
+                self._teaching.state = before
+        return result
 
-    def _read_classes(self, path: str) -> Classes:
-        """Return the classes of a file, those of the backend in use where there is one; none without a path.
-
-        Raises:
-            ValueError: for a file that cannot be used.
-        """
-        if not path:
-            return Classes()
-        file = Path(path).expanduser()
-        content = read_classes(file)
-        if self._extractor is not None:
-            with self._extracting:
-                shown = probe(self._extractor)
-            check_backend(file, content, self._extractor.description, shown)
-        classes = content.classes
-        self.get_logger().info(f'{file}: {len(classes.classes)} classes, {len(classes)} examples')
-        return classes
+    @property
+    def _classes(self) -> Classes:
+        return self._teaching.classes
 
     def _warn_of_mask(self) -> None:
         """Tell which names of the mask nothing has."""
@@ -459,7 +460,6 @@ class DiffcutNode(LifecycleNode):
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before, shown_before = self._config, self._shown_by
-        self._classes = self._next_classes
         self._config = changed_config(self._config, changes)
         self._segmenter_config = changed_config(self._segmenter_config, changes)
         self._tracker_config = changed_config(self._tracker_config, changes, 'tracking.')
@@ -472,10 +472,8 @@ class DiffcutNode(LifecycleNode):
             camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.source.limit.rate_hz = self._config.rate_hz
-            if (camera.classes, before.min_confidence) != (self._classes, self._config.min_confidence):
-                camera.classes = self._classes
-                camera.publish_class_info()
             camera.update_subscription()
+        told = self._tell_classes(anew=before.min_confidence != self._config.min_confidence)
         target = self._segmenter_config.target_segments
         if target and target != self._told_target and any(change.name == 'tau' for change in changes):
             self._told_target = target
@@ -484,7 +482,9 @@ class DiffcutNode(LifecycleNode):
             self._told_target = 0
         if any(change.name in ('classes_file', 'mask_classes') for change in changes):
             self._warn_of_mask()
-        if self._recutter is not None and shown_before != self._shown_by:
+        if self._config.teach != before.teach:
+            self._teaching.advise(self._config.teach)
+        if self._recutter is not None and (told or shown_before != self._shown_by):
             self._recutter.request()
 
     @property
@@ -493,6 +493,42 @@ class DiffcutNode(LifecycleNode):
         config = self._config
         shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes
         return self._segmenter_config, self._points_config, self._classes, *shown
+
+    # Clicks, and what they teach.
+
+    def _on_click(self, camera: Camera, message: Point | PointStamped) -> None:
+        answer = partial(self._clicks.answer, camera, message, time.monotonic())
+        if self._recutter is not None and not self._recutter.first(answer):
+            self._warn(f'{camera.topic}: more clicks come than can be answered; some are left out')
+
+    def _describe(self, extractor: Extractor, extracting: threading.Lock) -> Backend:
+        with extracting:
+            return extractor.description, probe(extractor)
+
+    def _show_taught(self) -> None:
+        """Show the last images with the classes of now."""
+        self._tell_classes()
+        if (recutter := self._recutter) is not None:
+            recutter.request()
+
+    def _tell_classes(self, anew: bool = False) -> bool:
+        """Publish the names of the classes where they have changed, or anyway; say whether that was so."""
+        with self._teaching.turn:
+            others = [one for one in list(self._cameras.values()) if anew or one.classes is not self._classes]
+            for camera in others:
+                camera.classes = self._classes
+                camera.publish_class_info()
+        return bool(others)
+
+    def _undo(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            response.success, response.message = True, self._teaching.undo()
+            self.get_logger().info(response.message)
+        except (ValueError, OSError) as error:
+            response.success, response.message = False, printable(error)
+            self.get_logger().error(response.message)
+        self._show_taught()
+        return response
 
     # What goes wrong.
 
@@ -546,6 +582,8 @@ class DiffcutNode(LifecycleNode):
             if thread is not None and not thread.alive:
                 self._report_thread(RuntimeError('a thread of the node ended; started again'))
                 self._start_threads()
+        if any(camera.points_come for camera in self._cameras.values()):
+            self._clicks.listen()
         for camera in self._cameras.values():
             camera.follow()
             for text in misfits(camera):

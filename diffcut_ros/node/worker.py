@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -118,6 +118,10 @@ class LatestFrameWorker(Generic[Frame]):
         self._process(frames)
 
 
+# What waits for a thread at most: more than a person asks for while one call takes its time.
+_MOST_WAITING = 20
+
+
 class OnRequest:
     """Calls a function in its own thread whenever asked to; requests that meet become one.
 
@@ -130,6 +134,7 @@ class OnRequest:
         self._function, self._on_error = function, on_error
         self._wake = threading.Condition()
         self._wanted = self._closing = False
+        self._others: deque[Callable[[], None]] = deque()
         self._thread = threading.Thread(target=self._run, name='diffcut-request', daemon=True)
         self._thread.start()
 
@@ -138,6 +143,15 @@ class OnRequest:
         with self._wake:
             self._wanted = True
             self._wake.notify()
+
+    def first(self, other: Callable[[], None]) -> bool:
+        """Ask for another function to be called before, once; say whether there is room for it. Returns at once."""
+        with self._wake:
+            if len(self._others) >= _MOST_WAITING:
+                return False
+            self._others.append(other)
+            self._wake.notify()
+            return True
 
     @property
     def alive(self) -> bool:
@@ -155,11 +169,15 @@ class OnRequest:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._wanted)
+                self._wake.wait_for(lambda: self._closing or self._wanted or self._others)
                 if self._closing:
                     return
-                self._wanted = False
+                if self._others:
+                    function = self._others.popleft()
+                else:
+                    function, self._wanted = self._function, False
             try:
-                self._function()
+                function()
             except Exception as error:
                 self._on_error(error)
+            del function  # it may hold an image

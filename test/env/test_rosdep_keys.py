@@ -24,6 +24,7 @@ KEYS = {
     'scipy': 'python3-scipy',
     'skimage': 'python3-skimage',
     'sklearn': 'python3-sklearn',
+    'tf2_ros': 'tf2_ros_py',
     'torch': 'python3-torch',
     'yaml': 'python3-yaml',
 }

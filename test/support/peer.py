@@ -42,6 +42,8 @@ MORE_OUTPUTS = {
     },
     'class_info': (LabelInfo, QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)),
     'mask/camera_info': (CameraInfo, QoSProfile(depth=10)),
+    'clicked': (Detection2DArray, QoSProfile(depth=10)),
+    'clicked_mask': (Image, QoSProfile(depth=10)),
 }
 
 
