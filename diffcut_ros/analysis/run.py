@@ -190,7 +190,7 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         warnings.warn(left_out, stacklevel=2)
     if options.params is not None:
         options = dataclasses.replace(options, params=Path(options.params))
-    with _opened(Path(bag), options) as (opened, topics, settings):
+    with open_recording(Path(bag), options) as (opened, topics, settings):
         moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
@@ -244,7 +244,7 @@ def analyze_to_folder(
             check_video()
         except ValueError as error:
             raise ValueError(f'{error}, or take --no-video') from error
-    with _opened(bag, options) as (opened, topics, settings), locked(out):
+    with open_recording(bag, options) as (opened, topics, settings), locked(out):
         complete = check_folder(out, resume, overwrite)
         if complete is not None:
             check_same(complete, out, bag, options, settings, output)
@@ -320,7 +320,12 @@ def _told(moments: Moments, out: Path) -> Iterator[Moment]:
 
 
 @contextmanager
-def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+def open_recording(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings]]:
+    """Open a recording with the topics that are read of it, by the parameters that hold.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+    """
     settings = read_settings(options)
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
