@@ -29,6 +29,11 @@ def analyze() -> int:
     return _run('analyze', 'analysis.main', 'analyze')
 
 
+def reteach() -> int:
+    """`diffcut_reteach`."""
+    return _run('reteach', 'analysis.reteach', 'analyze')
+
+
 def export() -> int:
     """`diffcut_export`."""
     return _run('export', 'features.diffusion.export', 'diffusion')

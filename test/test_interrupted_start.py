@@ -14,6 +14,7 @@ COMMANDS = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['scri
 # What can be run by `python -m`, the command that does the same, and arguments that are good: what follows is imported.
 MODULES = {
     'analysis.main': ('diffcut_analyze', ['recording.mcap', '-o', 'out']),
+    'analysis.reteach': ('diffcut_reteach', ['classes.yaml', '-o', 'new.yaml']),
     'benchmarks.main': ('diffcut_benchmark', ['ncut']),
     'evaluation.evaluate': ('diffcut_evaluate', ['camvid', 'root', '-o', 'out']),
     'features.diffusion.export': ('diffcut_export', ['ssd-1b', 'out']),

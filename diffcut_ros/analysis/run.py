@@ -198,7 +198,7 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         warnings.warn(left_out, stacklevel=2)
     paths = {name: Path(getattr(options, name)) for name in ('params', 'classes') if getattr(options, name) is not None}
     options = dataclasses.replace(options, **paths)
-    with _opened(Path(bag), options) as (opened, topics, settings, classes):
+    with open_recording(Path(bag), options) as (opened, topics, settings, classes):
         moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings, classes=classes)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
@@ -252,7 +252,7 @@ def analyze_to_folder(
             check_video()
         except ValueError as error:
             raise ValueError(f'{error}, or take --no-video') from error
-    with _opened(bag, options) as (opened, topics, settings, classes), locked(out):
+    with open_recording(bag, options) as (opened, topics, settings, classes), locked(out):
         by_class = output.by_class(classes)
         deepest_tau = max(output.hierarchy_tau, *output.sweep, 0.0)
         make_analyzer = functools.cache(lambda: Analyzer(settings, deepest_tau, classes))
@@ -334,7 +334,12 @@ def _told(moments: Moments, out: Path) -> Iterator[Moment]:
 
 
 @contextmanager
-def _opened(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings, ClassesFile | None]]:
+def open_recording(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, Topics, Settings, ClassesFile | None]]:
+    """Open a recording: with the topics that are read of it, the parameters that hold, and their file of classes.
+
+    Raises:
+        ValueError: for options or a recording that cannot be used; says what was expected and received.
+    """
     settings = read_settings(options)
     classes = read_named(settings)
     with ExitStack() as stack:
