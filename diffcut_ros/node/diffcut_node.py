@@ -499,7 +499,7 @@ class DiffcutNode(LifecycleNode):
     def _on_click(self, camera: Camera, message: Point | PointStamped) -> None:
         answer = partial(self._clicks.answer, camera, message, time.monotonic())
         if self._recutter is not None and not self._recutter.first(answer):
-            self._warn(f'{camera.topic}: more clicks come than can be answered; some are left out')
+            self._warn(f'{camera.topic}: more clicks in its images come than can be answered; some are left out')
 
     def _describe(self, extractor: Extractor, extracting: threading.Lock) -> Backend:
         with extracting:

@@ -489,6 +489,25 @@ def test_an_example_is_replaced_by_what_it_is_part_of_and_taken_back(clicking, t
         assert path.read_bytes() == read
 
 
+def test_a_click_after_undo_for_another_name_or_in_an_image_of_another_size_begins_anew(clicking):
+    with clicking('teach:=wheel') as asked:
+        first = asked.click(*MIDDLES[0])[1]
+        asked.wait_for_names('wheel')
+        assert asked.undo().success
+        assert np.array_equal(asked.click(*MIDDLES[0])[1], first)
+        asked.wait_for_names('wheel')
+        assert asked.peer.set(teach='person').successful
+        assert np.array_equal(asked.click(*MIDDLES[0])[1], first)
+        asked.wait_for_names('wheel', 'person')
+        answers = asked.peer.received['clicked']
+        count, _ = len(answers), asked.peer.segment(np.ascontiguousarray(IMAGE[:-8]))
+        asked.pixel.publish(Point(x=float(MIDDLES[0][0]), y=float(MIDDLES[0][1])))
+        assert asked.peer.spin_until(lambda: len(answers) > count)
+        assert answers[-1].detections[0].id  # of the segment itself, not of what is above
+        assert asked.peer.spin_until(lambda: "2 examples of 'person' now" in asked.node.log)
+        assert 'the last one is replaced' not in asked.node.log
+
+
 def test_a_file_that_is_not_there_is_an_error_unless_something_is_taught(start_node, clicking, tmp_path):
     path = tmp_path / 'typo.yaml'
     with start_node(free_domain(), '-p', f'classes_file:={path}') as node:
