@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +22,7 @@ from diffcut_ros.core.classes import Classes, NamedClass, Source, class_color
 from diffcut_ros.features.probe import comparable
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
-from diffcut_ros.writing import writing
+from diffcut_ros.writing import WritingError, writing
 
 FORMAT = 1
 # More examples than anybody shows; what is longer is another file.
@@ -85,6 +86,8 @@ def write_classes(path: Path, content: ClassesFile) -> str:
     """
     path = path.resolve()  # of a workspace that is installed by links
     check_plain([path])
+    if path.exists() and not path.stat().st_mode & 0o222:  # in its folder it could be replaced all the same
+        raise WritingError(f'{path} cannot be written: it is read-only')
     classes = content.classes
     rows = np.concatenate([content.probe, classes.feature.reshape(len(classes), content.probe.shape[1])])
     buffer = io.BytesIO()
@@ -188,7 +191,10 @@ def _content(document: Any, path: Path) -> ClassesFile:
         raise ValueError(f'examples: expected at most {_MOST_EXAMPLES}, received {len(examples)}')
     for one in examples:
         if one['class'] not in ids:
-            raise ValueError(f'examples: expected one of the classes, received {one["class"]!r:.80}')
+            raise ValueError(
+                f'examples: expected one of the classes, received {one["class"]!r:.80}; a new name is written in both, '
+                'the classes and their examples'
+            )
     probe, feature = np.split(_read_vectors(path.with_name(_name(document['vectors'])), len(examples)), [4])
     return ClassesFile(
         Classes(
@@ -269,6 +275,8 @@ def _replace(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, new)
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
