@@ -32,7 +32,8 @@ _DIGITS = 16
 # How often a file is read that others write at the same time.
 _TRIES = 10
 _HEADER = (
-    '# Names taught by example to diffcut_ros. Names and colours may be edited; the vectors are in the file beside.\n'
+    '# Names taught by example to diffcut_ros. Names (also in the examples) and colours may be edited; the '
+    'vectors are in the file beside.\n'
 )
 
 

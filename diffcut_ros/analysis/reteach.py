@@ -160,9 +160,11 @@ def _in_recording(
 ) -> Iterator[tuple[int, Clicked | str]]:
     """Yield the examples that are found on a topic of a recording, or why one cannot be taken, until all are."""
     with open_bag(place) as bag:
-        if topic and topic not in bag.topics:
+        same = topic, f'{topic}/compressed', topic.removesuffix('/compressed')  # often one is shown, the other recorded
+        there = next((one for one in same if one in bag.topics), None)
+        if topic and there is None:
             return
-    with open_recording(place, replace(options, image_topic=topic or None)) as (bag, topics, *_):
+    with open_recording(place, replace(options, image_topic=there)) as (bag, topics, *_):
         for moment in Moments(bag, topics, options, settings):
             if not indices:
                 return
