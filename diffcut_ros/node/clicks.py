@@ -151,6 +151,7 @@ def rounded(x: float, y: float, size_hw: tuple[int, int]) -> tuple[int, int]:
     return min(int(x), width - 1), min(int(y), height - 1)
 
 
+@np.errstate(over='ignore', invalid='ignore')  # what is so far aside is out of view, too
 def visible(point_m: np.ndarray, camera: PinholeCamera) -> tuple[float, float]:
     """Return where a point is in the image, column and row; a pixel's centre has whole numbers.
 

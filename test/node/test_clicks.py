@@ -385,6 +385,14 @@ def test_what_a_lens_would_fold_into_the_image_is_out_of_view():
         visible(point_m, camera)
 
 
+def test_what_is_too_far_aside_to_compute_is_out_of_view():
+    point_m = np.array([1e300, 1e300, 1e-300])
+    lens = 300.0, 300.0, 320.0, 240.0, (480, 640)
+    assert visible(point_m, PinholeCamera(*lens)) == (math.inf, math.inf)
+    with pytest.raises(ValueError, match='beyond what the lens sees'):
+        visible(point_m, PinholeCamera(*lens, Distortion('plumb_bob', (-0.3, 0.0))))
+
+
 def test_quaternions_rotate():
     half = math.sqrt(0.5)
     assert np.allclose(rotated(np.array([1.0, 2, 3]), (0, 0, half, half)), (-2, 1, 3))
