@@ -168,7 +168,8 @@ def check_backend(path: Path, content: ClassesFile, description: str, probe: np.
     if not comparable(content.probe, probe):
         raise ValueError(
             f'{path}: expected examples of the backend in use ({description}), received those of another '
-            f'({content.backend}); take that one, or teach the names again with this one'
+            f'({content.backend}), or of other settings; take that one, or teach the names again with this one '
+            '(diffcut_reteach does, from recordings)'
         )
 
 

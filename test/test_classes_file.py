@@ -230,5 +230,8 @@ def test_the_backend_must_make_the_same_features(file, options, fits):
     if fits:
         check_backend(file, shown, extractor.description, probe(extractor))
         return
-    with pytest.raises(ValueError, match=r'kitchen.yaml: expected examples of the backend in use \(color, .*of before'):
+    with pytest.raises(
+        ValueError,
+        match=r'kitchen.yaml: expected examples of the backend in use \(color, .*of before\), or of other settings',
+    ):
         check_backend(file, shown, extractor.description, probe(extractor))
