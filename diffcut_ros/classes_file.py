@@ -4,13 +4,15 @@ The vectors are in a file whose name ends in the digest of its content. It is wr
 any moment, or after a crash, finds the names and vectors of one moment.
 """
 
+import fcntl
 import hashlib
 import io
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ _MOST_EXAMPLES = 100_000
 _DIGITS = 16
 # How often a file is read that others write at the same time.
 _TRIES = 10
+# How often a process asks for its turn, in a second.
+_TURNS = 100
 _HEADER = (
     '# Names taught by example to diffcut_ros. Names (also in the examples) and colours may be edited; the '
     'vectors are in the file beside.\n'
@@ -73,6 +77,22 @@ def digest_of(path: Path) -> str:
         return _digest(read_plain(path.resolve(), _MOST_BYTES))
     except FileNotFoundError:
         return ''
+
+
+@contextmanager
+def in_turn(path: Path | None) -> Iterator[None]:
+    """Read and write a file inside, while other processes that do the same wait, a second at most; None: no file."""
+    with ExitStack() as stack:
+        if path is not None:
+            with suppress(OSError):  # without a lock where there is none to be had, such as in a folder that is gone
+                folder = os.open(path.resolve().parent, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                for _ in range(_TURNS):
+                    with suppress(BlockingIOError):
+                        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    time.sleep(1 / _TURNS)
+        yield
 
 
 def write_classes(path: Path, content: ClassesFile) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, read_classes, write_classes
+from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes, Segment
 from diffcut_ros.core.classes import Source
 from diffcut_ros.features.probe import comparable
@@ -172,7 +172,7 @@ class Teaching:
             ValueError: for an example that cannot be taken: of another length, or of a class too many.
         """
         self._described()  # this may take time, in which others may have their turn
-        with self.turn:
+        with self.turn, in_turn(self.state.path):
             state, problem = self._followed()
             replaces = instead_of is not None and state.is_last(name, instead_of)
             if replaces:
@@ -196,7 +196,7 @@ class Teaching:
         """
         if self.state.shown:
             self._described()
-        with self.turn:
+        with self.turn, in_turn(self.state.path):
             if not self.state.shown:
                 raise ValueError('no example to take back: none was taught since the classes were read')
             state, problem = self._followed()
