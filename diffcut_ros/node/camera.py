@@ -226,12 +226,11 @@ class Camera:
             ValueError: for a QoS override that is none.
         """
         wanted = self._active and (not self.config.lazy or self.listeners() > 0 or bool(self.config.teach))
-        if self.subscribed and len(self._subscribers) != len(self._inputs):
-            self._unsubscribe()  # camera_info is wanted, or no longer
+        # At the node's end nothing is wanted, and rclpy must not be asked any more whether camera_info is.
+        if self.subscribed and not (wanted and len(self._subscribers) == len(self._inputs)):
+            self._unsubscribe()
         if wanted and not self.subscribed:
             self._subscribe()
-        elif self.subscribed and not wanted:
-            self._unsubscribe()
 
     def listeners(self) -> int:
         """Return the number of subscribers to the outputs."""
