@@ -118,19 +118,29 @@ def read_classes(path: Path) -> ClassesFile:
     Raises:
         ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
     """
+    while True:
+        data, document = _read_document(path)
+        try:
+            return replace(_content(document, path.resolve()), digest=_digest(data))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            what = f'{error} is missing' if isinstance(error, KeyError) else error
+            raise ValueError(
+                printable(f'{path}: expected a file of classes, received something else: {what}')
+            ) from error
+        except (OSError, ValueError) as error:
+            # Whoever has written it meanwhile has taken the vectors of before away.
+            if _read_document(path)[0] == data:
+                raise ValueError(printable(f'{path}: {error}')) from error
+
+
+def _read_document(path: Path) -> tuple[bytes, Any]:
+    """Return what a file of classes is, as bytes and as YAML."""
     try:
         data = read_plain(path.resolve(), _MOST_BYTES)
-        document = yaml.load(data.decode(), _Loader)  # _Loader is a safe one
+        return data, yaml.load(data.decode(), _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
-    try:
-        return replace(_content(document, path.resolve()), digest=_digest(data))
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        what = f'{error} is missing' if isinstance(error, KeyError) else error
-        raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
-    except (OSError, ValueError) as error:
-        raise ValueError(printable(f'{path}: {error}')) from error
 
 
 def check_backend(path: Path, content: ClassesFile, description: str, probe: np.ndarray) -> None:

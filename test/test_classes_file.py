@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -46,6 +47,16 @@ def test_what_is_written_is_read(file):
     assert after.classes.sources == before.classes.sources
     assert np.array_equal(after.probe, PROBE)
     assert after.backend == 'color'
+
+
+def test_who_reads_while_others_write_finds_one_moment(file):
+    contents = [content(*['floor'] * count) for count in (1, 2, 3)]
+    writer = threading.Thread(target=lambda: [write_classes(file, contents[k % 3]) for k in range(300)])
+    writer.start()
+    while writer.is_alive():
+        read = read_classes(file).classes
+        assert np.array_equal(read.feature, content(*map(read.name, read.class_id.tolist())).classes.feature)
+    writer.join()
 
 
 def test_no_example_is_a_file_too(tmp_path):
