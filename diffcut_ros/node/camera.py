@@ -112,7 +112,7 @@ class Camera:
         on_click: called with what comes on one of `CLICKS`.
 
     Attributes:
-        shown: the result that was published last; None before the first.
+        shown: the result that was published last; None before the first since it listens to the camera.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -345,6 +345,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self.shown = None  # nobody clicks on what was seen before
         self.record.resumed()
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
