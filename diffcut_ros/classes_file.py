@@ -28,6 +28,8 @@ FORMAT = 1
 _MOST_BYTES = 2**26
 _MOST_EXAMPLES = 100_000
 _DIGITS = 16
+# How often a file is read that others write at the same time.
+_TRIES = 10
 _HEADER = (
     '# Names taught by example to diffcut_ros. Names and colours may be edited; the vectors are in the file beside.\n'
 )
@@ -106,7 +108,7 @@ def write_classes(path: Path, content: ClassesFile) -> str:
     _replace(vectors, buffer.getvalue())
     data = (_HEADER + text).encode()
     _replace(path, data)
-    if before is not None and before != vectors:
+    if before is not None and before != vectors and not _is_used(before, path):
         with suppress(OSError):
             before.unlink()
     return _digest(data)
@@ -118,29 +120,33 @@ def read_classes(path: Path) -> ClassesFile:
     Raises:
         ValueError: for a file that is missing, damaged, of a newer format or none, or whose vectors are.
     """
-    while True:
-        data, document = _read_document(path)
-        try:
-            return replace(_content(document, path.resolve()), digest=_digest(data))
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            what = f'{error} is missing' if isinstance(error, KeyError) else error
-            raise ValueError(
-                printable(f'{path}: expected a file of classes, received something else: {what}')
-            ) from error
-        except (OSError, ValueError) as error:
-            # Whoever has written it meanwhile has taken the vectors of before away.
-            if _read_document(path)[0] == data:
-                raise ValueError(printable(f'{path}: {error}')) from error
+    for _ in range(_TRIES - 1):
+        with suppress(_ReplacedError):
+            return _read_once(path)
+    return _read_once(path)
 
 
-def _read_document(path: Path) -> tuple[bytes, Any]:
-    """Return what a file of classes is, as bytes and as YAML."""
+class _ReplacedError(ValueError):
+    """Somebody has written the file while it was read."""
+
+
+def _read_once(path: Path) -> ClassesFile:
     try:
         data = read_plain(path.resolve(), _MOST_BYTES)
-        return data, yaml.load(data.decode(), _Loader)  # _Loader is a safe one
+        document = yaml.load(data.decode(), _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
+    try:
+        return replace(_content(document, path.resolve()), digest=_digest(data))
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f'{error} is missing' if isinstance(error, KeyError) else error
+        raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
+    except (OSError, ValueError) as error:
+        kind = ValueError
+        with suppress(ValueError, OSError):
+            kind = ValueError if digest_of(path) == _digest(data) else _ReplacedError
+        raise kind(printable(f'{path}: {error}')) from error
 
 
 def check_backend(path: Path, content: ClassesFile, description: str, probe: np.ndarray) -> None:
@@ -222,6 +228,15 @@ def _vectors_of(path: Path) -> Path | None:
     with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
         return path.with_name(_name(yaml.load(read_plain(path, _MOST_BYTES), _Loader)['vectors']))
     return None
+
+
+def _is_used(vectors: Path, path: Path) -> bool:
+    """Whether another file beside one names its vectors, such as a copy of it; true where one cannot be read."""
+    others = [one for one in path.parent.glob('*.y*ml') if one != path]
+    try:
+        return any(vectors.name.encode() in read_plain(one.resolve(), _MOST_BYTES) for one in others)
+    except (OSError, ValueError, RuntimeError):
+        return True
 
 
 def _color(text: Any) -> tuple[int, int, int]:

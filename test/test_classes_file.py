@@ -2,7 +2,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -49,16 +48,6 @@ def test_what_is_written_is_read(file):
     assert after.backend == 'color'
 
 
-def test_who_reads_while_others_write_finds_one_moment(file):
-    contents = [content(*['floor'] * count) for count in (1, 2, 3)]
-    writer = threading.Thread(target=lambda: [write_classes(file, contents[k % 3]) for k in range(300)])
-    writer.start()
-    while writer.is_alive():
-        read = read_classes(file).classes
-        assert np.array_equal(read.feature, content(*map(read.name, read.class_id.tolist())).classes.feature)
-    writer.join()
-
-
 def test_no_example_is_a_file_too(tmp_path):
     write_classes(tmp_path / 'new.yaml', ClassesFile(Classes().with_class('mug'), 'color', PROBE))
     assert read_classes(tmp_path / 'new.yaml').classes.id_of('mug') == 1
@@ -76,6 +65,37 @@ def test_writing_again_leaves_one_file_of_vectors(file):
     write_classes(file, content('floor'))
     assert len(list(file.parent.iterdir())) == 2
     assert len(read_classes(file).classes) == 1
+
+
+def test_a_copy_keeps_its_vectors(file):
+    """Made beside it, before somebody goes on teaching."""
+    copy = file.with_name('kitchen_before.yaml')
+    copy.write_bytes(file.read_bytes())
+    write_classes(file, content('floor'))
+    assert len(read_classes(copy).classes) == 3
+    write_classes(copy, content('mug', 'mug'))
+    assert len(list(file.parent.glob('*.npy'))) == 2
+
+
+def test_who_reads_while_others_write_finds_all(file):
+    """A process that writes one file after the other, and one that reads: names and vectors are of one moment."""
+    code = (
+        'import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
+        'from test_classes_file import content; from diffcut_ros.classes_file import write_classes\n'
+        'while True:\n    for count in range(1, 30):\n'
+        '        write_classes(Path(sys.argv[1]), content(*(["floor"] * count)))'
+    )
+    writer = subprocess.Popen([sys.executable, '-c', code, str(file), os.path.dirname(__file__)])
+    try:
+        found = set()
+        while len(found) < 20:
+            assert writer.poll() is None
+            classes = read_classes(file).classes
+            assert classes.feature[:, 0].tolist() == list(range(1, len(classes) + 1))
+            found.add(len(classes))
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_a_file_without_its_vectors_is_told(file):

@@ -226,7 +226,7 @@ class Camera:
             ValueError: for a QoS override that is none.
         """
         wanted = self._active and (not self.config.lazy or self.listeners() > 0 or bool(self.config.teach))
-        if not wanted:
+        if not wanted:  # at the node's end: rclpy must not be asked any more whether camera_info is
             self._unsubscribe()
         elif not self.subscribed:
             self._subscribe()

@@ -526,7 +526,7 @@ class DiffcutNode(LifecycleNode):
             self.get_logger().info(response.message)
         except (ValueError, OSError) as error:
             response.success, response.message = False, printable(error)
-            self.get_logger().error(response.message)
+            self.get_logger().warning(response.message)
         self._show_taught()
         return response
 
