@@ -30,6 +30,8 @@ _KNOWN_SHARE = 0.95
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
 _MOST_FOLDS = 10
+# Squared singular values below this share of the largest are those of rounding.
+_ROUNDING = 1e-12
 # Softness of the answers tried, see `_probabilities`; and the one without examples to tell.
 _SOFTNESS = np.geomspace(0.02, 5.0, 40)
 _DEFAULT_SOFTNESS = 0.5
@@ -388,8 +390,8 @@ class _Shortening:
         mean = np.zeros((len(count), unit.shape[1]))
         np.add.at(mean, index, unit)
         mean /= np.maximum(count, 1)[:, None]
-        _, deviation, self._directions = np.linalg.svd(unit - mean[index], full_matrices=False)
-        variance = deviation**2 / max(1, len(unit) - np.count_nonzero(count))
+        squared, self._directions = _principal(unit - mean[index])
+        variance = squared / max(1, len(unit) - np.count_nonzero(count))
         total = variance.sum()
         self._lost = (
             1 - 1 / np.sqrt(1 + variance / (_REGULARISED * total)) if total > 1e-12 else np.zeros(len(variance))
@@ -398,6 +400,18 @@ class _Shortening:
     def __call__(self, unit: np.ndarray) -> np.ndarray:
         """Return features [K, C] so shortened."""
         return unit - (unit @ self._directions.T * self._lost) @ self._directions
+
+
+def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squared singular values [K] above rounding, and their directions [K, C], of rows [E, C].
+
+    By the smaller of both products with themselves: a decomposition of the rows takes many times as long.
+    """
+    wide = rows.shape[0] < rows.shape[1]
+    squared, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    kept = squared > _ROUNDING * max(squared[-1], 0.0)
+    squared, directions = squared[kept], vectors[:, kept].T
+    return squared, directions @ rows / np.sqrt(squared)[:, None] if wide else directions
 
 
 def _unit(feature: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diffcut_ros.core import Classes, Segments
-from diffcut_ros.core.classes import MAX_CLASSES, UNKNOWN, Source, check_class_name, class_color
+from diffcut_ros.core.classes import MAX_CLASSES, UNKNOWN, Source, _principal, check_class_name, class_color
 
 CHANNELS = 24
 
@@ -229,3 +229,14 @@ def test_features_of_another_backend_are_refused():
 def test_colors_differ():
     colors = [class_color(number) for number in range(1, 21)]
     assert len(set(colors)) == 20
+
+
+@pytest.mark.parametrize(('rows', 'channels'), [(5, 60), (60, 5), (1, 8), (40, 40)])
+def test_principal_directions_are_those_of_a_singular_value_decomposition(rows, channels):
+    values = np.random.default_rng(0).normal(size=(rows, channels))
+    values -= values.mean(0)
+    squared, directions = _principal(values)
+    _, singular, expected = np.linalg.svd(values, full_matrices=False)
+    rank = min(rows - 1, channels)
+    assert np.allclose(squared[::-1], singular[:rank] ** 2)
+    assert np.allclose(np.abs(directions[::-1] @ expected[:rank].T), np.eye(rank), atol=1e-6)

@@ -226,6 +226,16 @@ def test_a_click_before_the_first_image_is_told(clicking):
         asked.refused(lambda: asked.pixel.publish(Point(x=5.0, y=5.0)), 'no image has come yet on /image')
         asked.peer.segment(IMAGE)
         asked.click(*MIDDLES[0])
+        # What was seen before a pause is no longer what is there.
+        assert asked.peer.transition('deactivate')
+        assert asked.peer.transition('activate')
+        assert asked.peer.spin_until(lambda: asked.pixel.get_subscription_count())
+        asked.peer.diagnostics(told=lambda _, values: values['subscribers'] == str(len(TOPICS)))
+        start = len(asked.node.log)
+        asked.pixel.publish(Point(x=5.0, y=5.0))
+        assert asked.peer.spin_until(lambda: 'no image has come' in asked.node.log[start:]), asked.node.log[start:]
+        asked.peer.segment(IMAGE)
+        asked.click(*MIDDLES[0])
 
 
 def test_a_click_that_nobody_could_have_seen_is_told(start_node, connect):
