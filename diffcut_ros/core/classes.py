@@ -249,6 +249,11 @@ class Classes:
         self._check_width(feature.shape[1])
         return self._classifier.classify(feature, unknown)
 
+    def prepare(self) -> None:
+        """Do now what would otherwise take time in the first `classify`: it grows with the number of examples."""
+        if len(self):
+            _ = self._classifier
+
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Classify each example by those of other images; by the other ones where its class is in no other image.
 
@@ -323,7 +328,11 @@ class _Classifier:
 
     def _nearest(self, distance: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Return the least of the distances [K, E] to the examples of each class, float64 [K, classes]."""
-        return np.column_stack([distance[:, index == k].min(1, initial=np.inf) for k in range(len(self._ids))])
+        order = np.argsort(index, kind='stable')
+        there, first = np.unique(index[order], return_index=True)
+        nearest = np.full((len(distance), len(self._ids)), np.inf)
+        nearest[:, there] = np.minimum.reduceat(distance[:, order], first, axis=1)
+        return nearest
 
     def _compare_left_out(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compare examples with those of other images: those of one image are more alike than a robot's next image.
@@ -336,9 +345,11 @@ class _Classifier:
         for one in range(int(fold.max()) + 1):
             asked, shown = fold == one, fold != one
             if shown.any():
+                # Directions by the images of other folds alone; distances to all other images, those of the fold, too.
                 shorten = _Shortening(self._unit[shown], self._index[shown])
-                distance = _squared_distances(shorten(self._unit[asked]), shorten(self._unit[shown]))
-                nearest[asked] = self._nearest(distance, self._index[shown])
+                distance = _squared_distances(shorten(self._unit[asked]), shorten(self._unit))
+                distance[image[asked][:, None] == image] = np.inf
+                nearest[asked] = self._nearest(distance, self._index)
         # A class that is in one image only: its examples are compared among each other.
         alone = ~np.isfinite(nearest[np.arange(len(image)), self._index])
         if alone.any():

@@ -451,11 +451,11 @@ class DiffcutNode(LifecycleNode):
 
     def _warn_of_mask(self) -> None:
         """Tell which names of the mask nothing has."""
-        known = {one.name for one in self._classes.classes.values()}
+        known = {one.name for one in self._classes.classes.values()} | {self._config.teach}
         if missing := [name for name in self._config.mask_classes if name and name not in known]:
             self.get_logger().warning(
                 f'mask_classes: no class is called {", ".join(map(quoted, missing))}, so that ~/mask does not show it; '
-                f'there are {", ".join(sorted(known)) or "none"}'
+                f'there are {", ".join(sorted(filter(None, known))) or "none"}'
             )
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:

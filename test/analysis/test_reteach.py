@@ -102,13 +102,17 @@ def test_what_is_not_found_is_told(film, capsys):
         classes = classes.with_example('wall', np.ones(512), 1.0, source)
     write_classes(film / 'some.yaml', ClassesFile(classes, content.backend, content.probe))
     assert reteach(film / 'some.yaml', '-o', film / 'none.yaml') == 2
-    assert 'none of its 8 examples was found: 4 (taught on a live camera), ' in capsys.readouterr().err
+    assert (
+        'none of its 8 examples was found: 4 (taught on a live camera: give recordings of then), '
+        in capsys.readouterr().err
+    )
     assert not (film / 'none.yaml').exists()
     assert reteach(film / 'some.yaml', film / 'film', '-o', film / 'some_again.yaml') == 3
     said = capsys.readouterr().out
     assert '4 of 8 examples again' in said
     assert "1 (no recording 'gone.mcap')" in said
-    assert '2 (no image of that topic and stamp)' in said
+    assert "1 (no topic '/other' in film)" in said
+    assert '1 (no image of its stamp)' in said
     assert '1 (the image has 256 x 192 pixels, not 64 x 48)' in said
 
 
