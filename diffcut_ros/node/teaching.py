@@ -231,7 +231,7 @@ class Teaching:
         if not there:
             return self._begun(state, path, teach)
         content = self._read(path)
-        if (path, content.digest) == (state.path, state.digest):
+        if (path, content.digest) == (state.path, state.digest) and not state.unsaved:
             return state  # as it was: told anew, receivers would begin anew
         names = _count(len(content.classes.classes), 'class', 'es')
         self._log.info(f'{path}: {names}, {_examples(len(content.classes))}')
