@@ -14,11 +14,13 @@ from std_msgs.msg import Header
 from diffcut_ros.node.images import encode_image
 from support.depth import packed_depth, png, run_lengths
 from support.domain import free_domain
-from support.peer import MORE_OUTPUTS, OUTPUTS
+from support.peer import OUTPUTS
 from support.scenes import quadrants
 
 IMAGE, QUADRANT = quadrants(64, 128)
 DISTANCE_M = np.array([1.0, 2.0, 3.0, 4.0])  # of each quadrant
+# Outputs that come with each image.
+TOPICS = (*OUTPUTS, 'features', 'segments_3d', 'points', 'markers')
 RELIABLE = 'qos_overrides./{}.subscription.reliability:=reliable'
 
 
@@ -46,7 +48,7 @@ def space(start_node, connect):
     options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0']
     for topic in ('camera_info', 'depth'):
         options += ['-p', RELIABLE.format(topic)]
-    topics = (*OUTPUTS, *MORE_OUTPUTS)
+    topics = TOPICS
     with start_node(domain, *options) as node, connect(domain, topics=topics) as peer:
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
@@ -122,7 +124,7 @@ def exchange_without_camera_info(peer):
 @pytest.mark.parametrize('stamp_ns', [0, 10**9])
 def test_the_last_camera_info_holds_whatever_its_stamp(start_node, connect, stamp_ns):
     domain = free_domain()
-    topics = (*OUTPUTS, *MORE_OUTPUTS)
+    topics = TOPICS
     options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', RELIABLE.format('depth')]
     with start_node(domain, *options) as node, connect(domain, topics=topics) as peer:
         node.wait_for_log('waiting for images')
@@ -283,7 +285,7 @@ def test_compressed_depth_and_its_scale(start_node, connect):
     options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'depth_transport:=compressedDepth']
     options += ['-r', 'depth:=/cam/depth', '-p', RELIABLE.format('camera_info')]
     options += ['-p', RELIABLE.format('cam/depth/compressedDepth')]
-    with start_node(domain, *options) as node, connect(domain, topics=(*OUTPUTS, *MORE_OUTPUTS)) as peer:
+    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
         # As image_transport does: the transport's name follows the remapped topic.
         node.wait_for_log('waiting for images on /image, /camera_info, /cam/depth/compressedDepth')
         peer.depth = peer.publisher(CompressedImage, '/cam/depth/compressedDepth', 1)
@@ -319,7 +321,7 @@ def test_a_raw_image_follows_k_and_its_distortion(start_node, connect):
     options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0']
     for topic in ('camera_info', 'depth'):
         options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options) as node, connect(domain, topics=(*OUTPUTS, *MORE_OUTPUTS)) as peer:
+    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
         info = camera_info()
