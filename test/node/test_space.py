@@ -165,7 +165,7 @@ def test_a_new_tau_is_shown_in_space_too(space):
     assert peer.spin_until(lambda: len(peer.outputs(header)['segments_3d'][-1].detections) == 4)
 
 
-def test_organized_points_have_the_rows_of_the_depth_image(space):
+def test_organized_points_have_the_pixels_of_the_image(space):
     _, peer = space
     assert peer.set(**{'points.organized': True}).successful
     depth_m = DISTANCE_M[QUADRANT[::2, ::2]]  # half the size
@@ -173,12 +173,11 @@ def test_organized_points_have_the_rows_of_the_depth_image(space):
     _, outputs = peer.exchange_depth(IMAGE, depth_of(depth_m), camera_info())
     assert peer.set(**{'points.organized': False}).successful
     cloud = outputs['points'][-1]
-    assert (cloud.height, cloud.width, cloud.is_dense) == (32, 64, False)
+    assert (cloud.height, cloud.width, cloud.is_dense) == (64, 128, False)
     points = points_of(cloud)
-    assert np.isnan(points['z'][:5]).all()
-    assert np.allclose(points['z'][5:], depth_m[5:])
-    # A corner of the image is seen in the same direction at any size.
-    assert np.isclose(points['x'][-1, -1] / points['z'][-1, -1], (126.5 - 63.5) / 100, atol=1e-5)
+    assert np.isnan(points['z'][:10]).all()
+    assert np.allclose(points['z'][10:], depth_m.repeat(2, 0).repeat(2, 1)[10:])
+    assert np.isclose(points['x'][-1, -1] / points['z'][-1, -1], (127 - 63.5) / 100, atol=1e-5)
 
 
 @pytest.mark.parametrize('missing', [0.0, np.nan])
