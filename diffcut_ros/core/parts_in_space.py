@@ -18,7 +18,7 @@ _SMOOTH_WEIGHT = 1000
 _NEAREST_M = 1e-3
 # By how much damping widens the limit between what was of one part, and narrows it between what was of two: 1 + this
 # times the damping.
-_DAMPED = 5.0
+_DAMPED = 8.0
 
 
 def parts_in_space(
