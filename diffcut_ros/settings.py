@@ -69,20 +69,20 @@ class NodeConfig:
     )
     classes_file: str = parameter(
         '',
-        'Names by example: the file of classes that segments are named by; set again, it is read again; empty: none',
+        'File with the classes that segments are named by; set it again to read it again; empty: no names',
         live=True,
     )
     teach: str = parameter(
         '',
-        'While this holds a name, each click (~/click, ~/clicked_point) shows an example of it, which classes_file is '
-        'written with at once; a file that is not there is begun anew; empty: clicks only ask',
+        'While this holds a name, each click (~/click, ~/clicked_point) adds the clicked segment to the classes under '
+        'that name and writes classes_file, which is created where it is missing; empty: clicks teach nothing',
         live=True,
     )
     min_confidence: float = parameter(
-        0.0, 'Classes that are less sure than this are unknown', minimum=0.0, maximum=1.0, live=True
+        0.0, 'Segments whose class is less certain than this are unknown', minimum=0.0, maximum=1.0, live=True
     )
     mask_classes: tuple = parameter(
-        ('',), 'Names of the classes that ~/mask shows, such as person; one empty name: no mask', live=True
+        ('',), 'Names of the classes that ~/mask shows, such as person; one empty name: the mask is empty', live=True
     )
     lazy: bool = parameter(
         True,

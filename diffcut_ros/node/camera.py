@@ -462,7 +462,11 @@ class Camera:
                     once=True,
                 )
         if any(map(self._wanted, ('mask', 'mask/camera_info'))):
-            names = set(self.config.mask_classes)
+            names = set(filter(None, self.config.mask_classes))
+            if not names:
+                self._node.get_logger().warning(
+                    f'{self._outputs["mask"].topic_name}: empty, since mask_classes names no class', once=True
+                )
             shown = [key for key, one in classes.classes.items() if one.name in names]
             values = np.append(0, 255 * np.isin(class_id, shown)).astype(np.uint8)
             self._outputs['mask'].publish(MESSAGES.image(values.take(segmentation.labels), 'mono8', header))

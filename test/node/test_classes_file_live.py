@@ -39,6 +39,9 @@ def names(peer) -> dict[int, str]:
 
 
 def shown(peer) -> set[str]:
+    """The names in the last image of classes; none before the first."""
+    if not peer.received['classes']:
+        return set()
     ids = np.unique(np.frombuffer(bytes(peer.received['classes'][-1].data), np.uint8)).tolist()
     return {names(peer).get(key, '') for key in ids}  # of an image before its names
 
@@ -115,3 +118,12 @@ def test_a_name_of_the_mask_that_nothing_has_is_told(node, files):
     process, peer = node
     assert peer.set(mask_classes=['person', 'cat']).successful
     process.wait_for_log("mask_classes: no class is called 'cat', so that ~/mask does not show it; there are")
+
+
+def test_a_mask_without_classes_is_told(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'rate_hz:=0.0') as process, connect(domain, topics=('mask',)) as peer:
+        process.wait_for_log('waiting for images')
+        _, outputs = peer.segment(IMAGE)
+        assert not any(outputs['mask'][0].data)
+        process.wait_for_log('/diffcut/mask: empty, since mask_classes names no class')
