@@ -232,10 +232,11 @@ def test_a_click_before_the_first_image_is_told(clicking):
         assert asked.peer.spin_until(lambda: asked.pixel.get_subscription_count())
         asked.peer.diagnostics(told=lambda _, values: values['subscribers'] == str(len(TOPICS)))
         start = len(asked.node.log)
-        asked.pixel.publish(Point(x=5.0, y=5.0))
-        assert asked.peer.spin_until(lambda: 'no image has come' in asked.node.log[start:]), asked.node.log[start:]
-        asked.peer.segment(IMAGE)
-        asked.click(*MIDDLES[0])
+        for _ in range(30):  # the first clicks get lost where the node does not know of who clicks yet
+            asked.pixel.publish(Point(x=5.0, y=5.0))
+            if asked.peer.spin_until(lambda: 'no image has come' in asked.node.log[start:], 2):
+                break
+        assert 'no image has come' in asked.node.log[start:]
 
 
 def test_a_click_that_nobody_could_have_seen_is_told(start_node, connect):
