@@ -1,4 +1,4 @@
-"""The arrows of the design: core <- media, features <- stream <- node, analysis; evaluation and benchmarks beside.
+"""The arrows of the design: core <- media, features <- stream <- node, analysis <- teach; evaluation and benchmarks beside.
 
 recordings, which reads files for node and analysis, imports none of these.
 """
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     'recordings': set(),
     'node': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
+    'teach': {'analysis', 'core', 'features', 'classes_file'},
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
 }

@@ -229,3 +229,18 @@ def test_features_of_another_backend_are_refused():
 def test_colors_differ():
     colors = [class_color(number) for number in range(1, 21)]
     assert len(set(colors)) == 20
+
+
+def test_a_class_under_another_name():
+    axes = directions(3)
+    classes = taught([('floor', axes[0], 0), ('wall', axes[1], 0), ('flor', axes[0], 1)])
+    assert classes.renamed('wall', 'house').classes[2].name == 'house'
+    assert classes.renamed('wall', 'house').color(2) == classes.color(2)
+    merged = classes.renamed('flor', 'floor')
+    assert merged.class_id.tolist() == [1, 2, 1]
+    assert sorted(merged.classes) == [1, 2]
+    assert classes.renamed('wall', 'wall') is classes
+    with pytest.raises(KeyError):
+        classes.renamed('sky', 'wall')
+    with pytest.raises(ValueError, match='class name'):
+        classes.renamed('wall', ' ')
