@@ -25,6 +25,8 @@ OPTIONAL = {
     'safetensors': ('safetensors', 'diffusion'),
     'skimage': ('scikit-image', 'evaluate'),
     'sklearn': ('scikit-learn', 'analyze', 'evaluate'),
+    'starlette': ('starlette', 'teach'),
+    'uvicorn': ('uvicorn', 'teach'),
     'yaml': ('pyyaml', 'analyze'),
     'zstandard': ('zstandard', 'analyze', 'view'),
     'transformers': ('transformers', 'diffusion'),

@@ -1,6 +1,6 @@
-"""The arrows of the design: core <- media, features <- stream <- node, analysis <- teach; evaluation and benchmarks beside.
+"""The arrows of the design: core <- media, features <- stream <- node, analysis; evaluation and benchmarks beside.
 
-recordings, which reads files for node and analysis, imports none of these.
+recordings, which reads files for node and analysis, imports none of these; teach stands on analysis.
 """
 
 import ast

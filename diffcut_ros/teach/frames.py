@@ -1,4 +1,4 @@
-"""What the page knows of a frame: its picture, its segments as the node sees them, its hierarchy to go up and down in."""
+"""What the page knows of a frame: its picture, the node's segments, and the hierarchy to go up and down in."""
 
 from dataclasses import dataclass, field
 
@@ -138,7 +138,7 @@ class Frame:
         cells = np.flatnonzero(share >= min(0.5, share.max()))
         return mean_features(small, np.zeros(len(cells), np.int64), cells)[0].cpu().numpy()
 
-    def _source(self, x: int, y: int, box: tuple[int, ...]) -> Source:
+    def _source(self, x: int, y: int, box: tuple[int, int, int, int]) -> Source:
         height, width = self.labels.shape
         # The middle of the pixel: it is the same one when it is reduced again.
         at = (2 * x + 1) * self.size_wh[0] // (2 * width), (2 * y + 1) * self.size_wh[1] // (2 * height)

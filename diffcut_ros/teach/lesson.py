@@ -174,7 +174,7 @@ class Lesson:
         """Return all that changes, as for JSON."""
         with self._turn:
             classes, answers = self.classes, self._answers()
-            ends = np.cumsum([len(one.segments) for one in self.frames])[:-1] if self.frames else []
+            ends = np.cumsum([len(one.segments) for one in self.frames])[:-1].astype(int)
             of_frame = {one.key: k for k, one in enumerate(self.frames)}
             counts = Counter(classes.class_id.tolist())
             return {
@@ -252,7 +252,8 @@ class Lesson:
     @cached_property
     def _feature(self) -> np.ndarray:
         """Float32 [S, C], of the segments of all frames."""
-        return np.concatenate([one.segments.feature for one in self.frames])
+        none = np.zeros((0, self.probe.shape[1]), np.float32)
+        return np.concatenate([none, *(one.segments.feature for one in self.frames)])
 
     @cached_property
     def _of_frame(self) -> np.ndarray:
@@ -356,21 +357,17 @@ class Lesson:
             return
         theirs = content.classes
         if self.problem:  # not all is in the file
-            for key, feature, score, source in zip(
-                self.classes.class_id.tolist(),
-                self.classes.feature,
-                self.classes.score,
-                self.classes.sources,
-                strict=True,
-            ):
+            mine = self.classes
+            examples = zip(mine.class_id.tolist(), mine.feature, mine.score, mine.sources, strict=True)
+            for key, feature, score, source in examples:
                 if source not in theirs.sources:
-                    theirs = theirs.with_example(self.classes.name(key), feature, score, source)
+                    theirs = theirs.with_example(mine.name(key), feature, score, source)
         self.classes, self._digest = theirs, content.digest
         self._past.clear()
         self._future.clear()
         self.version += 1
         self.note = (
-            'somebody else has changed the file: read again, and gone on from there; steps before are not undone'
+            'somebody else has changed the file: read again, and gone on from there; steps before cannot be undone'
         )
 
     def _write(self) -> None:

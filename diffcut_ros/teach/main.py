@@ -1,0 +1,150 @@
+"""The command `diffcut_teach`: a page on which a recording learns names."""
+
+import argparse
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rich.progress import MofNCompleteColumn, TaskProgressColumn
+
+from diffcut_ros.analysis.settings import AnalysisOptions, Settings, left_out_parameters, read_settings
+from diffcut_ros.arguments.parser import given
+from diffcut_ros.arguments.teach import LOOPBACK, parse
+from diffcut_ros.classes_file import read_classes
+from diffcut_ros.exit_status import Status
+from diffcut_ros.features import create_extractor
+from diffcut_ros.features.probe import comparable, probe
+from diffcut_ros.interruption import interruptible
+from diffcut_ros.plain_files import check_plain
+from diffcut_ros.printable import LONGEST_NAME, file_name, printable, quoted, tell
+from diffcut_ros.progress import BarOrLines
+from diffcut_ros.teach.lesson import Lesson
+from diffcut_ros.teach.recording import RecordedFrames
+from diffcut_ros.teach.server import Page, listen, serving
+from diffcut_ros.teach.spread import Recording
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    args = parse(sys.argv[1:] if arguments is None else arguments)
+    served: list[Lesson] = []
+    try:
+        with interruptible():
+            _run(args, served)
+    except (ValueError, MemoryError) as error:
+        status, text = Status.BAD_INPUT, str(error)
+    except (OSError, RuntimeError) as error:
+        status, text = Status.FAILED, str(error)
+    except KeyboardInterrupt:
+        status, text = (0, _end(served[0])) if served else (Status.INTERRUPTED, 'interrupted')
+        if served and served[0].problem:
+            status = Status.FAILED
+    tell(f'diffcut_teach: {text}', sys.stdout if status == 0 else sys.stderr)
+    return status
+
+
+def _end(lesson: Lesson) -> str:
+    if lesson.problem:
+        return f'{lesson.problem}; what was taught since is lost'
+    count = len(lesson.classes)
+    return f'{count} example{"s" * (count != 1)} of {len(lesson.classes.classes)} names, in {lesson.path}'
+
+
+def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
+    """Analyse, and serve until a signal comes."""
+    options = _options(args)
+    if left_out := left_out_parameters(options):
+        tell(f'diffcut_teach: {left_out}')
+    settings = read_settings(options)
+    path = _classes_path(args, settings)
+    extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
+    extractor.prepare(1)
+    own = probe(extractor)
+    _check_backend(path, args, own, settings.node.backend)
+    lesson = Lesson(path, extractor.description, own)
+    recording = Recording(args.recording, options)
+    with BarOrLines(TaskProgressColumn()) as progress:
+        task = progress.add_task(f'look through {printable(args.recording.name, LONGEST_NAME)}', total=1.0)
+        settings = recording.look_through(lambda share: progress.update(task, completed=share))
+        progress.update(task, completed=1.0)
+    source = RecordedFrames(recording, settings, extractor, str(args.recording))
+    wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording in ('', str(args.recording))]
+    with BarOrLines(MofNCompleteColumn()) as progress:
+        task = progress.add_task('frames', total=min(args.frames, source.left))
+        taken = source.take(args.frames, wanted, lambda done, count: progress.update(task, completed=done, total=count))
+        lesson.add(list(taken))
+    for note in recording.notes:
+        tell(f'diffcut_teach: {note}')
+    page = Page(
+        lesson,
+        printable(args.recording.resolve().name, LONGEST_NAME),
+        _command(args, path),
+        lambda count: lesson.add(list(source.take(count))),
+        lambda: source.left,
+        lambda: [printable(note) for note in recording.notes],
+    )
+    with closing(listen(args.address, args.port)) as listening, serving(page, listening):
+        served.append(lesson)
+        port = listening.getsockname()[1]
+        if port != args.port:
+            tell(f'diffcut_teach: port {args.port} is taken; {port} is the next free one')
+        if args.address != LOOPBACK:
+            tell(
+                f'diffcut_teach: whoever reaches {args.address} sees the images of this recording and can change '
+                f'{path}; there is no password'
+            )
+        shown = 'localhost' if args.address in ('0.0.0.0', '::') else args.address
+        tell(f'open http://{f"[{shown}]" if ":" in shown else shown}:{port}/ (Ctrl-C ends; {path})', sys.stdout)
+        threading.Event().wait()
+
+
+def _command(args: argparse.Namespace, path: Path) -> str:
+    """Return the command that starts a node with the same settings and these names."""
+    values = given(args, 'backend', 'tau') | {'classes_file': path}
+    words = ['ros2', 'run', 'diffcut_ros', 'diffcut_node', '--ros-args']
+    words += [] if args.params is None else ['--params-file', str(args.params.absolute())]
+    return shlex.join([*words, *(word for name, value in values.items() for word in ('-p', f'{name}:={value}'))])
+
+
+def _options(args: argparse.Namespace) -> AnalysisOptions:
+    node = {} if args.node_name is None else {'node': args.node_name}
+    values = given(args, 'params', 'backend', 'tau', 'image_topic') | node
+    options = AnalysisOptions(depth=False, rate_hz=0.0, **values)
+    # Depth counts only where it divides segments.
+    if read_settings(options).segmenter.instances == 'space':
+        return AnalysisOptions(rate_hz=0.0, **values)
+    return options
+
+
+def _classes_path(args: argparse.Namespace, settings: Settings) -> Path:
+    """Return the file of classes; ValueError where none can be."""
+    named = settings.node.classes_file
+    name = file_name(f'{args.recording.resolve().name.partition(".")[0]}_classes.yaml')
+    path = args.classes or (Path(named) if named else Path(name))
+    path = Path(os.path.abspath(path.expanduser()))
+    check_plain([path])
+    if not path.parent.is_dir():
+        raise ValueError(f'{path}: expected a folder that is there, to keep the file of classes in, found none')
+    return path
+
+
+def _check_backend(path: Path, args: argparse.Namespace, own: object, backend: str) -> None:
+    """Say how to go on where the file is of another backend."""
+    if not path.exists():
+        return
+    content = read_classes(path)
+    if not comparable(content.probe, own):
+        new = path.with_name(f'{path.stem}_{file_name(Path(backend).name)}.yaml')
+        raise ValueError(
+            f'{path}: its names were taught with another backend ({content.backend}). To learn them anew from the '
+            f'same clicks: diffcut_reteach {quoted(path)} {quoted(args.recording)} -o {quoted(new)} --backend {backend}'
+            f'; then diffcut_teach with --classes {quoted(new)}'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
