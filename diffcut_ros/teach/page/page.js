@@ -594,7 +594,7 @@
 
   function exampleTile(example, index, one) {
     const tile = document.createElement('div');
-    const wrong = example.held_out !== example.class;
+    const wrong = one.examples > 1 && example.held_out !== example.class;
     tile.className = `example${wrong ? ' wrong' : ''}`;
     const frame = frames[example.frame];
     const look = document.createElement('button');
@@ -606,12 +606,16 @@
       [canvas.width, canvas.height] = [108, 108];
       const scale = frame.width / example.size[0];
       const [x0, y0, x1, y1] = example.box.map((value) => value * scale);
-      const side = Math.min(Math.max(x1 - x0, y1 - y0, 24) * 1.15, frame.width, frame.height);
-      const left = Math.min(Math.max(0, (x0 + x1 - side) / 2), frame.width - side);
-      const top = Math.min(Math.max(0, (y0 + y1 - side) / 2), frame.height - side);
-      canvas.getContext('2d').drawImage(frame.image, left, top, side, side, 0, 0, 108, 108);
-      look.append(canvas);
       const [x, y] = [0, 1].map((k) => Math.min(frame.size[k] - 1, Math.floor((example.point[k] * frame.size[k]) / example.size[k])));
+      // Of what is large, what is around the point.
+      const all = Math.min(frame.width, frame.height);
+      const side = Math.min(Math.max(x1 - x0, y1 - y0, 24) * 1.15, all);
+      const [middleX, middleY] = side > 0.6 * all ? [x, y] : [(x0 + x1) / 2, (y0 + y1) / 2];
+      const shown = Math.min(side, 0.6 * all);
+      const left = Math.min(Math.max(0, middleX - shown / 2), frame.width - shown);
+      const top = Math.min(Math.max(0, middleY - shown / 2), frame.height - shown);
+      canvas.getContext('2d').drawImage(frame.image, left, top, shown, shown, 0, 0, 108, 108);
+      look.append(canvas);
       look.addEventListener('click', () => leave() || goTo({ frame: example.frame, point: [x, y] }));
     } else {
       look.textContent = 'in another recording';
@@ -632,14 +636,16 @@
   }
 
   function drawGood() {
-    const right = state.examples.filter((one) => one.held_out === one.class).length;
-    const count = state.examples.length;
-    element('left-out').textContent = count < 2
-      ? 'Two examples of each name in different frames tell more.'
+    // The only example of its name cannot be named by others.
+    const judged = state.examples.filter((one) => classOf(one.class).examples > 1);
+    const right = judged.filter((one) => one.held_out === one.class).length;
+    const count = judged.length;
+    element('left-out').textContent = !count
+      ? 'Two examples of a name, in different frames, tell more.'
       : `${right} of ${count} examples (${percent(right / count)}) get their name by the examples of other frames.`;
     const pairs = new Map();
     const add = (from, to) => pairs.set(`${from} ${to}`, (pairs.get(`${from} ${to}`) || 0) + 1);
-    state.examples.forEach((one) => one.held_out !== one.class && add(one.class, one.held_out));
+    judged.forEach((one) => one.held_out !== one.class && add(one.class, one.held_out));
     const { answers } = state.check;
     const named = answers.map((one) => ({ ...one, class: one.confidence >= least() ? one.class : 0 }));
     named.forEach((one) => one.true !== one.class && add(one.true, one.class));
