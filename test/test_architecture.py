@@ -24,7 +24,9 @@ MAY_IMPORT = {
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
     'teach': {'analysis', 'core', 'features', 'classes_file'},
     'evaluation': {'core', 'media', 'features'},
-    'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
+    'benchmarks': {
+        *('core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'teach', 'evaluation', 'settings'),
+    },
 }
 SERVE_ALL = {'arguments', 'exit_status', 'interruption', 'missing', 'plain_files', 'printable', 'progress', 'writing'}
 # Those that measure the node.
