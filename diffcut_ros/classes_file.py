@@ -30,6 +30,8 @@ _MOST_EXAMPLES = 100_000
 _DIGITS = 16
 # How often a file is read that others write at the same time.
 _TRIES = 10
+# By libyaml, where PyYAML has it: ten times as fast.
+_DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 _HEADER = (
     '# Names taught by example to diffcut_ros. Names and colours may be edited; the vectors are in the file beside.\n'
 )
@@ -104,7 +106,7 @@ def write_classes(path: Path, content: ClassesFile) -> str:
             for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
         ],
     }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
+    text = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
     _replace(vectors, buffer.getvalue())
     data = (_HEADER + text).encode()
     _replace(path, data)
@@ -133,12 +135,13 @@ class _ReplacedError(ValueError):
 def _read_once(path: Path) -> ClassesFile:
     try:
         data = read_plain(path.resolve(), _MOST_BYTES)
+        vectors = _first_vectors(data, path.resolve())
         document = yaml.load(data.decode(), _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:
-        return replace(_content(document, path.resolve()), digest=_digest(data))
+        return replace(_content(document, path.resolve(), vectors), digest=_digest(data))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
@@ -168,7 +171,7 @@ def check_backend(path: Path, content: ClassesFile, description: str, probe: np.
         )
 
 
-def _content(document: Any, path: Path) -> ClassesFile:
+def _content(document: Any, path: Path, vectors: dict[Path, bytes]) -> ClassesFile:
     if not isinstance(document, dict):
         raise TypeError(f'expected names and values, received {type(document).__name__}')
     if document['format'] != FORMAT:
@@ -189,7 +192,8 @@ def _content(document: Any, path: Path) -> ClassesFile:
     for one in examples:
         if one['class'] not in ids:
             raise ValueError(f'examples: expected one of the classes, received {one["class"]!r:.80}')
-    probe, feature = np.split(_read_vectors(path.with_name(_name(document['vectors'])), len(examples)), [4])
+    at = path.with_name(_name(document['vectors']))
+    probe, feature = np.split(_read_vectors(at, len(examples), vectors.get(at)), [4])
     return ClassesFile(
         Classes(
             classes,
@@ -203,10 +207,21 @@ def _content(document: Any, path: Path) -> ClassesFile:
     )
 
 
-def _read_vectors(path: Path, examples: int) -> np.ndarray:
-    """Return the rows of a file of vectors, float32 [4 + examples, C]."""
+def _first_vectors(data: bytes, path: Path) -> dict[Path, bytes]:
+    """Return what is in the file of vectors that a file of classes names, before that is read as a whole.
+
+    It takes 2 ms for each example, in which somebody may write both anew.
+    """
+    with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
+        if (vectors := _named_vectors(data, path)) is not None:
+            return {vectors: read_plain(vectors, _MOST_BYTES)}
+    return {}
+
+
+def _read_vectors(path: Path, examples: int, data: bytes | None) -> np.ndarray:
+    """Return the rows of a file of vectors, float32 [4 + examples, C]; data: what is in it, where that is known."""
     try:
-        data = read_plain(path, _MOST_BYTES)
+        data = read_plain(path, _MOST_BYTES) if data is None else data
     except FileNotFoundError as error:
         raise ValueError(f'vectors: expected the file {path.name} beside it, found none; copy both') from error
     if _digest(data) != path.stem.rpartition('.')[2]:
@@ -226,8 +241,18 @@ def _name(text: Any) -> str:
 def _vectors_of(path: Path) -> Path | None:
     """Return where the vectors of the file at a path are, if there is one."""
     with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
-        return path.with_name(_name(yaml.load(read_plain(path, _MOST_BYTES), _Loader)['vectors']))
+        return _named_vectors(read_plain(path, _MOST_BYTES), path)
     return None
+
+
+def _named_vectors(data: bytes, path: Path) -> Path | None:
+    """Return the file of vectors that a file of classes names in a line, None without such a line.
+
+    Raises:
+        ValueError, KeyError, TypeError, yaml.YAMLError: for a line of something else.
+    """
+    line = re.search(rb'^vectors:.*$', data, re.MULTILINE)
+    return None if line is None else path.with_name(_name(yaml.load(line[0], _Loader)['vectors']))
 
 
 def _is_used(vectors: Path, path: Path) -> bool:

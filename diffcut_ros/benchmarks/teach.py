@@ -1,7 +1,7 @@
 """`diffcut_benchmark teach`: how many clicks names take on a labelled data set, as diffcut_teach asks and in any order.
 
-Whoever is asked answers by the ground truth: the class that more than half of a segment's pixels are of; what has none is
-skipped, which counts, too. Accuracy is that of all labelled pixels of all images, of which the page shows some.
+Whoever is asked answers by the ground truth: the class that more than half of a segment's pixels are of; what has none
+is skipped, which counts, too. Accuracy is that of all labelled pixels of all images, of which the page shows some.
 """
 
 import argparse
@@ -142,7 +142,8 @@ def _ask(
         if kind is None:
             skipped.append(place)
         else:
-            lesson.teach(frame, *shown[frame].frame.places[label - 1].tolist(), None, names[kind])
+            x, y = shown[frame].frame.places[label - 1].tolist()
+            lesson.teach(frame, x, y, None, names[kind])
         lesson.state()
         seconds = time.perf_counter() - begin_s
         yield Asked(_accuracy(lesson, images, names, feature), seconds)
