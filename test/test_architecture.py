@@ -22,7 +22,7 @@ MAY_IMPORT = {
     'recordings': set(),
     'node': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
-    'teach': {'analysis', 'core', 'features', 'classes_file'},
+    'teach': {'analysis', 'core', 'features', 'stream', 'node', 'classes_file'},
     'evaluation': {'core', 'media', 'features'},
     'benchmarks': {
         *('core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'teach', 'evaluation', 'settings'),

@@ -5,10 +5,10 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffcut_ros.arguments.parser import TAU, Parser, whole
+from diffcut_ros.arguments.parser import TAU, Parser, number, whole
 
 _PORT, LOOPBACK = 8765, '127.0.0.1'
-_FRAMES = 30
+_FRAMES, _SECONDS = 30, 10.0
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -21,7 +21,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog='Exit status: 0 ended by Ctrl-C while the page was served; 1 failed; 2 wrong arguments or input; 130 '
         'interrupted before.',
     )
-    parser.add_argument('recording', type=Path, metavar='RECORDING', help='a bag: folder, .mcap, .db3 or .bag')
+    parser.add_argument(
+        'recording', nargs='?', type=Path, metavar='RECORDING', help='a bag: folder, .mcap, .db3 or .bag'
+    )
+    parser.add_argument(
+        '--node',
+        metavar='NAME',
+        help='instead of a recording: the last images of a node that runs, such as /diffcut, with its parameters',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=number(0.1, 3600),
+        default=_SECONDS,
+        metavar='S',
+        help=f'with --node: how long images are collected before the page opens; default: {_SECONDS}',
+    )
     parser.add_argument(
         '--classes',
         type=Path,
@@ -51,7 +65,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f'to listen on; default: {LOOPBACK}, which this machine alone reaches. Whoever reaches another one sees '
         'the images and can change the names: there is no password',
     )
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if (args.recording is None) == (args.node is None):
+        parser.error(f'expected a RECORDING or --node NAME, received {"none" if args.node is None else "both"}')
+    own = [f'--{name.replace("_", "-")}' for name in ('params', 'node_name') if getattr(args, name) is not None]
+    if args.node is not None and own:
+        parser.error(f'expected --node without {own[0]}: the parameters are those of the node')
+    return args
 
 
 def _address(text: str) -> str:

@@ -4,28 +4,38 @@ import argparse
 import os
 import shlex
 import sys
+import tempfile
 import threading
+import time
+from array import array
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.progress import MofNCompleteColumn, TaskProgressColumn
 
-from diffcut_ros.analysis.settings import AnalysisOptions, Settings, left_out_parameters, read_settings
+from diffcut_ros.analysis.settings import NODE, AnalysisOptions, Settings, left_out_parameters, read_settings
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.arguments.teach import LOOPBACK, parse
 from diffcut_ros.classes_file import read_classes
 from diffcut_ros.exit_status import Status
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import comparable, probe
+from diffcut_ros.features.registry import Extractor
 from diffcut_ros.interruption import interruptible
+from diffcut_ros.missing import needed
 from diffcut_ros.plain_files import check_plain
 from diffcut_ros.printable import LONGEST_NAME, file_name, printable, quoted, tell
 from diffcut_ros.progress import BarOrLines
 from diffcut_ros.teach.lesson import Lesson
+from diffcut_ros.teach.live import LiveFrames
 from diffcut_ros.teach.recording import RecordedFrames
 from diffcut_ros.teach.server import Page, listen, serving
 from diffcut_ros.teach.spread import Recording
+
+_LOOK_S = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,56 +65,100 @@ def _end(lesson: Lesson) -> str:
 
 
 def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
-    """Analyse, and serve until a signal comes."""
-    options = _options(args)
-    if left_out := left_out_parameters(options):
-        tell(f'diffcut_teach: {left_out}')
-    settings = read_settings(options)
-    path = _classes_path(args, settings)
-    extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
-    extractor.prepare(1)
-    own = probe(extractor)
-    _check_backend(path, args, own, settings.node.backend)
-    lesson = Lesson(path, extractor.description, own)
+    """Collect frames, and serve until a signal comes."""
+    with ExitStack() as stack:
+        node = None if args.node is None else stack.enter_context(_running(args.node))
+        options = _options(args) if node is None else _options_of(node, args, stack)
+        if left_out := left_out_parameters(options):
+            tell(f'diffcut_teach: {left_out}')
+        settings = read_settings(options)
+        path = _classes_path(args, settings)
+        extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
+        extractor.prepare(1)
+        own = probe(extractor)
+        _check_backend(path, args, own, settings.node.backend)
+        lesson = Lesson(path, extractor.description, own)
+        source: RecordedFrames | LiveFrames
+        source = _recorded(args, options, extractor) if node is None else _live(args, node, settings, extractor)
+        wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording in ('', str(args.recording))]
+        with BarOrLines(MofNCompleteColumn()) as progress:
+            task = progress.add_task('frames', total=min(args.frames, source.left))
+            taken = source.take(
+                args.frames, wanted, lambda done, count: progress.update(task, completed=done, total=count)
+            )
+            lesson.add(list(taken))
+        for note in source.notes:
+            tell(f'diffcut_teach: {note}')
+        page = Page(
+            lesson,
+            printable(_name(args), LONGEST_NAME),
+            _command(args, path),
+            lambda count: lesson.add(list(source.take(count))),
+            lambda: source.left,
+            lambda: list(map(printable, source.notes)),
+        )
+        _serve(args, page, served, stack)
+
+
+def _running(name: str) -> Any:
+    with needed('--node', 'teach'):
+        from diffcut_ros.node.running_node import running_node
+    return running_node('/' + name.strip('/'))
+
+
+def _recorded(args: argparse.Namespace, options: AnalysisOptions, extractor: Extractor) -> RecordedFrames:
     recording = Recording(args.recording, options)
     with BarOrLines(TaskProgressColumn()) as progress:
         task = progress.add_task(f'look through {printable(args.recording.name, LONGEST_NAME)}', total=1.0)
         settings = recording.look_through(lambda share: progress.update(task, completed=share))
         progress.update(task, completed=1.0)
-    source = RecordedFrames(recording, settings, extractor, str(args.recording))
-    wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording in ('', str(args.recording))]
-    with BarOrLines(MofNCompleteColumn()) as progress:
-        task = progress.add_task('frames', total=min(args.frames, source.left))
-        taken = source.take(args.frames, wanted, lambda done, count: progress.update(task, completed=done, total=count))
-        lesson.add(list(taken))
-    for note in recording.notes:
-        tell(f'diffcut_teach: {note}')
-    page = Page(
-        lesson,
-        printable(args.recording.resolve().name, LONGEST_NAME),
-        _command(args, path),
-        lambda count: lesson.add(list(source.take(count))),
-        lambda: source.left,
-        lambda: [printable(note) for note in recording.notes],
-    )
-    with closing(listen(args.address, args.port)) as listening, serving(page, listening):
-        served.append(lesson)
-        port = listening.getsockname()[1]
-        if port != args.port:
-            tell(f'diffcut_teach: port {args.port} is taken; {port} is the next free one')
-        if args.address != LOOPBACK:
-            tell(
-                f'diffcut_teach: whoever reaches {args.address} sees the images of this recording and can change '
-                f'{path}; there is no password'
-            )
-        shown = 'localhost' if args.address in ('0.0.0.0', '::') else args.address
-        tell(f'open http://{f"[{shown}]" if ":" in shown else shown}:{port}/ (Ctrl-C ends; {path})', sys.stdout)
-        threading.Event().wait()
+    return RecordedFrames(recording, settings, extractor, str(args.recording))
+
+
+def _live(args: argparse.Namespace, node: Any, settings: Settings, extractor: Extractor) -> LiveFrames:
+    """Collect images of a running node; ValueError where none comes."""
+    frames = LiveFrames(settings, extractor)
+    frames.topic = node.listen(args.image_topic, frames.add)
+    with BarOrLines(TaskProgressColumn()) as progress:
+        task = progress.add_task(f'images of {printable(frames.topic, LONGEST_NAME)}', total=args.seconds)
+        begin_s = time.monotonic()
+        while (passed_s := time.monotonic() - begin_s) < args.seconds:
+            time.sleep(min(_LOOK_S, args.seconds))
+            progress.update(task, completed=passed_s)
+    if not frames.left:
+        why = f': {"; ".join(frames.notes)}' if frames.notes else '; does the camera publish?'
+        raise ValueError(f'{frames.topic}: expected images within {args.seconds:g} s, received none{why}')
+    return frames
+
+
+def _serve(args: argparse.Namespace, page: Page, served: list[Lesson], stack: ExitStack) -> None:
+    listening = stack.enter_context(closing(listen(args.address, args.port)))
+    stack.enter_context(serving(page, listening))
+    served.append(page.lesson)
+    port = listening.getsockname()[1]
+    if port != args.port:
+        tell(f'diffcut_teach: port {args.port} is taken; {port} is the next free one')
+    if args.address != LOOPBACK:
+        tell(
+            f'diffcut_teach: whoever reaches {args.address} sees the images and can change {page.lesson.path}; there '
+            'is no password'
+        )
+    shown = 'localhost' if args.address in ('0.0.0.0', '::') else args.address
+    shown = f'[{shown}]' if ':' in shown else shown
+    tell(f'open http://{shown}:{port}/ (Ctrl-C ends; {page.lesson.path})', sys.stdout)
+    threading.Event().wait()
+
+
+def _name(args: argparse.Namespace) -> str:
+    """Return what the recording or the node is called."""
+    return args.recording.resolve().name if args.node is None else '/' + args.node.strip('/')
 
 
 def _command(args: argparse.Namespace, path: Path) -> str:
     """Return the command that starts a node with the same settings and these names."""
     values = given(args, 'backend', 'tau') | {'classes_file': path}
+    if args.node is not None:
+        return f'# {_name(args)} runs already, with its own parameters: see below'
     words = ['ros2', 'run', 'diffcut_ros', 'diffcut_node', '--ros-args']
     words += [] if args.params is None else ['--params-file', str(args.params.absolute())]
     return shlex.join([*words, *(word for name, value in values.items() for word in ('-p', f'{name}:={value}'))])
@@ -120,10 +174,23 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
     return options
 
 
+def _options_of(node: Any, args: argparse.Namespace, stack: ExitStack) -> AnalysisOptions:
+    """Return the options by which the parameters of a running node hold."""
+    file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / 'node.yaml'
+    # An empty list has no type in a parameter file.
+    values = {name: value for name, value in node.parameters().items() if value not in ([], None)}
+    file.write_text(yaml.safe_dump({NODE: {'ros__parameters': _plain(values)}}))
+    return AnalysisOptions(params=file, depth=False, rate_hz=0.0, **given(args, 'backend', 'tau'))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, (list, tuple, array)) else value for name, value in values.items()}
+
+
 def _classes_path(args: argparse.Namespace, settings: Settings) -> Path:
     """Return the file of classes; ValueError where none can be."""
     named = settings.node.classes_file
-    name = file_name(f'{args.recording.resolve().name.partition(".")[0]}_classes.yaml')
+    name = file_name(f'{_name(args).strip("/").partition(".")[0]}_classes.yaml')
     path = args.classes or (Path(named) if named else Path(name))
     path = Path(os.path.abspath(path.expanduser()))
     check_plain([path])
@@ -139,10 +206,11 @@ def _check_backend(path: Path, args: argparse.Namespace, own: object, backend: s
     content = read_classes(path)
     if not comparable(content.probe, own):
         new = path.with_name(f'{path.stem}_{file_name(Path(backend).name)}.yaml')
+        recording = quoted(args.recording) if args.recording else 'RECORDING'
         raise ValueError(
             f'{path}: its names were taught with another backend ({content.backend}). To learn them anew from the '
-            f'same clicks: diffcut_reteach {quoted(path)} {quoted(args.recording)} -o {quoted(new)} --backend {backend}'
-            f'; then diffcut_teach with --classes {quoted(new)}'
+            f'same clicks: diffcut_reteach {quoted(path)} {recording} -o {quoted(new)} --backend {backend}; then '
+            f'diffcut_teach with --classes {quoted(new)}'
         )
 
 

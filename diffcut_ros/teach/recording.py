@@ -30,6 +30,11 @@ class RecordedFrames:
         """How many there are beside those that were taken."""
         return len(self._recording.stamps_ns) - len(self._recording.chosen)
 
+    @property
+    def notes(self) -> list[str]:
+        """What could not be read or was guessed, for people."""
+        return self._recording.notes
+
     def take(
         self, count: int, wanted_ns: Collection[int] = (), on_frame: Callable[[int, int], None] = lambda done, all: None
     ) -> Iterator[Frame]:
