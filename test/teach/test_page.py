@@ -2,6 +2,7 @@
 
 import base64
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -345,6 +346,45 @@ def test_more_frames(film, tmp_path, open_page):
         changed(page, lambda: page.click('.more'))
         page.wait_for_selector(f'.thumb:nth-child({FRAMES}):not(.more)')
         assert not page.locator('.more').is_visible()
+
+
+@needs_browser
+def test_a_full_disk_is_told_and_costs_nothing(film, tmp_path, open_page):
+    with teaching(tmp_path, film, '--frames', 2) as (process, address):
+        page = open_page(address)
+        name(page, 'table', *TABLE)
+        limit = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        name(page, 'cup', 0.5, 0.45)
+        assert page.inner_text('#problem-text').startswith('not saved: ')
+        assert names(page) == ['table', 'cup']
+        assert [one.name for one in read_classes(tmp_path / 'film_classes.yaml').classes.classes.values()] == ['table']
+        changed(page, lambda: page.click('#save'))
+        assert page.locator('#problem').is_visible()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
+        changed(page, lambda: page.click('#save'))
+        assert not page.locator('#problem').is_visible()
+    assert len(read_classes(tmp_path / 'film_classes.yaml').classes) == 2
+
+
+@needs_browser
+def test_a_program_that_has_ended_is_told(film, tmp_path, open_page):
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    with teaching(tmp_path, film, '--frames', 1, '--port', port) as (process, address):
+        page = open_page(address)
+        process.kill()
+        page.wait_for_selector('#problem:not([hidden])')
+        assert 'does not answer' in page.inner_text('#problem-text')
+        page.mouse.click(*place(page, *TABLE))
+        page.fill('#name', 'table')
+        page.press('#name', 'Enter')
+        assert page.input_value('#name') == 'table', 'what was typed is kept'
+    with teaching(tmp_path, film, '--frames', 1, '--port', port) as (_, again):
+        assert again == address
+        page.wait_for_selector('#problem', state='hidden')
+        ready(page)
+    page.close()
+    open_page.said.clear()  # what was asked meanwhile
 
 
 # Without a browser ---------------------------------------------------------------------------------------------------

@@ -203,8 +203,12 @@
     aim = null;
     const frame = frames[index];
     await frame.ready;
-    element('image').src = frame.image.src;
-    element('image').alt = `Frame at ${frame.at}`;
+    const before = element('image');
+    if (before !== frame.image) {
+      before.removeAttribute('id');
+      Object.assign(frame.image, { id: 'image', alt: `Frame at ${frame.at}`, draggable: false });
+      before.replaceWith(frame.image);
+    }
     element('stage').style.setProperty('--wide', frame.width / frame.height);
     element('at').textContent = `${index + 1} of ${frames.length}, ${frame.at}`;
     const light = element('light');
@@ -618,7 +622,7 @@
       look.append(canvas);
       look.addEventListener('click', () => leave() || goTo({ frame: example.frame, point: [x, y] }));
     } else {
-      look.textContent = 'in another recording';
+      look.textContent = 'in a frame not shown';
       look.disabled = true;
     }
     const remove = button('×', `Remove example ${index + 1}, ${one.name}`, () => act('remove', { example: index }), 'remove');
