@@ -4,12 +4,15 @@ The vectors are in a file whose name ends in the digest of its content. It is wr
 any moment, or after a crash, finds the names and vectors of one moment.
 """
 
+import fcntl
 import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from diffcut_ros.core.classes import Classes, NamedClass, Source, class_color
 from diffcut_ros.features.probe import comparable
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
-from diffcut_ros.writing import writing
+from diffcut_ros.writing import WritingError, writing
 
 FORMAT = 1
 # More examples than anybody shows; what is longer is another file.
@@ -32,8 +35,11 @@ _DIGITS = 16
 _TRIES = 10
 # By libyaml, where PyYAML has it: ten times as fast.
 _DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
+# How often a process asks for its turn, in a second.
+_TURNS = 100
 _HEADER = (
-    '# Names taught by example to diffcut_ros. Names and colours may be edited; the vectors are in the file beside.\n'
+    '# Names taught by example to diffcut_ros. Names (also in the examples) and colours may be edited; the '
+    'vectors are in the file beside.\n'
 )
 
 
@@ -75,6 +81,22 @@ def digest_of(path: Path) -> str:
         return ''
 
 
+@contextmanager
+def in_turn(path: Path | None) -> Iterator[None]:
+    """Read and write a file inside, while other processes that do the same wait, a second at most; None: no file."""
+    with ExitStack() as stack:
+        if path is not None:
+            with suppress(OSError):  # without a lock where there is none to be had, such as in a folder that is gone
+                folder = os.open(path.resolve().parent, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                for _ in range(_TURNS):
+                    with suppress(BlockingIOError):
+                        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    time.sleep(1 / _TURNS)
+        yield
+
+
 def write_classes(path: Path, content: ClassesFile) -> str:
     """Write classes to a file, and their vectors beside it; a file that is there is replaced as a whole.
 
@@ -87,6 +109,8 @@ def write_classes(path: Path, content: ClassesFile) -> str:
     """
     path = path.resolve()  # of a workspace that is installed by links
     check_plain([path])
+    if path.exists() and not path.stat().st_mode & 0o222:  # in its folder it could be replaced all the same
+        raise WritingError(f'{path} cannot be written: it is read-only')
     classes = content.classes
     rows = np.concatenate([content.probe, classes.feature.reshape(len(classes), content.probe.shape[1])])
     buffer = io.BytesIO()
@@ -167,7 +191,8 @@ def check_backend(path: Path, content: ClassesFile, description: str, probe: np.
     if not comparable(content.probe, probe):
         raise ValueError(
             f'{path}: expected examples of the backend in use ({description}), received those of another '
-            f'({content.backend}); take that one, or teach the names again with this one'
+            f'({content.backend}), or of other settings; take that one, or teach the names again with this one '
+            '(diffcut_reteach does, from recordings)'
         )
 
 
@@ -191,7 +216,10 @@ def _content(document: Any, path: Path, vectors: dict[Path, bytes]) -> ClassesFi
         raise ValueError(f'examples: expected at most {_MOST_EXAMPLES}, received {len(examples)}')
     for one in examples:
         if one['class'] not in ids:
-            raise ValueError(f'examples: expected one of the classes, received {one["class"]!r:.80}')
+            raise ValueError(
+                f'examples: expected one of the classes, received {one["class"]!r:.80}; a new name is written in both, '
+                'the classes and their examples'
+            )
     at = path.with_name(_name(document['vectors']))
     probe, feature = np.split(_read_vectors(at, len(examples), vectors.get(at)), [4])
     return ClassesFile(
@@ -294,6 +322,8 @@ def _replace(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, new)
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)

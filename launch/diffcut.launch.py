@@ -60,8 +60,7 @@ def _nodes(context):
     given = parameters_for(f'{make_namespace_absolute(namespace or "").rstrip("/")}/diffcut', file)
     topics = topics_by_camera({name: value[name] for name in ('image', 'depth', 'camera_info')}, given.get('cameras'))
     for camera, image in topics['image'].items():
-        if topics['depth']:
-            topics['camera_info'].setdefault(camera, f'{image.rpartition("/")[0]}/camera_info')
+        topics['camera_info'].setdefault(camera, f'{image.rpartition("/")[0]}/camera_info')
     cameras = [camera for camera in topics['image'] or given.get('cameras', []) if camera]
 
     clock = {'use_sim_time': truth('use_sim_time', value['use_sim_time'])} if value['use_sim_time'] else {}
@@ -72,11 +71,9 @@ def _nodes(context):
         parameters['cameras'] = cameras
     if topics['depth']:
         parameters['depth'] = True
-    told = [
-        LogInfo(msg=f'{name}: not used without depth; add depth:=TOPIC')
-        for name in ('camera_info', 'depth_transport')
-        if value[name] and not (given | parameters).get('depth')
-    ]
+    told = []
+    if value['depth_transport'] and not (given | parameters).get('depth'):
+        told.append(LogInfo(msg='depth_transport: not used without depth; add depth:=TOPIC'))
     remappings = [
         (f'{camera}/{name}' if camera else name, topic)
         for name, by_camera in topics.items()

@@ -116,7 +116,7 @@ WRONG = {
     'long': ({'classes': [{'id': 1, 'name': 'x' * 10_000}]}, 'received 10000 characters'),
     'number': ({'classes': [{'id': 1, 'name': 7}]}, 'class name: expected'),
     'color': ({'classes': [{'id': 1, 'name': 'a', 'color': 'red'}]}, "expected '#rrggbb', received 'red'"),
-    'stranger': ({'examples': [{'class': 'cat'}]}, "one of the classes, received 'cat'"),
+    'stranger': ({'examples': [{'class': 'cat'}]}, "one of the classes, received 'cat'; a new name is written in both"),
     'elsewhere': ({'vectors': '../../etc/passwd'}, 'the name of a file beside it'),
     'fewer': ({'examples': []}, 'expected those of 0 examples, received float32'),
     'kind': ({'classes': 7}, 'expected a file of classes, received something else'),
@@ -200,6 +200,20 @@ def test_a_full_disk_leaves_what_was_there(file):
     assert len(read_classes(file).classes) == 3
 
 
+def test_a_read_only_file_is_left_as_it_is(file):
+    file.chmod(0o400)
+    before = {path.name: path.read_bytes() for path in file.parent.iterdir()}
+    with pytest.raises(OSError, match=r'kitchen\.yaml cannot be written: it is read-only'):
+        write_classes(file, content('floor'))
+    assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == before
+
+
+def test_writing_again_keeps_the_permissions(file):
+    file.chmod(0o660)
+    write_classes(file, content('floor'))
+    assert file.stat().st_mode & 0o777 == 0o660
+
+
 @pytest.mark.parametrize(
     ('options', 'fits'),
     [
@@ -216,5 +230,8 @@ def test_the_backend_must_make_the_same_features(file, options, fits):
     if fits:
         check_backend(file, shown, extractor.description, probe(extractor))
         return
-    with pytest.raises(ValueError, match=r'kitchen.yaml: expected examples of the backend in use \(color, .*of before'):
+    with pytest.raises(
+        ValueError,
+        match=r'kitchen.yaml: expected examples of the backend in use \(color, .*of before\), or of other settings',
+    ):
         check_backend(file, shown, extractor.description, probe(extractor))

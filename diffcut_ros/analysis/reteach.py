@@ -115,7 +115,11 @@ def teach_again(
     for index, source in enumerate(before.sources):
         places = list(_places(source, folder, recordings))
         if not places:
-            causes[f'no recording {quoted(source.recording)}' if source.recording else 'taught on a live camera'] += 1
+            causes[
+                f'no recording {quoted(source.recording)}'
+                if source.recording
+                else 'taught on a live camera: give recordings of then'
+            ] += 1
         for place in places:
             wanted.setdefault(place, set()).add(index)
     found: dict[int, Clicked] = {}
@@ -131,7 +135,7 @@ def teach_again(
                 else:
                     problems[index] = one
     searched = {index for indices in wanted.values() for index in indices}
-    causes.update(problems.get(index, 'no image of that topic and stamp') for index in searched - found.keys())
+    causes.update(problems.get(index, 'no image of its stamp') for index in searched - found.keys())
     classes = Classes(before.classes)
     for index in sorted(found):
         segment, name = found[index].segment, before.name(int(before.class_id[index]))
@@ -160,14 +164,20 @@ def _in_recording(
 ) -> Iterator[tuple[int, Clicked | str]]:
     """Yield the examples that are found on a topic of a recording, or why one cannot be taken, until all are."""
     with open_bag(place) as bag:
-        if topic and topic not in bag.topics:
+        same = topic, f'{topic}/compressed', topic.removesuffix('/compressed')  # often one is shown, the other recorded
+        there = next((one for one in same if one in bag.topics), None)
+        if topic and there is None:
+            yield from ((index, f'no topic {quoted(topic)} in {place.name}') for index in sorted(indices))
             return
-    with open_recording(place, replace(options, image_topic=topic or None)) as (bag, topics, *_):
+    with open_recording(place, replace(options, image_topic=there)) as (bag, topics, *_):
         for moment in Moments(bag, topics, options, settings):
             if not indices:
                 return
             here = {index for index in indices if sources[index].stamp_ns == moment.stamp_ns}
-            if not here or moment.scene is None:
+            if moment.scene is None:
+                yield from ((index, moment.problem) for index in sorted(here) if moment.problem)
+                continue
+            if not here:
                 continue
             indices = indices - here
             result = pipeline.process(moment.scene)

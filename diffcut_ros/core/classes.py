@@ -30,6 +30,8 @@ _KNOWN_SHARE = 0.95
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
 _MOST_FOLDS = 10
+# Squared singular values below this share of the largest are those of rounding.
+_ROUNDING = 1e-12
 # Softness of the answers tried, see `_probabilities`; and the one without examples to tell.
 _SOFTNESS = np.geomspace(0.02, 5.0, 40)
 _DEFAULT_SOFTNESS = 0.5
@@ -264,6 +266,11 @@ class Classes:
         self._check_width(feature.shape[1])
         return self._classifier.classify(feature, unknown)
 
+    def prepare(self) -> None:
+        """Do now what would otherwise take time in the first `classify`: it grows with the number of examples."""
+        if len(self):
+            _ = self._classifier
+
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Classify each example by those of other images; by the other ones where its class is in no other image.
 
@@ -338,7 +345,11 @@ class _Classifier:
 
     def _nearest(self, distance: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Return the least of the distances [K, E] to the examples of each class, float64 [K, classes]."""
-        return np.column_stack([distance[:, index == k].min(1, initial=np.inf) for k in range(len(self._ids))])
+        order = np.argsort(index, kind='stable')
+        there, first = np.unique(index[order], return_index=True)
+        nearest = np.full((len(distance), len(self._ids)), np.inf)
+        nearest[:, there] = np.minimum.reduceat(distance[:, order], first, axis=1)
+        return nearest
 
     def _compare_left_out(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compare examples with those of other images: those of one image are more alike than a robot's next image.
@@ -351,9 +362,11 @@ class _Classifier:
         for one in range(int(fold.max()) + 1):
             asked, shown = fold == one, fold != one
             if shown.any():
+                # Directions by the images of other folds alone; distances to all other images, those of the fold, too.
                 shorten = _Shortening(self._unit[shown], self._index[shown])
-                distance = _squared_distances(shorten(self._unit[asked]), shorten(self._unit[shown]))
-                nearest[asked] = self._nearest(distance, self._index[shown])
+                distance = _squared_distances(shorten(self._unit[asked]), shorten(self._unit))
+                distance[image[asked][:, None] == image] = np.inf
+                nearest[asked] = self._nearest(distance, self._index)
         # A class that is in one image only: its examples are compared among each other.
         alone = ~np.isfinite(nearest[np.arange(len(image)), self._index])
         if alone.any():
@@ -405,8 +418,8 @@ class _Shortening:
         mean = np.zeros((len(count), unit.shape[1]))
         np.add.at(mean, index, unit)
         mean /= np.maximum(count, 1)[:, None]
-        _, deviation, self._directions = np.linalg.svd(unit - mean[index], full_matrices=False)
-        variance = deviation**2 / max(1, len(unit) - np.count_nonzero(count))
+        squared, self._directions = _principal(unit - mean[index])
+        variance = squared / max(1, len(unit) - np.count_nonzero(count))
         total = variance.sum()
         self._lost = (
             1 - 1 / np.sqrt(1 + variance / (_REGULARISED * total)) if total > 1e-12 else np.zeros(len(variance))
@@ -415,6 +428,18 @@ class _Shortening:
     def __call__(self, unit: np.ndarray) -> np.ndarray:
         """Return features [K, C] so shortened."""
         return unit - (unit @ self._directions.T * self._lost) @ self._directions
+
+
+def _principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squared singular values [K] above rounding, and their directions [K, C], of rows [E, C].
+
+    By the smaller of both products with themselves: a decomposition of the rows takes many times as long.
+    """
+    wide = rows.shape[0] < rows.shape[1]
+    squared, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    kept = squared > _ROUNDING * max(squared[-1], 0.0)
+    squared, directions = squared[kept], vectors[:, kept].T
+    return squared, directions @ rows / np.sqrt(squared)[:, None] if wide else directions
 
 
 def _unit(feature: np.ndarray) -> np.ndarray:

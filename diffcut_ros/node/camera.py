@@ -112,7 +112,7 @@ class Camera:
         on_click: called with what comes on one of `CLICKS`.
 
     Attributes:
-        shown: the result that was published last; None before the first.
+        shown: the result that was published last; None before the first since it listens to the camera.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -226,12 +226,14 @@ class Camera:
             ValueError: for a QoS override that is none.
         """
         wanted = self._active and (not self.config.lazy or self.listeners() > 0 or bool(self.config.teach))
-        if self.subscribed and len(self._subscribers) != len(self._inputs):
-            self._unsubscribe()  # camera_info is wanted, or no longer
-        if wanted and not self.subscribed:
-            self._subscribe()
-        elif self.subscribed and not wanted:
+        if not wanted:  # at the node's end: rclpy must not be asked any more whether camera_info is
             self._unsubscribe()
+        elif not self.subscribed:
+            self._subscribe()
+        elif len(inputs := self._inputs) > len(self._subscribers):
+            self._listen(*inputs[1], 'camera_info')  # images go on meanwhile
+        elif len(inputs) < len(self._subscribers):
+            self._subscribers.pop().destroy()
 
     def listeners(self) -> int:
         """Return the number of subscribers to the outputs."""
@@ -271,15 +273,10 @@ class Camera:
 
     def _subscribe(self) -> None:
         for (kind, topic), name in zip(self._inputs, ('image', 'camera_info', 'depth'), strict=False):
-            name = f'{self._prefix}{name}'
-            self._subscribers.append(Subscription(self._node, kind, topic, name, self.record.lost))
+            self._listen(kind, topic, name)
+        self.record.listening()
         subscribers = self._subscribers
-        self.count_from_now()
-        for subscriber in subscribers:
-            subscriber.registerCallback(self._hear, subscriber.topic)
         subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
-        if len(subscribers) > 1:
-            subscribers[1].registerCallback(self._calibrate)
         joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
             joined,
@@ -289,6 +286,14 @@ class Camera:
             ),
             self.config.sync_slop_s,
         )
+
+    def _listen(self, kind: type, topic: str, name: str) -> None:
+        subscriber = Subscription(self._node, kind, topic, f'{self._prefix}{name}', self.record.lost)
+        self._subscribers.append(subscriber)
+        self._heard_s[subscriber.topic] = time.monotonic()
+        subscriber.registerCallback(self._hear, subscriber.topic)
+        if kind is CameraInfo:
+            subscriber.registerCallback(self._calibrate)
 
     def follow(self) -> None:
         """Ask for the best quality of service that all publishers of each topic offer now; a change is logged."""
@@ -340,6 +345,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self.shown = None  # nobody clicks on what was seen before
         self.record.resumed()
 
     def _calibrate(self, camera_info: CameraInfo) -> None:
@@ -464,6 +470,14 @@ class Camera:
                 camera_info = copy.copy(self._camera_info)
                 camera_info.header = header
                 self._outputs['mask/camera_info'].publish(camera_info)
+                height, width = segmentation.labels.shape
+                if (camera_info.height, camera_info.width) != (height, width):
+                    self._node.get_logger().warning(
+                        f'{self._outputs["mask/camera_info"].topic_name}: camera_info of {camera_info.width} x '
+                        f'{camera_info.height} for an image of {width} x {height}; receivers of the mask expect the '
+                        'same size',
+                        once=True,
+                    )
 
     def _wanted(self, topic: str) -> bool:
         return topic in self._outputs and self._outputs[topic].get_subscription_count() > 0

@@ -96,11 +96,15 @@ class Clicks:
             x, y = _pixel(*self._project(camera, result, message), size_hw)
         else:
             x, y = rounded(message.x, message.y, size_hw)
-        last = self._last.get(camera.name)
+        last, name, level = self._last.get(camera.name), camera.config.teach, 0
         near = max(_NEAR_PX, _NEAR_SHARE * max(size_hw))
-        again = last is not None and came_s - last.came_s <= _AGAIN_S and math.hypot(x - last.x, y - last.y) <= near
-        level = 0
-        if again and last.x < width and last.y < height:
+        if (
+            last is not None
+            and came_s - last.came_s <= _AGAIN_S
+            and math.hypot(x - last.x, y - last.y) <= near
+            and last.source.size_wh == (width, height)
+            and (not name or self._teaching.is_last(name, last.source))  # not taken back, nor of another name
+        ):
             x, y, level = last.x, last.y, last.level + 1
         found = clicked(result, x, y, level)
         if found.level < level:
@@ -109,7 +113,7 @@ class Clicks:
         segment = found.segment
         source = Source('', camera.topic, result.scene.stamp_ns, (x, y), segment.box_xyxy, (width, height))
         self._last[camera.name] = _Last(x, y, came_s, found.level, source)
-        if name := camera.config.teach:
+        if name:
             self._teaching.learn(name, segment, source, last.source if level else None)
             self._show()
 
@@ -147,6 +151,7 @@ def rounded(x: float, y: float, size_hw: tuple[int, int]) -> tuple[int, int]:
     return min(int(x), width - 1), min(int(y), height - 1)
 
 
+@np.errstate(over='ignore', invalid='ignore')  # what is so far aside is out of view, too
 def visible(point_m: np.ndarray, camera: PinholeCamera) -> tuple[float, float]:
     """Return where a point is in the image, column and row; a pixel's centre has whole numbers.
 

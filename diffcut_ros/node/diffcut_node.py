@@ -451,11 +451,11 @@ class DiffcutNode(LifecycleNode):
 
     def _warn_of_mask(self) -> None:
         """Tell which names of the mask nothing has."""
-        known = {one.name for one in self._classes.classes.values()}
+        known = {one.name for one in self._classes.classes.values()} | {self._config.teach}
         if missing := [name for name in self._config.mask_classes if name and name not in known]:
             self.get_logger().warning(
                 f'mask_classes: no class is called {", ".join(map(quoted, missing))}, so that ~/mask does not show it; '
-                f'there are {", ".join(sorted(known)) or "none"}'
+                f'there are {", ".join(sorted(filter(None, known))) or "none"}'
             )
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
@@ -499,7 +499,7 @@ class DiffcutNode(LifecycleNode):
     def _on_click(self, camera: Camera, message: Point | PointStamped) -> None:
         answer = partial(self._clicks.answer, camera, message, time.monotonic())
         if self._recutter is not None and not self._recutter.first(answer):
-            self._warn(f'{camera.topic}: more clicks come than can be answered; some are left out')
+            self._warn(f'{camera.topic}: more clicks in its images come than can be answered; some are left out')
 
     def _describe(self, extractor: Extractor, extracting: threading.Lock) -> Backend:
         with extracting:
@@ -526,7 +526,7 @@ class DiffcutNode(LifecycleNode):
             self.get_logger().info(response.message)
         except (ValueError, OSError) as error:
             response.success, response.message = False, printable(error)
-            self.get_logger().error(response.message)
+            self.get_logger().warning(response.message)
         self._show_taught()
         return response
 

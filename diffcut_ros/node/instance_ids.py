@@ -21,14 +21,17 @@ class InstanceIds:
         self._next = MAX_INSTANCE
 
     def of(self, track_id: np.ndarray) -> np.ndarray:
-        """Return the ids of tracks, int64 [K], 1 to 32767; 0 for 0, which is not tracked."""
-        return np.array([self._of(track) if track else 0 for track in track_id.tolist()], np.int64)
+        """Return the ids of the tracks in an image, int64 [K], 1 to 32767; 0 for 0, which is not tracked."""
+        tracks = track_id.tolist()
+        for track in tracks:  # none that is in view loses its id to another
+            if track in self._of_track:
+                self._of_track.move_to_end(track)
+        return np.array([self._of(track) if track else 0 for track in tracks], np.int64)
 
     def _of(self, track: int) -> int:
         if track not in self._of_track:
             self._of_track[track] = self._free(track)
             self._used.add(self._of_track[track])
-        self._of_track.move_to_end(track)
         return self._of_track[track]
 
     def _free(self, track: int) -> int:

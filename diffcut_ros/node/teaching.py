@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, read_classes, write_classes
+from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes, Segment
 from diffcut_ros.core.classes import Source
 from diffcut_ros.features.probe import comparable
@@ -73,6 +73,10 @@ class Taught:
                 classes = classes.without_class(name)
         return replace(self, classes=classes, shown=tuple(shown))
 
+    def is_last(self, name: str, source: Source) -> bool:
+        """Say whether an example is the one that was shown last."""
+        return bool(self.shown) and (self.shown[-1].name, self.shown[-1].source) == (name, source)
+
     def index(self, one: _Example) -> int | None:
         """Return which of the examples of the classes is one that was shown here; None where it is gone."""
         found = [k for k, source in enumerate(self.classes.sources) if source == one.source]
@@ -101,6 +105,10 @@ class Teaching:
     def classes(self) -> Classes:
         """The classes of now."""
         return self.state.classes
+
+    def is_last(self, name: str, source: Source) -> bool:
+        """Say whether an example is the one that was shown last, and not taken back."""
+        return self.state.is_last(name, source)
 
     def configure(self, path: str, teach: str, backend: Callable[[], Backend]) -> None:
         """Begin with a backend: read the file, if there is one.
@@ -139,6 +147,7 @@ class Teaching:
         """
         with self.turn:
             state = self.state if path is None else self._opened(path, teach)
+            state.classes.prepare()
             if teach:
                 state.classes.with_class(teach)
             return state
@@ -164,20 +173,22 @@ class Teaching:
             ValueError: for an example that cannot be taken: of another length, or of a class too many.
         """
         self._described()  # this may take time, in which others may have their turn
-        with self.turn:
+        with self.turn, in_turn(self.state.path):
             state, problem = self._followed()
-            last = state.shown[-1] if state.shown else None
-            if last is not None and (last.source, last.name) == (instead_of, name):
+            replaces = instead_of is not None and state.is_last(name, instead_of)
+            if replaces:
                 state = state.without_last()
             made = all(one.name != name for one in state.classes.classes.values())
             state = state.with_example(_Example(name, segment, source, made))
+            state.classes.prepare()  # not while an image is published
             self.state, problem = self._written(state, problem)
             count = int((self.classes.class_id == self.classes.id_of(name)).sum())
             examples = f'{_examples(count)} of {name!r}'
             if problem:
                 self._log.error(f'{problem}; kept in memory ({examples}), and written with the next')
             else:
-                self._log.info(f'{examples} now{"" if state.path is None else f", in {state.path}"}')
+                where = '' if state.path is None else f', in {state.path}'
+                self._log.info(f'{examples} now{where}{"; the last one is replaced" if replaces else ""}')
 
     def undo(self) -> str:
         """Take the last example back that was shown here, and write the file; return what to tell.
@@ -187,7 +198,7 @@ class Teaching:
         """
         if self.state.shown:
             self._described()
-        with self.turn:
+        with self.turn, in_turn(self.state.path):
             if not self.state.shown:
                 raise ValueError('no example to take back: none was taught since the classes were read')
             state, problem = self._followed()
@@ -220,7 +231,10 @@ class Teaching:
         if not there:
             return self._begun(state, path, teach)
         content = self._read(path)
-        self._log.info(f'{path}: {len(content.classes.classes)} classes, {len(content.classes)} examples')
+        if (path, content.digest) == (state.path, state.digest) and not state.unsaved:
+            return state  # as it was: told anew, receivers would begin anew
+        names = _count(len(content.classes.classes), 'class', 'es')
+        self._log.info(f'{path}: {names}, {_examples(len(content.classes))}')
         again = self._joined(
             Taught(path, content.digest, content.classes), [one for one in state.shown if not one.saved]
         )
@@ -300,4 +314,8 @@ class Teaching:
 
 
 def _examples(count: int) -> str:
-    return f'{count} example{"s" * (count != 1)}'
+    return _count(count, 'example')
+
+
+def _count(count: int, what: str, plural: str = 's') -> str:
+    return f'{count} {what}{plural if count != 1 else ""}'

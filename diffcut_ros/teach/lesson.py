@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, read_classes, write_classes
+from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes
 from diffcut_ros.core.classes import UNKNOWN, check_class_name
 from diffcut_ros.teach.frames import Frame, Region, Run
@@ -130,7 +130,7 @@ class Lesson:
 
     def save(self) -> None:
         """Write the file again, after it could not be written."""
-        with self._turn:
+        with self._turn, in_turn(self.path):
             self._follow()
             self._write()
 
@@ -310,7 +310,7 @@ class Lesson:
         return {'answers': given}
 
     def _change(self, change: Change) -> None:
-        with self._turn:
+        with self._turn, in_turn(self.path):
             self.note = ''
             self._follow()
             after = change(self.classes)
@@ -321,7 +321,7 @@ class Lesson:
             self._hold(after)
 
     def _step(self, source: list[Classes], target: list[Classes], nothing: str) -> None:
-        with self._turn:
+        with self._turn, in_turn(self.path):
             self.note = ''
             self._follow()
             if not source:

@@ -1,5 +1,7 @@
 """Examples taken from their recordings again, with another backend or other settings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,16 @@ from diffcut_ros.core.classes import Source
 from diffcut_ros.core.clicks import clicked
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import comparable, probe
-from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message, moving_scene
+from support.recordings import (
+    COMPRESSED,
+    IMAGE,
+    START_NS,
+    STEP_NS,
+    Recorder,
+    compressed_message,
+    image_message,
+    moving_scene,
+)
 
 POINTS = {'red thing': (9, 10), 'wall': (30, 2)}
 FRAMES = (0, 2)
@@ -91,14 +102,31 @@ def test_what_is_not_found_is_told(film, capsys):
         classes = classes.with_example('wall', np.ones(512), 1.0, source)
     write_classes(film / 'some.yaml', ClassesFile(classes, content.backend, content.probe))
     assert reteach(film / 'some.yaml', '-o', film / 'none.yaml') == 2
-    assert 'none of its 8 examples was found: 4 (taught on a live camera), ' in capsys.readouterr().err
+    assert (
+        'none of its 8 examples was found: 4 (taught on a live camera: give recordings of then), '
+        in capsys.readouterr().err
+    )
     assert not (film / 'none.yaml').exists()
     assert reteach(film / 'some.yaml', film / 'film', '-o', film / 'some_again.yaml') == 3
     said = capsys.readouterr().out
     assert '4 of 8 examples again' in said
     assert "1 (no recording 'gone.mcap')" in said
-    assert '2 (no image of that topic and stamp)' in said
+    assert "1 (no topic '/other' in film)" in said
+    assert '1 (no image of its stamp)' in said
     assert '1 (the image has 256 x 192 pixels, not 64 x 48)' in said
+
+
+def test_images_may_have_been_shown_raw_and_recorded_compressed_or_vice_versa(film):
+    content = read_classes(film / 'live.yaml')
+    raw = [np.kron(moving_scene(index), np.ones((4, 4, 1), np.uint8)) for index in range(3)]
+    with Recorder(film / 'compressed') as recorder:
+        for index, image in enumerate(raw):
+            recorder.write(COMPRESSED, compressed_message(image, START_NS + index * STEP_NS))
+    for recording, topic in (('compressed', IMAGE), ('film', COMPRESSED)):
+        sources = tuple(replace(source, topic=topic) for source in content.classes.sources)
+        shown = replace(content, classes=replace(content.classes, sources=sources))
+        write_classes(film / 'shown.yaml', shown)
+        assert reteach(film / 'shown.yaml', film / recording, '-o', film / f'{recording}.yaml') == 0
 
 
 def test_nothing_is_overwritten(film, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diffcut_ros.core import Classes, Segments
-from diffcut_ros.core.classes import MAX_CLASSES, UNKNOWN, Source, check_class_name, class_color
+from diffcut_ros.core.classes import MAX_CLASSES, UNKNOWN, Source, _principal, check_class_name, class_color
 
 CHANNELS = 24
 
@@ -244,3 +244,27 @@ def test_a_class_under_another_name():
         classes.renamed('sky', 'wall')
     with pytest.raises(ValueError, match='class name'):
         classes.renamed('wall', ' ')
+
+
+@pytest.mark.parametrize(('rows', 'channels'), [(5, 60), (60, 5), (1, 8), (40, 40)])
+def test_principal_directions_are_those_of_a_singular_value_decomposition(rows, channels):
+    values = np.random.default_rng(0).normal(size=(rows, channels))
+    values -= values.mean(0)
+    squared, directions = _principal(values)
+    _, singular, expected = np.linalg.svd(values, full_matrices=False)
+    rank = min(rows - 1, channels)
+    assert np.allclose(squared[::-1], singular[:rank] ** 2)
+    assert np.allclose(np.abs(directions[::-1] @ expected[:rank].T), np.eye(rank), atol=1e-6)
+
+
+def test_an_example_is_compared_with_all_other_images():
+    """Also where there are more images than the examples are divided into: with each one but its own."""
+    thing, light, *others = directions(20)
+    examples = [
+        (f'c{image}', others[image - 1] if image < 18 else light, image) for image in range(1, 20) if image != 10
+    ]
+    examples += [('thing', thing, 0), ('thing', thing + 1e-4 * light, 0), ('thing', thing + 0.3 * light, 10)]
+    classes = taught(sorted(examples, key=lambda one: one[2]))
+    left_out = classes._classifier.left_out
+    own = left_out[classes.class_id == classes.id_of('thing')].min(1)
+    assert (own > 0.01).all()

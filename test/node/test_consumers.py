@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
 from diffcut_ros.classes_file import read_classes
@@ -176,6 +177,33 @@ def test_a_mask_comes_with_every_image(node, scene):
         assert peer.spin_until(lambda count=count: len(peer.received['mask']) > count)
     assert len(peer.received['mask']) >= before + 3
     assert not any(peer.received['mask'][-1].data)
+
+
+def test_images_go_on_while_receivers_of_the_mask_come_and_go(start_node, connect, scene):
+    domain, image = free_domain(), encode_image(scene[0], 'rgb8', Header())
+    with (
+        start_node(domain, '-p', 'rate_hz:=0.0') as process,
+        connect(domain, topics=('labels',)) as peer,
+        connect(domain, 'nvblox', topics=()) as nvblox,
+    ):
+        process.wait_for_log('waiting for images')
+        peer.exchange(image)
+        (before,) = {str(info.endpoint_gid) for info in peer.subscription_infos('/image')}
+        for come in (True, False):
+            nvblox.subscribe('mask/camera_info') if come else nvblox.unsubscribe()
+            assert peer.spin_until(lambda come=come: (peer.camera_info.get_subscription_count() > 0) == come)
+            assert {str(info.endpoint_gid) for info in peer.subscription_infos('/image')} == {before}
+        peer.exchange(image)
+
+
+def test_a_mask_whose_camera_has_another_size_is_told(node, scene):
+    process, peer = node
+    camera_info = CameraInfo(header=peer.header(), height=96, width=128, k=[50.0, 0, 32, 0, 50, 24, 0, 0, 1])
+    assert 'mask/camera_info: ' not in process.log
+    peer.camera_info.publish(camera_info)
+    assert peer.spin_until(lambda: 'calibration has changed' in process.log)
+    peer.publish(encode_image(scene[0], 'rgb8', peer.header()))
+    process.wait_for_log('mask/camera_info: camera_info of 128 x 96 for an image of 256 x 192')
 
 
 def test_an_organised_cloud_has_the_pixels_of_the_image(start_node, connect, taught, scene):

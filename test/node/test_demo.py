@@ -249,7 +249,7 @@ def test_with_depth_it_shows_segments_in_space(tmp_path):
     command = [*COMMAND, '--depth', '--seconds', '10', '--output', str(tmp_path / 'out')]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r'One image, cut twice: \d+ segments at tau 0.5 and \d+ segments at tau 0.7', done.stdout)
+    assert re.search(r'One image, cut twice: \d+ segments at tau 0.4 and \d+ segments at tau 0.6', done.stdout)
     scenes = sorted((tmp_path / 'out').glob('segments_3d_*s.png'))
     assert scenes
     picture = cv2.imread(str(scenes[0]))

@@ -285,10 +285,22 @@ def test_a_package_that_is_missing_is_told_and_nothing_is_started(
 
 
 @with_launch
-@pytest.mark.parametrize('argument', ['camera_info:=/info', 'depth_transport:=compressed'])
-def test_what_is_not_used_without_depth_is_told(start_launch, argument):
-    with start_launch(free_domain(), 'diffcut.launch.py', 'image:=/image', argument) as (_, log):
-        wait_for(lambda: f'{argument.partition(":")[0]}: not used without depth; add depth:=TOPIC' in log.read_text())
+def test_what_is_not_used_without_depth_is_told(start_launch):
+    arguments = ['image:=/image', 'depth_transport:=compressed']
+    with start_launch(free_domain(), 'diffcut.launch.py', *arguments) as (_, log):
+        wait_for(lambda: 'depth_transport: not used without depth; add depth:=TOPIC' in log.read_text())
+
+
+@with_launch
+@pytest.mark.parametrize(('argument', 'topic'), [([], '/cam/color/camera_info'), (['camera_info:=/info'], '/info')])
+def test_a_mask_has_its_camera_without_depth(start_launch, connect, argument, topic):
+    domain = free_domain()
+    with (
+        start_launch(domain, 'diffcut.launch.py', 'image:=/cam/color/image_raw', *argument) as (_, log),
+        connect(domain, topics=('mask/camera_info',)) as peer,
+    ):
+        assert peer.spin_until(lambda: peer.subscribers(topic) == ['/diffcut'])
+        assert 'not used' not in log.read_text()
 
 
 @with_launch

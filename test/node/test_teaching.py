@@ -2,6 +2,9 @@
 
 import itertools
 import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +152,26 @@ def test_a_file_that_others_have_broken_is_left_as_it_is(path, damage):
     new = path.with_name('new.yaml')
     set_file(made, new)
     assert written(new) == ['road', 'sky']
+
+
+def test_two_processes_that_teach_at_the_same_time_lose_nothing(path):
+    code = (
+        'import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
+        'from test_teaching import teaching, segment, source;'
+        'made = teaching(Path(sys.argv[1]), "x"); print("ready", flush=True); sys.stdin.readline();'
+        '[made.learn(sys.argv[3], segment(), source()) for _ in range(15)]'
+    )
+    commands = [[sys.executable, '-c', code, str(path), os.path.dirname(__file__), name] for name in ('one', 'two')]
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(command, **pipes)) for command in commands]
+        for process in processes:
+            assert process.stdout.readline() == 'ready\n'
+        for process in processes:
+            process.stdin.close()
+        assert [process.wait(60) for process in processes] == [0, 0]
+    assert sorted(written(path)) == ['one'] * 15 + ['two'] * 15
+    assert len(list(path.parent.glob('*.npy'))) == 1
 
 
 def test_a_file_that_is_removed_is_written_anew(path):

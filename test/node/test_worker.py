@@ -177,3 +177,28 @@ def test_time_may_jump_back():
     assert passed(5.0, [0, 100, 200, 300, 400] * 3) == [0, 200, 400] * 3
     # Disorder is no jump.
     assert passed(5.0, [1000, 950, 1050, 1200]) == [1000, 1200]
+
+
+def test_other_functions_come_first_in_their_order_and_are_not_too_many():
+    calls, entered, leave, done = [], threading.Event(), threading.Event(), threading.Event()
+
+    def function():
+        calls.append('asked')
+        done.set()
+
+    def hold():
+        entered.set()
+        assert leave.wait(10)
+
+    asked = OnRequest(function, pytest.fail)
+    assert asked.first(hold)
+    assert entered.wait(10)
+    asked.request()
+    room = [asked.first(lambda k=k: calls.append(k)) for k in range(25)]
+    assert room == [True] * 20 + [False] * 5
+    leave.set()
+    assert done.wait(10)
+    assert calls == [*range(20), 'asked']
+    assert asked.first(lambda: calls.append('later'))
+    wait_for(lambda: calls[-1] == 'later')
+    assert asked.close(10)
