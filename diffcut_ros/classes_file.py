@@ -33,8 +33,6 @@ _MOST_EXAMPLES = 100_000
 _DIGITS = 16
 # How often a file is read that others write at the same time.
 _TRIES = 10
-# By libyaml, where PyYAML has it: ten times as fast.
-_DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 # How often a process asks for its turn, in a second.
 _TURNS = 100
 _HEADER = (
@@ -130,14 +128,23 @@ def write_classes(path: Path, content: ClassesFile) -> str:
             for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
         ],
     }
-    text = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
     _replace(vectors, buffer.getvalue())
-    data = (_HEADER + text).encode()
+    data = (_HEADER + _yaml(document)).encode()
     _replace(path, data)
     if before is not None and before != vectors and not _is_used(before, path):
         with suppress(OSError):
             before.unlink()
     return _digest(data)
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    """Return a document as YAML; by libyaml, which is ten times as fast, where PyYAML has it."""
+    options: dict[str, Any] = {'sort_keys': False, 'allow_unicode': True, 'default_flow_style': None, 'width': 1000}
+    with suppress(UnicodeEncodeError, AttributeError):  # it takes no names of files that are no text
+        text = yaml.dump(document, Dumper=yaml.CSafeDumper, **options)
+        if r'\U' not in text:  # it escapes emojis, which people are to read
+            return text
+    return yaml.safe_dump(document, **options)
 
 
 def read_classes(path: Path) -> ClassesFile:
