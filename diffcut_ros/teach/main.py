@@ -9,7 +9,7 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,9 @@ def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
         _check_backend(path, args, own, settings.node.backend)
         lesson = Lesson(path, extractor.description, own)
         source: RecordedFrames | LiveFrames
-        source = _recorded(args, options, extractor) if node is None else _live(args, node, settings, extractor)
-        wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording in ('', str(args.recording))]
+        name = '' if node is not None else _known_as(args.recording, lesson)
+        source = _recorded(args, options, extractor, name) if node is None else _live(args, node, settings, extractor)
+        wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording == name]
         with BarOrLines(MofNCompleteColumn()) as progress:
             task = progress.add_task('frames', total=min(args.frames, source.left))
             taken = source.take(
@@ -106,13 +107,23 @@ def _running(name: str) -> Any:
     return running_node('/' + name.strip('/'))
 
 
-def _recorded(args: argparse.Namespace, options: AnalysisOptions, extractor: Extractor) -> RecordedFrames:
+def _known_as(recording: Path, lesson: Lesson) -> str:
+    """Return how examples call a recording: by the path that was given first."""
+    for known in dict.fromkeys(one.recording for one in lesson.classes.sources if one.recording):
+        for place in (Path(known), lesson.path.parent / known):
+            with suppress(OSError):  # there is none
+                if place.samefile(recording):
+                    return known
+    return str(recording)
+
+
+def _recorded(args: argparse.Namespace, options: AnalysisOptions, extractor: Extractor, name: str) -> RecordedFrames:
     recording = Recording(args.recording, options)
     with BarOrLines(TaskProgressColumn()) as progress:
         task = progress.add_task(f'look through {printable(args.recording.name, LONGEST_NAME)}', total=1.0)
         settings = recording.look_through(lambda share: progress.update(task, completed=share))
         progress.update(task, completed=1.0)
-    return RecordedFrames(recording, settings, extractor, str(args.recording))
+    return RecordedFrames(recording, settings, extractor, name)
 
 
 def _live(args: argparse.Namespace, node: Any, settings: Settings, extractor: Extractor) -> LiveFrames:

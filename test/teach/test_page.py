@@ -346,6 +346,7 @@ def test_more_frames(film, tmp_path, open_page):
         changed(page, lambda: page.click('.more'))
         page.wait_for_selector(f'.thumb:nth-child({FRAMES}):not(.more)')
         assert not page.locator('.more').is_visible()
+        page.close()
 
 
 @needs_browser
@@ -363,6 +364,7 @@ def test_a_full_disk_is_told_and_costs_nothing(film, tmp_path, open_page):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
         changed(page, lambda: page.click('#save'))
         assert not page.locator('#problem').is_visible()
+        page.close()
     assert len(read_classes(tmp_path / 'film_classes.yaml').classes) == 2
 
 
@@ -496,6 +498,16 @@ def test_a_recording_that_is_cut_off(film, tmp_path):
         state = json.loads(ask(address, 'state')[1])
     assert 1 < state['frames'] < FRAMES
     assert 'not all could be read' in state['notes'][0]
+
+
+def test_it_is_the_same_recording_by_any_path(film, tmp_path):
+    given = b'{"frame": 0, "x": 9, "y": 200, "run": null, "name": "table"}'
+    names = tmp_path / 'names.yaml'
+    for path in (film.name, film):
+        with teaching(film.parent, path, '--classes', names, '--frames', 2) as (_, address):
+            ask(address, 'do/teach', given, Origin=address.rstrip('/'), Content_Type='application/json')
+            (example,) = json.loads(ask(address, 'state')[1])['examples']
+            assert example['frame'] == 0
 
 
 def test_names_of_another_backend_can_be_learned_anew(film, tmp_path):
