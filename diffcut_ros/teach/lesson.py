@@ -223,8 +223,9 @@ class Lesson:
         with self._turn:
             answers = self._answers()
             area = np.concatenate([_share(one) for one in self.frames])
-            left = ~self._marked({*self._shown(), *passed})
-            best = most_instructive(self._feature, area, answers.confidence, left)
+            without = self._marked({*passed})
+            left = ~(self._marked(self._shown()) | without)
+            best = most_instructive(self._feature, area, answers.confidence, left, without)
             return None if best is None else self._place(best)
 
     def question(self, random: np.random.Generator) -> tuple[int, int] | None:

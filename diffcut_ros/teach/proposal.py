@@ -11,7 +11,9 @@ _SAMPLE, _NEAREST = 400, 5
 _DOUBT = 2
 
 
-def most_instructive(feature: np.ndarray, area: np.ndarray, confidence: np.ndarray, left: np.ndarray) -> int | None:
+def most_instructive(
+    feature: np.ndarray, area: np.ndarray, confidence: np.ndarray, left: np.ndarray, passed: np.ndarray
+) -> int | None:
     """Choose a segment: where doubt times area, of all that is like it, is the largest.
 
     Uncertainty weighed by density: Settles and Craven, "An Analysis of Active Learning Strategies for Sequence Labeling
@@ -22,6 +24,7 @@ def most_instructive(feature: np.ndarray, area: np.ndarray, confidence: np.ndarr
         area: float64 [S], the pixels, or a share of them.
         confidence: float64 [S], 0 to 1, of what each is called now; 0: unknown.
         left: bool [S], which may be chosen.
+        passed: bool [S], for which somebody has no name: for what is like them, neither.
 
     Returns:
         Its index; None where none is left.
@@ -29,12 +32,18 @@ def most_instructive(feature: np.ndarray, area: np.ndarray, confidence: np.ndarr
     if not left.any():
         return None
     unit = feature / np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)
+    width = _width(unit)
+
+    def similar(some: np.ndarray) -> np.ndarray:
+        return np.exp(-np.maximum(0, 2 - 2 * unit[some] @ unit.T) / width)
+
     doubt = (1 - confidence) ** _DOUBT
+    if passed.any():
+        doubt = doubt * (1 - similar(np.flatnonzero(passed)).max(0))
     open_area = area * doubt
     asked = np.flatnonzero(left)
     asked = asked[np.argsort(-open_area[asked], kind='stable')[:_CANDIDATES]]
-    similar = np.exp(-np.maximum(0, 2 - 2 * unit[asked] @ unit.T) / _width(unit))
-    return int(asked[(doubt[asked] * (similar @ open_area)).argmax()])
+    return int(asked[(doubt[asked] * (similar(asked) @ open_area)).argmax()])
 
 
 def _width(unit: np.ndarray) -> float:

@@ -294,3 +294,11 @@ def test_the_check_ends_when_all_was_asked(lesson):
     while (place := lesson.question(random)) is not None:
         lesson.answer(*place, '')
     assert len(lesson.state()['check']['answers']) == sum(len(one.segments) for one in lesson.frames)
+
+
+def test_what_has_no_name_is_not_asked_about_in_the_next_frame(lesson):
+    """The wall is the largest thing of each frame; somebody has no name for it."""
+    frame, label = lesson.proposal()
+    assert lesson.frames[frame].labels[WALL[::-1]] == label
+    other, label = lesson.proposal([(frame, label)])
+    assert lesson.frames[other].labels[WALL[::-1]] != label

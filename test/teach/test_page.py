@@ -213,6 +213,25 @@ def test_the_wheel_goes_up_and_what_lights_up_is_learned(page, served):
 
 
 @needs_browser
+def test_segments_in_several_pieces(film, tmp_path, open_page):
+    """With `instances: segments` what lights up and is learned is in all its pieces, on every level."""
+    parameters = tmp_path / 'pieces.yaml'
+    parameters.write_text('/diffcut:\n  ros__parameters: {instances: segments, tau: 0.7}\n')
+    with teaching(tmp_path, film, '--frames', 1, '--params', parameters) as (_, address):
+        page = open_page(address)
+        pieces = []
+        for level in range(4):
+            name(page, f'level {level}', *TABLE, wheel=level)
+            mask = lit(page)
+            pieces.append(cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[0] - 1)
+            source = read_classes(tmp_path / 'film_classes.yaml').classes.sources[level]
+            assert source.box_xyxy == box_of(mask)
+            page.mouse.move(*place(page, 0.99, 0.01))
+        assert max(pieces) > 1
+        page.close()
+
+
+@needs_browser
 def test_a_script_as_a_name_is_text(page):
     name(page, ATTACK[:64], *TABLE)
     assert names(page) == [ATTACK[:64]]
