@@ -6,8 +6,8 @@ import numpy as np
 _CANDIDATES = 1500
 # Of the segments, as a sample, that tell how alike is alike; and the nearest of how many count.
 _SAMPLE, _NEAREST = 400, 5
-# Power of doubt: what is unknown counts more than what is half sure. On CamVid 2 needs 64 questions to an accuracy of
-# 0.80, 1 needs 107.
+# Power of doubt: what is unknown counts more than what is half sure. On CamVid, 2 takes fewer questions than 1 or 0.5;
+# see benchmarks/*_teach_page.md.
 _DOUBT = 2
 
 
