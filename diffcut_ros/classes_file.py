@@ -128,14 +128,23 @@ def write_classes(path: Path, content: ClassesFile) -> str:
             for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
         ],
     }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
     _replace(vectors, buffer.getvalue())
-    data = (_HEADER + text).encode()
+    data = (_HEADER + _yaml(document)).encode()
     _replace(path, data)
     if before is not None and before != vectors and not _is_used(before, path):
         with suppress(OSError):
             before.unlink()
     return _digest(data)
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    """Return a document as YAML; by libyaml, which is ten times as fast, where PyYAML has it."""
+    options: dict[str, Any] = {'sort_keys': False, 'allow_unicode': True, 'default_flow_style': None, 'width': 1000}
+    with suppress(UnicodeEncodeError, AttributeError):  # it takes no names of files that are no text
+        text = yaml.dump(document, Dumper=yaml.CSafeDumper, **options)
+        if r'\U' not in text:  # it escapes emojis, which people are to read
+            return text
+    return yaml.safe_dump(document, **options)
 
 
 def read_classes(path: Path) -> ClassesFile:
@@ -157,12 +166,13 @@ class _ReplacedError(ValueError):
 def _read_once(path: Path) -> ClassesFile:
     try:
         data = read_plain(path.resolve(), _MOST_BYTES)
+        vectors = _first_vectors(data, path.resolve())
         document = yaml.load(data.decode(), _Loader)  # _Loader is a safe one
     except (OSError, ValueError, yaml.YAMLError, RuntimeError) as error:  # the last: nested too deep, links in a circle
         reason = f'{type(error).__name__}: {error}' if isinstance(error, RecursionError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, cannot read it: {reason}')) from error
     try:
-        return replace(_content(document, path.resolve()), digest=_digest(data))
+        return replace(_content(document, path.resolve(), vectors), digest=_digest(data))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else error
         raise ValueError(printable(f'{path}: expected a file of classes, received something else: {what}')) from error
@@ -193,7 +203,7 @@ def check_backend(path: Path, content: ClassesFile, description: str, probe: np.
         )
 
 
-def _content(document: Any, path: Path) -> ClassesFile:
+def _content(document: Any, path: Path, vectors: dict[Path, bytes]) -> ClassesFile:
     if not isinstance(document, dict):
         raise TypeError(f'expected names and values, received {type(document).__name__}')
     if document['format'] != FORMAT:
@@ -217,7 +227,8 @@ def _content(document: Any, path: Path) -> ClassesFile:
                 f'examples: expected one of the classes, received {one["class"]!r:.80}; a new name is written in both, '
                 'the classes and their examples'
             )
-    probe, feature = np.split(_read_vectors(path.with_name(_name(document['vectors'])), len(examples)), [4])
+    at = path.with_name(_name(document['vectors']))
+    probe, feature = np.split(_read_vectors(at, len(examples), vectors.get(at)), [4])
     return ClassesFile(
         Classes(
             classes,
@@ -231,10 +242,21 @@ def _content(document: Any, path: Path) -> ClassesFile:
     )
 
 
-def _read_vectors(path: Path, examples: int) -> np.ndarray:
-    """Return the rows of a file of vectors, float32 [4 + examples, C]."""
+def _first_vectors(data: bytes, path: Path) -> dict[Path, bytes]:
+    """Return what is in the file of vectors that a file of classes names, before that is read as a whole.
+
+    It takes 2 ms for each example, in which somebody may write both anew.
+    """
+    with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
+        if (vectors := _named_vectors(data, path)) is not None:
+            return {vectors: read_plain(vectors, _MOST_BYTES)}
+    return {}
+
+
+def _read_vectors(path: Path, examples: int, data: bytes | None) -> np.ndarray:
+    """Return the rows of a file of vectors, float32 [4 + examples, C]; data: what is in it, where that is known."""
     try:
-        data = read_plain(path, _MOST_BYTES)
+        data = read_plain(path, _MOST_BYTES) if data is None else data
     except FileNotFoundError as error:
         raise ValueError(f'vectors: expected the file {path.name} beside it, found none; copy both') from error
     if _digest(data) != path.stem.rpartition('.')[2]:
@@ -254,8 +276,18 @@ def _name(text: Any) -> str:
 def _vectors_of(path: Path) -> Path | None:
     """Return where the vectors of the file at a path are, if there is one."""
     with suppress(ValueError, OSError, KeyError, TypeError, yaml.YAMLError):
-        return path.with_name(_name(yaml.load(read_plain(path, _MOST_BYTES), _Loader)['vectors']))
+        return _named_vectors(read_plain(path, _MOST_BYTES), path)
     return None
+
+
+def _named_vectors(data: bytes, path: Path) -> Path | None:
+    """Return the file of vectors that a file of classes names in a line, None without such a line.
+
+    Raises:
+        ValueError, KeyError, TypeError, yaml.YAMLError: for a line of something else.
+    """
+    line = re.search(rb'^vectors:.*$', data, re.MULTILINE)
+    return None if line is None else path.with_name(_name(yaml.load(line[0], _Loader)['vectors']))
 
 
 def _is_used(vectors: Path, path: Path) -> bool:

@@ -34,6 +34,11 @@ def reteach() -> int:
     return _run('reteach', 'analysis.reteach', 'analyze')
 
 
+def teach() -> int:
+    """`diffcut_teach`."""
+    return _run('teach', 'teach.main', 'teach')
+
+
 def export() -> int:
     """`diffcut_export`."""
     return _run('export', 'features.diffusion.export', 'diffusion')

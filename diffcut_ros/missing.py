@@ -25,10 +25,14 @@ OPTIONAL = {
     'safetensors': ('safetensors', 'diffusion'),
     'skimage': ('scikit-image', 'evaluate'),
     'sklearn': ('scikit-learn', 'analyze', 'evaluate'),
+    'starlette': ('starlette', 'teach'),
+    'uvicorn': ('uvicorn', 'teach'),
     'yaml': ('pyyaml', 'analyze'),
     'zstandard': ('zstandard', 'analyze', 'view'),
     'transformers': ('transformers', 'diffusion'),
 }
+# Extras that bring another one, too.
+INCLUDES = {'teach': 'analyze'}
 # What package.xml names of ROS.
 ROS = {
     'ament_index_python',
@@ -79,9 +83,10 @@ def needed(purpose: str, extra: str, instead: str = '') -> Iterator[None]:
             )
         else:
             package, *extras = OPTIONAL[name]
+            brings = extra in extras or INCLUDES.get(extra) in extras
             advice = (
                 f'the package {package}, found none. Next: '
-                f"pip install 'diffcut_ros[{extra if extra in extras else extras[0]}]'"
+                f"pip install 'diffcut_ros[{extra if brings else extras[0]}]'"
                 f'; beside the packages of a ROS distribution: pip install {package}'
             )
         raise MissingPackageError(f'{purpose}: expected {advice}{instead and f", or {instead}"}') from error

@@ -51,3 +51,17 @@ def checkpoints(tmp_path_factory):
 
     root = tmp_path_factory.mktemp('checkpoints')
     return {'sdxl': save_sdxl(root / 'sdxl'), 'sd1': save_sd1(root / 'sd1'), 'tiny': save_tiny_vae(root / 'tiny')}
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """A Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from support.browser import CHROMIUM
+    from support.waiting import PATIENCE_S
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'], timeout=1000 * PATIENCE_S)
+        yield browser
+        browser.close()

@@ -1,6 +1,6 @@
 """The arrows of the design: core <- media, features <- stream <- node, analysis; evaluation and benchmarks beside.
 
-recordings, which reads files for node and analysis, imports none of these.
+recordings, which reads files for node and analysis, imports none of these; teach stands on analysis.
 """
 
 import ast
@@ -22,8 +22,11 @@ MAY_IMPORT = {
     'recordings': set(),
     'node': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
+    'teach': {'analysis', 'core', 'features', 'stream', 'node', 'classes_file'},
     'evaluation': {'core', 'media', 'features'},
-    'benchmarks': {'core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'evaluation', 'settings'},
+    'benchmarks': {
+        *('core', 'media', 'features', 'stream', 'recordings', 'node', 'analysis', 'teach', 'evaluation', 'settings'),
+    },
 }
 SERVE_ALL = {'arguments', 'exit_status', 'interruption', 'missing', 'plain_files', 'printable', 'progress', 'writing'}
 # Those that measure the node.

@@ -235,3 +235,17 @@ def test_the_backend_must_make_the_same_features(file, options, fits):
         match=r'kitchen.yaml: expected examples of the backend in use \(color, .*of before\), or of other settings',
     ):
         check_backend(file, shown, extractor.description, probe(extractor))
+
+
+@pytest.mark.parametrize('name', ['große Tasse', '杯子', '\U0001f95b milk', 'a: "b"', '# no', "'", 'ยก'])
+def test_names_of_all_languages_can_be_read_in_the_file(tmp_path, name):
+    write_classes(tmp_path / 'names.yaml', content(name))
+    assert name.replace("'", "''") in (tmp_path / 'names.yaml').read_text()
+    assert read_classes(tmp_path / 'names.yaml').classes.name(1) == name
+
+
+def test_a_recording_whose_name_is_no_text(tmp_path):
+    recording = os.fsdecode(b'bag\xff')
+    classes = Classes().with_example('mug', np.ones(8, np.float32), 0.5, Source(recording))
+    write_classes(tmp_path / 'names.yaml', ClassesFile(classes, 'color', PROBE))
+    assert read_classes(tmp_path / 'names.yaml').classes.sources[0].recording == recording

@@ -21,6 +21,7 @@ MODULES = {
     'node.demo.camera': ('', []),
     'node.demo.main': ('diffcut_demo', []),
     'node.diffcut_node': ('diffcut_node', []),
+    'teach.main': ('diffcut_teach', ['recording.mcap']),
     'node.view.main': ('diffcut_view', []),
 }
 # Started by benchmarks alone, which end them.

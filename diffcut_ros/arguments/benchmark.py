@@ -146,6 +146,17 @@ def _soak(parser: Parser) -> None:
     )
 
 
+def _teach(parser: Parser) -> None:
+    parser.add_argument('root', type=Path, metavar='ROOT', help='folder of a data set with classes, such as CamVid')
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--tau', type=TAU, default=0.8, help='NCut threshold; larger: finer segments to ask about')
+    parser.add_argument('--frames', type=whole(1), default=30, metavar='N', help='images that the page shows')
+    parser.add_argument('--questions', type=whole(1), default=120, metavar='N', help='that are asked, at most')
+    parser.add_argument('--goal', type=number(0, 1), default=0.8, help='accuracy to be reached')
+    parser.add_argument('--choices', type=whole(1), default=5, metavar='K', help='random orders of each kind')
+    parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N images')
+
+
 def _tracking(parser: Parser) -> None:
     parser.add_argument(
         'frames',
@@ -175,6 +186,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'pipeline': ('time and memory of each stage, from image to labels', _pipeline),
     'replay': ('what an analysis of a recording adds to the pipeline', _replay),
     'soak': ('whether the node lives and does not grow, over a long time', _soak),
+    'teach': ('how many clicks names take, as diffcut_teach asks and in random order', _teach),
     'tracking': ('whether segments keep their track id', _tracking),
 }
 

@@ -8,7 +8,7 @@ from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 
 # The package that a benchmark measures, where it is not `core`.
-_MEASURED = {'load': 'node', 'node': 'node', 'node_3d': 'node', 'replay': 'analysis', 'soak': 'node'}
+_MEASURED = {'load': 'node', 'node': 'node', 'node_3d': 'node', 'replay': 'analysis', 'soak': 'node', 'teach': 'teach'}
 
 
 def main() -> int:

@@ -219,6 +219,23 @@ class Classes:
         key = self.id_of(name)
         return replace(self, classes={one: named for one, named in self.classes.items() if one != key})
 
+    def renamed(self, name: str, new: str) -> 'Classes':
+        """Return these classes with one of them under another name; its id and examples stay.
+
+        Where there is a class of the new name, examples go to that one, and the id of the old one is free again.
+
+        Raises:
+            KeyError: where there is none of the old name; ValueError for a new name that cannot be one.
+        """
+        key = self.id_of(name)
+        check_class_name(new)
+        ids = {one.name: key for key, one in self.classes.items()}
+        if new not in ids:
+            return replace(self, classes={**self.classes, key: replace(self.classes[key], name=new)})
+        if ids[new] == key:
+            return self
+        return replace(self, class_id=np.where(self.class_id == key, ids[new], self.class_id)).without_class(name)
+
     def classify(self, segments: Segments, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
 

@@ -17,9 +17,13 @@ _ALIKE = 0.97
 def probe(extractor: Callable[[np.ndarray], FeatureMap]) -> np.ndarray:
     """Return what a backend makes of the picture: the mean features of its quarters, L2-normalised, float32 [4, C]."""
     with torch.inference_mode():
-        cells = F.normalize(extractor(_picture()).features, dim=2).movedim(2, 0)
-        quarters = F.adaptive_avg_pool2d(cells, 2).flatten(1).T
-        return F.normalize(quarters, dim=1).float().cpu().numpy()
+        return quarters(extractor(_picture())).float().cpu().numpy()
+
+
+def quarters(feature_map: FeatureMap) -> torch.Tensor:
+    """Return the mean features of the quarters of an image, L2-normalised, float32 [4, C]."""
+    cells = F.normalize(feature_map.features, dim=2).movedim(2, 0)
+    return F.normalize(F.adaptive_avg_pool2d(cells, 2).flatten(1).T, dim=1)
 
 
 def comparable(first: np.ndarray, second: np.ndarray) -> bool:

@@ -2,9 +2,7 @@
 
 import base64
 import dataclasses
-import importlib.util
 import re
-import shutil
 from pathlib import Path
 
 import cv2
@@ -19,6 +17,7 @@ from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.overlay import class_colors, number_colors
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
+from support.browser import needs_browser
 from support.recordings import (
     DEPTH,
     IMAGE,
@@ -35,10 +34,6 @@ from support.taught import teach
 from support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or importlib.util.find_spec('playwright') is None, reason='needs playwright and a Chromium'
-)
 SIZE_HW = (120, 160)
 CELLS = 12
 PHONE, WIDE = {'width': 390, 'height': 844}, {'width': 1400, 'height': 900}
@@ -80,16 +75,6 @@ def analysed(tmp_path_factory):
     record_views(folder / 'film', 30, depth=True)
     analyse(folder / 'film', '-o', folder / 'out', '--params', folder / 'quick.yaml', '--csv', status=3)
     return folder
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'], timeout=1000 * PATIENCE_S)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ OPTIONS = {
         '--tune': '1',
     },
     TEACH: {'--frames': '1', '--clicks': '1', '--choices': '2'},
+    ('teach', 'bag'): {'--tau': '0.5', '--frames': '1', '--port': '65535'},
     ('demo',): {'--seconds': '0.1'},
     ('view',): {'--port': '65534'},
     ('benchmark', 'load'): {'--seconds': '1', '--hz': '30', '--cells': '2', '--frames': '1', '--changes': '1'},
@@ -82,6 +83,14 @@ OPTIONS = {
     ('benchmark', 'soak'): {'--minutes': '0.1', '--seed': '0'},
     ('benchmark', 'pipeline'): {'--input-size': '16', '--tau': '0.5', '--repeats': '1'},
     ('benchmark', 'replay'): {'--frames': '1', '--rounds': '1', '--tau': '0.5'},
+    ('benchmark', 'teach', 'root'): {
+        '--tau': '0.5',
+        '--frames': '1',
+        '--questions': '1',
+        '--goal': '0',
+        '--choices': '1',
+        '--limit': '2',
+    },
     ('benchmark', 'tracking'): {'--hz': '0.5', '--tau': '0.5', '--damping': '0.5', '--every': '1', '--limit': '2'},
 }
 # Numbers that must be above 0.
@@ -100,6 +109,7 @@ POSITIVE = {
         '--frames',
         '--clicks',
         '--choices',
+        '--questions',
     ),
     *('--changes', '--nodes', '--photographs', '--repeats', '--sizes', '--segments', '--input-size', '--rounds'),
 }

@@ -231,6 +231,21 @@ def test_colors_differ():
     assert len(set(colors)) == 20
 
 
+def test_a_class_under_another_name():
+    axes = directions(3)
+    classes = taught([('floor', axes[0], 0), ('wall', axes[1], 0), ('flor', axes[0], 1)])
+    assert classes.renamed('wall', 'house').classes[2].name == 'house'
+    assert classes.renamed('wall', 'house').color(2) == classes.color(2)
+    merged = classes.renamed('flor', 'floor')
+    assert merged.class_id.tolist() == [1, 2, 1]
+    assert sorted(merged.classes) == [1, 2]
+    assert classes.renamed('wall', 'wall') is classes
+    with pytest.raises(KeyError):
+        classes.renamed('sky', 'wall')
+    with pytest.raises(ValueError, match='class name'):
+        classes.renamed('wall', ' ')
+
+
 @pytest.mark.parametrize(('rows', 'channels'), [(5, 60), (60, 5), (1, 8), (40, 40)])
 def test_principal_directions_are_those_of_a_singular_value_decomposition(rows, channels):
     values = np.random.default_rng(0).normal(size=(rows, channels))

@@ -33,7 +33,7 @@ IF_THERE = {'bond', 'foxglove_msgs', 'semantic_inference_msgs'}
 # In rosdep's list there is none for these, or only one that calls pip.
 WITHOUT_KEY = {
     *('av', 'diffusers', 'huggingface_hub', 'lz4', 'mcap', 'plotly', 'pyarrow', 'ray', 'rerun', 'rosbags'),
-    *('safetensors', 'transformers', 'zstandard'),
+    *('safetensors', 'starlette', 'transformers', 'uvicorn', 'zstandard'),
 }
 FILES = {path.stem for folder in ('test', 'env') for path in (ROOT / folder).rglob('*.py')}
 OWN = {'diffcut_ros', 'support', *FILES, *IF_THERE, 'rerun_cli', *sys.stdlib_module_names}  # rerun_cli comes with rerun

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcut_ros.missing import OPTIONAL, ROS
+from diffcut_ros.missing import INCLUDES, OPTIONAL, ROS
 from support.checkout import COMMANDS, PROJECT, ROOT, copy_of_the_checkout
 from support.recordings import record
 
@@ -88,13 +88,20 @@ def test_segments_a_photograph_and_analyses_a_recording(environment, tmp_path):
 def test_commands_say_what_is_not_installed(environment):
     folder = environment(*OPTIONAL)
     assert {path.name for path in (folder / 'bin').glob('diffcut_*')} == COMMANDS
-    extras = {'analyze': 'analyze', 'evaluate': 'evaluate', 'export': 'diffusion', 'benchmark': 'evaluate'}
+    extras = {
+        'analyze': 'analyze',
+        'evaluate': 'evaluate',
+        'export': 'diffusion',
+        'benchmark': 'evaluate',
+        'teach': 'teach',
+    }
     # What is wrong with arguments is told before what is missing.
     arguments = {
         'analyze': ['bag', '-o', folder / 'out'],
         'evaluate': ['camvid', folder, '-o', folder / 'out'],
         'export': ['ssd-1b', folder / 'model'],
         'benchmark': ['ncut'],
+        'teach': ['bag'],
     }
     for name, extra in extras.items():
         done = run(folder / f'bin/diffcut_{name}', *arguments[name])
@@ -130,6 +137,8 @@ def test_extras_are_those_of_pyproject():
     }
     assert extras.pop('test') == {'pytest'}  # for colcon
     assert extras.pop('all') == {f'diffcut_ros[{",".join(extras)}]'}
+    for extra, included in INCLUDES.items():
+        extras[extra].remove(f'diffcut_ros[{included}]')
     assert named == extras
 
 

@@ -110,7 +110,10 @@ def write_report(
             'frames': [_frame(frame, start_ns) for frame in frames],
         },
         sweep=_sweep(tables, ending),
-        scripts=[jinja2.utils.markupsafe.Markup(script) for script in (get_plotlyjs(), resource('report.js'))],
+        scripts=[
+            jinja2.utils.markupsafe.Markup(script)
+            for script in (get_plotlyjs(), resource('hierarchy.js'), resource('report.js'))
+        ],
     )
     with writing(path), path.open('wb') as file:
         page.dump(file, encoding='utf-8')
@@ -142,7 +145,7 @@ def environment() -> Any:
 
     made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     made.filters['printable'] = printable
-    made.globals['style'] = jinja2.utils.markupsafe.Markup(resource('report.css'))
+    made.globals['style'] = jinja2.utils.markupsafe.Markup(resource('theme.css') + resource('report.css'))
     return made
 
 

@@ -163,33 +163,20 @@
   let frame = null;
   let tau = 0;
 
-  const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-
   // Unpacks what the slider needs of a frame, once.
   async function unpack(one) {
     if (one.map) return;
-    const stream = new Blob([bytes(one.parts)]).stream().pipeThrough(new DecompressionStream('deflate'));
-    const map = new Uint16Array(await new Response(stream).arrayBuffer());
-    const [rgb, classRgb] = [bytes(one.colors), one.class_colors && bytes(one.class_colors)];
-    const areas = new Uint32Array(one.taus.length + 1);
-    for (const part of map) areas[part] += 1;
+    const map = await hierarchy.unpackMap(one.parts);
+    const [rgb, classRgb] = [hierarchy.bytes(one.colors), one.class_colors && hierarchy.bytes(one.class_colors)];
+    const areas = hierarchy.areas(map, one.taus.length + 1);
     const levels = Float64Array.from(one.taus).sort();
     const distinct = [...new Set(levels)];
     Object.assign(one, { map, rgb, classRgb, areas, levels, distinct });
   }
 
-  // Segments are the runs of parts that no boundary below tau divides.
-  function segmentOfParts() {
-    const segments = new Uint16Array(frame.taus.length + 1);
-    frame.taus.forEach((boundary, index) => {
-      segments[index + 1] = segments[index] + (boundary < tau ? 1 : 0);
-    });
-    return segments;
-  }
-
   function paint() {
     const [width, height] = frame.size;
-    const segments = segmentOfParts();
+    const segments = hierarchy.segmentOfParts(frame.taus, tau);
     const largest = new Uint16Array(segments[segments.length - 1] + 1);
     const areas = new Uint32Array(largest.length);
     segments.forEach((segment, part) => {

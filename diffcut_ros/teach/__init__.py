@@ -1,0 +1,1 @@
+"""`diffcut_teach`: the page on which a recording learns names."""

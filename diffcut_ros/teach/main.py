@@ -1,0 +1,229 @@
+"""The command `diffcut_teach`: a page on which a recording learns names."""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.progress import MofNCompleteColumn, TaskProgressColumn
+
+from diffcut_ros.analysis.settings import NODE, AnalysisOptions, Settings, left_out_parameters, read_settings
+from diffcut_ros.arguments.parser import given
+from diffcut_ros.arguments.teach import LOOPBACK, parse
+from diffcut_ros.classes_file import read_classes
+from diffcut_ros.exit_status import Status
+from diffcut_ros.features import create_extractor
+from diffcut_ros.features.probe import comparable, probe
+from diffcut_ros.features.registry import Extractor
+from diffcut_ros.interruption import interruptible
+from diffcut_ros.missing import needed
+from diffcut_ros.plain_files import check_plain
+from diffcut_ros.printable import LONGEST_NAME, file_name, printable, quoted, tell
+from diffcut_ros.progress import BarOrLines
+from diffcut_ros.teach.lesson import Lesson
+from diffcut_ros.teach.live import LiveFrames
+from diffcut_ros.teach.recording import RecordedFrames
+from diffcut_ros.teach.server import Page, listen, serving
+from diffcut_ros.teach.spread import Recording
+
+_LOOK_S = 0.2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    args = parse(sys.argv[1:] if arguments is None else arguments)
+    served: list[Lesson] = []
+    try:
+        with interruptible():
+            _run(args, served)
+    except (ValueError, MemoryError) as error:
+        status, text = Status.BAD_INPUT, str(error)
+    except (OSError, RuntimeError) as error:
+        status, text = Status.FAILED, str(error)
+    except KeyboardInterrupt:
+        status, text = (0, _end(served[0])) if served else (Status.INTERRUPTED, 'interrupted')
+        if served and served[0].problem:
+            status = Status.FAILED
+    tell(f'diffcut_teach: {text}', sys.stdout if status == 0 else sys.stderr)
+    return status
+
+
+def _end(lesson: Lesson) -> str:
+    if lesson.problem:
+        return f'{lesson.problem}; what was taught since is lost'
+    count = len(lesson.classes)
+    return f'{count} example{"s" * (count != 1)} of {len(lesson.classes.classes)} names, in {lesson.path}'
+
+
+def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
+    """Collect frames, and serve until a signal comes."""
+    with ExitStack() as stack:
+        node = None if args.node is None else stack.enter_context(_running(args.node))
+        options = _options(args) if node is None else _options_of(node, args, stack)
+        if left_out := left_out_parameters(options):
+            tell(f'diffcut_teach: {left_out}')
+        settings = read_settings(options)
+        path = _classes_path(args, settings)
+        extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
+        extractor.prepare(1)
+        own = probe(extractor)
+        _check_backend(path, args, own, settings.node.backend)
+        lesson = Lesson(path, extractor.description, own)
+        source: RecordedFrames | LiveFrames
+        name = '' if node is not None else _known_as(args.recording, lesson)
+        source = _recorded(args, options, extractor, name) if node is None else _live(args, node, settings, extractor)
+        wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording == name]
+        with BarOrLines(MofNCompleteColumn()) as progress:
+            task = progress.add_task('frames', total=min(args.frames, source.left))
+            taken = source.take(
+                args.frames, wanted, lambda done, count: progress.update(task, completed=done, total=count)
+            )
+            lesson.add(list(taken))
+        for note in source.notes:
+            tell(f'diffcut_teach: {note}')
+        page = Page(
+            lesson,
+            printable(_name(args), LONGEST_NAME),
+            _command(args, path),
+            lambda count: lesson.add(list(source.take(count))),
+            lambda: source.left,
+            lambda: list(map(printable, source.notes)),
+        )
+        _serve(args, page, served, stack)
+
+
+def _running(name: str) -> Any:
+    with needed('--node', 'teach'):
+        from diffcut_ros.node.running_node import running_node
+    return running_node('/' + name.strip('/'))
+
+
+def _known_as(recording: Path, lesson: Lesson) -> str:
+    """Return how examples call a recording: by the path that was given first."""
+    for known in dict.fromkeys(one.recording for one in lesson.classes.sources if one.recording):
+        for place in (Path(known), lesson.path.parent / known):
+            with suppress(OSError):  # there is none
+                if place.samefile(recording):
+                    return known
+    return str(recording)
+
+
+def _recorded(args: argparse.Namespace, options: AnalysisOptions, extractor: Extractor, name: str) -> RecordedFrames:
+    recording = Recording(args.recording, options)
+    with BarOrLines(TaskProgressColumn()) as progress:
+        task = progress.add_task(f'look through {printable(args.recording.name, LONGEST_NAME)}', total=1.0)
+        settings = recording.look_through(lambda share: progress.update(task, completed=share))
+        progress.update(task, completed=1.0)
+    return RecordedFrames(recording, settings, extractor, name)
+
+
+def _live(args: argparse.Namespace, node: Any, settings: Settings, extractor: Extractor) -> LiveFrames:
+    """Collect images of a running node; ValueError where none comes."""
+    frames = LiveFrames(settings, extractor)
+    frames.topic = node.listen(args.image_topic, frames.add)
+    with BarOrLines(TaskProgressColumn()) as progress:
+        task = progress.add_task(f'images of {printable(frames.topic, LONGEST_NAME)}', total=args.seconds)
+        begin_s = time.monotonic()
+        while (passed_s := time.monotonic() - begin_s) < args.seconds:
+            time.sleep(min(_LOOK_S, args.seconds))
+            progress.update(task, completed=passed_s)
+    if not frames.left:
+        why = f': {"; ".join(frames.notes)}' if frames.notes else '; does the camera publish?'
+        raise ValueError(f'{frames.topic}: expected images within {args.seconds:g} s, received none{why}')
+    return frames
+
+
+def _serve(args: argparse.Namespace, page: Page, served: list[Lesson], stack: ExitStack) -> None:
+    listening = stack.enter_context(closing(listen(args.address, args.port)))
+    stack.enter_context(serving(page, listening))
+    served.append(page.lesson)
+    port = listening.getsockname()[1]
+    if port != args.port:
+        tell(f'diffcut_teach: port {args.port} is taken; {port} is the next free one')
+    if args.address != LOOPBACK:
+        tell(
+            f'diffcut_teach: whoever reaches {args.address} sees the images and can change {page.lesson.path}; there '
+            'is no password'
+        )
+    shown = 'localhost' if args.address in ('0.0.0.0', '::') else args.address
+    shown = f'[{shown}]' if ':' in shown else shown
+    tell(f'open http://{shown}:{port}/ (Ctrl-C ends; {page.lesson.path})', sys.stdout)
+    threading.Event().wait()
+
+
+def _name(args: argparse.Namespace) -> str:
+    """Return what the recording or the node is called."""
+    return args.recording.resolve().name if args.node is None else '/' + args.node.strip('/')
+
+
+def _command(args: argparse.Namespace, path: Path) -> str:
+    """Return the command that starts a node with the same settings and these names."""
+    values = given(args, 'backend', 'tau') | {'classes_file': path}
+    if args.node is not None:
+        return f'# {_name(args)} runs already, with its own parameters: see below'
+    words = ['ros2', 'run', 'diffcut_ros', 'diffcut_node', '--ros-args']
+    words += [] if args.params is None else ['--params-file', str(args.params.absolute())]
+    return shlex.join([*words, *(word for name, value in values.items() for word in ('-p', f'{name}:={value}'))])
+
+
+def _options(args: argparse.Namespace) -> AnalysisOptions:
+    node = {} if args.node_name is None else {'node': args.node_name}
+    values = given(args, 'params', 'backend', 'tau', 'image_topic') | node
+    options = AnalysisOptions(depth=False, rate_hz=0.0, **values)
+    # Depth counts only where it divides segments.
+    if read_settings(options).segmenter.instances == 'space':
+        return AnalysisOptions(rate_hz=0.0, **values)
+    return options
+
+
+def _options_of(node: Any, args: argparse.Namespace, stack: ExitStack) -> AnalysisOptions:
+    """Return the options by which the parameters of a running node hold."""
+    file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / 'node.yaml'
+    # An empty list has no type in a parameter file.
+    values = {name: value for name, value in node.parameters().items() if value not in ([], None)}
+    file.write_text(yaml.safe_dump({NODE: {'ros__parameters': _plain(values)}}))
+    return AnalysisOptions(params=file, depth=False, rate_hz=0.0, **given(args, 'backend', 'tau'))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, (list, tuple, array)) else value for name, value in values.items()}
+
+
+def _classes_path(args: argparse.Namespace, settings: Settings) -> Path:
+    """Return the file of classes; ValueError where none can be."""
+    named = settings.node.classes_file
+    name = file_name(f'{_name(args).strip("/").partition(".")[0]}_classes.yaml')
+    path = args.classes or (Path(named) if named else Path(name))
+    path = Path(os.path.abspath(path.expanduser()))
+    check_plain([path])
+    if not path.parent.is_dir():
+        raise ValueError(f'{path}: expected a folder that is there, to keep the file of classes in, found none')
+    return path
+
+
+def _check_backend(path: Path, args: argparse.Namespace, own: object, backend: str) -> None:
+    """Say how to go on where the file is of another backend."""
+    if not path.exists():
+        return
+    content = read_classes(path)
+    if not comparable(content.probe, own):
+        new = path.with_name(f'{path.stem}_{file_name(Path(backend).name)}.yaml')
+        recording = quoted(args.recording) if args.recording else 'RECORDING'
+        raise ValueError(
+            f'{path}: its names were taught with another backend ({content.backend}). To learn them anew from the '
+            f'same clicks: diffcut_reteach {quoted(path)} {recording} -o {quoted(new)} --backend {backend}; then '
+            f'diffcut_teach with --classes {quoted(new)}'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
