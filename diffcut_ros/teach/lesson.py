@@ -120,6 +120,16 @@ class Lesson:
 
         self._change(without)
 
+    def take_over(self, others: Classes) -> None:
+        """Take names and examples of elsewhere, beside those that are here."""
+        self._change(lambda classes: _joined(classes, others))
+
+    def tell(self, note: str) -> None:
+        """Show people a note until the next change."""
+        with self._turn:
+            self.note = note
+            self.version += 1
+
     def undo(self) -> None:
         """Take the last change back; ValueError where there is none."""
         self._step(self._past, self._future, 'nothing to take back')
@@ -358,11 +368,7 @@ class Lesson:
             return
         theirs = content.classes
         if self.problem:  # not all is in the file
-            mine = self.classes
-            examples = zip(mine.class_id.tolist(), mine.feature, mine.score, mine.sources, strict=True)
-            for key, feature, score, source in examples:
-                if source not in theirs.sources:
-                    theirs = theirs.with_example(mine.name(key), feature, score, source)
+            theirs = _joined(theirs, self.classes)
         self.classes, self._digest = theirs, content.digest
         self._past.clear()
         self._future.clear()
@@ -394,6 +400,18 @@ def _taught(classes: Classes, region: Region, name: str) -> Classes:
     for index in same[::-1]:
         classes = classes.without_example(index)
     return classes.with_example(name, region.feature, region.score, region.source)
+
+
+def _joined(classes: Classes, others: Classes) -> Classes:
+    """Return classes with the names and examples of others that they do not have; without any, the others."""
+    if not classes.classes:
+        return others
+    for key, feature, score, source in zip(
+        others.class_id.tolist(), others.feature, others.score, others.sources, strict=True
+    ):
+        if source not in classes.sources:
+            classes = classes.with_example(others.name(key), feature, score, source)
+    return classes
 
 
 def _known_name(classes: Classes, name: str) -> str:

@@ -13,13 +13,17 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from rich.progress import MofNCompleteColumn, TaskProgressColumn
 
+from diffcut_ros.analysis.reteach import teach_again
 from diffcut_ros.analysis.settings import NODE, AnalysisOptions, Settings, left_out_parameters, read_settings
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.arguments.teach import LOOPBACK, parse
-from diffcut_ros.classes_file import read_classes
+from diffcut_ros.classes_file import ClassesFile, read_classes
+from diffcut_ros.core import Classes
+from diffcut_ros.core.classes import Source
 from diffcut_ros.exit_status import Status
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import comparable, probe
@@ -76,12 +80,19 @@ def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
         extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
         extractor.prepare(1)
         own = probe(extractor)
-        _check_backend(path, args, own, settings.node.backend)
-        lesson = Lesson(path, extractor.description, own)
+        before = _of_another_backend(path, args, own, settings.node.backend)
+        old = Classes() if before is None else before.classes
+        lesson = Lesson(path if before is None else _anew(path, settings.node.backend), extractor.description, own)
+        if before is not None:
+            tell(
+                f'diffcut_teach: the {len(old)} examples of {path} are of another backend ({before.backend}): the page '
+                f'can learn them anew; names go to {lesson.path}'
+            )
         source: RecordedFrames | LiveFrames
-        name = '' if node is not None else _known_as(args.recording, lesson)
+        sources = *lesson.classes.sources, *old.sources
+        name = '' if node is not None else _known_as(args.recording, sources, path.parent)
         source = _recorded(args, options, extractor, name) if node is None else _live(args, node, settings, extractor)
-        wanted = [one.stamp_ns for one in lesson.classes.sources if one.recording == name]
+        wanted = [one.stamp_ns for one in sources if one.recording == name]
         with BarOrLines(MofNCompleteColumn()) as progress:
             task = progress.add_task('frames', total=min(args.frames, source.left))
             taken = source.take(
@@ -90,13 +101,22 @@ def _run(args: argparse.Namespace, served: list[Lesson]) -> None:
             lesson.add(list(taken))
         for note in source.notes:
             tell(f'diffcut_teach: {note}')
+
+        def learn_anew() -> None:
+            again = teach_again(old, path.parent, [args.recording], options, settings, extractor)
+            lesson.take_over(again.classes)
+            if again.missing:
+                lesson.tell(f'{len(again.classes)} of {len(old)} examples are learned anew; not found: {again.missing}')
+
         page = Page(
             lesson,
             printable(_name(args), LONGEST_NAME),
-            _command(args, path),
+            _command(args, lesson.path),
             lambda count: lesson.add(list(source.take(count))),
             lambda: source.left,
             lambda: list(map(printable, source.notes)),
+            learn_anew,
+            _offer(path, before) if before is not None and not {*old.sources} & {*lesson.classes.sources} else '',
         )
         _serve(args, page, served, stack)
 
@@ -107,10 +127,10 @@ def _running(name: str) -> Any:
     return running_node('/' + name.strip('/'))
 
 
-def _known_as(recording: Path, lesson: Lesson) -> str:
-    """Return how examples call a recording: by the path that was given first."""
-    for known in dict.fromkeys(one.recording for one in lesson.classes.sources if one.recording):
-        for place in (Path(known), lesson.path.parent / known):
+def _known_as(recording: Path, sources: Sequence[Source], folder: Path) -> str:
+    """Return how examples call a recording: by the path that was given first; relative ones may be from a folder."""
+    for known in dict.fromkeys(one.recording for one in sources if one.recording):
+        for place in (Path(known), folder / known):
             with suppress(OSError):  # there is none
                 if place.samefile(recording):
                     return known
@@ -210,19 +230,36 @@ def _classes_path(args: argparse.Namespace, settings: Settings) -> Path:
     return path
 
 
-def _check_backend(path: Path, args: argparse.Namespace, own: object, backend: str) -> None:
-    """Say how to go on where the file is of another backend."""
-    if not path.exists():
-        return
-    content = read_classes(path)
-    if not comparable(content.probe, own):
-        new = path.with_name(f'{path.stem}_{file_name(Path(backend).name)}.yaml')
-        recording = quoted(args.recording) if args.recording else 'RECORDING'
+def _of_another_backend(path: Path, args: argparse.Namespace, own: np.ndarray, backend: str) -> ClassesFile | None:
+    """Return what a file holds that is of another backend; None: it is of this one, or not there.
+
+    Raises:
+        ValueError: where a running node is shown: nothing tells which recordings hold what was clicked on.
+    """
+    content = read_classes(path) if path.exists() else None
+    if content is None or comparable(content.probe, own):
+        return None
+    if args.node is not None:
+        new = quoted(_anew(path, backend))
         raise ValueError(
             f'{path}: its names were taught with another backend ({content.backend}). To learn them anew from the '
-            f'same clicks: diffcut_reteach {quoted(path)} {recording} -o {quoted(new)} --backend {backend}; then '
-            f'diffcut_teach with --classes {quoted(new)}'
+            f'same clicks: diffcut_reteach {quoted(path)} RECORDING -o {new} --backend {backend}; then diffcut_teach '
+            f'with --classes {new}'
         )
+    return content
+
+
+def _anew(path: Path, backend: str) -> Path:
+    """Return the file for what another one holds, learned with another backend."""
+    return path.with_name(f'{path.stem}_{file_name(Path(backend).name)}.yaml')
+
+
+def _offer(path: Path, before: ClassesFile) -> str:
+    count = len(before.classes)
+    return (
+        f'{path.name} was taught with another backend ({before.backend}). Its {count} example{"s" * (count != 1)} can '
+        'be learned anew from the same clicks.'
+    )
 
 
 if __name__ == '__main__':

@@ -58,6 +58,8 @@ class Page:
         more: makes more frames, so many of them; None where there are none.
         left: how many more there are.
         notes: what people should know of the frames.
+        learn_anew: takes the examples of a file of another backend.
+        offer: to do that, for people; empty: there is no such file.
     """
 
     def __init__(
@@ -68,12 +70,15 @@ class Page:
         more: Callable[[int], None] = lambda count: None,
         left: Callable[[], int] = lambda: 0,
         notes: Callable[[], list[str]] = list,
+        learn_anew: Callable[[], None] = lambda: None,
+        offer: str = '',
     ) -> None:
         self.lesson = lesson
         self._title, self._command = title, command
         self._more, self._left, self._notes = more, left, notes
+        self._learn_anew, self._offer = learn_anew, offer
         self._random = np.random.default_rng()
-        self._busy = ''
+        self._busy, self._one = '', threading.Lock()
         self._start = threading.get_native_id() ^ id(self)
 
     def state(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class Page:
             'left': self._left(),
             'busy': self._busy,
             'notes': self._notes(),
+            'offer': self._offer,
             'key': self.key(),
         }
 
@@ -119,6 +125,7 @@ class Page:
             'answer': lambda: lesson.answer(_whole(given['frame']), _whole(given['label']), _text(given['name'])),
             'ask_anew': lesson.forget_answers,
             'more': lambda: self._more_frames(_whole(given['count'])),
+            'learn_anew': self._anew,
         }
         if action not in actions:
             raise ValueError(f'expected one of {", ".join(actions)}, received {action!r:.80}')
@@ -134,21 +141,40 @@ class Page:
         return {'frame': frame, 'label': label, 'point': self.lesson.frames[frame].places[label - 1].tolist()}
 
     def _more_frames(self, count: int) -> None:
-        """Begin to make more frames; they are shown once they are there."""
-        if self._busy or not 0 < count <= 100:
-            raise ValueError('more frames: expected to be asked for 1 to 100, one time after the other')
-        self._busy = f'{count} more frames'
+        if not 0 < count <= 100:
+            raise ValueError('more frames: expected to be asked for 1 to 100')
+        self._begin(f'{count} more frames', lambda: self._more(count))
+
+    def _anew(self) -> None:
+        if not self._offer:
+            raise ValueError('there is no file of another backend')
 
         def work() -> None:
+            self._learn_anew()
+            self._offer = ''
+
+        self._begin('learning anew', work)
+
+    def _begin(self, what: str, work: Callable[[], None]) -> None:
+        """Begin something that takes a while; what comes of it is in the state once it is there.
+
+        Raises:
+            ValueError: while something else is being done.
+        """
+        with self._one:
+            if self._busy:
+                raise ValueError(f'expected to be asked once {self._busy} is done')
+            self._busy = what
+
+        def done() -> None:
             try:
-                self._more(count)
+                work()
             except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                self.lesson.note = f'no more frames: {error}'
-                self.lesson.version += 1
+                self.lesson.tell(f'{what}: {error}')
             finally:
                 self._busy = ''
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=done, daemon=True).start()
 
 
 def _whole(value: Any) -> int:

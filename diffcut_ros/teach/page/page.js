@@ -683,6 +683,9 @@
     element('save').hidden = away;
     element('dot').classList.toggle('unsaved', Boolean(text));
     if (!state) return;
+    element('offer').hidden = !state.offer;
+    element('offer-text').textContent = state.offer;
+    element('learn-anew').disabled = Boolean(state.busy);
     const notes = [state.note, ...state.notes].filter(Boolean).join('; ');
     element('note').hidden = !notes;
     element('note').textContent = notes;
@@ -885,6 +888,7 @@
     element('undo').addEventListener('click', () => act('undo'));
     element('redo').addEventListener('click', () => act('redo'));
     element('save').addEventListener('click', () => act('save'));
+    element('learn-anew').addEventListener('click', () => act('learn_anew'));
     element('propose').addEventListener('click', propose);
     element('check').addEventListener('click', ask);
     element('check-anew').addEventListener('click', () => act('ask_anew'));
