@@ -16,7 +16,7 @@ from diffcut_ros.printable import quoted
 
 # As long as tf2 keeps them.
 KEPT_S = 10.0
-# What tf2 lets a quaternion's squared length differ from 1.
+# Lengths of quaternions that are off by more are told; as tf2 does, rotations are taken as if they were of length 1.
 _UNIT = 1e-2
 # Frames that an error names.
 _NAMED = 8
@@ -58,14 +58,13 @@ _Numbers = tuple[float, float, float, float, float, float, float]
 
 
 def _numbers(message: Any) -> _Numbers:
-    """Return a geometry_msgs/Transform; ValueError for what is not finite, or no quaternion of length 1."""
+    """Return a geometry_msgs/Transform; ValueError for numbers that are not finite, and a quaternion of length 0."""
     t, q = message.translation, message.rotation
     numbers = t.x, t.y, t.z, q.x, q.y, q.z, q.w
     if not all(map(math.isfinite, numbers)):
         raise ValueError('expected finite numbers')
-    length = math.hypot(*numbers[3:])
-    if abs(length * length - 1) > _UNIT:
-        raise ValueError(f'expected a quaternion of length 1, received one of length {length:.3g}')
+    if not any(numbers[3:]):
+        raise ValueError('expected a quaternion of length 1, received one of length 0')
     return numbers
 
 
@@ -116,7 +115,7 @@ class TransformTree:
         kept_s: of each frame, what is older than the latest by more is forgotten.
 
     Attributes:
-        trouble: what is wrong with transforms that came, such as NaN (not taken) and two parents, and how often.
+        trouble: what is wrong with transforms that came, such as NaN (which are not taken), and how often.
     """
 
     def __init__(self, kept_s: float = KEPT_S) -> None:
@@ -137,6 +136,8 @@ class TransformTree:
                 except ValueError as error:
                     self.trouble[f'{quoted(child)} in {quoted(parent)}: {error}'] += 1
                     continue
+                if abs(math.hypot(*numbers[3:]) - 1) > _UNIT:
+                    self.trouble[f'{quoted(child)} in {quoted(parent)}: the quaternion is not of length 1'] += 1
                 stamp = one.header.stamp
                 self._insert(child, (parent, numbers), static, stamp.sec * 10**9 + stamp.nanosec)
             self._changed.notify_all()
