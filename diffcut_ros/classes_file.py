@@ -128,6 +128,8 @@ def write_classes(path: Path, content: ClassesFile) -> str:
             for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
         ],
     }
+    if classes.checked:
+        document['checked'] = [{'class': name, **_plain(source)} for name, source in classes.checked]
     _replace(vectors, buffer.getvalue())
     data = (_HEADER + _yaml(document)).encode()
     _replace(path, data)
@@ -236,6 +238,7 @@ def _content(document: Any, path: Path, vectors: dict[Path, bytes]) -> ClassesFi
             feature,
             np.array([float(one['score']) for one in examples], np.float64),
             tuple(map(_source, examples)),
+            tuple((str(one['class']), _source(one)) for one in document.get('checked') or ()),
         ),
         str(document['backend']),
         probe,

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,13 @@ import numpy as np
 
 from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes
-from diffcut_ros.core.classes import UNKNOWN, check_class_name
+from diffcut_ros.core.classes import UNKNOWN, Source, check_class_name
 from diffcut_ros.teach.frames import Frame, Region, Run
 from diffcut_ros.teach.proposal import most_instructive
 
 # Steps that can be taken back.
 _MOST_STEPS = 1000
 Change = Callable[[Classes], Classes]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An answer to a question of the check: a segment of a frame, and its name; empty: it is none of the names."""
-
-    frame: int
-    label: int
-    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +68,6 @@ class Lesson:
     _digest: str = ''
     _past: list[Classes] = field(default_factory=list)
     _future: list[Classes] = field(default_factory=list)
-    _asked: dict[tuple[int, int], str] = field(default_factory=dict)
     _known: tuple[Classes, Answers] | None = None
     _left_alone: bool = False
     _turn: threading.RLock = field(default_factory=threading.RLock)
@@ -156,18 +146,19 @@ class Lesson:
         Raises:
             ValueError: for a frame, segment or name that is not there.
         """
-        self._frame(frame).segment(label)
-        with self._turn:
+        source = self._frame(frame).segment(label).source
+
+        def answered(classes: Classes) -> Classes:
             if name:
-                _known_name(self.classes, name)
-            self._asked[frame, label] = name
-            self.version += 1
+                _known_name(classes, name)
+            kept = [one for one in classes.checked if self._where(one[1]) != (frame, label)]
+            return replace(classes, checked=(*kept, (name, source)))
+
+        self._change(answered)
 
     def forget_answers(self) -> None:
         """Begin the check anew."""
-        with self._turn:
-            self._asked = {}
-            self.version += 1
+        self._change(lambda classes: replace(classes, checked=()) if classes.checked else classes)
 
     def add(self, frames: Sequence[Frame]) -> None:
         """Show more frames."""
@@ -175,6 +166,7 @@ class Lesson:
             self.frames = (*self.frames, *frames)
             self.__dict__.pop('_feature', None)
             self.__dict__.pop('_of_frame', None)
+            self.__dict__.pop('_number_of', None)
             self._known = None
             self.version += 1
 
@@ -185,7 +177,6 @@ class Lesson:
         with self._turn:
             classes, answers = self.classes, self._answers()
             ends = np.cumsum([len(one.segments) for one in self.frames])[:-1].astype(int)
-            of_frame = {one.key: k for k, one in enumerate(self.frames)}
             counts = Counter(classes.class_id.tolist())
             return {
                 'version': self.version,
@@ -202,7 +193,7 @@ class Lesson:
                 'examples': [
                     {
                         'class': key,
-                        'frame': of_frame.get(source.image),
+                        'frame': self._number_of.get(source.image),
                         'point': list(source.point_xy),
                         'box': list(source.box_xyxy),
                         'size': list(source.size_wh),
@@ -244,7 +235,7 @@ class Lesson:
         """
         with self._turn:
             shown = self._shown()
-            left = ~self._marked({*shown, *self._asked})
+            left = ~self._marked({*shown, *self._checked()})
             taught = {frame for frame, _ in shown}
             fresh = left & ~np.isin(self._of_frame, list(taught))
             left = fresh if fresh.any() else left
@@ -267,6 +258,11 @@ class Lesson:
         return np.concatenate([none, *(one.segments.feature for one in self.frames)])
 
     @cached_property
+    def _number_of(self) -> dict[tuple[str, str, int], int]:
+        """Which frame an image is."""
+        return {one.key: k for k, one in enumerate(self.frames)}
+
+    @cached_property
     def _of_frame(self) -> np.ndarray:
         """Int64 [S], the frame of each segment."""
         return np.repeat(np.arange(len(self.frames)), [len(one.segments) for one in self.frames])
@@ -285,14 +281,20 @@ class Lesson:
 
     def _shown(self) -> set[tuple[int, int]]:
         """Return the segments that examples are in, (frame, label)."""
-        of_frame = {one.key: k for k, one in enumerate(self.frames)}
-        shown = set()
-        for source in self.classes.sources:
-            frame = of_frame.get(source.image)
-            if frame is not None and self.frames[frame].size_wh == source.size_wh:
-                x, y = self.frames[frame].reduced(*source.point_xy)
-                shown.add((frame, int(self.frames[frame].labels[y, x])))
-        return shown
+        return {place for source in self.classes.sources if (place := self._where(source)) is not None}
+
+    def _checked(self) -> dict[tuple[int, int], str]:
+        """Return the answers to questions: (frame, label) -> name."""
+        places = ((self._where(source), name) for name, source in self.classes.checked)
+        return {place: name for place, name in places if place is not None}
+
+    def _where(self, source: Source) -> tuple[int, int] | None:
+        """Return the frame and the label that something is from; None where that is not shown."""
+        frame = self._number_of.get(source.image)
+        if frame is None or self.frames[frame].size_wh != source.size_wh:
+            return None
+        x, y = self.frames[frame].reduced(*source.point_xy)
+        return frame, int(self.frames[frame].labels[y, x])
 
     def _answers(self) -> Answers:
         if self._known is None or self._known[0] is not self.classes:
@@ -306,8 +308,8 @@ class Lesson:
         """Return how right the names are, by the answers to questions; an example of such a segment is no question."""
         shown, begin, given = self._shown(), np.searchsorted(self._of_frame, np.arange(len(self.frames))), []
         names = {one.name for one in self.classes.classes.values()}
-        for (frame, label), name in self._asked.items():
-            if (frame, label) not in shown and (not name or name in names):
+        for (frame, label), name in self._checked().items():
+            if label and (frame, label) not in shown and (not name or name in names):
                 row = int(begin[frame]) + label - 1
                 given.append(
                     {
@@ -411,7 +413,8 @@ def _joined(classes: Classes, others: Classes) -> Classes:
     ):
         if source not in classes.sources:
             classes = classes.with_example(others.name(key), feature, score, source)
-    return classes
+    known = {source for _, source in classes.checked}
+    return replace(classes, checked=(*classes.checked, *(one for one in others.checked if one[1] not in known)))
 
 
 def _known_name(classes: Classes, name: str) -> str:

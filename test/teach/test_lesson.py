@@ -285,8 +285,14 @@ def test_the_check_counts_right_answers(lesson):
         lesson.answer(frame, label, 'cat')
     with pytest.raises(ValueError, match='label'):
         lesson.answer(frame, 10_000, 'wall')
+    given = lesson.state()['check']['answers']
+    lesson.rename('wall', 'backdrop')
+    again = Lesson(lesson.path, lesson.backend, lesson.probe, lesson.frames)
+    assert again.state()['check']['answers'] == given, 'they are in the file'
     lesson.forget_answers()
     assert lesson.state()['check']['answers'] == []
+    lesson.undo()
+    assert lesson.state()['check']['answers'] == given
 
 
 def test_the_check_ends_when_all_was_asked(lesson):
