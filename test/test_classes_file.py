@@ -55,7 +55,7 @@ def test_answers_of_a_check_stay(file):
     write_classes(file, replace(before, classes=replace(before.classes, checked=checked)))
     assert read_classes(file).classes.checked == checked
     changed(file, checked=[{'class': 'floor'}])
-    with pytest.raises(ValueError, match='recording'):
+    with pytest.raises(ValueError, match='point_xy'):
         read_classes(file)
 
 
