@@ -33,7 +33,10 @@ _END_S = 2
 # What the page is made of: path -> file, its folder, type.
 _FILES = {
     '/': ('page.html', 'teach.page', 'text/html'),
-    '/page.js': ('page.js', 'teach.page', 'text/javascript'),
+    **{
+        f'/{name}.js': (f'{name}.js', 'teach.page', 'text/javascript')
+        for name in ('page', 'dom', 'state', 'drawing', 'asking', 'panel', 'use')
+    },
     '/page.css': ('page.css', 'teach.page', 'text/css'),
     '/hierarchy.js': ('hierarchy.js', 'analysis.report', 'text/javascript'),
     '/theme.css': ('theme.css', 'analysis.report', 'text/css'),
