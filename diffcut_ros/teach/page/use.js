@@ -13,21 +13,14 @@ export function openUse() {
 
 export function drawUse() {
   element('use-file').textContent = state.file;
-  showRows(element('use-node'), commands(), (one) => one.title, block, drawBlock);
+  const commands = state.commands.map(({ title, text }) => ({ title, text: text.replaceAll('{min_confidence}', minConfidence().toFixed(2)) }));
+  showRows(element('use-node'), commands, (one) => one.title, block, drawBlock);
   showRows(element('use-free'), state.classes, (one) => one.name, tickRow, (row, one) => { row.querySelector('input').checked = drivable.has(one.name); });
   const names = state.classes.map((one) => one.name);
   const ticked = names.some((name) => drivable.has(name));
   element('use-tick').hidden = ticked;
   element('use-tick').textContent = names.length ? 'Nothing is ticked: tick what the robot may drive on, and the parameters appear here.' : 'There are no names yet.';
   showRows(element('use-nav2'), ticked ? [{ title: '', text: nav2(names) }] : [], () => 'nav2', block, drawBlock);
-}
-
-// The server's commands, with the confidence that the slider has where the node's is another.
-function commands() {
-  const least = minConfidence().toFixed(2);
-  if (Number(least) === state.min_confidence) return state.commands;
-  const running = { title: `Unknown below ${least}, as the slider says, in a node that runs`, text: `ros2 param set ${state.node} min_confidence ${least}` };
-  return [...state.commands.map((one) => (one.text.includes('--ros-args') ? { ...one, text: `${one.text} -p min_confidence:=${least}` } : one)), running];
 }
 
 // A text with a button that copies it.
