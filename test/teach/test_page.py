@@ -7,9 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -20,6 +17,7 @@ from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_
 from diffcut_ros.teach.server import listen, refusal
 from support.browser import needs_browser
 from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message
+from support.teaching import ask, free_port, teaching
 from support.waiting import PATIENCE_S
 
 FRAMES, SIZE_HW = 8, (240, 320)
@@ -44,25 +42,6 @@ def write_film(path, count: int):
 @pytest.fixture(scope='module')
 def film(tmp_path_factory):
     return write_film(tmp_path_factory.mktemp('film') / 'film', FRAMES)
-
-
-def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        return free.getsockname()[1]
-
-
-@contextmanager
-def teaching(folder, *arguments):
-    """Run `diffcut_teach` in a folder, on a free port unless one is given; give its process and the page's address."""
-    port = [] if '--port' in arguments else ['--port', free_port()]
-    command = [sys.executable, '-m', 'diffcut_ros.teach.main', *map(str, [*arguments, *port])]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith('open http://'), line + process.stderr.read()
-            yield process, line.split()[1]
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope='module')
@@ -242,6 +221,8 @@ def test_a_script_as_a_name_is_text(page):
     name(page, ATTACK[:64], *TABLE)
     assert names(page) == [ATTACK[:64]]
     page.click('#use-open')
+    assert page.inner_text('#use-nav2') == '', 'nothing is ticked yet'
+    page.check('#use-free input')
     assert json.dumps(ATTACK[:64]) in page.inner_text('#use-nav2')
     page.keyboard.press('Escape')
     page.mouse.click(*place(page, 0.5, 0.4))
@@ -405,10 +386,17 @@ def test_a_program_that_has_ended_is_told(film, tmp_path, open_page):
         page.fill('#name', 'table')
         page.press('#name', 'Enter')
         assert page.input_value('#name') == 'table', 'what was typed is kept'
+        assert page.locator('#dot').evaluate('(dot) => dot.className.trim()') == 'dot', 'neither saved nor not'
+        page.evaluate('document.documentElement.dataset.before = true')
     with teaching(tmp_path, film, '--frames', 1, '--port', port) as (_, again):
         assert again == address
+        page.wait_for_selector('html:not([data-before])')
         page.wait_for_selector('#problem', state='hidden')
         ready(page)
+        page.wait_for_selector('#namer:not([hidden])')
+        assert page.input_value('#name') == 'table', 'also when the page is loaded again'
+        changed(page, lambda: page.press('#name', 'Enter'))
+        assert names(page) == ['table']
     page.close()
     open_page.said.clear()  # what was asked meanwhile
 
@@ -443,15 +431,6 @@ def test_names_of_another_backend_are_learned_anew_from_the_same_clicks(film, tm
 
 
 # Without a browser ---------------------------------------------------------------------------------------------------
-
-
-def ask(address: str, path: str = '', data: bytes | None = None, **headers) -> tuple[int, str]:
-    request = urllib.request.Request(address + path, data, {name.replace('_', '-'): v for name, v in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 @pytest.mark.parametrize(
@@ -497,9 +476,9 @@ def test_pages_elsewhere_can_read_nothing(served):
         ('teach', b'[]'),
         ('teach', b'{'),
         ('teach', b'"' + b'x' * 200_000 + b'"'),
-        ('remove', b'{"example": 0}'),
+        ('remove', b'{"key": "none"}'),
         ('rename', b'{"name": "table", "new": "x"}'),
-        ('answer', b'{"frame": 0, "label": 1, "name": "table"}'),
+        ('answer', b'{"frame": 0, "label": 9999, "name": "table"}'),
         ('propose', b'{"passed": [[99, 1]]}'),
         ('propose', b'{"passed": 3}'),
         ('more', b'{"count": 1000}'),

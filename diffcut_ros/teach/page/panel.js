@@ -40,13 +40,10 @@ function drawNamed() {
 function nameRow({ id }) {
   const row = make('li');
   const line = make('div', 'of-name');
-  const input = make('input');
-  Object.assign(input, { hidden: true, maxLength: 64 });
-  input.dataset.control = 'edit';
   const edit = makeButton('✎', 'edit', () => rename(row, id));
   const forget = makeButton('×', 'forget', () => doAlone('forget', { name: nameOf(id) }));
   [edit, forget].forEach((one) => one.classList.add('quiet'));
-  line.append(make('i', 'swatch'), make('span', 'name'), input, make('small'), make('kbd'), edit, forget);
+  line.append(make('i', 'swatch'), make('span', 'name'), make('small'), make('kbd'), edit, forget);
   row.append(line, make('div', 'shown'));
   return row;
 }
@@ -59,39 +56,39 @@ function drawName(row, one, k, share) {
   find('small').textContent = percent(share);
   find('kbd').textContent = k + 1;
   find('kbd').hidden = k >= 9;
-  find('input').setAttribute('aria-label', `New name for ${one.name}`);
-  entitle(find('[data-control="edit"]:not(input)'), `Rename ${one.name}, or merge it with another name`);
+  entitle(find('[data-control="edit"]'), `Rename ${one.name}, or merge it with another name`);
   entitle(find('[data-control="forget"]'), `Forget ${one.name} and its examples`);
   const examples = state.examples.map((example, index) => ({ ...example, index })).filter((example) => example.class === one.id);
   showRows(find('.shown'), examples, (example) => example.key, exampleTile, (tile, example) => drawExample(tile, example, one));
 }
 
 function rename(row, id) {
-  const [input, shown, edit] = ['input', '.name', 'button'].map((which) => row.querySelector(which));
-  const before = nameOf(id);
-  const turn = (renaming) => {
-    input.hidden = !renaming;
-    shown.hidden = renaming;
-  };
-  turn(true);
-  input.value = before;
-  input.focus();
+  const [shown, edit] = ['.name', '[data-control="edit"]'].map((which) => row.querySelector(which));
+  const input = make('input');
+  Object.assign(input, { value: nameOf(id), maxLength: 64, ariaLabel: `New name for ${nameOf(id)}` });
+  input.dataset.control = 'edit';
+  shown.hidden = true;
+  shown.after(input);
   input.select();
-  input.onblur = () => turn(false);
-  input.onkeydown = async (event) => {
-    event.stopPropagation();
-    if (event.key !== 'Enter' && event.key !== 'Escape') return;
-    event.preventDefault();
-    let after = tidy(input.value);
-    if (event.key === 'Enter' && after && after !== nameOf(id)) {
-      const known = state.classes.find((one) => one.name === after) ?? state.classes.find((one) => one.id !== id && alike(one.name) === alike(after));
-      if (known && !confirm(`“${known.name}” is there already. Put the examples of “${nameOf(id)}” to it?`)) return;
-      after = known ? known.name : after;
-      await doAlone('rename', { name: nameOf(id), new: after });
-    }
-    if (document.activeElement === input) edit.focus();
-    turn(false);
+  input.focus();
+  const end = () => {
+    shown.hidden = false;
+    if (document.activeElement === input) edit.focus(); // which ends it, too
+    input.remove();
   };
+  input.addEventListener('blur', end);
+  input.addEventListener('keydown', async (event) => {
+    event.stopPropagation();
+    if (event.key === 'Escape') end();
+    if (event.key !== 'Enter') return;
+    event.preventDefault();
+    const before = nameOf(id);
+    const after = tidy(input.value);
+    const known = state.classes.find((one) => one.name === after) ?? state.classes.find((one) => one.id !== id && alike(one.name) === alike(after));
+    if (known && known.id !== id && !confirm(`“${known.name}” is there already. Put the examples of “${before}” to it?`)) return;
+    if (after && after !== before) await doAlone('rename', { name: before, new: known?.name ?? after });
+    if (input.isConnected) end();
+  });
 }
 
 // Examples ---------------------------------------------------------------------------------------------------------
