@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -313,7 +314,13 @@ def test_it_asks_for_what_teaches_most_and_checks(page):
             changed(page, lambda: page.press('#name', 'Enter'))
     page.wait_for_selector('#namer:not([hidden])')
     page.press('#name', 'Escape')
+    page.keyboard.press('c')
+    page.wait_for_selector('#namer:not([hidden])')
+    page.click('#skip')
+    page.wait_for_selector('#namer:not([hidden])')
+    page.press('#name', 'Escape')
     assert '3 of 3 random pixels right' in page.inner_text('#checked')
+    assert '1 skipped' in page.inner_text('#checked')
     changed(page, lambda: page.click('#check-anew'))
 
 
@@ -328,6 +335,270 @@ def test_what_is_not_sure_is_unknown(page):
     assert 'min_confidence:=1.00' in page.inner_text('#use-node')
     page.keyboard.press('Escape')
     page.eval_on_selector('#confidence', '(slider) => { slider.value = 0; slider.dispatchEvent(new Event("input")); }')
+
+
+@contextmanager
+def slow_answers(page):
+    """Answers of the server come late; give the actions that the page asks for."""
+    asked = []
+
+    def late(route):
+        asked.append(route.request.url.rpartition('/')[2])
+        page.wait_for_timeout(700)
+        route.continue_()
+
+    page.route('**/do/*', late)
+    yield asked
+    page.unroute('**/do/*')
+
+
+def idle(page) -> None:
+    page.wait_for_selector('html:not([data-busy])')
+
+
+@needs_browser
+def test_what_is_pressed_before_an_answer_is_there_does_nothing(page):
+    name(page, 'table', *TABLE)
+    name(page, 'cup', 0.5, 0.45)
+    with slow_answers(page) as asked:
+        page.keyboard.press('l')
+        page.wait_for_selector('#namer:not([hidden])')
+        page.fill('#name', 'spoon')
+        page.press('#name', 'Enter')
+        for key in ('1', 'Enter', '2', 'Enter', 'u', 'Control+z', 'Escape'):
+            page.keyboard.press(key)
+        page.mouse.click(*place(page, 0.9, 0.9))
+        page.dispatch_event('#namer', 'submit')
+        assert 'still on its way' in page.inner_text('#toast')
+        page.wait_for_selector('#namer:not([hidden])')
+        idle(page)
+        assert asked == ['propose', 'teach', 'propose']
+        assert page.input_value('#name') == ''
+        page.press('#name', 'Escape')
+        page.mouse.move(*place(page, 0.9, 0.9))
+        for _ in range(4):
+            page.keyboard.down('1')  # it is held
+        page.keyboard.up('1')
+        page.keyboard.press('2')
+        idle(page)
+        page.keyboard.press('c')
+        page.wait_for_selector('#namer:not([hidden])')
+        asked.clear()
+        for _ in range(4):
+            page.keyboard.down('Enter')
+        page.keyboard.up('Enter')
+        page.keyboard.press('Enter')
+        idle(page)
+    assert asked in (['answer', 'ask'], [])  # nothing where it knows no name
+    page.press('#name', 'Escape')
+    assert page.locator('.example').count() == 4
+    if page.is_visible('#check-anew'):
+        changed(page, lambda: page.click('#check-anew'))
+
+
+@needs_browser
+def test_names_with_digits(page, served):
+    name(page, '3d printer', *TABLE)
+    name(page, 'cup', 0.5, 0.45)
+    name(page, '2', 0.9, 0.9)  # the second one
+    assert names(page) == ['3d printer', 'cup']
+    assert read_classes(served[1]).classes.class_id.tolist() == [1, 2, 2]
+    page.mouse.click(*place(page, 0.1, 0.1))
+    page.keyboard.type('1')
+    assert page.inner_text('#known [aria-selected=true] span') == '3d printer'
+    page.keyboard.type('0 things')
+    changed(page, lambda: page.keyboard.press('Enter'))
+    page.mouse.click(*place(page, 0.1, 0.1))
+    page.keyboard.type('1')
+    page.keyboard.press('ArrowUp')
+    changed(page, lambda: page.keyboard.press('Enter'))
+    assert names(page) == ['3d printer', 'cup', '1'], 'it replaced what was there'
+    page.mouse.move(*place(page, 0.5, 0.45))
+    page.focus('#undo')
+    page.keyboard.press('3')
+    page.wait_for_timeout(300)
+    assert page.locator('.example').count() == 4
+    changed(page, lambda: page.keyboard.press('u'))
+
+
+@needs_browser
+def test_the_last_name_is_one_that_is_there(page, open_page, served):
+    other = open_page(served[0])
+    name(page, 'cup', 0.5, 0.45)
+    other.wait_for_selector('.of-name')
+    other.locator('.of-name button').first.click()
+    other.fill('.of-name input', 'mug')
+    changed(page, lambda: changed(other, lambda: other.press('.of-name input', 'Enter')))
+    assert other.evaluate('document.activeElement.title').startswith('Rename mug')
+    page.mouse.click(*place(page, *TABLE))
+    assert page.get_attribute('#name', 'placeholder') == 'Enter: mug'
+    changed(page, lambda: changed(other, lambda: other.locator('.of-name button').nth(1).click()))
+    assert page.get_attribute('#name', 'placeholder') == 'Its name'
+    page.press('#name', 'Enter')
+    page.wait_for_timeout(300)
+    assert names(page) == []
+
+
+@needs_browser
+def test_names_that_look_the_same(page):
+    name(page, 'cafe\u0301', *TABLE)
+    name(page, 'caf\u00e9', 0.5, 0.45)
+    assert names(page) == ['caf\u00e9']
+    page.mouse.click(*place(page, 0.9, 0.9))
+    for choose in ([], ['ArrowDown']):
+        page.fill('#name', 'Caf\u00e9')
+        page.press('#name', 'Enter')
+        assert 'is there already' in page.inner_text('#twin')
+        for key in choose:
+            page.press('#name', key)
+        changed(page, lambda: page.press('#name', 'Enter'))
+        page.mouse.click(*place(page, 0.1, 0.1))
+    assert names(page) == ['caf\u00e9', 'Caf\u00e9']
+
+
+@needs_browser
+def test_frames_that_cannot_be_loaded_are_tried_again(open_page, served):
+    page = open_page(served[0])
+    page.route('**/frame/2', lambda route: route.fulfill(status=500, body='no'))
+    page.route('**/image/5', lambda route: route.abort())
+    page.goto(served[0])
+    page.wait_for_selector(f'.thumb:nth-child({FRAMES - 2}):not(:disabled)')
+    page.wait_for_selector('#problem-text:has-text("2 frames could not be loaded")')
+    name(page, 'table', *TABLE)
+    page.keyboard.press('n')
+    assert page.locator('.thumb:disabled:not(.more)').count() == 2
+    page.unroute('**/frame/2')
+    page.unroute('**/image/5')
+    ready(page)
+    page.wait_for_selector('#problem', state='hidden')
+    times = [
+        text.split()[2]
+        for text in page.locator('.thumb:not(.more)').evaluate_all('(all) => all.map((one) => one.title)')
+    ]
+    assert times == sorted(times, key=float)
+    changed(page, lambda: page.click('#undo'))
+    open_page.said.clear()  # what could not be loaded
+
+
+@needs_browser
+def test_a_tab_that_lags_behind_removes_what_it_shows(page, open_page, served):
+    for text, at in (('table', TABLE), ('cup', (0.5, 0.45)), ('spoon', (0.9, 0.9))):
+        name(page, text, *at)
+    lagging = open_page(served[0])
+    lagging.route('**/state*', lambda route: route.fulfill(status=204))
+    changed(page, lambda: page.locator('.example .remove').first.click(force=True))
+    lagging.locator('.example .remove').nth(1).click(force=True)
+    page.wait_for_selector('.names > li:nth-child(2)', state='detached')
+    assert names(page) == ['spoon']
+
+
+@needs_browser
+def test_the_confidence_is_that_of_the_node_and_of_the_file(film, tmp_path, open_page):
+    port = free_port()
+    parameters = tmp_path / 'sure.yaml'
+    parameters.write_text('/diffcut:\n  ros__parameters: {min_confidence: 0.3}\n')
+    seen = []
+    page = None
+    for file in ('one', 'two', 'one'):
+        given = '--frames', 1, '--params', parameters, '--classes', f'{file}.yaml', '--port', port
+        with teaching(tmp_path, film, *given) as (_, address):
+            page = page or open_page(address)
+            page.goto(address)
+            ready(page)
+            seen.append(page.inner_text('#least'))
+            if file == 'one':
+                page.fill('#confidence', '0.5')
+            page.goto('about:blank')
+    assert seen == ['0.30', '0.30', '0.50']
+    open_page.said.clear()  # that the server had ended
+
+
+@needs_browser
+def test_commands_are_copied_without_a_clipboard(page):
+    name(page, 'table', *TABLE)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.set_viewport_size({'width': 1024, 'height': 600})
+    page.click('#use-open')
+    page.check('#use-free input')
+    for block in page.locator('#use .block').all():
+        block.locator('button').click()
+        assert block.locator('button').inner_text() == 'Selected: press Ctrl+C'
+        text = block.locator('pre')
+        assert page.evaluate('getSelection().toString()').strip() == text.inner_text().strip()
+        assert text.evaluate('(pre) => pre.scrollWidth <= pre.clientWidth'), 'nothing is cut off'
+    close = page.locator('#use form button').bounding_box()
+    assert close['y'] + close['height'] <= 600
+    page.keyboard.press('Escape')
+
+
+@needs_browser
+def test_levels_by_button_and_by_trackpad(page):
+    page.mouse.move(*place(page, 0.5, 0.45))
+    before = lit(page).sum()
+    page.click('.under [data-level="1"]')
+    assert '1 level up' in page.inner_text('#under')
+    assert lit(page).sum() > before
+    page.mouse.move(*place(page, *TABLE))
+    page.mouse.move(*place(page, 0.5, 0.45))
+    for _ in range(8):
+        page.mouse.wheel(0, -10)
+    page.wait_for_timeout(300)
+    assert '1 level up' in page.inner_text('#under')
+
+
+@needs_browser
+def test_the_focus_stays(page):
+    for text, at in (('table', TABLE), ('cup', (0.5, 0.45)), ('spoon', (0.9, 0.9))):
+        name(page, text, *at)
+    page.focus('[data-key="2"] [data-control="remove"]')
+    changed(page, lambda: page.keyboard.press('Enter'))
+    assert page.evaluate('document.activeElement.title').endswith('spoon'), 'the next one'
+    page.focus('[data-key="1"] [data-control="forget"]')
+    changed(page, lambda: page.keyboard.press('u'))
+    assert page.evaluate('document.activeElement.title') == 'Forget table and its examples', 'another name has come'
+    changed(page, lambda: page.keyboard.press('Enter'))
+    assert page.evaluate('document.activeElement.title') == 'Forget cup and its examples'
+    stops = page.locator('#strip button').evaluate_all('(all) => all.filter((one) => one.tabIndex === 0)')
+    assert len(stops) == 1
+    page.focus('.thumb[tabindex="0"]')
+    page.keyboard.press('ArrowRight')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('.thumb:nth-child(2)[aria-current=true]')
+
+
+@needs_browser
+def test_fingers(open_page, served):
+    page = open_page(served[0], {'width': 1280, 'height': 800}, has_touch=True, is_mobile=True)
+    name(page, 'table', *TABLE)
+    page.mouse.click(*place(page, 0.5, 0.45))
+    for shown in page.locator('button:visible, #known li:visible, input:visible:not([type=checkbox])').all():
+        box = shown.bounding_box()
+        assert min(box['width'], box['height']) >= 40, shown.evaluate('(one) => one.outerHTML')
+    page.press('#name', 'Escape')
+    changed(page, lambda: page.click('#undo'))
+
+
+@needs_browser
+def test_the_name_box_covers_nothing_that_is_asked_about_and_hints_move_nothing(open_page, served):
+    page = open_page(served[0], {'width': 1024, 'height': 768})
+    name(page, 'table', *TABLE)
+    button, room = (page.locator(one).bounding_box() for one in ('#propose', '#room'))
+    assert button['height'] < 40, 'in one line'
+    for key in ('l', 'c'):
+        page.keyboard.press(key)
+        page.wait_for_selector('#namer:not([hidden])')
+        assert page.locator('#room').bounding_box() == room
+        page.press('#name', 'Escape')
+    page.mouse.click(*place(page, 0.5, 0.45))
+    mask = lit(page)
+    stage, box = (page.locator(one).bounding_box() for one in ('#stage', '#namer'))
+    asked = np.argwhere(mask)[:, ::-1] / mask.shape[::-1] * [stage['width'], stage['height']] + [stage['x'], stage['y']]
+    low = np.array([box['x'], box['y']])
+    covered = ((asked > low) & (asked < low + [box['width'], box['height']])).all(1)
+    assert not covered.any()
+    page.press('#name', 'Escape')
+    assert page.inner_text('#left-out').startswith('1 example is not counted')
+    changed(page, lambda: page.click('#undo'))
 
 
 @needs_browser

@@ -1,6 +1,6 @@
 // The name box: naming what was clicked on, what helps most, and answers to a check.
 import { element, make, toast } from '/dom.js';
-import { aimAt, showFrame, step } from '/drawing.js';
+import { aimAt, drawMarks, showFrame, step } from '/drawing.js';
 import { act, alone, alike, classOf, frames, isName, nameOf, now, rgb, state, stored, tidy } from '/state.js';
 
 const TYPED = 'diffcut_teach typed';
@@ -127,8 +127,8 @@ export function leave() {
 
 export function hint() {
   const texts = {
-    name: state?.classes.length ? 'Click on what is wrong or unknown.' : 'Click on something and type what it is.',
-    propose: 'A name for this helps most. Skip what you cannot name. Esc ends.',
+    name: state?.classes.length ? 'Click on what is wrong or unknown. Keys 1 to 9 name what lights up.' : 'Click on something and type what it is.',
+    propose: 'A name for this helps most: type it, or its number and Enter. Skip what you cannot name. Esc ends.',
     check: 'Enter: the name is right. Or say what it is. The program does not learn from these answers. Esc ends.',
   };
   element('hint').textContent = texts[now.mode];
@@ -200,6 +200,7 @@ export function goTo({ frame, point }) {
   document.dispatchEvent(new Event('shown'));
   now.aim = null;
   aimAt(...point, true);
+  drawMarks();
   hint();
   return true;
 }

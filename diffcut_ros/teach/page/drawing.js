@@ -6,7 +6,7 @@ const OPACITY = 150;
 // What has no name is dimmed.
 const DIM = 95;
 // Of a small frame, px of the screen's, twice for sharp ones.
-const [THUMB_HEIGHT, THUMB_WIDTH] = [2 * 46, 2 * 120];
+const [THUMB_HEIGHT, THUMB_WIDTH] = [2 * 42, 2 * 110];
 const PIN = 16;
 
 // Returns RGBA of each label of a frame, label 0 first.
@@ -157,11 +157,12 @@ export function drawMarks() {
   placeTags(tags, pins);
 }
 
-// Each tag at its place, or as near as it covers no pin and no other tag, within the frame.
+// Each tag at its place, or as near as it covers no pin, no other tag and not the place of the keys, within the frame.
 function placeTags(tags, pins) {
   const frame = frames[now.current];
   const { clientWidth, clientHeight } = element('marks');
-  const taken = pins.map((pin) => [pin.offsetLeft - PIN / 2, pin.offsetTop - PIN / 2, PIN, PIN]);
+  const shown = now.aim?.keys ? [...pins, element('cursor')] : pins;
+  const taken = shown.map((pin) => [pin.offsetLeft - PIN / 2, pin.offsetTop - PIN / 2, PIN, PIN]);
   const sizes = tags.map(([tag]) => [tag.offsetWidth, tag.offsetHeight]);
   tags.forEach(([tag, [x, y]], k) => {
     const [width, height] = sizes[k];

@@ -4,7 +4,7 @@ import { goTo, leave } from '/asking.js';
 import { alike, classOf, doAlone, frames, isName, minConfidence, nameOf, now, percent, rgb, shownClasses, state, tidy, times } from '/state.js';
 
 // px, of a picture of an example; what is dimmed of it.
-const [TILE, OUTSIDE] = [108, 'rgb(0 0 0 / 0.6)'];
+const [TILE, OUTSIDE] = [108, 'rgb(0 0 0 / 0.5)'];
 
 export function drawPanel() {
   const share = drawNamed();
