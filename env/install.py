@@ -187,6 +187,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 for message in (Detection2DArray, Detection3DArray, FeatureImage, ImageAnnotations, LabelInfo):
     check_for_type_support(message)
 from diffcut_ros.core.compiled import prepare
+from diffcut_ros.features import create_extractor
 prepare()
 """
 

@@ -128,7 +128,7 @@ def _outdone(corners: np.ndarray, k: int, first: int, second: int) -> bool:
             high = min(high, -lead / gain)
         elif lead < 0:
             return False
-    return low <= high
+    return bool(low <= high)
 
 
 @inlined
