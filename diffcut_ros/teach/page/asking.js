@@ -128,8 +128,8 @@ export function leave() {
 export function hint() {
   const texts = {
     name: state?.classes.length ? 'Click on what is wrong or unknown. Keys 1 to 9 name what lights up.' : 'Click on something and type what it is.',
-    propose: 'A name for this helps most: type it, or its number and Enter. Skip what you cannot name. Esc ends.',
-    check: 'Enter: the name is right. Or say what it is. The program does not learn from these answers. Esc ends.',
+    propose: 'Its name helps most: type it, or its number, and Enter. Or skip it. Esc ends.',
+    check: 'Enter if it is right, or else type its name or number. This teaches nothing. Esc ends.',
   };
   element('hint').textContent = texts[now.mode];
   element('propose').setAttribute('aria-pressed', String(now.mode === 'propose'));

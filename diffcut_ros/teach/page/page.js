@@ -14,6 +14,7 @@ const [LEVEL_PX, NOTCH_PX, NOTCH_MS, PAUSE_MS] = [60, 66, 30, 150];
 // What is drawn ----------------------------------------------------------------------------------------------------
 
 function drawAll() {
+  if (!state) return;
   document.title = `${state.title}: teach names`;
   element('title').textContent = state.title;
   element('undo').disabled = !state.undo;
@@ -182,7 +183,7 @@ function keyInStrip(event) {
 }
 
 function key(event) {
-  if (document.querySelector('dialog[open]')) return;
+  if (!state || document.querySelector('dialog[open]')) return;
   const { target } = event;
   const control = event.ctrlKey || event.metaKey;
   const letter = event.key.toLowerCase();
@@ -244,11 +245,11 @@ function connect() {
   on('next', 'click', () => turn(1));
   on('colored', 'change', drawAll);
   on('confidence', 'input', () => {
-    keepConfidence();
+    if (state) keepConfidence();
     drawAll();
   });
   on('help-open', 'click', () => element('help').showModal());
-  on('use-open', 'click', openUse);
+  on('use-open', 'click', () => state && openUse());
   document.addEventListener('state', () => {
     whenLoaded();
     drawAll();
