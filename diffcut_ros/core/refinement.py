@@ -1,5 +1,18 @@
-"""Optional last step: segment borders drawn to the image's edges."""
+"""Optional last step: segment borders drawn to the image's edges.
 
+`pamr` is what the paper's evaluation does. `refine_borders` is what the node does, better and in a fraction of the time:
+
+1. At four pixels per cell, each pixel near a border looks at 16 others up to three cells away, and goes over to another
+   segment if those of it resemble its colour more than those of its own do: borders find things that cells are too coarse
+   for.
+2. A watershed draws the border to the pixel, in a band as wide as one of the pixels of step 1.
+
+Neither touches what is far from borders, nor takes a segment, or a wide part of one, away.
+"""
+
+import math
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +24,21 @@ from diffcut_ros.core.upsampling import best_upsampled
 _PIXELS_PER_CELL = 4
 ITERATIONS = 10
 DILATIONS = (1, 2, 4, 8)
+
+# Rounds of step 1 with one band, and bands, each around the borders that the last one left. More change little.
+_ROUNDS = 2
+_BANDS = 2
+# How far a border moves in one band, at most; and in a part of a segment that is not twice as wide.
+_REACH, _REACH_IN_NARROW = _PIXELS_PER_CELL, _PIXELS_PER_CELL // 2
+# Where step 1 looks: 16 steps in rows and columns, spread evenly over a disc like the seeds of a sunflower.
+_LOOK = 3 * _PIXELS_PER_CELL
+_SEEDS = np.arange(16) + 0.5
+_ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
+_AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int)
+# Difference of colours, summed over the channels of 8-bit CIELAB, at which likeness falls to 1/e.
+_UNLIKE = 14.4
+# uint16 [766]: likeness for each such difference, up to 255: sums of 16 fit, and take half the time of float32.
+_LIKENESS = np.rint(255 * np.exp(-((np.arange(3 * 255 + 1) / _UNLIKE) ** 2))).astype(np.uint16)
 
 # The eight neighbours of a pixel, as steps in rows and columns.
 _STEPS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
@@ -81,6 +109,126 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
     labels = assign_concepts(FeatureMap(features, size_hw), concepts)
     masks = F.one_hot(labels, len(concepts)).permute(2, 0, 1).float()
     return best_upsampled(pamr(image, masks), feature_map.image_size_hw)
+
+
+def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
+    """Move the borders between segments to the image's edges, by at most two cells and a little.
+
+    Every segment keeps pixels: those farther from its border than borders move in one step or, where it is nowhere so
+    wide, all of them.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        labels: uint16 [H, W], the segment of each pixel.
+        grid_hw: number of rows and columns of the cells that the segments were made of.
+
+    Returns:
+        uint16 [H, W].
+    """
+    size_hw = labels.shape
+    h, w = (min(_PIXELS_PER_CELL * cells, length) for cells, length in zip(grid_hw, size_hw, strict=True))
+    small = before = _nearest(labels, (h, w))
+    colours = cv2.cvtColor(_shrunk(image_rgb, (h, w)), cv2.COLOR_RGB2LAB)
+    for _ in range(_BANDS):
+        small = _by_likeness(colours, small, _inner(small, _REACH, _REACH_IN_NARROW))
+    moved = labels.copy()
+    # A pixel whose segment is not that of the small pixel that it lies in is left to step 2.
+    np.copyto(moved, _nearest(small, size_hw), where=labels == _nearest(before, size_hw))
+    return _by_watershed(image_rgb, moved, _inner(moved, math.ceil(max(size_hw[0] / h, size_hw[1] / w) / 2)))
+
+
+def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return a label image at another size, each pixel that of the nearest one."""
+    rows, columns = (
+        ((np.arange(length) + 0.5) * (given / length)).astype(int)
+        for length, given in zip(size_hw, labels.shape, strict=True)
+    )
+    return labels.take(columns, 1).take(rows, 0)
+
+
+def _shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return an image at a smaller size. Halving it first takes OpenCV a fifth of the time."""
+    while image.shape[0] >= 2 * size_hw[0] and image.shape[1] >= 2 * size_hw[1]:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _inner(labels: np.ndarray, *radii: int) -> np.ndarray:
+    """Return which pixels keep their segment, uint8 [H, W], 255 or 0.
+
+    Those farther than the first radius from any border; where there are none of the same segment near, those farther than
+    the next one; and all of a segment that would keep none.
+    """
+    inner = np.zeros(labels.shape, np.uint8)
+    for radius, larger in zip(radii, (0, *radii), strict=False):
+        square = _square(radius)
+        alone = cv2.compare(cv2.dilate(labels, square), cv2.erode(labels, square), cv2.CMP_EQ)
+        inner |= alone & ~cv2.dilate(inner, _square(larger))
+    # Every second row and column: a segment that is not seen in them is small.
+    seen = np.bincount(labels[::2, ::2][inner[::2, ::2] > 0], minlength=int(labels.max()) + 1) > 0
+    if not seen.all():
+        inner[~seen[labels]] = 255
+    return inner
+
+
+def _square(radius: int) -> np.ndarray:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
+def _by_likeness(colours: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Give pixels the segment of the pixels around that resemble them, if it does so more than their own.
+
+    Only two segments are compared at a time, their own and that of the most similar pixel of another: the cost is the
+    same for any number of segments.
+
+    Args:
+        colours: uint8 [h, w, 3].
+        labels: uint16 [h, w].
+        inner: uint8 [h, w]; pixels of another value than 0 keep their segment.
+    """
+    edges = 4 * (_LOOK,)
+    framed = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_REPLICATE)
+    # Four bytes a pixel, so that one is taken as a whole.
+    pixels = cv2.copyMakeBorder(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), *edges, cv2.BORDER_REPLICATE).view(np.uint32)
+    here = np.flatnonzero(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_CONSTANT, value=255) == 0)
+    if not len(here):
+        return labels
+    around = here + (_AROUND[0] * framed.shape[1] + _AROUND[1])[:, None]
+    label, pixel = framed.reshape(-1), pixels.reshape(-1)
+    there = pixel[around].view(np.uint8)
+    difference = cv2.absdiff(there, np.tile(pixel[here].view(np.uint8), (len(there), 1))).reshape(*around.shape, 4)
+    likeness = _LIKENESS[difference[..., 0].astype(np.uint16) + difference[..., 1] + difference[..., 2]]
+    high = likeness.astype(np.uint32) << 16
+    for _ in range(_ROUNDS):
+        own, theirs = label[here], label[around]
+        ours = theirs == own
+        # The largest likeness of another segment's pixels, its label in the lower half.
+        rival = ((high | theirs) * ~ours).max(0).astype(np.uint16)
+        for_own = (likeness * ours).sum(0, dtype=np.uint16)
+        for_rival = (likeness * (theirs == rival)).sum(0, dtype=np.uint16)
+        label[here] = np.where(for_rival > for_own, rival, own)
+    return framed[_LOOK:-_LOOK, _LOOK:-_LOOK]
+
+
+def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Flood from the pixels in `inner`, and let segments meet where colours change the most.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        labels: uint16 [H, W].
+        inner: uint8 [H, W]; pixels of another value than 0 keep their segment.
+    """
+    # OpenCV leaves lines between segments, 0 or -1, and one around the image.
+    image, flooded = (
+        cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        for values in (image_rgb, (labels.astype(np.int32) + 1) * (inner > 0))
+    )
+    cv2.watershed(cv2.GaussianBlur(image, (3, 3), 0), flooded)
+    flat, row = flooded.reshape(-1), flooded.shape[1]
+    line = np.flatnonzero(flat[row:-row] <= 0) + row
+    flat[line] = np.max([flat[line + step] for step in (-row, -1, 1, row)], 0)
+    flooded = flooded[1:-1, 1:-1]
+    return np.where(flooded > 0, flooded - 1, labels).astype(np.uint16)
 
 
 def _neighbours(h: int, w: int, dilations: tuple[int, ...], device: torch.device) -> torch.Tensor:
