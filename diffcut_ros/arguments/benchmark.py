@@ -170,7 +170,7 @@ def _tracking(parser: Parser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
     parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
     parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
-    parser.add_argument('--refine', choices=('none', 'pamr'), help='refinement of borders')
+    parser.add_argument('--refine', choices=('none', 'watershed', 'pamr'), help='see the parameter refine')
     parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
     parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N of these')
 

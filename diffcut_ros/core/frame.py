@@ -17,7 +17,7 @@ from diffcut_ros.core.memory import check_memory, within_memory
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.parts_in_space import parts_in_space
-from diffcut_ros.core.refinement import refine_assignment
+from diffcut_ros.core.refinement import refine_assignment, refine_borders
 from diffcut_ros.core.runs import Runs
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, Segments
@@ -99,9 +99,10 @@ class SegmenterConfig:
         live=True,
     )
     refine: str = parameter(
-        'none',
-        "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
-        choices=('none', 'pamr'),
+        'watershed',
+        "Moves segment borders to the image's edges: none, watershed (to the pixel), or pamr (at four pixels per cell, as "
+        'in the paper; slow, and small segments may vanish)',
+        choices=('none', 'watershed', 'pamr'),
         live=True,
     )
 
@@ -233,7 +234,10 @@ class Frame:
             favoured = np.append(successors, -1).take(carried)  # the last value is for -1
             to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
-        return self._describe(labels.cpu().numpy().astype(np.uint16), concepts, config, tau, parts_before)
+        pixels = labels.cpu().numpy().astype(np.uint16)
+        if config.refine == 'watershed':
+            pixels = refine_borders(self.image_rgb, pixels, self.feature_map.grid_hw)
+        return self._describe(pixels, concepts, config, tau, parts_before)
 
     def _describe(
         self,

@@ -5,9 +5,9 @@
 1. At four pixels per cell, each pixel near a border looks at 16 others up to three cells away, and goes over to another
    segment if those of it resemble its colour more than those of its own do: borders find things that cells are too coarse
    for.
-2. A watershed draws the border to the pixel, in a band as wide as one of the pixels of step 1.
+2. A watershed draws the border to the pixel, in a band as wide as two of the pixels of step 1.
 
-Neither touches what is far from borders, nor takes a segment, or a wide part of one, away.
+Neither touches what is far from borders, and each leaves every segment pixels.
 """
 
 import math
@@ -25,20 +25,21 @@ _PIXELS_PER_CELL = 4
 ITERATIONS = 10
 DILATIONS = (1, 2, 4, 8)
 
-# Rounds of step 1 with one band, and bands, each around the borders that the last one left. More change little.
-_ROUNDS = 2
-_BANDS = 2
-# How far a border moves in one band, at most; and in a part of a segment that is not twice as wide.
+# Of step 2, at most: larger images get borders that are this fine.
+_MOST_PIXELS_PER_CELL = 16
+# Of step 1, each with its own band. More change little.
+_ROUNDS = 3
+# How far a border moves in a round, at most; and that of a part of a segment that is not twice as wide.
 _REACH, _REACH_IN_NARROW = _PIXELS_PER_CELL, _PIXELS_PER_CELL // 2
 # Where step 1 looks: 16 steps in rows and columns, spread evenly over a disc like the seeds of a sunflower.
 _LOOK = 3 * _PIXELS_PER_CELL
 _SEEDS = np.arange(16) + 0.5
 _ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
-_AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int)
+_AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int).T
 # Difference of colours, summed over the channels of 8-bit CIELAB, at which likeness falls to 1/e.
 _UNLIKE = 14.4
-# uint16 [766]: likeness for each such difference, up to 255: sums of 16 fit, and take half the time of float32.
-_LIKENESS = np.rint(255 * np.exp(-((np.arange(3 * 255 + 1) / _UNLIKE) ** 2))).astype(np.uint16)
+# uint8 [256]: likeness for each such difference.
+_LIKENESS = np.rint(255 * np.exp(-((np.arange(256) / _UNLIKE) ** 2))).astype(np.uint8)
 
 # The eight neighbours of a pixel, as steps in rows and columns.
 _STEPS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
@@ -112,10 +113,10 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
 
 
 def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
-    """Move the borders between segments to the image's edges, by at most two cells and a little.
+    """Move the borders between segments to the image's edges, by little more than three cells at most.
 
-    Every segment keeps pixels: those farther from its border than borders move in one step or, where it is nowhere so
-    wide, all of them.
+    Every segment keeps pixels: those farther from its border than borders move at once or, where it is nowhere so wide,
+    all of them.
 
     Args:
         image_rgb: uint8 [H, W, 3].
@@ -125,20 +126,32 @@ def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int
     Returns:
         uint16 [H, W].
     """
-    size_hw = labels.shape
-    h, w = (min(_PIXELS_PER_CELL * cells, length) for cells, length in zip(grid_hw, size_hw, strict=True))
-    small = before = _nearest(labels, (h, w))
-    colours = cv2.cvtColor(_shrunk(image_rgb, (h, w)), cv2.COLOR_RGB2LAB)
-    for _ in range(_BANDS):
-        small = _by_likeness(colours, small, _inner(small, _REACH, _REACH_IN_NARROW))
-    moved = labels.copy()
-    # A pixel whose segment is not that of the small pixel that it lies in is left to step 2.
-    np.copyto(moved, _nearest(small, size_hw), where=labels == _nearest(before, size_hw))
-    return _by_watershed(image_rgb, moved, _inner(moved, math.ceil(max(size_hw[0] / h, size_hw[1] / w) / 2)))
+    coarse_hw, fine_hw = (
+        tuple(min(pixels * cells, side) for cells, side in zip(grid_hw, labels.shape, strict=True))
+        for pixels in (_PIXELS_PER_CELL, _MOST_PIXELS_PER_CELL)
+    )
+    fine, image = _nearest(labels, fine_hw), _shrunk(image_rgb, fine_hw)
+    coarse = _nearest(fine, coarse_hw)
+    moved = _carried(fine, coarse, _by_likeness(_shrunk(image, coarse_hw), coarse))
+    steps_px = math.ceil(max(more / less for more, less in zip(fine_hw, coarse_hw, strict=True)))
+    moved = _by_watershed(image, moved, _inner(moved, math.ceil(steps_px / 2)))
+    return _carried(labels, fine, moved)
+
+
+def _carried(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return labels with what changed at a smaller size.
+
+    A pixel whose segment is not that of the smaller size's pixel that it lies in keeps it.
+    """
+    if labels.shape == before.shape:
+        return after
+    return np.where(labels == _nearest(before, labels.shape), _nearest(after, labels.shape), labels)
 
 
 def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return a label image at another size, each pixel that of the nearest one."""
+    if labels.shape == size_hw:
+        return labels
     rows, columns = (
         ((np.arange(length) + 0.5) * (given / length)).astype(int)
         for length, given in zip(size_hw, labels.shape, strict=True)
@@ -148,6 +161,8 @@ def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 def _shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return an image at a smaller size. Halving it first takes OpenCV a fifth of the time."""
+    if image.shape[:2] == size_hw:
+        return image
     while image.shape[0] >= 2 * size_hw[0] and image.shape[1] >= 2 * size_hw[1]:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
     return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
@@ -175,39 +190,44 @@ def _square(radius: int) -> np.ndarray:
     return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
 
 
-def _by_likeness(colours: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Give pixels the segment of the pixels around that resemble them, if it does so more than their own.
+def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Give pixels near borders the segment of those around that resemble them, if these do so more than those of their own.
 
     Only two segments are compared at a time, their own and that of the most similar pixel of another: the cost is the
     same for any number of segments.
 
     Args:
-        colours: uint8 [h, w, 3].
+        image_rgb: uint8 [h, w, 3].
         labels: uint16 [h, w].
-        inner: uint8 [h, w]; pixels of another value than 0 keep their segment.
     """
-    edges = 4 * (_LOOK,)
-    framed = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_REPLICATE)
-    # Four bytes a pixel, so that one is taken as a whole.
-    pixels = cv2.copyMakeBorder(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), *edges, cv2.BORDER_REPLICATE).view(np.uint32)
-    here = np.flatnonzero(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_CONSTANT, value=255) == 0)
-    if not len(here):
-        return labels
-    around = here + (_AROUND[0] * framed.shape[1] + _AROUND[1])[:, None]
-    label, pixel = framed.reshape(-1), pixels.reshape(-1)
-    there = pixel[around].view(np.uint8)
-    difference = cv2.absdiff(there, np.tile(pixel[here].view(np.uint8), (len(there), 1))).reshape(*around.shape, 4)
-    likeness = _LIKENESS[difference[..., 0].astype(np.uint16) + difference[..., 1] + difference[..., 2]]
-    high = likeness.astype(np.uint32) << 16
+    h, w = labels.shape
+    channels, framed = (
+        cv2.copyMakeBorder(values, *4 * (_LOOK,), cv2.BORDER_REPLICATE)
+        for values in (cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB), labels)
+    )
+    here, *around = (np.s_[_LOOK + y : _LOOK + y + h, _LOOK + x : _LOOK + x + w] for y, x in ((0, 0), *_AROUND))
+    likeness = [_alike(channels[here], channels[there]) for there in around]
     for _ in range(_ROUNDS):
-        own, theirs = label[here], label[around]
-        ours = theirs == own
-        # The largest likeness of another segment's pixels, its label in the lower half.
-        rival = ((high | theirs) * ~ours).max(0).astype(np.uint16)
-        for_own = (likeness * ours).sum(0, dtype=np.uint16)
-        for_rival = (likeness * (theirs == rival)).sum(0, dtype=np.uint16)
-        label[here] = np.where(for_rival > for_own, rival, own)
-    return framed[_LOOK:-_LOOK, _LOOK:-_LOOK]
+        own = framed[here]
+        for_own, for_rival = np.zeros((2, h, w), np.uint16)
+        # The largest likeness of a pixel of another segment, its label in the lower half.
+        rival = np.zeros((h, w), np.uint32)
+        for alike, there in zip(likeness, around, strict=True):
+            ours = framed[there] == own
+            for_own += alike * ours
+            np.maximum(rival, (alike.astype(np.uint32) << 16 | framed[there]) * ~ours, out=rival)
+        rival = rival.astype(np.uint16)
+        for alike, there in zip(likeness, around, strict=True):
+            for_rival += alike * (framed[there] == rival)
+        moves = (for_rival > for_own) & (_inner(own, _REACH, _REACH_IN_NARROW) == 0)
+        framed[here] = np.where(moves, rival, own)
+    return framed[here]
+
+
+def _alike(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how much colours resemble others pixel by pixel, both uint8 [h, w, 3] in CIELAB, as uint8 [h, w]."""
+    first, second, third = cv2.split(cv2.absdiff(colours, others))
+    return cv2.LUT(cv2.add(cv2.add(first, second), third), _LIKENESS)
 
 
 def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:

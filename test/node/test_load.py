@@ -61,7 +61,7 @@ GOOD = {
     'alpha': lambda r: r.uniform(1.0, 20.0),
     'target_segments': lambda r: r.choice([0, 0, 2, 5, 20]),
     'min_segment_area': lambda r: r.choice([0, 10, 1000]),
-    'refine': lambda r: r.choice(['none', 'pamr']),
+    'refine': lambda r: r.choice(['none', 'watershed', 'pamr']),
     'rate_hz': lambda r: r.uniform(0.0, 50.0),
     'overlay_opacity': lambda r: r.random(),
     'lazy': lambda r: r.random() < 0.5,
