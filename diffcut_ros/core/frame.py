@@ -222,6 +222,7 @@ class Frame:
             self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self.feature_map.features.device
         concepts = concept_features(self.feature_map, self.cells)
+        favoured = None
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self.feature_map, concepts)
         elif carried is None or last is None:
@@ -236,7 +237,8 @@ class Frame:
             labels = assign_concepts(self.feature_map, concepts, *to_device)
         pixels = labels.cpu().numpy().astype(np.uint16)
         if config.refine == 'watershed':
-            pixels = refine_borders(self.image_rgb, pixels, self.feature_map.grid_hw)
+            grid_hw = self.feature_map.grid_hw
+            pixels = refine_borders(self.image_rgb, pixels, grid_hw, favoured, config.damping)
         return self._describe(pixels, concepts, config, tau, parts_before)
 
     def _describe(

@@ -36,10 +36,13 @@ _LOOK = 3 * _PIXELS_PER_CELL
 _SEEDS = np.arange(16) + 0.5
 _ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
 _AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int).T
-# Difference of colours, summed over the channels of 8-bit CIELAB, at which likeness falls to 1/e.
-_UNLIKE = 14.4
-# uint8 [256]: likeness for each such difference.
-_LIKENESS = np.rint(255 * np.exp(-((np.arange(256) / _UNLIKE) ** 2))).astype(np.uint8)
+# Colours are compared by their difference, summed over the channels of 8-bit CIELAB, as a share of the usual difference
+# from the mean within _LOOK, so that faint edges count where there are no others. Likeness falls to 1/e at _UNLIKE of it;
+# there, the difference is at least that of a camera's noise, and at most that of clearly different colours.
+_UNLIKE = 0.375
+_NOISE, _CLEAR = 6, 30
+# uint8 [256]: likeness for each difference in 16ths of where it falls to 1/e.
+_LIKENESS = np.rint(255 * np.exp(-((np.arange(256) / 16) ** 2))).astype(np.uint8)
 
 # The eight neighbours of a pixel, as steps in rows and columns.
 _STEPS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
@@ -112,7 +115,13 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
     return best_upsampled(pamr(image, masks), feature_map.image_size_hw)
 
 
-def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
+def refine_borders(
+    image_rgb: np.ndarray,
+    labels: np.ndarray,
+    grid_hw: tuple[int, int],
+    favoured: np.ndarray | None = None,
+    lead: float = 0.0,
+) -> np.ndarray:
     """Move the borders between segments to the image's edges, by little more than three cells at most.
 
     Every segment keeps pixels: those farther from its border than borders move at once or, where it is nowhere so wide,
@@ -122,6 +131,9 @@ def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int
         image_rgb: uint8 [H, W, 3].
         labels: uint16 [H, W], the segment of each pixel.
         grid_hw: number of rows and columns of the cells that the segments were made of.
+        favoured: int [H, W], for each pixel a segment that it gets unless another has more in its favour by `lead`, or -1;
+            None = no such pixel.
+        lead: as a share of what a segment can have in its favour, 0 to 1.
 
     Returns:
         uint16 [H, W].
@@ -132,7 +144,8 @@ def refine_borders(image_rgb: np.ndarray, labels: np.ndarray, grid_hw: tuple[int
     )
     fine, image = _nearest(labels, fine_hw), _shrunk(image_rgb, fine_hw)
     coarse = _nearest(fine, coarse_hw)
-    moved = _carried(fine, coarse, _by_likeness(_shrunk(image, coarse_hw), coarse))
+    held = None if favoured is None else _nearest(_nearest(favoured, fine_hw), coarse_hw)
+    moved = _carried(fine, coarse, _by_likeness(_shrunk(image, coarse_hw), coarse, held, lead))
     steps_px = math.ceil(max(more / less for more, less in zip(fine_hw, coarse_hw, strict=True)))
     moved = _by_watershed(image, moved, _inner(moved, math.ceil(steps_px / 2)))
     return _carried(labels, fine, moved)
@@ -190,7 +203,7 @@ def _square(radius: int) -> np.ndarray:
     return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
 
 
-def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray | None, lead: float) -> np.ndarray:
     """Give pixels near borders the segment of those around that resemble them, if these do so more than those of their own.
 
     Only two segments are compared at a time, their own and that of the most similar pixel of another: the cost is the
@@ -199,35 +212,47 @@ def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
         image_rgb: uint8 [h, w, 3].
         labels: uint16 [h, w].
+        favoured, lead: see `refine_borders`.
     """
     h, w = labels.shape
-    channels, framed = (
-        cv2.copyMakeBorder(values, *4 * (_LOOK,), cv2.BORDER_REPLICATE)
-        for values in (cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB), labels)
+    in_favour = np.uint16(lead * 255 * len(_AROUND))
+    colours = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
+    window = 2 * (2 * _LOOK + 1,)
+    usual = cv2.blur(_difference(colours, cv2.blur(colours, window)), window)
+    sixteenths = np.rint(16 * 16 / np.clip(_UNLIKE * usual, _NOISE, _CLEAR)).astype(np.uint8)
+    around_colours, framed = (
+        cv2.copyMakeBorder(values, *4 * (_LOOK,), cv2.BORDER_REPLICATE) for values in (colours, labels)
     )
     here, *around = (np.s_[_LOOK + y : _LOOK + y + h, _LOOK + x : _LOOK + x + w] for y, x in ((0, 0), *_AROUND))
-    likeness = [_alike(channels[here], channels[there]) for there in around]
+    likeness = [
+        cv2.LUT(cv2.multiply(_difference(colours, around_colours[there]), sixteenths, scale=1 / 16), _LIKENESS)
+        for there in around
+    ]
+    high = [alike.astype(np.uint32) << 16 for alike in likeness]
     for _ in range(_ROUNDS):
         own = framed[here]
         for_own, for_rival = np.zeros((2, h, w), np.uint16)
         # The largest likeness of a pixel of another segment, its label in the lower half.
-        rival = np.zeros((h, w), np.uint32)
-        for alike, there in zip(likeness, around, strict=True):
+        most = np.zeros((h, w), np.uint32)
+        for alike, above, there in zip(likeness, high, around, strict=True):
             ours = framed[there] == own
             for_own += alike * ours
-            np.maximum(rival, (alike.astype(np.uint32) << 16 | framed[there]) * ~ours, out=rival)
-        rival = rival.astype(np.uint16)
+            np.maximum(most, (above | framed[there]) * ~ours, out=most)
+        rival = most.astype(np.uint16)
         for alike, there in zip(likeness, around, strict=True):
             for_rival += alike * (framed[there] == rival)
+        if favoured is not None:
+            for_own += in_favour * (own == favoured)
+            for_rival += in_favour * (rival == favoured)
         moves = (for_rival > for_own) & (_inner(own, _REACH, _REACH_IN_NARROW) == 0)
         framed[here] = np.where(moves, rival, own)
     return framed[here]
 
 
-def _alike(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return how much colours resemble others pixel by pixel, both uint8 [h, w, 3] in CIELAB, as uint8 [h, w]."""
+def _difference(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the difference summed over the channels, uint8 [h, w], 255 at most, of two images, uint8 [h, w, 3]."""
     first, second, third = cv2.split(cv2.absdiff(colours, others))
-    return cv2.LUT(cv2.add(cv2.add(first, second), third), _LIKENESS)
+    return cv2.add(cv2.add(first, second), third)
 
 
 def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:
