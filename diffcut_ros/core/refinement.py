@@ -1,11 +1,11 @@
 """Optional last step: segment borders drawn to the image's edges.
 
-`pamr` is what the paper's evaluation does. `refine_borders` is what the node does, better and in a fraction of the time:
+`pamr` is what the paper's evaluation does. `refine_borders` is what the node does, as good and in a tenth of the time:
 
 1. At four pixels per cell, each pixel near a border looks at 16 others up to three cells away, and goes over to another
-   segment if those of it resemble its colour more than those of its own do: borders find things that cells are too coarse
-   for.
-2. A watershed draws the border to the pixel, in a band as wide as two of the pixels of step 1.
+   segment if those of it resemble its colour more than those of its own do: borders find things that cells are too
+   coarse for.
+2. A watershed draws the borders, in a band as wide as a pixel of step 1.
 
 Neither touches what is far from borders, and each leaves every segment pixels.
 """
@@ -37,8 +37,8 @@ _SEEDS = np.arange(16) + 0.5
 _ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
 _AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int).T
 # Colours are compared by their difference, summed over the channels of 8-bit CIELAB, as a share of the usual difference
-# from the mean within _LOOK, so that faint edges count where there are no others. Likeness falls to 1/e at _UNLIKE of it;
-# there, the difference is at least that of a camera's noise, and at most that of clearly different colours.
+# from the mean within _LOOK, so that faint edges count where there are no others. Likeness falls to 1/e at _UNLIKE of
+# it, at no less than the difference that noise makes, and no more than that of clearly different colours.
 _UNLIKE = 0.375
 _NOISE, _CLEAR = 6, 30
 # uint8 [256]: likeness for each difference in 16ths of where it falls to 1/e.
@@ -131,8 +131,8 @@ def refine_borders(
         image_rgb: uint8 [H, W, 3].
         labels: uint16 [H, W], the segment of each pixel.
         grid_hw: number of rows and columns of the cells that the segments were made of.
-        favoured: int [H, W], for each pixel a segment that it gets unless another has more in its favour by `lead`, or -1;
-            None = no such pixel.
+        favoured: int [H, W], for each pixel a segment that it gets unless another has more in its favour by `lead`, or
+            -1; None = no such pixel.
         lead: as a share of what a segment can have in its favour, 0 to 1.
 
     Returns:
@@ -184,8 +184,8 @@ def _shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 def _inner(labels: np.ndarray, *radii: int) -> np.ndarray:
     """Return which pixels keep their segment, uint8 [H, W], 255 or 0.
 
-    Those farther than the first radius from any border; where there are none of the same segment near, those farther than
-    the next one; and all of a segment that would keep none.
+    Those farther than the first radius from any border; where there are none of the same segment near, those farther
+    than the next one; and all of a segment that would keep none.
     """
     inner = np.zeros(labels.shape, np.uint8)
     for radius, larger in zip(radii, (0, *radii), strict=False):
@@ -204,7 +204,7 @@ def _square(radius: int) -> np.ndarray:
 
 
 def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray | None, lead: float) -> np.ndarray:
-    """Give pixels near borders the segment of those around that resemble them, if these do so more than those of their own.
+    """Give pixels near borders the segment of those around that resemble them, if their own segment's do so less.
 
     Only two segments are compared at a time, their own and that of the most similar pixel of another: the cost is the
     same for any number of segments.
