@@ -286,6 +286,13 @@ class Classes:
             return np.zeros(0, np.int64), np.zeros(0)
         return self._classifier.answers(self._classifier.left_out)
 
+    def in_one_image(self) -> np.ndarray:
+        """Return which examples are of a class that no other image shows, bool [E]."""
+        images: dict[int, set[tuple[str, str, int]]] = {}
+        for key, source in zip(self.class_id.tolist(), self.sources, strict=True):
+            images.setdefault(key, set()).add(source.image)
+        return np.array([len(images[key]) == 1 for key in self.class_id.tolist()], bool)
+
     def _check_width(self, channels: int) -> None:
         if len(self) and channels != self.feature.shape[1]:
             raise ValueError(
