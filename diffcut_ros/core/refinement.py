@@ -228,17 +228,19 @@ def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray
         cv2.LUT(cv2.multiply(_difference(colours, around_colours[there]), sixteenths, scale=1 / 16), _LIKENESS)
         for there in around
     ]
-    high = [alike.astype(np.uint32) << 16 for alike in likeness]
+    # Likeness in the upper bits, which of the steps it is in the lower ones: their maximum is where the most similar is.
+    ranked = [alike * np.uint16(len(_AROUND)) + np.uint16(step) for step, alike in enumerate(likeness)]
+    at = np.arange(framed.size).reshape(framed.shape)[here]
+    steps = _AROUND @ (framed.shape[1], 1)
     for _ in range(_ROUNDS):
         own = framed[here]
         for_own, for_rival = np.zeros((2, h, w), np.uint16)
-        # The largest likeness of a pixel of another segment, its label in the lower half.
-        most = np.zeros((h, w), np.uint32)
-        for alike, above, there in zip(likeness, high, around, strict=True):
+        most = np.zeros((h, w), np.uint16)  # of pixels of other segments
+        for alike, rank, there in zip(likeness, ranked, around, strict=True):
             ours = framed[there] == own
             for_own += alike * ours
-            np.maximum(most, (above | framed[there]) * ~ours, out=most)
-        rival = most.astype(np.uint16)
+            np.maximum(most, rank * ~ours, out=most)
+        rival = framed.take(at + steps[most % len(_AROUND)])
         for alike, there in zip(likeness, around, strict=True):
             for_rival += alike * (framed[there] == rival)
         if favoured is not None:

@@ -227,3 +227,16 @@ def test_the_watershed_in_the_pipeline_keeps_the_segments_of_the_cut(instances):
         refined = segmenter.recut()
         assert set(refined.segments.segment) == set(plain.segments.segment)
         assert not np.array_equal(refined.labels, plain.labels)
+
+
+def test_favoured_segments_stay_against_noise():
+    labels, size_hw = label_map('regions', (480, 640)), (480, 640)
+    smooth = cv2.GaussianBlur(photograph(size_hw), (0, 0), 3).astype(float)
+    noise = np.random.default_rng(2).normal(0, 12, (2, *smooth.shape))
+    first, second = (np.clip(smooth + one, 0, 255).astype(np.uint8) for one in noise)
+    before = refine_borders(first, labels, (32, 43))
+    anew = refine_borders(second, labels, (32, 43))
+    held = refine_borders(second, labels, (32, 43), before.astype(int), 0.2)
+    assert (held != before).sum() < 0.5 * (anew != before).sum()
+    unknown = np.full(size_hw, -1)
+    assert np.array_equal(refine_borders(second, labels, (32, 43), unknown, 0.2), anew)
