@@ -132,7 +132,7 @@ def refine_borders(
         labels: uint16 [H, W], the segment of each pixel.
         grid_hw: number of rows and columns of the cells that the segments were made of.
         favoured: int [H, W], for each pixel a segment that it gets unless another has more in its favour by `lead`, or
-            -1; None = no such pixel.
+            -1; None = no such pixel. Where step 1 leaves it that segment, step 2 does, too.
         lead: as a share of what a segment can have in its favour, 0 to 1.
 
     Returns:
@@ -147,7 +147,10 @@ def refine_borders(
     held = None if favoured is None else _nearest(_nearest(favoured, fine_hw), coarse_hw)
     moved = _carried(fine, coarse, _by_likeness(_shrunk(image, coarse_hw), coarse, held, lead))
     steps_px = math.ceil(max(more / less for more, less in zip(fine_hw, coarse_hw, strict=True)))
-    moved = _by_watershed(image, moved, _inner(moved, math.ceil(steps_px / 2)))
+    inner = _inner(moved, math.ceil(steps_px / 2))
+    if favoured is not None:  # else borders would tremble by a pixel or two
+        inner[moved == _nearest(favoured, fine_hw)] = 255
+    moved = _by_watershed(image, moved, inner)
     return _carried(labels, fine, moved)
 
 
@@ -228,7 +231,7 @@ def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray
         cv2.LUT(cv2.multiply(_difference(colours, around_colours[there]), sixteenths, scale=1 / 16), _LIKENESS)
         for there in around
     ]
-    # Likeness in the upper bits, which of the steps it is in the lower ones: their maximum is where the most similar is.
+    # Likeness in the upper bits, which of the steps it is in the lower ones: the maximum says where the most similar is.
     ranked = [alike * np.uint16(len(_AROUND)) + np.uint16(step) for step, alike in enumerate(likeness)]
     at = np.arange(framed.size).reshape(framed.shape)[here]
     steps = _AROUND @ (framed.shape[1], 1)
