@@ -100,8 +100,8 @@ class SegmenterConfig:
     )
     refine: str = parameter(
         'watershed',
-        "Moves segment borders to the image's edges: none, watershed, or pamr (as in the paper; ten times as long, and "
-        'small segments may vanish)',
+        "Moves segment borders to the image's edges: none, watershed, or pamr (as in the paper; seven times as "
+        'long, and small segments may vanish)',
         choices=('none', 'watershed', 'pamr'),
         live=True,
     )

@@ -165,7 +165,7 @@ def test_damping_holds_refined_borders_too(monkeypatch):
     image, extractor = data.coffee(), create_extractor('color', device='cpu')
     segmenter = Segmenter(extractor, SegmenterConfig(damping=0.2, instances='segments'))
     _, before, after = (segmenter.segment(image).labels_by_track() for _ in range(3))
-    assert (after != before).mean() < 0.002
+    assert (after != before).mean() < 0.01
 
 
 def test_images_have_identities():
