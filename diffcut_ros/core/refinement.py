@@ -1,6 +1,6 @@
 """Optional last step: segment borders drawn to the image's edges.
 
-`pamr` is what the paper's evaluation does; `refine_borders` is as good in a seventh of the time, and the node's default:
+`pamr` is what the paper's evaluation does; `refine_borders`, the node's default, is as good in a seventh of the time:
 
 1. At four pixels per cell, each pixel near a border looks at 16 others up to three cells away, and goes over to another
    segment if those of it resemble its colour more than those of its own do: borders find things that cells are too
