@@ -181,7 +181,8 @@ def other_file(printed: str) -> str:
     )
 
 
-# Run in an empty environment: loads the compiled messages, and writes the bytecode of what `make demo` imports first.
+# Run in an empty environment: loads the compiled messages, writes the bytecode of what `make demo` imports first, and
+# compiles what the package compiles for the processor.
 CHECK = """
 import cv2, diffcut_ros, rich.live, scipy.sparse, skimage.segmentation, torch
 from foxglove_msgs.msg import ImageAnnotations
@@ -191,6 +192,9 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 for message in (Detection2DArray, Detection3DArray, FeatureImage, ImageAnnotations, LabelInfo, TFMessage):
     check_for_type_support(message)
+from diffcut_ros.core.compiled import prepare
+from diffcut_ros.features import create_extractor
+prepare()
 """
 
 NEXT_STEPS = {

@@ -58,7 +58,7 @@ def test_arrows(path):
     if folder != 'node' and path.name not in NODE_BENCHMARKS:
         assert not outside & ROS
     if folder == 'core':
-        assert outside - set(sys.stdlib_module_names) <= {'cv2', 'diffcut_ros', 'numpy', 'scipy', 'torch'}
+        assert outside - set(sys.stdlib_module_names) <= {'cv2', 'diffcut_ros', 'numba', 'numpy', 'scipy', 'torch'}
 
 
 @pytest.mark.parametrize(

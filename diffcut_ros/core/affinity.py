@@ -2,13 +2,20 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.threads import threads_for
 
-# Rows of the similarity that a CPU computes at a time, right of the diagonal only: the fastest of 64, 128, 256, 512.
+# Rows of the similarity that a CPU computes at a time, left of the diagonal only: the fastest of 64, 128, 256, 512.
 _ROWS = 128
+# Affinities below it are 0: no sum of float32 sees them beside that of a cell to itself, and the smallest numbers that
+# there are take a CPU a hundred times as long as others.
+_SMALLEST = 1e-30
+# Rows and columns that are mirrored at a time: both pieces stay in the cache.
+_TILE = 32
 
 
 def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor:
@@ -22,7 +29,8 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
         alpha: exponent, above 0.
 
     Returns:
-        float32 [N, N] on the features' device, symmetric, in [0, 1], diagonal 1 (up to rounding).
+        float32 [N, N] on the features' device, symmetric, in [0, 1], diagonal 1 (up to rounding). On a CPU values below
+        1e-30 are 0.
 
     Raises:
         ValueError: for another shape, a non-finite feature or an alpha that is not positive.
@@ -31,31 +39,74 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
         raise ValueError(f'features: expected a tensor [N, C] with N >= 1, received shape {tuple(features.shape)}')
     if not alpha > 0:
         raise ValueError(f'alpha: expected a number above 0, received {alpha}')
-    with threads_for(len(features)):
-        similarity = _similarity(F.normalize(features.float(), dim=1))
-        low, high = similarity.aminmax()
-        spread = high - low
-        # All that the host asks the device: a NaN or an infinity among the features makes a row NaN, and so the spread.
-        known = float(spread)
-        if math.isnan(known):
-            raise ValueError('features: expected finite values, received NaN or infinity; check the feature extractor')
-        # A spread within rounding is no structure: stretching it would turn noise into segments.
-        if known <= 1e-5:
-            return torch.ones_like(similarity)
+    unit = F.normalize(features.detach().float(), dim=1)
+    on_host = unit.device.type == 'cpu'
+    with threads_for(len(unit)):
+        similarity, low, spread = (_lower_similarity if on_host else _similarity)(unit)
+    # All that the host asks the device: a NaN or an infinity among the features makes a row NaN, and so the spread.
+    known = float(spread)
+    if math.isnan(known):
+        raise ValueError('features: expected finite values, received NaN or infinity; check the feature extractor')
+    # A spread within rounding is no structure: stretching it would turn noise into segments.
+    if known <= 1e-5:
+        return torch.ones_like(similarity)
+    if not on_host:
         return similarity.sub_(low).div_(spread).pow_(alpha)
+    whole = int(alpha) if alpha in range(1, 1000) else 1
+    _stretch(similarity.numpy(), float(low), known, _SMALLEST ** (1 / alpha), whole)
+    return similarity if whole == alpha else similarity.pow_(alpha)
 
 
-def _similarity(unit: torch.Tensor) -> torch.Tensor:
-    """Return unit @ unit.T, float32 [N, N], symmetric to the last digit, which the eigensolver relies on."""
+def _similarity(unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return unit @ unit.T, float32 [N, N], its smallest value, and the largest less that.
+
+    It is symmetric to the last digit, which the eigensolver relies on.
+    """
+    similarity = unit @ unit.T
+    similarity = (similarity + similarity.T) / 2  # products round (i, j) and (j, i) differently on some devices
+    low, high = similarity.aminmax()
+    return similarity, low, high - low
+
+
+def _lower_similarity(unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the same as `_similarity`, on a CPU; above the diagonal it is not complete."""
     n = len(unit)
-    step = _ROWS if unit.device.type == 'cpu' else n  # a GPU gains nothing by halves
-    similarity = unit.new_empty(n, n)
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        rows = unit[start:stop] @ unit[start:].T
-        own, others = rows[:, : stop - start], rows[:, stop - start :]
-        # Matrix products round (i, j) and (j, i) differently on some devices.
-        similarity[start:stop, start:stop] = (own + own.T) / 2
-        similarity[start:stop, stop:] = others
-        similarity[stop:, start:stop] = others.T
-    return similarity
+    # NumPy asks Linux for large pages, PyTorch does not.
+    similarity = torch.from_numpy(np.empty((n, n), np.float32))
+    ranges = []
+    for start in range(0, n, _ROWS):
+        rows = similarity[start : start + _ROWS, : start + _ROWS]
+        torch.mm(unit[start : start + _ROWS], unit[: start + _ROWS].T, out=rows)
+        ranges.append(torch.stack(rows.aminmax()))  # while it is in the cache
+    low, high = torch.stack(ranges).unbind(1)
+    return similarity, low.min(), high.max() - low.min()
+
+
+@compiled('void(float32[:, ::1], float64, float64, float64, int64)')
+def _stretch(similarity: np.ndarray, low: float, spread: float, least: float, power: int) -> None:
+    """Stretch a matrix from low.. to 0..1, and raise it to a power of at least 1, in place.
+
+    What is below `least` before it is raised becomes 0. The upper triangle is made from the lower one.
+    """
+    n = len(similarity)
+    x = np.empty(n, np.float32)
+    low_, spread_, least_ = np.float32(low), np.float32(spread), np.float32(least)
+    for i in range(n):
+        row = similarity[i, : i + 1]
+        for j in range(i + 1):
+            value = (row[j] - low_) / spread_
+            x[j] = value if value >= least_ else np.float32(0)
+            row[j] = x[j] if power & 1 else np.float32(1)
+        rest = power >> 1
+        while rest:
+            for j in range(i + 1):
+                x[j] *= x[j]
+            if rest & 1:
+                for j in range(i + 1):
+                    row[j] *= x[j]
+            rest >>= 1
+    for top in range(0, n, _TILE):
+        for left in range(0, top + 1, _TILE):
+            for i in range(left, min(left + _TILE, n)):
+                for j in range(max(top, i + 1), min(top + _TILE, n)):
+                    similarity[i, j] = similarity[j, i]

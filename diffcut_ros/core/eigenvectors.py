@@ -1,4 +1,4 @@
-"""The second eigenvector of a graph, for large graphs on any device and for small ones on the host.
+"""The second eigenvector of large graphs on a GPU; on the host it is found by `host_ncut`.
 
 Symbols as in `ncut`. With y = D^1/2 x, the generalised problem (D - W) x = lambda D x becomes the symmetric one
 
@@ -6,7 +6,7 @@ Symbols as in `ncut`. With y = D^1/2 x, the generalised problem (D - W) x = lamb
 
 whose largest eigenvalue, 1, belongs to the known vector t = D^1/2 1. The wanted y is the next one.
 
-Large graphs: subspace iteration (Saad, "Numerical Methods for Large Eigenvalue Problems", 2011, chapters 5 and 7). A
+Subspace iteration (Saad, "Numerical Methods for Large Eigenvalue Problems", 2011, chapters 5 and 7). A
 block Y of vectors is multiplied by a Chebyshev polynomial of A that is small on the unwanted part of the spectrum
 (`amplify`), then the best eigenvectors within its span are taken (`RitzPairs`, Rayleigh-Ritz). It suits the task
 because the parts of a split inherit their parent's block, which holds most of what they look for, and because all that
@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from scipy.linalg import lapack
 from scipy.special import gammaincinv
+
+from diffcut_ros.core.host_ncut import second_eigenvector
 
 # Vectors per block. A product of W with 16 vectors takes the time of 3 products with a single one (2 CPU cores, 1024
 # nodes: 0.28 ms and 0.10 ms); with 32 vectors it takes 5, and the wider block does not save as many rounds.
@@ -51,7 +53,7 @@ _SMALLEST_GROWTH = math.acosh(1.0001)
 _LARGEST_TRIVIAL = 1e4
 # Length of the part of a unit vector that others do not explain, from which on it counts as another direction.
 _INDEPENDENT = 1e-5
-# Rounds after which the dense solver takes over; nearly all graphs need 1 to 3.
+# Rounds after which the host takes over; nearly all graphs need 1 to 3.
 _ROUNDS = 12
 # Round from which on eigenvalues down to -1 are expected; affinities of features have hardly any below 0.
 _CAUTIOUS_ROUND = 4
@@ -333,33 +335,7 @@ def solve(graphs: list[Graph], tau: float, memory: torch.Tensor | None = None) -
         if not active:
             return found
     for i in active:
-        affinity = graphs[i].affinity[None].double().cpu().numpy()
-        x = dense_second_eigenvectors(affinity, affinity.sum(2), np.array([affinity.shape[1]]))
-        found[i] = torch.from_numpy(x[0]).to(graphs[i].block)
+        affinity = np.ascontiguousarray(graphs[i].affinity.cpu().numpy())
+        x = second_eigenvector(affinity, fresh_vectors(len(affinity), 1)[:, 0].numpy())
+        found[i] = torch.from_numpy(x).to(graphs[i].block)
     return found
-
-
-def dense_second_eigenvectors(affinity: np.ndarray, degree: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return x of small graphs, float64 [B, n], by LAPACK's dsyevr, which computes no other eigenvectors.
-
-    Where it finds none, which it does not call an error, all are computed: it happens with graphs that fall apart,
-    whose eigenvalue 1 has several eigenvectors.
-
-    Args:
-        affinity: float64 [B, n, n], graphs padded with zeros to the same size.
-        degree: float64 [B, n], row sums, above 0 up to the graph's size.
-        size: int64 [B], number of nodes of each graph. Beyond it x is infinite.
-    """
-    present = np.arange(degree.shape[1]) < size[:, None]
-    scale = np.zeros_like(degree)
-    np.divide(1, np.sqrt(degree), out=scale, where=present)
-    trivial = np.sqrt(degree / degree.sum(1, keepdims=True))
-    matrices = affinity * scale[:, :, None] * scale[:, None, :]
-    # Taking the known eigenvector out makes the wanted one the largest.
-    matrices -= trivial[:, :, None] * trivial[:, None, :]
-    x = np.full(degree.shape, np.inf)
-    for row, matrix, n in zip(x, matrices, size.tolist(), strict=True):
-        _, vectors, count, _, info = lapack.dsyevr(matrix[:n, :n], range='I', il=n, iu=n)
-        row[:n] = vectors[:, 0] if count == 1 and not info else np.linalg.eigh(matrix[:n, :n])[1][:, -1]
-    x[present] *= scale[present]
-    return x

@@ -7,32 +7,24 @@
     assoc(A)    sum of d_i over A, the weight that connects A to V
     NCut(A, B)  cut(A, B) / assoc(A) + cut(A, B) / assoc(B), for the two parts of V
 
-The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn. Large
-subsets are split level by level on the graph's device, then the small ones that are left, level by level on the host.
+The threshold on x with the lowest NCut splits V, if that value is below tau; both parts are split in turn. On a CPU
+`host_ncut` does it. A GPU splits large subsets level by level (`eigenvectors`), and leaves small ones to the host.
 """
 
-from bisect import bisect_left
-from itertools import groupby
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from diffcut_ros.core.eigenvectors import BLOCK, FRESH, Graph, dense_second_eigenvectors, fresh_vectors, solve
-from diffcut_ros.core.threads import threads_for
-from diffcut_ros.core.thresholds import SortedGraphs, best_thresholds
+from diffcut_ros.core.eigenvectors import BLOCK, FRESH, Graph, fresh_vectors, solve
+from diffcut_ros.core.host_ncut import SYMMETRY, best_threshold, is_plain
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
-# Up to this many nodes LAPACK on the host, one batch per level, costs no more than an iteration of its own. By whole
-# hierarchies of 1024 nodes, a line at 48, 64, 80 or 96 makes no difference on an idle machine. From 88 nodes on, LAPACK
-# hands work to other threads, which spin while they wait: with 96, beside one busy core of 2, it took twice as long.
+# Up to this many nodes the host is as fast as a GPU, which waits for it at each level.
 _SMALL = 80
-# Sizes that small subsets are padded to: few, as each makes a batch of its own in every level.
-_PADDED = (8, 24, _SMALL)
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
 _ROWS = 128
-# Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
-_SYMMETRY = 1e-5
 
 
 def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTree | None = None) -> SegmentTree:
@@ -56,24 +48,45 @@ def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTre
     """
     if not 0 <= tau <= 2:
         raise ValueError(f'tau: expected 0 to 2, received {tau}')
-    with torch.inference_mode(), threads_for(len(affinity) if affinity.ndim else 0):
-        affinity = _checked(affinity.float())
+    with torch.inference_mode():
+        affinity = affinity.detach().float()
+        on_host = _on_host(affinity)
+        if on_host:
+            affinity = affinity.contiguous()
+        if not (on_host and affinity.ndim == 2 and len(affinity) == affinity.shape[1] and is_plain(affinity.numpy())):
+            affinity = _checked(affinity)
         n = len(affinity)
-        fresh = fresh_vectors(n, BLOCK).to(affinity)
+        fresh = None if on_host else fresh_vectors(n, BLOCK).to(affinity)
         if tree is None:
-            tree = SegmentTree.undivided(fresh)
+            tree = SegmentTree.undivided(n, fresh)
         if tree.n_nodes != n:
             raise ValueError(f'tree: expected one of this affinity, of {n} nodes, received one of {tree.n_nodes}')
         if tree.tau >= tau:
             return tree
         builder = TreeBuilder(tree, tau)
-        waiting = _unfinished(tree, builder, affinity.device)
-        small = [subset for subset in waiting if len(subset.nodes) <= _SMALL]
-        large = [_with_graph(subset, affinity, tree.vectors) for subset in waiting if len(subset.nodes) > _SMALL]
-        small += _split_large(large, builder, fresh)
-        with threads_for(_SMALL):
-            _split_small(small, affinity, builder)
-    return builder.build()
+        if fresh is None:
+            matrix, memory, start = affinity.numpy(), _host_memory(n), _start(n)
+            for index in builder.waiting:
+                builder.grow(index, matrix, builder.nodes(index).copy(), start, memory)
+        else:
+            _grow_on_device(builder, affinity, tree.vectors if tree.vectors is not None else fresh, fresh)
+        return builder.build()
+
+
+def _on_host(affinity: torch.Tensor) -> bool:
+    """Return whether a graph is cut by `host_ncut` alone."""
+    return affinity.device.type == 'cpu'
+
+
+@lru_cache(maxsize=8)
+def _start(n: int) -> np.ndarray:
+    """Return what the host starts each search for an eigenvector from, float32 [n]."""
+    return fresh_vectors(n, 1)[:, 0].numpy()
+
+
+def _host_memory(n: int) -> np.ndarray:
+    """Return what `host_ncut.grow` computes in, for graphs of n nodes; NumPy asks Linux for large pages."""
+    return np.empty(5 * n * n // 8 + 2 * n, np.float32)
 
 
 def _checked(affinity: torch.Tensor) -> torch.Tensor:
@@ -92,7 +105,7 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
     # compare all entries would take as long as a level of splits.
     uniform = torch.frac(torch.arange(n, device=affinity.device) * 0.618034)
     probe = torch.where(uniform < 0.5, uniform - 1, uniform)
-    if bool(((affinity @ probe - affinity.T @ probe).abs() > _SYMMETRY * degree).any()):
+    if bool(((affinity @ probe - affinity.T @ probe).abs() > SYMMETRY * degree).any()):
         i, j = divmod(int((affinity - affinity.T).abs().argmax()), n)
         raise ValueError(
             f'affinity: expected a symmetric matrix, received {affinity[i, j]:g} at [{i}, {j}] and '
@@ -103,13 +116,6 @@ def _checked(affinity: torch.Tensor) -> torch.Tensor:
     return affinity + torch.diag(isolated) if isolated.any() else affinity
 
 
-class _Subset(NamedTuple):
-    """A subset that waits for its split: index in the tree, and graph nodes, int64 [n]."""
-
-    tree_index: int
-    nodes: torch.Tensor
-
-
 class _Large(NamedTuple):
     """A large subset that waits for its split: index in the tree, graph nodes, int64 [n], and its part of the graph."""
 
@@ -118,27 +124,38 @@ class _Large(NamedTuple):
     graph: Graph
 
 
-def _unfinished(tree: SegmentTree, builder: TreeBuilder, device: torch.device) -> list[_Subset]:
-    """Return the subsets that a tree has to be grown from; splits that it knows already are made now."""
-    waiting = []
-    order = torch.from_numpy(tree.order).to(device)
-    for index in np.flatnonzero((tree.children[:, 0] < 0) & (tree.size > 1)).tolist():
-        start, middle, stop = tree.start[index], tree.middle[index], tree.stop[index]
-        if np.isinf(tree.ncut[index]):
-            waiting.append(_Subset(index, order[start:stop]))
-        elif indices := builder.split(index, tree.ncut[index], middle - start):
-            waiting += [_Subset(indices[0], order[start:middle]), _Subset(indices[1], order[middle:stop])]
-    return waiting
+def _grow_on_device(builder: TreeBuilder, affinity: torch.Tensor, vectors: torch.Tensor, fresh: torch.Tensor) -> None:
+    """Split all that waits: large subsets on the affinity's device, then small ones on the host.
+
+    Args:
+        builder: takes the splits.
+        affinity: float32 [N, N].
+        vectors: float32 [N, BLOCK], where the search for eigenvectors goes on from.
+        fresh: float32 [N, BLOCK], what fresh vectors are made of.
+    """
+    waiting = [(index, torch.from_numpy(builder.nodes(index)).to(affinity.device)) for index in builder.waiting]
+    large = [_with_graph(*subset, affinity, vectors) for subset in waiting if len(subset[1]) > _SMALL]
+    small = [subset for subset in waiting if len(subset[1]) <= _SMALL] + _split_large(large, builder, fresh)
+    if not small:
+        return
+    # One transfer for all subsets.
+    parts = [affinity.index_select(0, nodes).index_select(1, nodes).flatten() for _, nodes in small]
+    values = torch.cat(parts).cpu().numpy()
+    for index, nodes in small:
+        builder.end(index, nodes)
+    builder.settle()
+    memory, start = _host_memory(_SMALL), _start(_SMALL)
+    for index, nodes in small:
+        n = len(nodes)
+        matrix, values = values[: n * n].reshape(n, n), values[n * n :]
+        builder.grow(index, matrix, np.arange(n), start, memory)
 
 
-def _with_graph(subset: _Subset, affinity: torch.Tensor, vectors: torch.Tensor) -> _Large:
+def _with_graph(index: int, nodes: torch.Tensor, affinity: torch.Tensor, vectors: torch.Tensor) -> _Large:
     """Return a large subset with its part of the graph."""
-    nodes = subset.nodes
     if len(nodes) == len(affinity):
-        return _Large(subset.tree_index, nodes, Graph(affinity, affinity.sum(1), vectors, BLOCK))
-    return _Large(
-        subset.tree_index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes])
-    )
+        return _Large(index, nodes, Graph(affinity, affinity.sum(1), vectors, BLOCK))
+    return _Large(index, nodes, _part(affinity.index_select(0, nodes).index_select(1, nodes), vectors[nodes]))
 
 
 def _part(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
@@ -149,17 +166,16 @@ def _part(affinity: torch.Tensor, block: torch.Tensor) -> Graph:
     return Graph(affinity, degree + isolated, block, FRESH)
 
 
-def _split_large(waiting: list[_Large], tree: TreeBuilder, fresh: torch.Tensor) -> list[_Subset]:
-    """Split, level by level, while subsets are large; return the small ones."""
+def _split_large(waiting: list[_Large], tree: TreeBuilder, fresh: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+    """Split, level by level, while subsets are large; return the small ones: index in the tree, graph nodes."""
     if not waiting:
         return []
     # The matrices of a level are blocks on the diagonal of one: two take turns, as new memory at each split takes time.
-    present, following = _memory(sum(len(subset.nodes) for subset in waiting), fresh.device)
+    nodes = sum(len(subset.nodes) for subset in waiting)
+    present, following = torch.empty(2, nodes, nodes, device=fresh.device)
     small = []
     while waiting:
-        largest = max(len(subset.nodes) for subset in waiting)
-        with threads_for(largest):
-            waiting, rest = _split_level(waiting, tree, fresh, following)
+        waiting, rest = _split_level(waiting, tree, fresh, following)
         present, following = following, present
         small += rest
     return small
@@ -167,7 +183,7 @@ def _split_large(waiting: list[_Large], tree: TreeBuilder, fresh: torch.Tensor) 
 
 def _split_level(
     subsets: list[_Large], tree: TreeBuilder, fresh: torch.Tensor, memory: torch.Tensor
-) -> tuple[list[_Large], list[_Subset]]:
+) -> tuple[list[_Large], list[tuple[int, torch.Tensor]]]:
     """Split the subsets of one level; return the parts, large and small.
 
     Args:
@@ -197,10 +213,10 @@ def _split_level(
     for subset, graph, rank, _, place in ordered:
         n = len(rank)
         affinity = memory[place, place]
-        value, position = best_thresholds(SortedGraphs(np.array([n]), *sums[:, None, place]))
-        nodes, k = subset.nodes[rank], int(position[0])
+        value, k = best_threshold(*sums[:, place])
+        nodes = subset.nodes[rank]
         block = torch.cat([graph.block[rank, :-FRESH], fresh[:n, :FRESH]], 1)
-        indices = tree.split(subset.tree_index, float(value[0]), k)
+        indices = tree.split(subset.tree_index, value, k)
         if indices is None:
             tree.end(subset.tree_index, nodes)
             tree.keep(nodes, block)
@@ -209,7 +225,7 @@ def _split_level(
             if len(nodes[part]) > _SMALL:
                 large.append(_Large(index, nodes[part], _part(affinity[part, part], block[part])))
             else:
-                small.append(_Subset(index, nodes[part]))
+                small.append((index, nodes[part]))
     return large, small
 
 
@@ -222,7 +238,7 @@ def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[to
         affinity: float32 [n, n], takes the ordered matrix.
 
     Returns:
-        The order, int64 [n], and the rows x to itself of `SortedGraphs`, float32 [4, n].
+        The order, int64 [n], and the arguments of `best_threshold`, float32 [3, n].
     """
     rank = torch.argsort(x, stable=True)
     before = torch.empty_like(x)
@@ -232,92 +248,4 @@ def _in_order(graph: Graph, x: torch.Tensor, affinity: torch.Tensor) -> tuple[to
         rows = graph.affinity.index_select(0, rank[a:b]).index_select(1, rank)
         affinity[a:b] = rows
         before[a:b] = rows[:, :a].sum(1) + rows[:, a:b].tril(-1).sum(1)
-    return rank, torch.stack([x[rank], graph.degree[rank], before, affinity.diagonal()])
-
-
-class _Part(NamedTuple):
-    """A small subset on the host: rows of a matrix, float64 [stride, stride], that starts at `offset` of a buffer."""
-
-    tree_index: int
-    offset: int
-    stride: int
-    nodes: np.ndarray
-    rows: np.ndarray
-
-
-def _split_small(subsets: list[_Subset], affinity: torch.Tensor, tree: TreeBuilder) -> None:
-    """Split small subsets to the end, on the host, all of one level and similar size in one batch."""
-    if not subsets:
-        return
-    sizes = np.array([len(subset.nodes) for subset in subsets])
-    nodes = np.split(torch.cat([subset.nodes for subset in subsets]).cpu().numpy(), np.cumsum(sizes)[:-1])
-    places = torch.from_numpy(np.concatenate([(own[:, None] * len(affinity) + own).ravel() for own in nodes]))
-    buffer = affinity.reshape(-1)[places.to(affinity.device)].cpu().double().numpy()  # one transfer for all subsets
-    level = [
-        _Part(subset.tree_index, offset, size, own, np.arange(size))
-        for subset, offset, size, own in zip(
-            subsets, (np.cumsum(sizes**2) - sizes**2).tolist(), sizes.tolist(), nodes, strict=True
-        )
-    ]
-    while level:
-        for part in level:
-            if len(part.rows) == 1:
-                tree.end(part.tree_index, part.nodes[part.rows])
-        level = [part for part in level if len(part.rows) > 1]
-        level.sort(key=_padded_size)
-        batches = [list(batch) for _, batch in groupby(level, _padded_size)]
-        level = [part for batch in batches for part in _split_batch(batch, buffer, tree)]
-
-
-def _padded_size(part: _Part) -> int:
-    """Return the size that the matrix of the part is padded to."""
-    return _PADDED[bisect_left(_PADDED, len(part.rows))]
-
-
-def _split_batch(parts: list[_Part], buffer: np.ndarray, tree: TreeBuilder) -> list[_Part]:
-    """Split small subsets of the same size class; return their parts."""
-    sizes = np.array([len(part.rows) for part in parts])
-    # Padding to the class, not to the largest of the batch: sums do not depend on what else is in the batch.
-    padded = _padded_size(parts[0])
-    rows = np.zeros((len(parts), padded), np.int64)
-    for i, part in enumerate(parts):
-        rows[i, : sizes[i]] = part.rows
-    present = np.arange(padded) < sizes[:, None]
-    first = np.array([part.offset for part in parts])[:, None, None]
-    stride = np.array([part.stride for part in parts])[:, None, None]
-    affinity = buffer[first + stride * rows[:, :, None] + rows[:, None, :]]
-    affinity *= present[:, :, None] & present[:, None, :]
-    degree = affinity.sum(2)
-    isolated = present & (degree == 0)  # see `_checked`
-    affinity[:, np.arange(padded), np.arange(padded)] += isolated
-    degree += isolated
-    x = dense_second_eigenvectors(affinity, degree, sizes)
-    rank = np.argsort(x, 1, kind='stable')
-    each = np.arange(len(parts))[:, None]
-    place = np.empty_like(rank)
-    place[each, rank] = np.arange(padded)
-    before = np.where(place[:, None, :] < place[:, :, None], affinity, 0).sum(2)
-    itself = np.diagonal(affinity, axis1=1, axis2=2)
-    in_order = [values[each, rank] for values in (x, degree, before, itself)]
-    value, position = best_thresholds(SortedGraphs(sizes, *in_order))
-    rows = rows[each, rank]
-    result = []
-    for part, own, size, v, k in zip(parts, rows, sizes.tolist(), value.tolist(), position.tolist(), strict=True):
-        indices = tree.split(part.tree_index, v, k)
-        if indices is None:
-            tree.end(part.tree_index, part.nodes[own[:size]])
-        else:
-            whole = part.offset, part.stride, part.nodes
-            result.append(_Part(indices[0], *whole, own[:k]))
-            result.append(_Part(indices[1], *whole, own[k:size]))
-    return result
-
-
-def _memory(n: int, device: torch.device) -> torch.Tensor:
-    """Return float32 [2, n, n], not initialised.
-
-    NumPy asks Linux for large pages, PyTorch does not: the first touch of 4 MiB takes 0.2 ms with them, 2 ms without.
-    """
-    if device.type == 'cpu':
-        return torch.from_numpy(np.empty((2, n, n), np.float32))
-    return torch.empty(2, n, n, device=device)
+    return rank, torch.stack([graph.degree[rank], before, affinity.diagonal()])

@@ -1,7 +1,8 @@
 """Graphs of the parts of an image: which belong together, and which goes to which."""
 
 import numpy as np
-from scipy.sparse import coo_matrix, csgraph
+
+from diffcut_ros.core.compiled import compiled
 
 # Indices of nodes, int [E] each.
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -9,8 +10,32 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 def components(count: int, pairs: Pairs) -> np.ndarray:
     """Return which component each of so many nodes belongs to, int32 [count], numbered in the order of their nodes."""
-    graph = coo_matrix((np.ones(len(pairs[0]), np.int8), pairs), (count, count))
-    return csgraph.connected_components(graph, directed=False)[1]
+    component = np.arange(count, dtype=np.int32)
+    first, second = (np.ascontiguousarray(nodes, np.int64) for nodes in pairs)
+    _join(first, second, component)
+    return component
+
+
+@compiled("void(Array(int64, 1, 'C', readonly=True), Array(int64, 1, 'C', readonly=True), int32[::1])")
+def _join(first: np.ndarray, second: np.ndarray, component: np.ndarray) -> None:
+    """Write which component each node belongs to, see `components`; it begins as a component of its own."""
+    root = component  # of each node one before it, or itself
+    for pair in range(len(first)):
+        a, b = first[pair], second[pair]
+        while root[a] != a:
+            root[a] = root[root[a]]
+            a = root[a]
+        while root[b] != b:
+            root[b] = root[root[b]]
+            b = root[b]
+        root[max(a, b)] = min(a, b)
+    count = 0
+    for node in range(len(root)):
+        if root[node] == node:
+            component[node] = count
+            count += 1
+        else:
+            component[node] = component[root[node]]
 
 
 def absorb(small: np.ndarray, pairs: Pairs, fit: np.ndarray) -> np.ndarray:
@@ -42,13 +67,21 @@ def chosen(pairs: Pairs, mask: np.ndarray) -> Pairs:
 
 def distinct(pairs: Pairs, count: int, weight: np.ndarray | None = None) -> tuple[Pairs, np.ndarray]:
     """Return each pair of different ones of so many nodes once, the smaller first, and the sum of its weights."""
-    low, high = np.minimum(*pairs), np.maximum(*pairs)
-    other = low != high
-    key, which = np.unique((low.astype(np.int64) * count + high)[other], return_inverse=True)
-    total = np.bincount(which, None if weight is None else weight[other], len(key))
-    return (key // count, key % count), total
+    other = np.flatnonzero(pairs[0] != pairs[1])
+    first, second = pairs[0][other], pairs[1][other]
+    key = np.minimum(first, second).astype(np.int64) * count + np.maximum(first, second)
+    weight = None if weight is None else weight[other]
+    if count**2 <= 16 * len(key):  # a table of all pairs takes less time than to sort
+        found = np.flatnonzero(np.bincount(key))
+        total = np.bincount(key, weight)[found]
+    else:
+        found, which = np.unique(key, return_inverse=True)
+        total = np.bincount(which, weight, len(found))
+    return (found // count, found % count), total
 
 
 def of_first(part: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the value of the first member of each part, int64 [P]."""
-    return values[np.unique(part, return_index=True)[1]].astype(np.int64)
+    first = np.empty(int(part.max()) + 1, np.int64)
+    first[part[::-1]] = values[::-1]  # of all that are written to a place, the last one stays
+    return first

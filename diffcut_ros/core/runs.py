@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.part_graph import Pairs
 
 
@@ -42,13 +43,29 @@ class Runs:
     def touching(self) -> Pairs:
         """The pairs of runs that touch with a side, as indices: first those below each other, then those beside."""
         width = self.size_hw[1]
-        first = np.searchsorted(self.end, self.begin + width, side='right')
-        count = np.searchsorted(self.begin, self.end + width, side='left') - first
-        above = np.repeat(np.arange(len(self.begin)), count)
-        below = np.arange(len(above)) + np.repeat(first - (np.cumsum(count) - count), count)
+        pairs = np.empty((2, 2 * len(self.begin)), np.int64)
+        above, below = pairs[:, : _below(self.begin, self.end, width, pairs)]
         left = np.flatnonzero(self.end[:-1] % width)
         return np.concatenate([above, left]), np.concatenate([below, left + 1])
 
     def painted(self, values: np.ndarray) -> np.ndarray:
         """Return the image [H, W] in which each run has its value of [R]."""
         return np.repeat(values, self.length).reshape(self.size_hw)
+
+
+@compiled('int64(int64[::1], int64[::1], int64, int64[:, ::1])')
+def _below(begin: np.ndarray, end: np.ndarray, width: int, pairs: np.ndarray) -> int:
+    """Write the pairs of runs that lie below each other to `pairs`, [2, any]; return their number.
+
+    Two rows of a and b runs have at most a + b - 1 of them.
+    """
+    count, first = 0, 0
+    for run in range(len(begin)):
+        while first < len(begin) and end[first] <= begin[run] + width:
+            first += 1
+        other = first
+        while other < len(begin) and begin[other] < end[run] + width:
+            pairs[0, count], pairs[1, count] = run, other
+            count += 1
+            other += 1
+    return count

@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from diffcut_ros.core.host_ncut import grow
+
 
 @dataclass(frozen=True)
 class SegmentTree:
@@ -24,7 +26,7 @@ class SegmentTree:
         middle: int64 [T], position in `order` where that split begins its second part; of no meaning without a split.
         depth: int64 [T], 0 for the whole graph.
         vectors: float32 [N, BLOCK] on the device of the graph, a row for each graph node: what the search for
-            eigenvectors goes on from when the tree grows. See `eigenvectors`.
+            eigenvectors goes on from when the tree grows, see `eigenvectors`; None for a graph on the host.
     """
 
     tau: float
@@ -35,12 +37,11 @@ class SegmentTree:
     ncut: np.ndarray
     middle: np.ndarray
     depth: np.ndarray
-    vectors: torch.Tensor
+    vectors: torch.Tensor | None = None
 
     @staticmethod
-    def undivided(vectors: torch.Tensor) -> 'SegmentTree':
-        """Return the tree of a graph that has not been looked at yet, which is its cut at tau 0."""
-        n = len(vectors)
+    def undivided(n: int, vectors: torch.Tensor | None = None) -> 'SegmentTree':
+        """Return the tree of a graph of n nodes that has not been looked at yet, which is its cut at tau 0."""
         return SegmentTree(
             tau=0.0,
             order=np.arange(n),
@@ -211,58 +212,86 @@ class TreeBuilder:
     Args:
         tree: where to begin; it is left as it is.
         tau: splits with an NCut value of tau or more are refused.
+
+    Attributes:
+        waiting: the tree nodes that may be split, of which no split is known.
     """
 
     def __init__(self, tree: SegmentTree, tau: float) -> None:
         self.tau = tau
-        self._order, self._vectors = tree.order.copy(), tree.vectors.clone()
-        self._start, self._stop, self._children = tree.start.tolist(), tree.stop.tolist(), tree.children.tolist()
-        self._ncut, self._middle, self._depth = tree.ncut.tolist(), tree.middle.tolist(), tree.depth.tolist()
-        self._ends: list[tuple[int, torch.Tensor | np.ndarray]] = []
+        n, self._count = tree.n_nodes, len(tree.start)
+        self._order = tree.order.copy()
+        self._vectors = None if tree.vectors is None else tree.vectors.clone()
+        # With room for all splits that there can be.
+        self._start, self._stop, self._children, self._ncut, self._middle, self._depth = (
+            np.concatenate([values, np.empty((2 * n - len(values), *values.shape[1:]), values.dtype)])
+            for values in (tree.start, tree.stop, tree.children, tree.ncut, tree.middle, tree.depth)
+        )
+        self._ends: list[tuple[int, torch.Tensor]] = []
+        self.waiting: list[int] = []
+        for index in np.flatnonzero((tree.children[:, 0] < 0) & (tree.size > 1)).tolist():
+            if np.isinf(tree.ncut[index]):
+                self.waiting.append(index)
+            elif indices := self.split(index, tree.ncut[index], tree.middle[index] - tree.start[index]):
+                self.waiting += indices
+
+    def nodes(self, index: int) -> np.ndarray:
+        """Return the graph nodes, int64 [n], of a tree node; for one that was split off here, once `end` has told."""
+        return self._order[self._start[index] : self._stop[index]]
 
     def split(self, index: int, ncut: float, first: int) -> tuple[int, int] | None:
         """Split a tree node into its first `first` graph nodes and the rest; return both indices.
 
         Return None, and only remember the split, for an NCut value that is not below tau.
         """
-        middle = self._start[index] + first
+        middle, count = self._start[index] + first, self._count
         self._ncut[index], self._middle[index] = ncut, middle
         if ncut >= self.tau:
             return None
-        indices = len(self._start), len(self._start) + 1
-        self._start += [self._start[index], middle]
-        self._stop += [middle, self._stop[index]]
-        self._depth += [self._depth[index] + 1] * 2
-        self._children[index] = indices
-        self._children += [(-1, -1)] * 2
-        self._ncut += [np.inf] * 2
-        self._middle += [self._stop[-2], self._stop[-1]]
-        return indices
+        both = slice(count, count + 2)
+        self._start[both] = self._start[index], middle
+        self._stop[both] = self._middle[both] = middle, self._stop[index]
+        self._children[index], self._children[both] = (count, count + 1), -1
+        self._ncut[both], self._depth[both] = np.inf, self._depth[index] + 1
+        self._count += 2
+        return count, count + 1
 
-    def end(self, index: int, nodes: torch.Tensor | np.ndarray) -> None:
+    def grow(self, index: int, affinity: np.ndarray, rows: np.ndarray, start: np.ndarray, memory: np.ndarray) -> None:
+        """Split a tree node, and its parts, to the end, on the host; see `host_ncut.grow`."""
+        tree = self._order, self._start, self._stop, self._children, self._ncut, self._middle, self._depth
+        self._count = grow(affinity, rows, index, self.tau, start, memory, *tree, self._count)
+
+    def end(self, index: int, nodes: torch.Tensor) -> None:
         """Say which graph nodes a tree node holds that is not split, in the order of its best split if it has one."""
         self._ends.append((index, nodes))
 
+    def settle(self) -> None:
+        """Write down the graph nodes that `end` was told."""
+        if self._ends:
+            # In one piece: each copy from a device waits for it.
+            copied = torch.cat([nodes for _, nodes in self._ends]).cpu().numpy()
+            for (index, _), own in zip(
+                self._ends, np.split(copied, np.cumsum([len(nodes) for _, nodes in self._ends])[:-1]), strict=True
+            ):
+                self.nodes(index)[:] = own
+            self._ends = []
+
     def keep(self, nodes: torch.Tensor, vectors: torch.Tensor) -> None:
         """Take the vectors, float32 [n, BLOCK], of graph nodes of a tree node that is not split."""
+        assert self._vectors is not None
         self._vectors[nodes] = vectors
 
     def build(self) -> SegmentTree:
         """Return the tree."""
-        tensors = [nodes for _, nodes in self._ends if isinstance(nodes, torch.Tensor)]
-        # In one piece: each copy from a device waits for it.
-        copied = iter(torch.cat(tensors).cpu().split([len(nodes) for nodes in tensors]) if tensors else ())
-        for index, nodes in self._ends:
-            own = next(copied) if isinstance(nodes, torch.Tensor) else nodes
-            self._order[self._start[index] : self._stop[index]] = own
+        self.settle()
         return SegmentTree(
             self.tau,
             self._order,
-            np.array(self._start),
-            np.array(self._stop),
-            np.array(self._children),
-            np.array(self._ncut),
-            np.array(self._middle),
-            np.array(self._depth),
+            self._start[: self._count],
+            self._stop[: self._count],
+            self._children[: self._count],
+            self._ncut[: self._count],
+            self._middle[: self._count],
+            self._depth[: self._count],
             self._vectors,
         )

@@ -1,31 +1,25 @@
 """Which of several maps is the largest at each pixel, after bilinear upsampling.
 
-A GPU upsamples all maps, and a CPU does so with a few. With a hundred, that would take a CPU most of a cut, nearly all
-of it for maps that are nowhere near the largest; most are ruled out before:
+A GPU upsamples all maps. With a hundred, that would take a CPU most of a cut, nearly all of it for maps that are not
+nearly the largest anywhere; most are ruled out before:
 
 1. Between four neighbouring cell centres, in a quad, upsampling takes weighted means of a map's values at these
    corners. A map that is the largest at all four is the largest everywhere between them.
 2. Elsewhere each map gets a loss at each corner: by how much it falls short of the largest one there. This subtracts
    one and the same bilinear function from all maps, so that their order stays the same at every pixel. Some map's
    largest loss is the smallest; it loses no more than that anywhere in the quad, and maps that lose more at every
-   corner are out.
-3. Quads are divided into blocks, and the maps that are left are compared at the corners of each block in the same way.
-4. The maps that are left in a block, few as a rule, are upsampled to its pixels.
+   corner are out. So is a map that a weighted mean of two of the corners' largest maps outdoes at every corner.
+3. The maps that are left, few as a rule, are upsampled to the pixels of the quad.
 """
-
-import functools
-import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from diffcut_ros.core.compiled import compiled, inlined
+
 # Maps upsampled at once where all are: bounds the memory at this many images of float32.
 _MAPS = 16
-# Up to this many maps, ruling some out takes a CPU longer than upsampling all.
-_FEW = 12
-# Values held at once, at most: bounds the memory where no map can be ruled out.
-_LARGEST_ARRAY = 1 << 24
 
 
 def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
@@ -41,9 +35,11 @@ def best_upsampled(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tens
     Returns:
         int64 [H, W], 0..K-1, on the device of the scores; the first of equal ones, up to rounding.
     """
-    if scores.device.type == 'cpu' and len(scores) > _FEW:
-        return torch.from_numpy(_best_by_quads(scores.detach().numpy(), size_hw))
-    return _best_of_all(scores, size_hw)
+    if scores.device.type != 'cpu':
+        return _best_of_all(scores, size_hw)
+    labels = np.empty(size_hw, np.int64)
+    _best_by_quads(scores.detach().permute(1, 2, 0).contiguous().numpy(), labels)
+    return torch.from_numpy(labels)
 
 
 def _best_of_all(scores: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
@@ -94,114 +90,125 @@ def _neighbours(pixel: torch.Tensor, length: int, cells: int) -> tuple[torch.Ten
     return before, (before + 1).clamp(max=cells - 1), position - before
 
 
-class _Axis:
-    """The pixels along one axis of the image, and where they lie among the quads.
+@inlined
+def _axis(length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how the pixels along one axis of the image lie among the quads.
 
     Quad q lies between the centres of cells q - 1 and q, the first and the last one beyond the outermost centres.
 
-    Args:
-        length: number of pixels.
-        cells: number of cells.
-        blocks: number of blocks that a quad is divided into along this axis.
+    Returns:
+        The first pixel of each quad, int64 [cells + 2], the last value being their number; and where each pixel lies
+        within its quad, 0 to 1, float32 [length].
     """
-
-    def __init__(self, length: int, cells: int, blocks: int) -> None:
-        self._blocks = blocks
-        self._position = np.float32(cells / length) * (np.arange(length, dtype=np.float32) + 0.5) + np.float32(0.5)
-        block = np.minimum((self._position * blocks).astype(np.int64), (cells + 1) * blocks - 1)
-        count = np.bincount(block, minlength=(cells + 1) * blocks)
-        self._first = np.cumsum(count) - count
-        self.count = count.reshape(-1, blocks)  # number of pixels in each block of each quad, possibly 0
-
-    def expand(self, by_quad: np.ndarray, axis: int) -> np.ndarray:
-        """Return each quad's value at each of its pixels; both along `axis`."""
-        return np.repeat(by_quad, self.count.sum(1), axis)
-
-    def pixels(self, quad: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pixels of some blocks.
-
-        Args:
-            quad: int64 [B], the quads that the blocks belong to.
-            block: int64 [B], 0..blocks-1 within the quad, each of at least one pixel.
-
-        Returns:
-            The pixels, int64 [M, B], M the most of any block (others repeat their last one); and where they lie within
-            the quad, 0 to 1, float32 [M, B].
-        """
-        last = self.count[quad, block] - 1
-        pixel = self._first[quad * self._blocks + block] + np.minimum(np.arange(last.max() + 1)[:, None], last)
-        return pixel, self._position[pixel] - quad.astype(np.float32)
+    first, share = np.zeros(cells + 2, np.int64), np.empty(length, np.float32)
+    scale = np.float32(cells / length)
+    for pixel in range(length):
+        position = scale * (np.float32(pixel) + np.float32(0.5)) + np.float32(0.5)
+        quad = min(int(position), cells)
+        share[pixel] = position - quad
+        first[quad + 1] = pixel + 1
+    for quad in range(1, cells + 2):
+        first[quad] = max(first[quad], first[quad - 1])
+    return first, share
 
 
-def _best_by_quads(scores: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return the same as `best_upsampled`, for float32 [K, h, w] and as int64 [H, W]."""
-    count, h, w = scores.shape
-    pixels_per_cell = size_hw[0] * size_hw[1] / (h * w)
-    # About as many blocks in a quad as pixels in a block: there is as much to do for the ones as for the others.
-    blocks = max(1, round(pixels_per_cell**0.25))
-    rows, columns = _Axis(size_hw[0], h, blocks), _Axis(size_hw[1], w, blocks)
-    by_cell = np.ascontiguousarray(scores.reshape(count, -1).T)
-    best = by_cell.argmax(1)
-    loss = np.take_along_axis(by_cell, best[:, None], 1) - by_cell
-    cell = np.pad(np.arange(h * w).reshape(h, w), 1, mode='edge')
-    corners = np.stack([cell[:-1, :-1], cell[:-1, 1:], cell[1:, :-1], cell[1:, 1:]])
-    labels = rows.expand(columns.expand(best[corners[0]], 1), 0)
-    undecided = np.argwhere((best[corners] != best[corners[0]]).any(0))
-    values = len(undecided) * count * max(pixels_per_cell, (blocks + 1) ** 2)
-    for quads in np.array_split(undecided, math.ceil(values / _LARGEST_ARRAY)) if len(undecided) else ():
-        _decide(labels, quads, loss[corners[:, quads[:, 0], quads[:, 1]]], rows, columns)
-    return labels
+@inlined
+def _outdone(corners: np.ndarray, k: int, first: int, second: int) -> bool:
+    """Return whether some weighted mean of two maps is at least as large as map k at all corners of a quad.
+
+    Then it is so at all pixels, where one of the two is at least as large as their mean.
+    """
+    low, high = np.float32(0), np.float32(1)  # of the first one's weight
+    for corner in range(4):
+        lead = corners[corner, second] - corners[corner, k]
+        gain = corners[corner, first] - corners[corner, second]
+        if gain > 0:
+            low = max(low, -lead / gain)
+        elif gain < 0:
+            high = min(high, -lead / gain)
+        elif lead < 0:
+            return False
+    return bool(low <= high)
 
 
-def _decide(labels: np.ndarray, quads: np.ndarray, loss: np.ndarray, rows: _Axis, columns: _Axis) -> None:
-    """Write the labels of all pixels in some quads.
-
-    What is left of the maps is kept as pairs of an area, quad or block, and a map, sorted by area, then by map.
+@inlined
+def _candidates(corners: np.ndarray, best: np.ndarray, maps: np.ndarray) -> int:
+    """Write down, in rising order, which maps may be the largest somewhere in a quad; return their number.
 
     Args:
-        labels: int64 [H, W], written to.
-        quads: int64 [Q, 2], row and column of each quad.
-        loss: float32 [4, Q, K], at the corners of each quad: above left, above right, below left, below right.
-        rows: axis of the image.
-        columns: axis of the image.
+        corners: float32 [4, K], the values at the corners.
+        best: int64 [4], the largest map at each corner.
+        maps: int64 [K], written to.
     """
-    quad, map_ = np.nonzero(loss.min(0) <= loss.max(0).min(1)[:, None])
-    loss, first = loss[:, quad, map_], _first_of_each(quad)
-    # The same for the blocks, whose corners are points [blocks + 1, blocks + 1] of each quad.
-    share = np.linspace(0, 1, rows.count.shape[1] + 1, dtype=np.float32)[:, None]
-    points = _bilinear(loss, share, share)
-    points -= np.minimum.reduceat(points, first, 2)[:, :, quad]
-    at_corners = points[:-1, :-1], points[:-1, 1:], points[1:, :-1], points[1:, 1:]
-    smallest, largest = functools.reduce(np.minimum, at_corners), functools.reduce(np.maximum, at_corners)
-    limit = np.minimum.reduceat(largest, first, 2)
-    empty = (rows.count[quads[:, 0]].T[:, None] == 0) | (columns.count[quads[:, 1]].T == 0)
-    limit[empty] = -1
-    row, column, pair = np.nonzero(smallest <= limit[:, :, quad])
-    if not len(pair):
-        return  # so small an image that no pixel lies in these quads
-    loss, quad, map_ = loss[:, pair], quad[pair], map_[pair]
-    first = _first_of_each((row * len(share) + column) * len(quads) + quad)
-    block = np.repeat(np.arange(len(first)), np.diff(first, append=len(pair)))
-    y, down = rows.pixels(quads[quad[first], 0], row[first])
-    x, right = columns.pixels(quads[quad[first], 1], column[first])
-    values = _bilinear(loss, down[:, block], right[:, block])
-    is_best = values == np.minimum.reduceat(values, first, 2)[:, :, block]
-    labels[y[:, None], x] = np.minimum.reduceat(np.where(is_best, map_, np.iinfo(np.int64).max), first, 2)
+    count = corners.shape[1]
+    # The least that each map loses anywhere, and the smallest of the most that a map loses.
+    limit = np.float32(np.inf)
+    for k in range(count):
+        most = corners[0, best[0]] - corners[0, k]
+        for corner in range(1, 4):
+            most = max(most, corners[corner, best[corner]] - corners[corner, k])
+        limit = min(limit, most)
+    left = 0
+    for k in range(count):
+        least = corners[0, best[0]] - corners[0, k]
+        for corner in range(1, 4):
+            least = min(least, corners[corner, best[corner]] - corners[corner, k])
+        out = least > limit
+        for first in range(4):
+            for second in range(first):
+                if not out and k != best[first] and k != best[second]:
+                    out = best[first] != best[second] and _outdone(corners, k, best[first], best[second])
+        if not out:
+            maps[left] = k
+            left += 1
+    return left
 
 
-def _bilinear(corners: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return values within quads, float32 [M, N, P].
-
-    Args:
-        corners: float32 [4, P], values above left, above right, below left, below right.
-        down: float32 [M, P] or [M, 1], 0 to 1 from above to below.
-        right: float32 [N, P] or [N, 1], 0 to 1 from left to right.
-    """
-    above = corners[0] + right * (corners[1] - corners[0])
-    below = corners[2] + right * (corners[3] - corners[2])
-    return above + down[:, None] * (below - above)
-
-
-def _first_of_each(area: np.ndarray) -> np.ndarray:
-    """Return where each area begins in a sorted list of areas, numbers from 0."""
-    return np.flatnonzero(np.diff(area, prepend=-1))
+@compiled('void(float32[:, :, ::1], int64[:, ::1])')
+def _best_by_quads(scores: np.ndarray, labels: np.ndarray) -> None:
+    """Write the same as `best_upsampled` to labels [H, W], for float32 [h, w, K]."""
+    h, w, count = scores.shape
+    height, width = labels.shape
+    rows, down = _axis(height, h)
+    columns, right = _axis(width, w)
+    best = np.empty((h, w), np.int64)
+    for i in range(h):
+        for j in range(w):
+            k = 0
+            for other in range(1, count):
+                if scores[i, j, other] > scores[i, j, k]:
+                    k = other
+            best[i, j] = k
+    corners, largest, maps = np.empty((4, count), np.float32), np.empty(4, np.int64), np.empty(count, np.int64)
+    value, map_ = np.empty(width, np.float32), np.empty(width, np.int64)
+    for i in range(h + 1):
+        above, below = max(i - 1, 0), min(i, h - 1)
+        for j in range(w + 1):
+            before, after = max(j - 1, 0), min(j, w - 1)
+            first, n = columns[j], columns[j + 1] - columns[j]
+            k = best[above, before]
+            largest[0], largest[1], largest[2], largest[3] = (
+                k,
+                best[above, after],
+                best[below, before],
+                best[below, after],
+            )
+            if largest[1] == k and largest[2] == k and largest[3] == k:
+                for y in range(rows[i], rows[i + 1]):
+                    labels[y, first : first + n] = k
+                continue
+            corners[0], corners[1] = scores[above, before], scores[above, after]
+            corners[2], corners[3] = scores[below, before], scores[below, after]
+            left = _candidates(corners, largest, maps)
+            for y in range(rows[i], rows[i + 1]):
+                value[:n] = -np.inf
+                for place in range(left):
+                    k = maps[place]
+                    begin = corners[0, k] + down[y] * (corners[2, k] - corners[0, k])
+                    slope = corners[1, k] + down[y] * (corners[3, k] - corners[1, k]) - begin
+                    for x in range(n):
+                        v = begin + right[first + x] * slope
+                        larger = v > value[x]
+                        value[x] = v if larger else value[x]
+                        map_[x] = k if larger else map_[x]
+                labels[y, first : first + n] = map_[:n]

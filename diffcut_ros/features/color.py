@@ -13,9 +13,11 @@ import math
 from dataclasses import dataclass
 
 import cv2
+import numba
 import numpy as np
 import torch
 
+from diffcut_ros.core.compiled import compiled, inlined
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.fingerprint import fingerprint
@@ -123,7 +125,9 @@ class ColorExtractor:
             for _ in range(_DIFFUSION_ROUNDS):
                 cells = diffuse(cells, appearance.shape[2], config.edge, config.diffusion, flow)
             phase = cells @ self._frequencies
-            features = np.concatenate([np.cos(phase), np.sin(phase)], 2)
+            features = np.empty((*grid_hw, self.channels), np.float32)
+            np.cos(phase, out=features[:, :, :_FREQUENCIES])
+            np.sin(phase, out=features[:, :, _FREQUENCIES:])
         return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
 
     def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
@@ -139,7 +143,14 @@ class ColorExtractor:
 
     def fingerprint(self) -> str:
         """Return a digest of the settings and the code."""
-        return fingerprint({'backend': 'color', 'opencv': cv2.__version__, **dataclasses.asdict(self.config)})
+        return fingerprint(
+            {
+                'backend': 'color',
+                'opencv': cv2.__version__,
+                'numba': numba.__version__,
+                **dataclasses.asdict(self.config),
+            }
+        )
 
 
 def grid_size(image_hw: tuple[int, int], cells: int) -> tuple[int, int]:
@@ -160,9 +171,56 @@ def work_image(image_rgb: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
 
     L is 0..100, a and b about -100..100.
     """
-    h, w = grid_hw
-    work = cv2.resize(image_rgb, (w * _CELL_PX, h * _CELL_PX), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(work.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    size_hw = tuple(_CELL_PX * side for side in grid_hw)
+    if image_rgb.shape[0] < size_hw[0] or image_rgb.shape[1] < size_hw[1]:
+        work = cv2.resize(image_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    else:
+        work = np.empty((*size_hw, 3), np.float32)
+        _area_means(np.ascontiguousarray(image_rgb), work)
+    work /= 255
+    return cv2.cvtColor(work, cv2.COLOR_RGB2LAB)
+
+
+@inlined
+def _overlaps(length: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of `length` pixels make each of so many equal parts: the first, int64 [parts], and all weights."""
+    scale = length / parts
+    first, weights = np.empty(parts, np.int64), np.zeros((parts, int(np.ceil(scale)) + 1), np.float32)
+    for part in range(parts):
+        begin, end = part * scale, min((part + 1) * scale, length)
+        first[part] = min(int(begin), length - weights.shape[1]) if length >= weights.shape[1] else 0
+        for i in range(min(weights.shape[1], length)):
+            pixel = first[part] + i
+            weights[part, i] = max(0.0, min(pixel + 1, end) - max(pixel, begin)) / scale
+    return first, weights
+
+
+@compiled("void(Array(uint8, 3, 'C', readonly=True), float32[:, :, ::1])")
+def _area_means(image: np.ndarray, out: np.ndarray) -> None:
+    """Write an image, uint8 [H, W, 3], at a smaller size [h, w, 3]: means, each a whole number, as OpenCV's INTER_AREA.
+
+    OpenCV takes three times as long, first along rows and then along columns.
+    """
+    height, width, _ = image.shape
+    rows, row_weights = _overlaps(height, out.shape[0])
+    columns, column_weights = _overlaps(width, out.shape[1])
+    row = np.empty(3 * width, np.float32)
+    for i in range(out.shape[0]):
+        row[:] = 0
+        for tap in range(min(row_weights.shape[1], height)):
+            weight = row_weights[i, tap]
+            if weight > 0:
+                pixels = image[rows[i] + tap].reshape(-1)
+                for x in range(3 * width):
+                    row[x] += weight * pixels[x]
+        for j in range(out.shape[1]):
+            r = g = b = np.float32(0)
+            for tap in range(min(column_weights.shape[1], width)):
+                weight, x = column_weights[j, tap], 3 * (columns[j] + tap)
+                r += weight * row[x]
+                g += weight * row[x + 1]
+                b += weight * row[x + 2]
+            out[i, j, 0], out[i, j, 1], out[i, j, 2] = np.rint(r), np.rint(g), np.rint(b)
 
 
 def cell_appearance(lab: np.ndarray, texture_weight: float) -> np.ndarray:
@@ -202,23 +260,58 @@ def contour_flow(lab: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarra
     Returns:
         float32 [h - 1, w, 1] along columns, [w - 1, h, 1] along rows.
     """
-    down, right = (np.exp(-((_contours(side) / contour) ** 2))[:, :, None] for side in (lab, lab.transpose(1, 0, 2)))
+    planes = np.stack(cv2.split(lab))
+    down, right = (
+        np.exp(-((_contours(side) / contour) ** 2))[:, :, None]
+        for side in (planes, np.ascontiguousarray(planes.transpose(0, 2, 1)))
+    )
     return down, right
 
 
-def _contours(lab: np.ndarray) -> np.ndarray:
-    """Return by how much the step from each cell to the one below stands out, float32 [h - 1, w] in CIELAB."""
-    sides = cv2.blur(lab, (1, _SIDE_PX))
-    step = np.sqrt(((sides[_SIDE_PX:] - sides[:-_SIDE_PX]) ** 2).sum(2))
-    # The largest step on each line of pixels from the middle of one cell to that of the other.
-    first = (_CELL_PX - _SIDE_PX) // 2
-    height, width = (side // _CELL_PX for side in lab.shape[:2])
-    lines = step[first:][: (height - 1) * _CELL_PX].reshape(height - 1, _CELL_PX, width, _CELL_PX).max(1)
-    # A contour crosses nearly all lines, a spot or a line to the side only some: the lower quartile of the lines.
-    quartile = _CELL_PX // 4
-    step = np.partition(lines, quartile, 2)[:, :, quartile]
+def _contours(planes: np.ndarray) -> np.ndarray:
+    """Return by how much the step from each cell to the one below stands out, float32 [h - 1, w] in CIELAB.
+
+    Args:
+        planes: float32 [3, 8 h, 8 w], CIELAB.
+    """
+    step = np.empty((planes.shape[1] // _CELL_PX - 1, planes.shape[2] // _CELL_PX), np.float32)
+    _steps(planes, step)
     usual = cv2.blur(step, (5, 5)) if step.size else step
     return np.maximum(step - _OUTSTANDING * usual, 0)
+
+
+@compiled('void(float32[:, :, ::1], float32[:, ::1])')
+def _steps(planes: np.ndarray, step: np.ndarray) -> None:
+    """Write the step from each cell to the one below, float32 [h - 1, w]; for planes see `_contours`.
+
+    On each line of pixels from the middle of one cell to that of the other it is the largest one; a contour crosses
+    nearly all lines, a spot or a line to the side only some: of the lines, it is the lower quartile.
+    """
+    width = planes.shape[2]
+    squares, line = np.empty(width, np.float32), np.empty(width, np.float32)
+    first = (_CELL_PX - _SIDE_PX) // 2
+    smallest = np.empty(_CELL_PX // 4 + 1, np.float32)
+    for i in range(step.shape[0]):
+        line[:] = 0
+        for y in range(i * _CELL_PX + first, (i + 1) * _CELL_PX + first):
+            squares[:] = 0
+            for plane in range(3):
+                # Means of three pixels on both sides.
+                a, b, c = planes[plane, y - 1], planes[plane, y], planes[plane, y + 1]
+                d, e, f = planes[plane, y + 2], planes[plane, y + 3], planes[plane, y + 4]
+                for x in range(width):
+                    difference = ((d[x] + e[x] + f[x]) - (a[x] + b[x] + c[x])) / np.float32(_SIDE_PX)
+                    squares[x] += difference * difference
+            for x in range(width):
+                line[x] = squares[x] if squares[x] > line[x] else line[x]
+        for j in range(step.shape[1]):
+            smallest[:] = np.inf
+            for x in range(j * _CELL_PX, (j + 1) * _CELL_PX):
+                value = line[x]
+                for place in range(len(smallest)):
+                    if value < smallest[place]:
+                        smallest[place], value = value, smallest[place]
+            step[i, j] = np.sqrt(smallest[-1])
 
 
 def diffuse(
@@ -244,39 +337,69 @@ def diffuse(
     Returns:
         float32 [h, w, C].
     """
-    down = strength * _links(cells, guides, edge, flow[0])
-    right = strength * _links(cells.transpose(1, 0, 2), guides, edge, flow[1])
-    for sweep in range(_SWEEPS):
-        # Falling strengths that sum to the whole: later sweeps take away the streaks of earlier ones.
-        share = 1.5 * 4.0 ** (_SWEEPS - sweep - 1) / (4.0**_SWEEPS - 1)
-        cells = _solve_columns(cells, share * down)
-        cells = _solve_columns(cells.transpose(1, 0, 2), share * right).transpose(1, 0, 2)
-    return cells
+    h, w, _ = cells.shape
+    smooth = np.array(cells, order='C')
+    down, right = (
+        np.array(np.broadcast_to(share, (*hw, 1))[:, :, 0], np.float32, order='C')
+        for share, hw in zip(flow, ((h - 1, w), (w - 1, h)), strict=True)
+    )
+    _diffuse(smooth, guides, edge, strength, down, right)
+    return smooth
 
 
-def _links(cells: np.ndarray, guides: int, edge: float, flow: np.ndarray | float) -> np.ndarray:
-    """Return the conductance between each cell and the one below, float32 [h - 1, w, C]; see `diffuse`."""
-    guide = cells[:, :, :guides]
-    alike = np.exp(-((guide[1:] - guide[:-1]) ** 2).sum(2) / edge**2)
-    link = np.repeat(alike[:, :, None], cells.shape[2], 2)
-    link[:, :, :guides] *= flow
+@inlined
+def _conduct(cells: np.ndarray, along: int, guides: int, edge: float, strength: float, flow: np.ndarray) -> np.ndarray:
+    """Return the conductance between each cell and the next along an axis, 0 or 1; see `diffuse`.
+
+    Returns:
+        float32 [2, h, w], for guides and others; 0 beyond the last cell.
+    """
+    h, w, _ = cells.shape
+    link = np.zeros((2, h, w), np.float32)
+    for i in range(h - (along == 0)):
+        for j in range(w - (along == 1)):
+            square = np.float32(0)
+            for c in range(guides):
+                difference = cells[i + (along == 0), j + (along == 1), c] - cells[i, j, c]
+                square += difference * difference
+            alike = np.exp(-square / np.float32(edge * edge))
+            link[0, i, j] = np.float32(strength) * alike * (flow[i, j] if along == 0 else flow[j, i])
+            link[1, i, j] = np.float32(strength) * alike
     return link
 
 
-def _solve_columns(cells: np.ndarray, link: np.ndarray) -> np.ndarray:
-    """Solve the tridiagonal system (I + L) y = cells of every column at once (Thomas algorithm).
+@inlined
+def _solve(cells: np.ndarray, along: int, guides: int, link: np.ndarray, share: float) -> None:
+    """Solve the tridiagonal system (I + share * L) y = cells of every column or row (Thomas algorithm), in place."""
+    h, w, channels = cells.shape
+    factor = np.zeros((2, h, w), np.float32)
+    below, right = 1 - along, along
+    for i in range(h):
+        for j in range(w):
+            begins = i == 0 if along == 0 else j == 0
+            for kind in range(2):
+                above = np.float32(0) if begins else np.float32(share) * link[kind, i - below, j - right]
+                kept = np.float32(0) if begins else factor[kind, i - below, j - right]
+                following = np.float32(share) * link[kind, i, j]
+                pivot = np.float32(1) / (1 + following + above * (1 - kept))
+                factor[kind, i, j] = following * pivot
+                for c in range(0 if kind == 0 else guides, guides if kind == 0 else channels):
+                    before = np.float32(0) if begins else above * cells[i - below, j - right, c]
+                    cells[i, j, c] = (cells[i, j, c] + before) * pivot
+    for i in range(h - 1 - below, -1, -1):
+        for j in range(w - 1 - right, -1, -1):
+            for kind in range(2):
+                for c in range(0 if kind == 0 else guides, guides if kind == 0 else channels):
+                    cells[i, j, c] += factor[kind, i, j] * cells[i + below, j + right, c]
 
-    Args:
-        cells: float32 [h, w, C].
-        link: float32 [h - 1, w, C], conductance between a cell and the one below.
-    """
-    solved = np.empty_like(cells)
-    link = np.pad(link, ((1, 1), (0, 0), (0, 0)))
-    above, factors = np.zeros_like(cells[0]), np.zeros((len(cells) + 1, *cells.shape[1:]), cells.dtype)
-    for row in range(len(cells)):
-        pivot = 1 + link[row + 1] + link[row] * (1 - factors[row])
-        factors[row + 1] = link[row + 1] / pivot
-        above = solved[row] = (cells[row] + link[row] * above) / pivot
-    for row in range(len(cells) - 2, -1, -1):
-        solved[row] += factors[row + 1] * solved[row + 1]
-    return solved
+
+@compiled('void(float32[:, :, ::1], int64, float64, float64, float32[:, ::1], float32[:, ::1])')
+def _diffuse(cells: np.ndarray, guides: int, edge: float, strength: float, down: np.ndarray, right: np.ndarray) -> None:
+    """Do what `diffuse` does, in place; down, float32 [h - 1, w], and right, [w - 1, h], are its flow."""
+    columns = _conduct(cells, 0, guides, edge, strength, down)
+    rows = _conduct(cells, 1, guides, edge, strength, right)
+    for sweep in range(_SWEEPS):
+        # Falling strengths that sum to the whole: later sweeps take away the streaks of earlier ones.
+        share = 1.5 * 4.0 ** (_SWEEPS - sweep - 1) / (4.0**_SWEEPS - 1)
+        _solve(cells, 0, guides, columns, share)
+        _solve(cells, 1, guides, rows, share)

@@ -31,6 +31,7 @@ from std_srvs.srv import Trigger
 
 from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core.compiled import prepare
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
@@ -197,6 +198,7 @@ class DiffcutNode(LifecycleNode):
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
+            prepare(self.get_logger().info, self.get_logger().warning)
             for batch in range(1, len(self._config.cameras) + 1):
                 self._extractor.prepare(batch)
             describe = partial(self._describe, self._extractor, self._extracting)

@@ -20,6 +20,22 @@ def test_min_max_reaches_zero_and_one_and_is_symmetric():
     assert torch.equal(affinity, affinity.T)
 
 
+@pytest.mark.parametrize('n', [2, 31, 32, 33, 127, 129, 300])
+@pytest.mark.parametrize('alpha', [0.3, 1.0, 2.0, 2.5, 7.0, 10.0, 100.0, 3000.0])
+def test_the_definition_in_float64(n, alpha):
+    features = torch.rand(n, 5, generator=torch.Generator().manual_seed(n))
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    similarity = unit @ unit.T
+    expected = ((similarity - similarity.min()) / (similarity.max() - similarity.min())) ** alpha
+    affinity = affinity_matrix(features, alpha)
+    torch.testing.assert_close(affinity, expected.float(), rtol=1e-5 * max(1, alpha), atol=1e-6 if alpha >= 1 else 1e-4)
+    assert torch.equal(affinity, affinity.T)
+    assert affinity.min() == 0
+    assert affinity.max() == 1
+    if alpha < 1000:  # the smallest numbers that there are take a CPU a hundred times as long as others
+        assert not ((affinity > 0) & (affinity < 1.2e-38)).any()
+
+
 @pytest.mark.parametrize('count', [1, 5])
 def test_equal_features_are_all_alike(count):
     affinity = affinity_matrix(torch.full((count, 3), 0.3))

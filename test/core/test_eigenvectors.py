@@ -3,8 +3,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from diffcut_ros.core import Frame, SegmenterConfig, eigenvectors
-from diffcut_ros.core.eigenvectors import BLOCK, Graph, dense_second_eigenvectors, solve
+from diffcut_ros.core import Frame, SegmenterConfig, eigenvectors, ncut
+from diffcut_ros.core.eigenvectors import BLOCK, Graph, solve
 from diffcut_ros.features import create_extractor
 from support.graphs import photograph_graph
 from support.scenes import quadrants, two_cliques
@@ -86,36 +86,27 @@ def test_eigenvalues_far_below_zero():
     assert angle(found.double().numpy(), expected) < 1e-3
 
 
-def test_without_convergence_the_dense_solver_decides(monkeypatch):
+def test_without_convergence_the_host_decides(monkeypatch):
     monkeypatch.setattr(eigenvectors, '_ROUNDS', 1)
     affinity = photograph_graph(1, 12)
     (found,) = solve([graph(affinity, start(len(affinity)))], tau=2.0)
     expected, _ = second_eigenvector(affinity.double().numpy())
-    assert angle(found.double().numpy(), expected) < 1e-5
+    assert angle(found.double().numpy(), expected) < 1e-3
 
 
 @pytest.mark.parametrize('shape', [(64, 128), (480, 640), (90, 90)])
 @pytest.mark.parametrize('tau', [0.5, 0.9])
-def test_flat_colours_need_no_dense_solver(monkeypatch, shape, tau):
+def test_flat_colours_converge(monkeypatch, shape, tau):
     """As a simulated camera shows them: cells that are exactly equal, whose graph has few eigenvalues other than 0."""
 
-    def dense(*_):
-        raise AssertionError('the dense solver takes seconds for so many nodes')
+    def host(*_):
+        raise AssertionError('the host takes long for so many nodes')
 
-    monkeypatch.setattr(eigenvectors, 'dense_second_eigenvectors', dense)
+    monkeypatch.setattr(ncut, '_on_host', lambda _: False)
+    monkeypatch.setattr(eigenvectors, 'second_eigenvector', host)
     image = quadrants(*shape)[0]
     features = create_extractor('color', device='cpu')(image)
     assert len(Frame(image, features).cut(SegmenterConfig(tau=tau)).segments) >= 4
-
-
-def test_dense_solver_of_padded_graphs():
-    graphs = [photograph_graph(seed, cells).double().numpy() for seed, cells in ((0, 4), (1, 6), (2, 8))]
-    size = np.array([len(graph) for graph in graphs])
-    padded = np.stack([np.pad(graph, (0, 120 - len(graph))) for graph in graphs])
-    x = dense_second_eigenvectors(padded, padded.sum(2), size)
-    for row, graph, n in zip(x, graphs, size, strict=True):
-        assert angle(row[:n], second_eigenvector(graph)[0]) < 1e-6
-        assert np.isinf(row[n:]).all()
 
 
 def test_a_vector_of_zeros_in_the_block():

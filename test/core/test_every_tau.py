@@ -8,7 +8,7 @@ import scipy.sparse.linalg
 import torch
 from skimage import data
 
-from diffcut_ros.core import affinity_matrix, recursive_ncut
+from diffcut_ros.core import affinity_matrix, ncut, recursive_ncut
 from diffcut_ros.core.eigenvectors import BLOCK, FRESH, Graph, fresh_vectors, solve
 from diffcut_ros.features import create_extractor
 from support.scenes import same_partition
@@ -19,6 +19,12 @@ SLOW = pytest.mark.slow
 # Cells along the shorter side, 576 to 9216 nodes.
 SIDES = [24, 32, *(pytest.param(side, marks=SLOW) for side in (48, 64, 96))]
 SIZES = [576, 1024, *(pytest.param(n, marks=SLOW) for n in (2304, 4096, 9216))]
+
+
+@pytest.fixture(params=['host', 'blocks'])
+def way(request, monkeypatch) -> None:
+    """With 'blocks' a CPU cuts a graph as a GPU does."""
+    monkeypatch.setattr(ncut, '_on_host', lambda _: request.param == 'host')
 
 
 @functools.lru_cache(maxsize=2)
@@ -83,25 +89,25 @@ def assert_best_root_split(affinity: torch.Tensor, tree) -> None:
 
 @pytest.mark.parametrize('side', SIDES)
 @pytest.mark.parametrize('name', ['coffee', 'astronaut', 'chelsea', 'rocket'])
-def test_photographs(name, side):
+def test_photographs(way, name, side):
     assert_right_at_every_tau(photograph(name, side))
 
 
 @pytest.mark.parametrize('n', SIZES)
 @pytest.mark.parametrize(('count', 'noise'), [(2, 1.0), (5, 1.0), (40, 0.5)])
-def test_groups(count, noise, n):
+def test_groups(way, count, noise, n):
     """With 40 groups, a block of 16 vectors cannot hold all that parts look for."""
     assert_right_at_every_tau(groups(count, n, noise))
 
 
-def test_the_sizes_at_which_random_vectors_were_taken_for_an_answer():
+def test_the_sizes_at_which_random_vectors_were_taken_for_an_answer(way):
     assert_right_at_every_tau(photograph('coffee', 48))
     assert_right_at_every_tau(groups(2, 4096, 1.0))
 
 
 @pytest.mark.parametrize('seed', range(6))
 @pytest.mark.parametrize('side', [32, *(pytest.param(side, marks=SLOW) for side in (48, 64))])
-def test_any_order_of_taus(side, seed):
+def test_any_order_of_taus(way, side, seed):
     affinity = photograph(('coffee', 'chelsea')[seed % 2], side)
     whole = recursive_ncut(affinity, DEEPEST)
     tree = None

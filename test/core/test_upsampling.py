@@ -24,11 +24,6 @@ SIZES = [  # grid, image
 ]
 
 
-@pytest.fixture(autouse=True)
-def _maps_are_ruled_out_however_few(monkeypatch):
-    monkeypatch.setattr(upsampling, '_FEW', 0)
-
-
 def random_scores(kind: str, count: int, h: int, w: int) -> torch.Tensor:
     """Return scores, float32 [count, h, w]: independent from cell to cell, or with wide slopes, or with many ties."""
     generator = torch.Generator().manual_seed(count)
@@ -84,13 +79,6 @@ def test_a_map_that_is_the_largest_at_no_centre():
     # Two maps cross between the centres; a third lies above the crossing only.
     scores = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.6, 0.6]]])
     assert best_upsampled(scores, (1, 20))[0].tolist() == [0] * 9 + [2] * 2 + [1] * 9
-
-
-def test_the_memory_is_bounded(monkeypatch):
-    scores = random_scores('rough', 30, 12, 16)
-    whole = best_upsampled(scores, (120, 160))
-    monkeypatch.setattr(upsampling, '_LARGEST_ARRAY', 30 * 225)
-    assert torch.equal(best_upsampled(scores, (120, 160)), whole)
 
 
 @pytest.mark.parametrize('device', DEVICES)

@@ -15,6 +15,7 @@ PACKAGE = ElementTree.parse(ROOT / 'package.xml').getroot()
 KEYS = {
     'cv2': 'python3-opencv',
     'jinja2': 'python3-jinja2',
+    'numba': 'python3-numba',
     'numpy': 'python3-numpy',
     'PIL': 'python3-pil',
     'psutil': 'python3-psutil',

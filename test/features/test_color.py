@@ -1,10 +1,19 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from diffcut_ros.core import Segmenter, affinity_matrix
 from diffcut_ros.features import create_extractor
-from diffcut_ros.features.color import cell_appearance, contour_flow, diffuse, grid_size, work_image
+from diffcut_ros.features.color import (
+    _area_means,
+    _contours,
+    cell_appearance,
+    contour_flow,
+    diffuse,
+    grid_size,
+    work_image,
+)
 from support.scenes import quadrants, same_partition
 
 
@@ -183,3 +192,40 @@ def test_fingerprint_tells_settings_apart():
     digest = create_extractor('color', device='cpu').fingerprint()
     assert digest == create_extractor('color', device='cpu').fingerprint()
     assert digest != create_extractor('color', device='cpu', cells=31).fingerprint()
+
+
+@pytest.mark.parametrize(
+    'size_hw', [(1, 1), (1, 3000), (3000, 1), (7, 900), (480, 640), (256, 344), (257, 1031), (1080, 1920)]
+)
+def test_area_means_are_those_of_opencv(size_hw):
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    image.setflags(write=False)  # as images of messages are
+    for size in (
+        (1, 1),
+        (max(1, size_hw[0] // 3), max(1, size_hw[1] // 2 - 1)),
+        (min(256, size_hw[0]), min(344, size_hw[1])),
+    ):
+        out = np.empty((*size, 3), np.float32)
+        _area_means(image, out)
+        expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA).reshape(out.shape)
+        assert abs(out - expected).max() <= 1  # halves are rounded either way
+        assert (out == expected).mean() > 0.9 or image.size < 100
+
+
+@pytest.mark.parametrize('side_hw', [(8, 8), (8, 80), (80, 8), (64, 104)])
+def test_contours_are_steps_between_means_of_three_lines(side_hw):
+    lab = np.random.default_rng(0).normal(50, 20, (*side_hw, 3)).astype(np.float32)
+    height, width = (side // 8 for side in side_hw)
+    step = np.zeros((height - 1, width), np.float32)
+    for i, j in np.ndindex(step.shape):
+        lines = []
+        for x in range(8 * j, 8 * j + 8):
+            column = lab[:, x]
+            means = [
+                (column[y + 2 : y + 5].mean(0), column[y - 1 : y + 2].mean(0)) for y in range(8 * i + 2, 8 * i + 10)
+            ]
+            lines.append(max(np.linalg.norm(below - above) for below, above in means))
+        step[i, j] = np.sort(lines)[2]
+    usual = cv2.blur(step, (5, 5)).reshape(step.shape) if step.size else step
+    found = _contours(np.ascontiguousarray(lab.transpose(2, 0, 1)))
+    np.testing.assert_allclose(found, np.maximum(step - 1.5 * usual, 0), atol=1e-3)
