@@ -27,10 +27,10 @@ But c_1 is the cosine between u and a normally distributed vector of at most n d
 density is at most sqrt(n / (2 pi)) anywhere, so that |c_1| < delta / (0.8 sqrt(n)) has a probability below delta. Where
 the right side of (1) is smaller than that, there is no such u but with this probability, _RISK for each subset.
 
-It is used twice. With sigma = 1 - tau, a subset is left whole as soon as nothing is missed there, as every NCut value is
-at least 1 - theta (Shi & Malik 2000, equation 5 without its condition that y takes two values only). And the vector of the
-largest Ritz value is taken for the wanted one once its residual is small enough and, with sigma `_SMALLEST_GAP` above
-that value, nothing is missed. When that is does not depend on tau: what is found for one tau is found for another.
+It is used twice. With sigma = 1 - tau, a subset is left whole as soon as nothing is missed there, as every NCut value
+is at least 1 - theta (Shi & Malik 2000, equation 5 without its condition that y takes two values only). And the vector
+of the largest Ritz value is taken for the wanted one once its residual is small enough and, with sigma `_SMALLEST_GAP`
+above that value, nothing is missed. That does not depend on tau: what is found for one tau is found for another.
 
 Rounding: for what is computed the equation holds with an error F of some 1e-7. As Q is orthonormal, it holds exactly
 for A + E with E = -(F Q' + Q F' - Q Q' F Q'), a symmetric matrix that moves no eigenvalue by more than 2 |F|, which
