@@ -1,8 +1,9 @@
 """Recursive Normalized Cut on the host, compiled; symbols as in `ncut` and `eigenvectors`.
 
-Of a subset's matrix only the lower triangle is kept, row by row, in one piece. When the subset is split, the triangles
-of its parts are moved together in the same memory. Nodes of a subset keep their order, the graph's: what is found for a
-subset depends on its nodes alone.
+Of a subset's matrix only the triangle below the diagonal is kept, row by row, in one piece: row i has 8 (i // 8 + 1)
+numbers, zeros from the diagonal on, and the number of rows is a multiple of 8, so that vector instructions leave no
+rest. When the subset is split, the triangles of its parts are moved together in the same memory. Nodes of a subset keep
+their order, the graph's: what is found for a subset depends on its nodes alone.
 
 The second eigenvector: Lanczos iteration with full reorthogonalisation (Saad, "Numerical Methods for Large Eigenvalue
 Problems", 2011, chapter 6), started with a vector q_1 of normally distributed numbers, without its share of t. After k
@@ -25,6 +26,11 @@ As |c_k+1| <= 1, and as the determinant grows beyond the largest Ritz value, for
 But c_1 is the cosine between u and a normally distributed vector of at most n dimensions that is independent of A. Its
 density is at most sqrt(n / (2 pi)) anywhere, so that |c_1| < delta / (0.8 sqrt(n)) has a probability below delta. Where
 the right side of (1) is smaller than that, there is no such u but with this probability, _RISK for each subset.
+
+It is used twice. With sigma = 1 - tau, a subset is left whole as soon as nothing is missed there, as every NCut value
+is at least 1 - theta (Shi & Malik 2000, equation 5 without its condition that y takes two values only). And the vector
+of the largest Ritz value is taken for the wanted one once its residual is small enough and, with sigma `_SMALLEST_GAP`
+above that value, nothing is missed. That does not depend on tau: what is found for one tau is found for another.
 
 Rounding: for what is computed the equation holds with an error F of some 1e-7. As Q is orthonormal, it holds exactly
 for A + E with E = -(F Q' + Q F' - Q Q' F Q'), a symmetric matrix that moves no eigenvalue by more than 2 |F|, which
@@ -53,73 +59,76 @@ _MARGIN = 1e-5
 _DECIMALS = 1e6
 # Difference between a node's affinity to others and theirs to it, as a share of its degree, that passes for rounding.
 SYMMETRY = 1e-5
+# Products before which an answer is not looked for.
+_FEWEST = 8
 # Vectors that there is memory for at first.
 _VECTORS = 48
 
 
 @inlined
-def _product(w: np.ndarray, n: int, x: np.ndarray, y: np.ndarray) -> None:
-    """Write W x to y, float32 [n], for a triangle w."""
+def _begin(row: int) -> int:
+    """Return where a row of a triangle begins."""
+    eight = row // 8
+    return 8 * (eight + 1) * (4 * eight + row % 8)
+
+
+@inlined
+def _size(n: int) -> int:
+    """Return how many numbers the triangle of n nodes has."""
+    return _begin((n + 7) // 8 * 8)
+
+
+@inlined
+def _four_rows(w: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    begin, length = _begin(row), 8 * (row // 8 + 1)
+    return (
+        w[begin : begin + length],
+        w[begin + length : begin + 2 * length],
+        w[begin + 2 * length : begin + 3 * length],
+        w[begin + 3 * length : begin + 4 * length],
+    )
+
+
+@inlined
+def _product(w: np.ndarray, itself: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Write W x to y.
+
+    Args:
+        w: a triangle.
+        itself: float32 [n], the diagonal.
+        x: float32 [n + 8], zeros from n on.
+        y: float32 [n + 8].
+    """
+    n = len(itself)
     for i in range(n):
-        y[i] = 0
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        b = i * (i + 1) // 2
-        # Four rows at a time: y is read and written once for them.
-        w0, w1, w2, w3 = (
-            w[b : b + i],
-            w[b + i + 1 : b + 2 * i + 1],
-            w[b + 2 * i + 3 : b + 3 * i + 3],
-            w[b + 3 * i + 6 : b + 4 * i + 6],
-        )
+        y[i] = itself[i] * x[i]
+    for i in range(0, n, 4):
+        # Four at a time: y is read and written once for them.
+        w0, w1, w2, w3 = _four_rows(w, i)
         x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
         s0 = s1 = s2 = s3 = np.float32(0)
-        for j in range(i):
-            xj = x[j]
-            s0 += w0[j] * xj
-            s1 += w1[j] * xj
-            s2 += w2[j] * xj
-            s3 += w3[j] * xj
+        for j in range(len(w0)):
+            s0 += w0[j] * x[j]
+            s1 += w1[j] * x[j]
+            s2 += w2[j] * x[j]
+            s3 += w3[j] * x[j]
             y[j] += w0[j] * x0 + w1[j] * x1 + w2[j] * x2 + w3[j] * x3
         y[i] += s0
         y[i + 1] += s1
         y[i + 2] += s2
         y[i + 3] += s3
-        for a in range(i, i + 4):
-            _add_row(w, i, a, x, y)
-    for a in range(whole, n):
-        _add_row(w, 0, a, x, y)
-
-
-@inlined
-def _add_row(w: np.ndarray, first: int, a: int, x: np.ndarray, y: np.ndarray) -> None:
-    """Add to y what row a of a triangle, from column `first` on, is multiplied by."""
-    b = a * (a + 1) // 2
-    row, xa, s = w[b : b + a + 1], x[a], np.float32(0)
-    for j in range(first, a):
-        s += row[j] * x[j]
-        y[j] += row[j] * xa
-    y[a] += s + row[a] * xa
 
 
 @inlined
 def _sums(w: np.ndarray, n: int, rank: np.ndarray, before: np.ndarray) -> None:
-    """Write the affinity of each node to those of a lower rank, float64 [n]; see `_product`."""
-    for i in range(n):
-        before[i] = 0
-    whole = n - n % 4
+    """Write the affinity of each node to those of a lower rank, float64 [n + 8]; rank is int32 [n + 8]."""
+    before[:] = 0
     zero = np.float32(0)
-    for i in range(0, whole, 4):
-        b = i * (i + 1) // 2
-        w0, w1, w2, w3 = (
-            w[b : b + i],
-            w[b + i + 1 : b + 2 * i + 1],
-            w[b + 2 * i + 3 : b + 3 * i + 3],
-            w[b + 3 * i + 6 : b + 4 * i + 6],
-        )
+    for i in range(0, n, 4):
+        w0, w1, w2, w3 = _four_rows(w, i)
         r0, r1, r2, r3 = rank[i], rank[i + 1], rank[i + 2], rank[i + 3]
         s0 = s1 = s2 = s3 = zero
-        for j in range(i):
+        for j in range(len(w0)):
             r = rank[j]
             v0 = w0[j] if r < r0 else zero
             v1 = w1[j] if r < r1 else zero
@@ -134,35 +143,30 @@ def _sums(w: np.ndarray, n: int, rank: np.ndarray, before: np.ndarray) -> None:
         before[i + 1] += s1
         before[i + 2] += s2
         before[i + 3] += s3
-        for a in range(i, i + 4):
-            _sum_row(w, i, a, rank, before)
-    for a in range(whole, n):
-        _sum_row(w, 0, a, rank, before)
 
 
 @inlined
-def _sum_row(w: np.ndarray, first: int, a: int, rank: np.ndarray, before: np.ndarray) -> None:
-    b = a * (a + 1) // 2
-    for j in range(first, a):
-        if rank[j] < rank[a]:
-            before[a] += w[b + j]
-        else:
-            before[j] += w[b + j]
-
-
-@inlined
-def _degrees(w: np.ndarray, n: int, degree: np.ndarray) -> None:
-    """Write the row sums, float64 [n]; a node without any affinity gets some to itself, see `recursive_ncut`."""
-    for a in range(n):
-        b = a * (a + 1) // 2
-        row, s = w[b : b + a], np.float32(0)
-        for j in range(a):
-            s += row[j]
-            degree[j] += row[j]
-        degree[a] = np.float64(s) + w[b + a]
-    for a in range(n):
-        if degree[a] == 0:
-            w[a * (a + 1) // 2 + a] = degree[a] = 1
+def _degrees(w: np.ndarray, itself: np.ndarray, degree: np.ndarray) -> None:
+    """Write the row sums, float64 [n + 8]; a node without any affinity gets some to itself, see `recursive_ncut`."""
+    n = len(itself)
+    degree[:] = 0
+    for i in range(0, n, 4):
+        w0, w1, w2, w3 = _four_rows(w, i)
+        s0 = s1 = s2 = s3 = np.float32(0)
+        for j in range(len(w0)):
+            s0 += w0[j]
+            s1 += w1[j]
+            s2 += w2[j]
+            s3 += w3[j]
+            degree[j] += w0[j] + w1[j] + w2[j] + w3[j]
+        degree[i] += s0
+        degree[i + 1] += s1
+        degree[i + 2] += s2
+        degree[i + 3] += s3
+    for i in range(n):
+        if degree[i] + itself[i] == 0:
+            itself[i] = 1
+        degree[i] += itself[i]
 
 
 @inlined
@@ -256,13 +260,19 @@ def _above(alpha: np.ndarray, beta: np.ndarray, k: int, x: float) -> tuple[int, 
 
 @inlined
 def _second_vector(
-    w: np.ndarray, n: int, degree: np.ndarray, start: np.ndarray, lowest: float, basis: np.ndarray, memory: np.ndarray
+    w: np.ndarray,
+    itself: np.ndarray,
+    degree: np.ndarray,
+    start: np.ndarray,
+    lowest: float,
+    basis: np.ndarray,
+    memory: np.ndarray,
 ) -> tuple[bool, np.ndarray, np.ndarray]:
     """Search x of a graph.
 
     Args:
-        w: float32 [n (n + 1) / 2], its triangle.
-        n: number of nodes.
+        w: its triangle.
+        itself: float32 [n], its diagonal.
         degree: float64 [n].
         start: float32 [n], normally distributed numbers.
         lowest: what theta is at least, or there is nothing to find.
@@ -272,8 +282,9 @@ def _second_vector(
     Returns:
         Whether there is such a theta; x, float32 [n]; and the basis, perhaps another one.
     """
+    n = len(itself)
     alpha, beta, work, ritz = memory[0], memory[1], memory[2], memory[3]
-    scale, x, y = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    scale, x, y = np.empty(n, np.float32), np.zeros(n + 8, np.float32), np.zeros(n + 8, np.float32)
     total = 0.0
     for i in range(n):
         total += degree[i]
@@ -299,7 +310,7 @@ def _second_vector(
         for i in range(n):
             q[i] = y[i] / length
             x[i] = scale[i] * q[i]
-        _product(w, n, x, y)
+        _product(w, itself, x, y)
         a, whole = np.float32(0), np.float32(0)
         for i in range(n):
             y[i] *= scale[i]
@@ -322,22 +333,22 @@ def _second_vector(
         if below:
             growth *= pivot / length
             if exhausted or growth * largest_cosine > 1:
-                return False, x, basis
-        if k % 2 and not exhausted:
+                return False, x[:n], basis
+        # Hardly any graph needs fewer products, and to look costs as much as a product of a hundred nodes.
+        if k < _FEWEST and not exhausted:
             continue
         theta = _largest_ritz_value(alpha, beta, k)
         _ritz_vector(alpha, beta, k, theta, work, ritz)
         if not exhausted:
-            # The same for every tau: what is found does not depend on it.
             residual = length * ritz[k - 1]
             gap = residual / _ANGLE
             if residual > _SMALLEST_RESIDUAL and (k < 2 or _above(alpha, beta, k, theta - gap)[0] != 1):
                 continue
-            sigma = theta + max(gap, _SMALLEST_GAP)
+            sigma = theta + _SMALLEST_GAP
             if sigma < 1 + _MARGIN and not _above(alpha, beta, k, sigma)[1] * largest_cosine > 1:
                 continue
         if theta < lowest:
-            return False, x, basis
+            return False, x[:n], basis
         for i in range(n):
             x[i] = 0
         for j in range(k):
@@ -346,7 +357,7 @@ def _second_vector(
                 x[i] += h * q[i]
         for i in range(n):
             x[i] *= scale[i]
-        return True, x, basis
+        return True, x[:n], basis
 
 
 @inlined
@@ -372,28 +383,26 @@ def _best_threshold(degree: np.ndarray, before: np.ndarray, itself: np.ndarray) 
 
 
 @inlined
-def _part(w: np.ndarray, n: int, place: np.ndarray, other: np.ndarray, out: np.ndarray) -> int:
+def _part(w: np.ndarray, inside: np.ndarray, nodes: np.ndarray, out: np.ndarray) -> None:
     """Move the triangle of the nodes of a part together, in their order.
 
     Args:
-        w: float32, the triangle of all n nodes.
-        n: number of nodes.
-        place: bool [n], whether a node is in the part.
-        other: int64 [n], takes the nodes of the part.
-        out: float32, takes its triangle; may begin where w does.
+        w: the triangle of all n nodes.
+        inside: bool [n], whether a node is in the part.
+        nodes: int64 [n], written to.
+        out: takes the triangle of the part; may begin where w does.
     """
     m = 0
-    for i in range(n):
-        if place[i]:
-            other[m] = i
+    for i in range(len(inside)):
+        if inside[i]:
+            nodes[m] = i
             m += 1
-    c = 0
     for a in range(m):
-        b = other[a] * (other[a] + 1) // 2
-        for j in range(a + 1):
-            out[c + j] = w[b + other[j]]
-        c += a + 1
-    return c
+        source, begin = w[_begin(nodes[a]) :], _begin(a)
+        for j in range(a):
+            out[begin + j] = source[nodes[j]]
+        out[begin + a : _begin(a + 1)] = 0
+    out[_begin(m) : _size(m)] = 0
 
 
 @compiled(
@@ -424,7 +433,7 @@ def grow(
         index: of the tree node.
         tau: threshold.
         start_vector: float32 [n], normally distributed numbers.
-        memory: float32, at least 5 / 8 n^2 + n numbers.
+        memory: float32 [`memory_for(n)`].
         order, start, stop, children, ncut, middle, depth: of `SegmentTree`, with room for all splits; changed in place.
         count: number of tree nodes.
 
@@ -432,23 +441,22 @@ def grow(
         The number of tree nodes.
     """
     n = len(rows)
-    c = 0
     for a in range(n):
-        row = affinity[rows[a]]
-        for j in range(a + 1):
-            memory[c + j] = row[rows[j]]
-        c += a + 1
-    aside = memory[c:]
+        row, begin = affinity[rows[a]], _begin(a)
+        for j in range(a):
+            memory[begin + j] = row[rows[j]]
+        memory[begin + a : _begin(a + 1)] = 0
+    memory[_begin(n) : _size(n)] = 0
+    # By position in `order`, from that of the first node on.
+    offset, itself = start[index], np.empty(n, np.float32)
+    for i in range(n):
+        itself[i] = affinity[rows[i], rows[i]]
     basis = np.empty(_VECTORS * n, np.float32)
-    numbers = np.empty((4, n + 1))
-    degree, before, sums = np.empty(n), np.empty(n), np.empty((3, n))
-    rank, inside, nodes, moved = (
-        np.empty(n, np.int32),
-        np.empty(n, np.bool_),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-    )
-    waiting, begins = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+    numbers, sums = np.empty((4, n + 1)), np.empty((3, n))
+    degree_, before_, rank_ = np.empty(n + 8), np.empty(n + 8), np.zeros(n + 8, np.int32)
+    inside_, nodes = np.empty(n, np.bool_), np.empty(n, np.int64)
+    # Of two parts the larger one waits, while all memory behind it is free: no more wait than the logarithm of n.
+    waiting, begins = np.empty(64, np.int64), np.empty(64, np.int64)
     waiting[0], begins[0], top = index, 0, 1
     while top:
         top -= 1
@@ -456,9 +464,10 @@ def grow(
         first, n = start[index], stop[index] - start[index]
         if n < 2:
             continue
-        w = memory[begin : begin + n * (n + 1) // 2]
-        _degrees(w, n, degree)
-        found, x, basis = _second_vector(w, n, degree, start_vector, 1 - tau - _MARGIN, basis, numbers)
+        w, own = memory[begin : begin + _size(n)], itself[first - offset : first - offset + n]
+        degree, before, rank, inside = degree_[: n + 8], before_[: n + 8], rank_[: n + 8], inside_[:n]
+        _degrees(w, own, degree)
+        found, x, basis = _second_vector(w, own, degree, start_vector, 1 - tau - _MARGIN, basis, numbers)
         if not found:
             continue
         by_x = np.argsort(x, kind='mergesort')
@@ -467,43 +476,57 @@ def grow(
         _sums(w, n, rank, before)
         for k in range(n):
             i = by_x[k]
-            sums[0, k], sums[1, k], sums[2, k] = degree[i], before[i], w[i * (i + 1) // 2 + i]
+            sums[0, k], sums[1, k], sums[2, k] = degree[i], before[i], own[i]
         value, k = _best_threshold(sums[0, :n], sums[1, :n], sums[2, :n])
         for i in range(n):
             inside[i] = rank[i] < k
-            moved[i] = order[first + i]
-        a, b = first, first + k
-        for i in range(n):
-            if inside[i]:
-                order[a] = moved[i]
-                a += 1
-            else:
-                order[b] = moved[i]
-                b += 1
-        ncut[index], middle[index] = value, first + k
+        middle_ = first + k
+        moved, moved_itself = order[first : first + n].copy(), own.copy()
+        places = first, middle_
+        for part in range(2):
+            place = places[part]
+            for i in range(n):
+                if inside[i] == (part == 0):
+                    order[place], itself[place - offset] = moved[i], moved_itself[i]
+                    place += 1
+        ncut[index], middle[index] = value, middle_
         if value >= tau:
             continue
         for part in range(2):
-            children[index, part] = count + part
-            children[count + part, 0] = children[count + part, 1] = -1
-            start[count + part] = first if part == 0 else first + k
-            stop[count + part] = middle[count + part] = first + k if part == 0 else first + n
-            depth[count + part] = depth[index] + 1
-            ncut[count + part] = np.inf
-        # The smaller part aside, the larger one in place, the smaller one behind it.
-        smaller = 1 if 2 * k > n else 0
-        for i in range(n):
-            inside[i] = inside[i] == (smaller == 0)
-        size = _part(w, n, inside, nodes, aside)
-        for i in range(n):
-            inside[i] = not inside[i]
-        behind = _part(w, n, inside, nodes, w)
-        w[behind : behind + size] = aside[:size]
-        waiting[top], begins[top] = count + smaller, begin + behind
-        waiting[top + 1], begins[top + 1] = count + 1 - smaller, begin
-        top += 2
+            child = count + part
+            children[index, part] = child
+            children[child, 0] = children[child, 1] = -1
+            start[child] = first if part == 0 else middle_
+            stop[child] = middle[child] = middle_ if part == 0 else first + n
+            depth[child], ncut[child] = depth[index] + 1, np.inf
+        larger = 0 if 2 * k > n else 1
+        large, small = max(k, n - k), min(k, n - k)
+        # The smaller part behind the triangle, the larger one in place, the smaller one after it.
+        if small > 1:
+            for i in range(n):
+                inside[i] = inside[i] != (larger == 0)
+            _part(w, inside, nodes, memory[begin + _size(n) :])
+            for i in range(n):
+                inside[i] = inside[i] != (larger == 0)
+        if large > 1:
+            for i in range(n):
+                inside[i] = inside[i] == (larger == 0)
+            _part(w, inside, nodes, w)
+            waiting[top], begins[top] = count + larger, begin
+            top += 1
+        if small > 1:
+            behind, moved_from = begin + _size(large), begin + _size(n)
+            for i in range(_size(small)):
+                memory[behind + i] = memory[moved_from + i]
+            waiting[top], begins[top] = count + 1 - larger, behind
+            top += 1
         count += 2
     return count
+
+
+def memory_for(n: int) -> int:
+    """Return how many numbers `grow` computes in for n nodes: a triangle, that of half of them, and what fills rows."""
+    return 5 * n * n // 8 + 20 * n + 4096
 
 
 @compiled('Tuple((float64, int64))(float64[::1], float64[::1], float64[::1])')
@@ -534,13 +557,13 @@ def second_eigenvector(affinity: np.ndarray, start_vector: np.ndarray) -> np.nda
         start_vector: float32 [n] or longer, normally distributed numbers.
     """
     n = len(affinity)
-    w, degree = np.empty(n * (n + 1) // 2, np.float32), np.empty(n)
-    c = 0
+    w, itself, degree = np.zeros(_size(n), np.float32), np.empty(n, np.float32), np.empty(n + 8)
     for a in range(n):
-        w[c : c + a + 1] = affinity[a, : a + 1]
-        c += a + 1
-    _degrees(w, n, degree)
-    return _second_vector(w, n, degree, start_vector, -2.0, np.empty(_VECTORS * n, np.float32), np.empty((4, n + 1)))[1]
+        w[_begin(a) : _begin(a) + a] = affinity[a, :a]
+        itself[a] = affinity[a, a]
+    _degrees(w, itself, degree)
+    basis, numbers = np.empty(_VECTORS * n, np.float32), np.empty((4, n + 1))
+    return _second_vector(w, itself, degree, start_vector, -2.0, basis, numbers)[1]
 
 
 @compiled('boolean(float32[:, ::1])')

@@ -11,6 +11,7 @@ The threshold on x with the lowest NCut splits V, if that value is below tau; bo
 `host_ncut` does it. A GPU splits large subsets level by level (`eigenvectors`), and leaves small ones to the host.
 """
 
+import threading
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,13 +19,16 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.eigenvectors import BLOCK, FRESH, Graph, fresh_vectors, solve
-from diffcut_ros.core.host_ncut import SYMMETRY, best_threshold, is_plain
+from diffcut_ros.core.host_ncut import SYMMETRY, best_threshold, is_plain, memory_for
 from diffcut_ros.core.tree import SegmentTree, TreeBuilder
 
 # Up to this many nodes the host is as fast as a GPU, which waits for it at each level.
 _SMALL = 80
 # Rows of a matrix that are reordered at a time: bounds the memory, and what is summed next is still in the cache.
 _ROWS = 128
+# Numbers that a thread keeps memory for, at most: those of 1800 nodes.
+_KEPT = 2_100_000
+_of_thread = threading.local()
 
 
 def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTree | None = None) -> SegmentTree:
@@ -85,8 +89,18 @@ def _start(n: int) -> np.ndarray:
 
 
 def _host_memory(n: int) -> np.ndarray:
-    """Return what `host_ncut.grow` computes in, for graphs of n nodes; NumPy asks Linux for large pages."""
-    return np.empty(5 * n * n // 8 + 2 * n, np.float32)
+    """Return what `host_ncut.grow` computes in, for graphs of n nodes.
+
+    Each thread keeps that of a small graph: to take 5 MB anew for each image takes a tenth of a hierarchy's time.
+    """
+    size = memory_for(n)
+    kept: np.ndarray | None = getattr(_of_thread, 'memory', None)
+    if kept is not None and len(kept) >= size:
+        return kept
+    memory = np.empty(size, np.float32)  # NumPy asks Linux for large pages, PyTorch does not
+    if size <= _KEPT:
+        _of_thread.memory = memory
+    return memory
 
 
 def _checked(affinity: torch.Tensor) -> torch.Tensor:

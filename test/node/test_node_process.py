@@ -38,6 +38,20 @@ def test_a_second_signal_changes_nothing(start_node, pause_s):
         assert 'Traceback' not in node.log
 
 
+def test_says_that_it_compiles_and_keeps_it(start_node, monkeypatch, tmp_path):
+    """When it is configured, before it waits for images; the next start has nothing to compile."""
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+    logs = []
+    for _ in range(2):
+        with start_node(free_domain()) as node:
+            node.wait_for_log('waiting for images')
+            logs.append(node.log)
+    assert re.search(
+        r'compiling for this processor.*\n.*compiled \d+ functions in \d+ s\n.*waiting for images', logs[0]
+    )
+    assert 'compil' not in logs[1]
+
+
 @pytest.mark.parametrize('override', ['best_effort', 'best_available'])
 def test_says_that_a_publisher_is_silent(start_node, connect, override):
     domain = free_domain()
