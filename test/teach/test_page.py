@@ -558,6 +558,17 @@ def test_the_focus_stays(page):
     assert page.evaluate('document.activeElement.title') == 'Forget table and its examples', 'another name has come'
     changed(page, lambda: page.keyboard.press('Enter'))
     assert page.evaluate('document.activeElement.title') == 'Forget cup and its examples'
+    changed(page, lambda: page.keyboard.press('u'))
+    page.focus('#redo')
+    changed(page, lambda: page.keyboard.press('Enter'))
+    assert page.is_disabled('#redo')
+    assert page.evaluate('document.activeElement.id') == 'stage'
+    for text, at in (('table', TABLE), ('cup', (0.5, 0.45))):
+        name(page, text, *at)
+    changed(page, lambda: page.locator('[data-control="forget"]').first.dblclick())
+    idle(page)
+    page.wait_for_timeout(300)
+    assert names(page) == ['cup']
     stops = page.locator('#strip button').evaluate_all('(all) => all.filter((one) => one.tabIndex === 0)')
     assert len(stops) == 1
     page.focus('.thumb[tabindex="0"]')
@@ -620,8 +631,18 @@ def test_more_frames(film, tmp_path, open_page):
     with teaching(tmp_path, film, '--frames', 2) as (_, address):
         page = open_page(address)
         assert page.locator('.thumb:not(.more)').count() == 2
+        held = []
+        page.route('**/image/*', held.append)
         changed(page, lambda: page.click('.more'))
         page.wait_for_selector(f'.thumb:nth-child({FRAMES}):not(.more)')
+        name(page, 'table', *TABLE)  # while they are being loaded
+        page.keyboard.press('l')
+        page.keyboard.press('n')
+        page.wait_for_timeout(500)
+        while page.locator('.thumb:disabled:not(.more)').count():
+            while held:
+                held.pop().continue_()
+            page.wait_for_timeout(100)
         assert not page.locator('.more').is_visible()
         page.close()
 

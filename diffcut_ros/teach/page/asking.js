@@ -132,6 +132,7 @@ export function hint() {
     check: 'Enter if it is right, or else type its name or number. This teaches nothing. Esc ends.',
   };
   element('hint').textContent = texts[now.mode];
+  document.querySelectorAll('.under [data-level]').forEach((one) => { one.disabled = now.mode === 'check'; });
   element('propose').setAttribute('aria-pressed', String(now.mode === 'propose'));
   element('check').setAttribute('aria-pressed', String(now.mode === 'check'));
 }

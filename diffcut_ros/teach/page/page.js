@@ -27,6 +27,9 @@ function drawAll() {
   if (now.asking) drawNamer();
   hint();
   if (element('use').open) drawUse();
+  // What has the focus may be gone, or off.
+  const focused = document.activeElement;
+  if (focused !== document.body && (focused.disabled || !focused.getClientRects().length)) element('stage').focus({ preventScroll: true });
 }
 
 // Whether all is well, and saved.
@@ -126,16 +129,18 @@ function wheel(event) {
 
 // Keys -------------------------------------------------------------------------------------------------------------
 
-// While an answer is on its way, keys and clicks do nothing, and the page says so; a key that is held acts once.
+// While an answer is on its way, keys and clicks do nothing, and the page says so. A key that is held, and a double click,
+// act once: what they act on next is something else.
 function guard(event) {
   if (event.target.closest?.('dialog')) return;
   const key = event.key ?? '';
   const held = event.repeat && /^(Enter|\d)$/.test(key);
   const harmless = key && (/^(Tab|F\d+|Shift|Control|Alt|AltGraph|Meta)$/.test(key) || ((event.ctrlKey || event.metaKey) && !/^[yz]$/i.test(key)));
-  if (!held && (!now.busy || harmless)) return;
+  const again = held || (event.detail > 1 && event.target.closest?.('#namer, .names') && !event.target.closest('[data-level]'));
+  if (!again && (!now.busy || harmless)) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  if (!held) toast('One moment: the last answer is still on its way. This key or click did nothing.');
+  if (!again) toast('One moment: the last answer is still on its way. This key or click did nothing.');
 }
 
 function walk([dx, dy], small) {
