@@ -62,7 +62,8 @@ function drawSoon() {
   });
 }
 
-// Some frame is there.
+// Another frame is there.
+let restored = false;
 function whenLoaded() {
   if (now.current < 0 && frames.length && (frames[0].loaded || frames[0].problem)) {
     const first = inOrder()[0];
@@ -74,13 +75,8 @@ function whenLoaded() {
     restoreTyped();
   }
 }
-let restored = false;
 
-function show(index) {
-  showFrame(index);
-  showPlace();
-}
-
+// Shows in the strip which frame is large.
 function showPlace() {
   drawStrip(choose);
   element('frames').querySelector('[aria-current="true"]').scrollIntoView({ block: 'nearest', inline: 'nearest' });
@@ -88,7 +84,8 @@ function showPlace() {
 
 function choose(index) {
   leave();
-  show(index);
+  showFrame(index);
+  showPlace();
 }
 
 function turn(by) {
