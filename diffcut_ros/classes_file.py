@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,16 @@ def write_classes(path: Path, content: ClassesFile) -> str:
             {'id': key, 'name': one.name, 'color': '#{:02x}{:02x}{:02x}'.format(*one.color)}
             for key, one in sorted(classes.classes.items())
         ],
-        'examples': [
-            {'class': classes.name(key), 'score': float(score), **_plain(source)}
-            for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
-        ],
     }
+    examples = [
+        _item(classes.name(key), source, float(score))
+        for key, score, source in zip(classes.class_id.tolist(), classes.score, classes.sources, strict=True)
+    ]
+    text = _HEADER + _yaml(document) + _items('examples', examples)
+    if classes.checked:
+        text += _items('checked', [_item(name, source) for name, source in classes.checked])
     _replace(vectors, buffer.getvalue())
-    data = (_HEADER + _yaml(document)).encode()
+    data = text.encode()
     _replace(path, data)
     if before is not None and before != vectors and not _is_used(before, path):
         with suppress(OSError):
@@ -137,7 +141,18 @@ def write_classes(path: Path, content: ClassesFile) -> str:
     return _digest(data)
 
 
-def _yaml(document: Mapping[str, Any]) -> str:
+def _items(name: str, items: list[str]) -> str:
+    return f'{name}:\n{"".join(items)}' if items else f'{name}: []\n'
+
+
+@lru_cache(_MOST_EXAMPLES)
+def _item(name: str, source: Source, score: float | None = None) -> str:
+    """Return an example as YAML: with each click, all are written."""
+    scored = {} if score is None else {'score': score}
+    return _yaml([{'class': name, **scored, **_plain(source)}])
+
+
+def _yaml(document: Any) -> str:
     """Return a document as YAML; by libyaml, which is ten times as fast, where PyYAML has it."""
     options: dict[str, Any] = {'sort_keys': False, 'allow_unicode': True, 'default_flow_style': None, 'width': 1000}
     with suppress(UnicodeEncodeError, AttributeError):  # it takes no names of files that are no text
@@ -236,6 +251,7 @@ def _content(document: Any, path: Path, vectors: dict[Path, bytes]) -> ClassesFi
             feature,
             np.array([float(one['score']) for one in examples], np.float64),
             tuple(map(_source, examples)),
+            tuple((str(one['class']), _source(one)) for one in document.get('checked') or ()),
         ),
         str(document['backend']),
         probe,

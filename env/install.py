@@ -31,7 +31,12 @@ SITE_PACKAGES = VENV / f'lib/python{sys.version_info.major}.{sys.version_info.mi
 DISTROS = ('jazzy', 'kilted')
 TORCH = 'torch==2.13.0'  # not in the locks: one version has several builds with different dependencies
 # Those that the registry lacks, with the version whose messages the field lists of their name hold.
-MESSAGE_PACKAGES = {'vision_msgs': '4.1.0', 'foxglove_msgs': '3.4.3', 'semantic_inference_msgs': '0.0.1'}
+MESSAGE_PACKAGES = {
+    'vision_msgs': '4.1.0',
+    'foxglove_msgs': '3.4.3',
+    'semantic_inference_msgs': '0.0.1',
+    'tf2_msgs': '0.36.9',
+}
 STEPS = 5
 FROM_LOCK = ('--require-hashes', '--no-deps')
 PROGRESS = ('--progress-bar', 'raw')  # as lines to read, not as a bar; for the locked pip, older ones refuse it
@@ -183,8 +188,9 @@ import cv2, diffcut_ros, rich.live, scipy.sparse, skimage.segmentation, torch
 from foxglove_msgs.msg import ImageAnnotations
 from rclpy.type_support import check_for_type_support
 from semantic_inference_msgs.msg import FeatureImage
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
-for message in (Detection2DArray, Detection3DArray, FeatureImage, ImageAnnotations, LabelInfo):
+for message in (Detection2DArray, Detection3DArray, FeatureImage, ImageAnnotations, LabelInfo, TFMessage):
     check_for_type_support(message)
 from diffcut_ros.core.compiled import prepare
 from diffcut_ros.features import create_extractor

@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,16 @@ def test_what_is_written_is_read(file):
     assert after.classes.sources == before.classes.sources
     assert np.array_equal(after.probe, PROBE)
     assert after.backend == 'color'
+
+
+def test_answers_of_a_check_stay(file):
+    before = read_classes(file)
+    checked = (('floor', Source('a bag', '/image', 6)), ('', Source('a bag', '/image', 7)))
+    write_classes(file, replace(before, classes=replace(before.classes, checked=checked)))
+    assert read_classes(file).classes.checked == checked
+    changed(file, checked=[{'class': 'floor'}])
+    with pytest.raises(ValueError, match='point_xy'):
+        read_classes(file)
 
 
 def test_no_example_is_a_file_too(tmp_path):

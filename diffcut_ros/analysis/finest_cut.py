@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 
 from diffcut_ros.core import FeatureMap, Frame, assign_concepts
 from diffcut_ros.core.assignment import concept_features
+from diffcut_ros.core.refinement import refine_borders
 
 # Down to this tau, or to that of the analysis where it is larger: beyond, there is hardly anything but specks.
 DEEPEST_TAU = 0.9
@@ -36,13 +38,14 @@ def reduced_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def finest_cut(frame: Frame, alpha: float, tau: float) -> FinestCut:
+def finest_cut(frame: Frame, alpha: float, tau: float, refine: str) -> FinestCut:
     """Return the finest cut of a frame's hierarchy, down to tau or further.
 
     Args:
         frame: whose hierarchy grows where it ends before.
         alpha: exponent of the affinity.
         tau: of the analysis.
+        refine: see `SegmenterConfig`; watershed moves borders here, too.
 
     Raises:
         MemoryError: when the device has too little memory.
@@ -55,4 +58,8 @@ def finest_cut(frame: Frame, alpha: float, tau: float) -> FinestCut:
     cells[tree.order] = np.searchsorted(positions, np.arange(tree.n_nodes), side='right')
     concepts = concept_features(frame.feature_map, cells)
     small = FeatureMap(frame.feature_map.features, reduced_size(frame.feature_map.image_size_hw))
-    return FinestCut(assign_concepts(small, concepts).cpu().numpy().astype(np.uint16), taus, deepest)
+    parts = assign_concepts(small, concepts).cpu().numpy().astype(np.uint16)
+    if refine == 'watershed':
+        image = cv2.resize(frame.image_rgb, small.image_size_hw[::-1], interpolation=cv2.INTER_AREA)
+        parts = refine_borders(image, parts, small.grid_hw)
+    return FinestCut(parts, taus, deepest)

@@ -121,8 +121,8 @@ class Analyzer:
         segmentation, geometries = result.segmentation, result.geometries
         latency_ms = (time.perf_counter() - start_s) * 1000
         named = self._named(segmentation.segments)
-        frame, alpha = result.frame, self._pipeline.config.alpha
-        tree = frame.tree(alpha, max(segmentation.tau, self._hierarchy_tau))
+        frame, config = result.frame, self._pipeline.config
+        tree = frame.tree(config.alpha, max(segmentation.tau, self._hierarchy_tau))
         return FrameResult(
             scene.stamp_ns,
             scene.header,
@@ -132,7 +132,7 @@ class Analyzer:
             geometries,
             None if scene.depth_m is None else float(np.mean(~np.isnan(scene.depth_m))),
             latency_ms,
-            finest_cut(frame, alpha, segmentation.tau) if with_finest_cut else None,
+            finest_cut(frame, config.alpha, segmentation.tau, config.refine) if with_finest_cut else None,
             named,
         )
 

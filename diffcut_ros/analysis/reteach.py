@@ -136,7 +136,7 @@ def teach_again(
                     problems[index] = one
     searched = {index for indices in wanted.values() for index in indices}
     causes.update(problems.get(index, 'no image of its stamp') for index in searched - found.keys())
-    classes = Classes(before.classes)
+    classes = Classes(before.classes, checked=before.checked)
     for index in sorted(found):
         segment, name = found[index].segment, before.name(int(before.class_id[index]))
         classes = classes.with_example(name, segment.feature, segment.score, before.sources[index])

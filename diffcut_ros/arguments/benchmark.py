@@ -19,6 +19,7 @@ from diffcut_ros.arguments.parser import (
 )
 
 _BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
+_REFINEMENTS = 'none', 'watershed', 'pamr'
 _FRAMES = (
     'folder with frame-N.color.jpg, .depth.png (mm), .pose.txt (camera to world) and camera-intrinsics.txt (3 x 3)'
 )
@@ -44,6 +45,15 @@ def _depth(parser: Parser) -> None:
     )
     parser.add_argument('--hz', type=HZ, default=30.0, help='frames per second of the recording')
     parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N frames')
+
+
+def _borders(parser: Parser) -> None:
+    parser.add_argument('dataset', choices=('bsds500', 'camvid'), help='the data set')
+    parser.add_argument('root', type=Path, metavar='ROOT', help='its folder, laid out as it is distributed')
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
+    parser.add_argument('--refine', nargs='+', choices=_REFINEMENTS, default=list(_REFINEMENTS), help='refinements')
+    parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N images')
 
 
 def _instances(parser: Parser) -> None:
@@ -170,13 +180,14 @@ def _tracking(parser: Parser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
     parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
     parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
-    parser.add_argument('--refine', choices=('none', 'pamr'), help='refinement of borders')
+    parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
     parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
     parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N of these')
 
 
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    'borders': ('whether borders follow the image, by what people drew', _borders),
     'load': ('the node under more images than it can take', _load),
     'depth': ('drift of positions in space over RGB-D frames with known poses', _depth),
     'instances': ('whether segments are things: in one piece, in one place', _instances),

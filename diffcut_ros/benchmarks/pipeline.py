@@ -30,12 +30,13 @@ from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, 
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import describe_segments
+from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
 from diffcut_ros.progress import track
 
-STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'segments')
+STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'borders', 'segments')
 WHOLE, PAPER = 'whole', "paper's procedure"
 
 Made = TypeVar('Made')
@@ -144,17 +145,17 @@ def _stages(extractor: 'DiffusionExtractor', tau: float, image_rgb: np.ndarray) 
     yield 'VAE'
     feature_map = FeatureMap(extractor.features(latents)[0], image_rgb.shape[:2])
     yield 'UNet'
-    yield from _mask_stages(feature_map, tau)
+    yield from _mask_stages(image_rgb, feature_map, tau)
 
 
 def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> Iterator[str]:
     """The same for features that no network makes."""
     feature_map = extractor(image_rgb)
     yield 'features'
-    yield from _mask_stages(feature_map, tau)
+    yield from _mask_stages(image_rgb, feature_map, tau)
 
 
-def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
+def _mask_stages(image_rgb: np.ndarray, feature_map: FeatureMap, tau: float) -> Iterator[str]:
     affinity = affinity_matrix(feature_map.flat())
     yield 'affinity'
     tree = recursive_ncut(affinity, tau)
@@ -162,7 +163,9 @@ def _mask_stages(feature_map: FeatureMap, tau: float) -> Iterator[str]:
     concepts = concept_features(feature_map, tree.cut(tau))
     labels = assign_concepts(feature_map, concepts)
     yield 'assignment'
-    describe_segments(labels.cpu().numpy(), concepts.cpu().numpy(), 0, tau)
+    refined = refine_borders(image_rgb, labels.cpu().numpy().astype(np.uint16), feature_map.grid_hw)
+    yield 'borders'
+    describe_segments(refined, concepts.cpu().numpy(), 0, tau)
     yield 'segments'
 
 

@@ -67,11 +67,11 @@ _GOOD = {
     'alpha': lambda draw: draw.uniform(1.0, 20.0),
     'target_segments': lambda draw: draw.choice([0, 0, 5, 20]),
     'min_segment_area': lambda draw: draw.choice([0, 1000]),
-    'refine': lambda draw: draw.choice(['none', 'pamr']),
+    'refine': lambda draw: draw.choice(['none', 'watershed', 'pamr']),
     'overlay_opacity': lambda draw: draw.random(),
     'labels': lambda draw: draw.choice(['frame', 'track']),
 }
-_DEFAULTS = {'tau': 0.5, 'alpha': 10.0, 'target_segments': 0, 'min_segment_area': 100, 'refine': 'none'}
+_DEFAULTS = {'tau': 0.5, 'alpha': 10.0, 'target_segments': 0, 'min_segment_area': 100, 'refine': 'watershed'}
 _BAD = {'tau': 1.5, 'alpha': 0.0, 'refine': 'crf', 'backend': 'ssd-1b', 'no_such_parameter': 1, 'rate_hz': float('inf')}
 
 

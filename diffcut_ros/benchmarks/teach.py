@@ -86,9 +86,10 @@ def run(args: argparse.Namespace) -> None:
     columns = [
         'order',
         f'questions to {args.goal:g}',
+        'seconds',
         *(f'accuracy after {count}' for count in _AFTER),
         'in the end',
-        'time',
+        'for each',
     ]
     for column in columns:
         table.add_column(column, justify='left' if column == 'order' else 'right')
@@ -159,14 +160,22 @@ def _accuracy(lesson: Lesson, images: list[Labelled], names: tuple[str, ...], fe
 
 
 def _row(runs: list[list[Asked]], goal: float) -> list[str]:
-    def to_goal(asked: list[Asked]) -> float:
-        return next((k for k, one in enumerate(asked, 1) if one.accuracy >= goal), np.inf)
-
-    counts = [to_goal(asked) for asked in runs]
+    counts = [_to_goal(asked, goal) for asked in runs]
     reached = ' to '.join(dict.fromkeys(_count(one) for one in (min(counts), max(counts))))
+    # Of those that get there.
+    whole = [sum(one.seconds for one in asked[: int(n)]) for asked, n in zip(runs, counts, strict=True) if n < np.inf]
     after = [np.mean([asked[min(count, len(asked)) - 1].accuracy for asked in runs]) for count in (*_AFTER, 10**9)]
     seconds = statistics.median(one.seconds for asked in runs for one in asked)
-    return [reached, *(f'{accuracy:.3f}' for accuracy in after), f'{1000 * seconds:.0f} ms']
+    return [
+        reached,
+        f'{statistics.mean(whole):.1f}' if whole else '',
+        *(f'{accuracy:.3f}' for accuracy in after),
+        f'{1000 * seconds:.0f} ms',
+    ]
+
+
+def _to_goal(asked: list[Asked], goal: float) -> float:
+    return next((k for k, one in enumerate(asked, 1) if one.accuracy >= goal), np.inf)
 
 
 def _count(questions: float) -> str:

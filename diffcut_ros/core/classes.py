@@ -115,6 +115,8 @@ class Classes:
         feature: float32 [E, C], `Segments.feature` of each example.
         score: float64 [E], `Segments.score`.
         sources: E of them.
+        checked: what somebody said when asked: a name, or '' for none of them, and where. It teaches nothing: it tells
+            how right the names are.
 
     Raises:
         ValueError: for arrays that do not fit, an unknown id, two classes of one name, or a name that cannot be one.
@@ -125,6 +127,7 @@ class Classes:
     feature: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     score: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
     sources: tuple[Source, ...] = field(default=(), repr=False)
+    checked: tuple[tuple[str, Source], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if len(self.classes) > MAX_CLASSES:
@@ -229,12 +232,14 @@ class Classes:
         """
         key = self.id_of(name)
         check_class_name(new)
+        checked = tuple((new if one == name else one, source) for one, source in self.checked)
         ids = {one.name: key for key, one in self.classes.items()}
         if new not in ids:
-            return replace(self, classes={**self.classes, key: replace(self.classes[key], name=new)})
+            return replace(self, classes={**self.classes, key: replace(self.classes[key], name=new)}, checked=checked)
         if ids[new] == key:
             return self
-        return replace(self, class_id=np.where(self.class_id == key, ids[new], self.class_id)).without_class(name)
+        class_id = np.where(self.class_id == key, ids[new], self.class_id)
+        return replace(self, class_id=class_id, checked=checked).without_class(name)
 
     def classify(self, segments: Segments, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments are.
@@ -280,6 +285,13 @@ class Classes:
         if not len(self):
             return np.zeros(0, np.int64), np.zeros(0)
         return self._classifier.answers(self._classifier.left_out)
+
+    def in_one_image(self) -> np.ndarray:
+        """Return which examples are of a class that no other image shows, bool [E]."""
+        images: dict[int, set[tuple[str, str, int]]] = {}
+        for key, source in zip(self.class_id.tolist(), self.sources, strict=True):
+            images.setdefault(key, set()).add(source.image)
+        return np.array([len(images[key]) == 1 for key in self.class_id.tolist()], bool)
 
     def _check_width(self, channels: int) -> None:
         if len(self) and channels != self.feature.shape[1]:

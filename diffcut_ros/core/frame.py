@@ -17,7 +17,7 @@ from diffcut_ros.core.memory import check_memory, within_memory
 from diffcut_ros.core.ncut import recursive_ncut
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.parts_in_space import parts_in_space
-from diffcut_ros.core.refinement import refine_assignment
+from diffcut_ros.core.refinement import refine_assignment, refine_borders
 from diffcut_ros.core.runs import Runs
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, Segments
@@ -100,9 +100,10 @@ class SegmenterConfig:
         live=True,
     )
     refine: str = parameter(
-        'none',
-        "Moves segment borders to the image's edges: none, or pamr (at four pixels per cell)",
-        choices=('none', 'pamr'),
+        'watershed',
+        "Moves segment borders to the image's edges: none, watershed, or pamr (as in the paper; seven times as "
+        'long, and small segments may vanish)',
+        choices=('none', 'watershed', 'pamr'),
         live=True,
     )
 
@@ -222,6 +223,7 @@ class Frame:
             self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self.feature_map.features.device
         concepts = concept_features(self.feature_map, self.cells)
+        favoured = None
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self.feature_map, concepts)
         elif carried is None or last is None:
@@ -234,7 +236,11 @@ class Frame:
             favoured = np.append(successors, -1).take(carried)  # the last value is for -1
             to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
-        return self._describe(labels.cpu().numpy().astype(np.uint16), concepts, config, tau, parts_before)
+        pixels = labels.cpu().numpy().astype(np.uint16)
+        if config.refine == 'watershed':
+            grid_hw = self.feature_map.grid_hw
+            pixels = refine_borders(self.image_rgb, pixels, grid_hw, favoured, config.damping)
+        return self._describe(pixels, concepts, config, tau, parts_before)
 
     def _describe(
         self,

@@ -1,5 +1,18 @@
-"""Optional last step: segment borders drawn to the image's edges."""
+"""Optional last step: segment borders drawn to the image's edges.
 
+`pamr` is what the paper's evaluation does; `refine_borders`, the node's default, is as good in a seventh of the time:
+
+1. At four pixels per cell, each pixel near a border looks at 16 others up to three cells away, and goes over to another
+   segment if those of it resemble its colour more than those of its own do: borders find things that cells are too
+   coarse for.
+2. A watershed draws the borders, in a band as wide as a pixel of step 1.
+
+Neither touches what is far from borders, and each leaves every segment pixels.
+"""
+
+import math
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +24,25 @@ from diffcut_ros.core.upsampling import best_upsampled
 _PIXELS_PER_CELL = 4
 ITERATIONS = 10
 DILATIONS = (1, 2, 4, 8)
+
+# Of step 2, at most: larger images get borders that are this fine.
+_MOST_PIXELS_PER_CELL = 16
+# Of step 1, each with its own band. More change little.
+_ROUNDS = 3
+# How far a border moves in a round, at most; and that of a part of a segment that is not twice as wide.
+_REACH, _REACH_IN_NARROW = _PIXELS_PER_CELL, _PIXELS_PER_CELL // 2
+# Where step 1 looks: 16 steps in rows and columns, spread evenly over a disc like the seeds of a sunflower.
+_LOOK = 3 * _PIXELS_PER_CELL
+_SEEDS = np.arange(16) + 0.5
+_ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
+_AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int).T
+# Colours are compared by their difference, summed over the channels of 8-bit CIELAB, as a share of the usual difference
+# from the mean within _LOOK, so that faint edges count where there are no others. Likeness falls to 1/e at _UNLIKE of
+# it, at no less than the difference that noise makes, and no more than that of clearly different colours.
+_UNLIKE = 0.375
+_NOISE, _CLEAR = 6, 30
+# uint8 [256]: likeness for each difference in 16ths of where it falls to 1/e.
+_LIKENESS = np.rint(255 * np.exp(-((np.arange(256) / 16) ** 2))).astype(np.uint8)
 
 # The eight neighbours of a pixel, as steps in rows and columns.
 _STEPS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
@@ -81,6 +113,169 @@ def refine_assignment(image_rgb: np.ndarray, feature_map: FeatureMap, concepts: 
     labels = assign_concepts(FeatureMap(features, size_hw), concepts)
     masks = F.one_hot(labels, len(concepts)).permute(2, 0, 1).float()
     return best_upsampled(pamr(image, masks), feature_map.image_size_hw)
+
+
+def refine_borders(
+    image_rgb: np.ndarray,
+    labels: np.ndarray,
+    grid_hw: tuple[int, int],
+    favoured: np.ndarray | None = None,
+    lead: float = 0.0,
+) -> np.ndarray:
+    """Move the borders between segments to the image's edges, by little more than three cells at most.
+
+    Every segment keeps pixels: those farther from its border than borders move at once or, where it is nowhere so wide,
+    all of them.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        labels: uint16 [H, W], the segment of each pixel.
+        grid_hw: number of rows and columns of the cells that the segments were made of.
+        favoured: int [H, W], for each pixel a segment that it gets unless another has more in its favour by `lead`, or
+            -1; None = no such pixel.
+        lead: as a share of what a segment can have in its favour, 0 to 1.
+
+    Returns:
+        uint16 [H, W].
+    """
+    coarse_hw, fine_hw = (
+        tuple(min(pixels * cells, side) for cells, side in zip(grid_hw, labels.shape, strict=True))
+        for pixels in (_PIXELS_PER_CELL, _MOST_PIXELS_PER_CELL)
+    )
+    fine, image = _nearest(labels, fine_hw), _shrunk(image_rgb, fine_hw)
+    coarse = _nearest(fine, coarse_hw)
+    held = None if favoured is None else _nearest(_nearest(favoured, fine_hw), coarse_hw)
+    moved = _carried(fine, coarse, _by_likeness(_shrunk(image, coarse_hw), coarse, held, lead))
+    steps_px = math.ceil(max(more / less for more, less in zip(fine_hw, coarse_hw, strict=True)))
+    moved = _by_watershed(image, moved, _inner(moved, math.ceil(steps_px / 2)))
+    return _carried(labels, fine, moved)
+
+
+def _carried(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return labels with what changed at a smaller size.
+
+    A pixel whose segment is not that of the smaller size's pixel that it lies in keeps it.
+    """
+    if labels.shape == before.shape:
+        return after
+    return np.where(labels == _nearest(before, labels.shape), _nearest(after, labels.shape), labels)
+
+
+def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return a label image at another size, each pixel that of the nearest one."""
+    if labels.shape == size_hw:
+        return labels
+    rows, columns = (
+        ((np.arange(length) + 0.5) * (given / length)).astype(int)
+        for length, given in zip(size_hw, labels.shape, strict=True)
+    )
+    return labels.take(columns, 1).take(rows, 0)
+
+
+def _shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return an image at a smaller size. Halving it first takes OpenCV a fifth of the time."""
+    if image.shape[:2] == size_hw:
+        return image
+    while image.shape[0] >= 2 * size_hw[0] and image.shape[1] >= 2 * size_hw[1]:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _inner(labels: np.ndarray, *radii: int) -> np.ndarray:
+    """Return which pixels keep their segment, uint8 [H, W], 255 or 0.
+
+    Those farther than the first radius from any border; where there are none of the same segment near, those farther
+    than the next one; and all of a segment that would keep none.
+    """
+    inner = np.zeros(labels.shape, np.uint8)
+    for radius, larger in zip(radii, (0, *radii), strict=False):
+        square = _square(radius)
+        alone = cv2.compare(cv2.dilate(labels, square), cv2.erode(labels, square), cv2.CMP_EQ)
+        inner |= alone & ~cv2.dilate(inner, _square(larger))
+    # Every second row and column: a segment that is not seen in them is small.
+    seen = np.bincount(labels[::2, ::2][inner[::2, ::2] > 0], minlength=int(labels.max()) + 1) > 0
+    if not seen.all():
+        inner[~seen[labels]] = 255
+    return inner
+
+
+def _square(radius: int) -> np.ndarray:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
+def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray | None, lead: float) -> np.ndarray:
+    """Give pixels near borders the segment of those around that resemble them, if their own segment's do so less.
+
+    Only two segments are compared at a time, their own and that of the most similar pixel of another: the cost is the
+    same for any number of segments.
+
+    Args:
+        image_rgb: uint8 [h, w, 3].
+        labels: uint16 [h, w].
+        favoured, lead: see `refine_borders`.
+    """
+    h, w = labels.shape
+    in_favour = np.uint16(lead * 255 * len(_AROUND))
+    colours = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
+    window = 2 * (2 * _LOOK + 1,)
+    usual = cv2.blur(_difference(colours, cv2.blur(colours, window)), window)
+    sixteenths = np.rint(16 * 16 / np.clip(_UNLIKE * usual, _NOISE, _CLEAR)).astype(np.uint8)
+    around_colours, framed = (
+        cv2.copyMakeBorder(values, *4 * (_LOOK,), cv2.BORDER_REPLICATE) for values in (colours, labels)
+    )
+    here, *around = (np.s_[_LOOK + y : _LOOK + y + h, _LOOK + x : _LOOK + x + w] for y, x in ((0, 0), *_AROUND))
+    likeness = [
+        cv2.LUT(cv2.multiply(_difference(colours, around_colours[there]), sixteenths, scale=1 / 16), _LIKENESS)
+        for there in around
+    ]
+    # Likeness in the upper bits, the step's number in the lower ones: a maximum says which one is the most similar.
+    ranked = [alike * np.uint16(len(_AROUND)) + np.uint16(step) for step, alike in enumerate(likeness)]
+    at = np.arange(framed.size).reshape(framed.shape)[here]
+    steps = _AROUND @ (framed.shape[1], 1)
+    for _ in range(_ROUNDS):
+        own = framed[here]
+        for_own, for_rival = np.zeros((2, h, w), np.uint16)
+        most = np.zeros((h, w), np.uint16)  # of pixels of other segments
+        for alike, rank, there in zip(likeness, ranked, around, strict=True):
+            ours = framed[there] == own
+            for_own += alike * ours
+            np.maximum(most, rank * ~ours, out=most)
+        rival = framed.take(at + steps[most % len(_AROUND)])
+        for alike, there in zip(likeness, around, strict=True):
+            for_rival += alike * (framed[there] == rival)
+        if favoured is not None:
+            for_own += in_favour * (own == favoured)
+            for_rival += in_favour * (rival == favoured)
+        moves = (for_rival > for_own) & (_inner(own, _REACH, _REACH_IN_NARROW) == 0)
+        framed[here] = np.where(moves, rival, own)
+    return framed[here]
+
+
+def _difference(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the difference summed over the channels, uint8 [h, w], 255 at most, of two images, uint8 [h, w, 3]."""
+    first, second, third = cv2.split(cv2.absdiff(colours, others))
+    return cv2.add(cv2.add(first, second), third)
+
+
+def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Flood from the pixels in `inner`, and let segments meet where colours change the most.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        labels: uint16 [H, W].
+        inner: uint8 [H, W]; pixels of another value than 0 keep their segment.
+    """
+    # OpenCV leaves lines between segments, 0 or -1, and one around the image.
+    image, flooded = (
+        cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        for values in (image_rgb, (labels.astype(np.int32) + 1) * (inner > 0))
+    )
+    cv2.watershed(cv2.GaussianBlur(image, (3, 3), 0), flooded)
+    flat, row = flooded.reshape(-1), flooded.shape[1]
+    line = np.flatnonzero(flat[row:-row] <= 0) + row
+    flat[line] = np.max([flat[line + step] for step in (-row, -1, 1, row)], 0)
+    flooded = flooded[1:-1, 1:-1]
+    return np.where(flooded > 0, flooded - 1, labels).astype(np.uint16)
 
 
 def _neighbours(h: int, w: int, dilations: tuple[int, ...], device: torch.device) -> torch.Tensor:

@@ -153,14 +153,15 @@ def boundary_counts(labels: np.ndarray, truths: Sequence[np.ndarray]) -> Boundar
 
     Args:
         labels: integers [H, W].
-        truths: likewise, one per person.
+        truths: likewise, one per person; below 0 = not labelled. Only borders between pixels that all labelled count.
     """
     reach_px = BOUNDARY_TOLERANCE * np.hypot(*labels.shape)
-    found = np.argwhere(boundaries(labels))
+    labelled = np.all([truth >= 0 for truth in truths], 0)
+    found = np.argwhere(boundaries(labels, labelled))
     matched = np.zeros(len(found), bool)
     drawn_count = drawn_matched = 0
     for truth in truths:
-        drawn = np.argwhere(boundaries(truth))
+        drawn = np.argwhere(boundaries(truth, labelled))
         drawn_count += len(drawn)
         if not len(found) or not len(drawn):
             continue
@@ -186,9 +187,15 @@ def _matched(first: np.ndarray, second: np.ndarray, shape: tuple[int, int]) -> n
     return np.flatnonzero(into_sink) - 1 - shape[0]
 
 
-def boundaries(labels: np.ndarray) -> np.ndarray:
-    """Return the pixels whose right or lower neighbour is in another segment, bool [H, W]."""
+def boundaries(labels: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+    """Return the pixels whose right or lower neighbour is in another segment, bool [H, W].
+
+    Args:
+        labels: integers [H, W].
+        counted: bool [H, W], the pixels between which borders count; None: all.
+    """
+    counted = np.ones(labels.shape, bool) if counted is None else counted
     border = np.zeros(labels.shape, bool)
-    border[:, :-1] = labels[:, :-1] != labels[:, 1:]
-    border[:-1] |= labels[:-1] != labels[1:]
+    border[:, :-1] = (labels[:, :-1] != labels[:, 1:]) & counted[:, :-1] & counted[:, 1:]
+    border[:-1] |= (labels[:-1] != labels[1:]) & counted[:-1] & counted[1:]
     return border

@@ -3,15 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
-from rclpy.clock import JumpThreshold
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
-from std_msgs.msg import Header
 
 from diffcut_ros.core import PinholeCamera, Result
 from diffcut_ros.core.classes import Source
@@ -20,15 +15,13 @@ from diffcut_ros.core.geometry import project
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import ErrorThrottle
 from diffcut_ros.node.teaching import Teaching
-from diffcut_ros.printable import quoted
+from diffcut_ros.node.transforms import Transforms
 from diffcut_ros.stream.calibration import read_calibration
 
 # A click so soon after another, and so near, means what that one is part of: px, or this share of the longer side.
 _AGAIN_S, _NEAR_PX, _NEAR_SHARE = 2.0, 5.0, 0.01
 # The same refusal is told again after this.
 _REPEAT_S = 1.0
-# How long a click waits for a transform at the stamp of its image.
-_TRANSFORM_S = 0.3
 # Directions that a lens bends to one pixel differ by less.
 _SAME_DIRECTION = 1e-3
 
@@ -182,71 +175,3 @@ def _pixel(u: float, v: float, size_hw: tuple[int, int]) -> tuple[int, int]:
             f'expected a point in view, received one at ({u:.0f}, {v:.0f}) of an image of {width} x {height}'
         )
     return math.floor(u + 0.5), math.floor(v + 0.5)
-
-
-class Transforms:
-    """Transforms points by tf2_ros, where that is installed.
-
-    Args:
-        node: that listens.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._buffer: Any = None
-        self._kept: list[Any] = []
-
-    def listen(self) -> None:
-        """Listen from now on, as far as tf2_ros is installed: a click is later than the image that it is in."""
-        if self._buffer is not None or self._kept:
-            return
-        try:
-            import tf2_ros
-        except ModuleNotFoundError as error:
-            if error.name not in ('tf2_ros', 'tf2_py', 'tf2_msgs', 'tf2_msgs.msg'):
-                raise
-            self._kept = [None]  # not tried again
-            return
-        buffer = self._buffer = tf2_ros.Buffer()
-        # Where a recording begins anew, what it said of later is no longer true, and what it says would be too old.
-        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
-        self._kept = [
-            tf2_ros.TransformListener(buffer, self._node),
-            self._node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear()),
-        ]
-
-    def into(self, header: Header, frame: str, point_m: np.ndarray) -> np.ndarray:
-        """Return a point, float64 [3], of a frame in that of a header, as it was at its stamp; may wait for it.
-
-        Raises:
-            ValueError: where it is not known.
-        """
-        # ROS 1 began frames with a slash.
-        own, frame = header.frame_id.lstrip('/'), frame.lstrip('/')
-        if frame == own:
-            return point_m
-        if not frame or not own:
-            raise ValueError(f'expected a frame, received {quoted(frame)} for an image in {quoted(own)}')
-        between = f'the point is in frame {quoted(frame)}, the image in {quoted(own)}'
-        self.listen()
-        if self._buffer is None:
-            raise ValueError(
-                f'{between}, and tf2_ros, which transforms, is not installed (sudo apt install '
-                "ros-$ROS_DISTRO-tf2-ros-py); in RViz, take the image's frame as Fixed Frame"
-            )
-        import tf2_ros
-
-        try:
-            found = self._buffer.lookup_transform(
-                own, frame, Time.from_msg(header.stamp), Duration(seconds=_TRANSFORM_S)
-            )
-        except tf2_ros.TransformException as error:
-            raise ValueError(f"{between}; at the image's stamp tf tells nothing of it: {error}") from error
-        q, t = found.transform.rotation, found.transform.translation
-        return rotated(point_m, (q.x, q.y, q.z, q.w)) + np.array([t.x, t.y, t.z])
-
-
-def rotated(vector: np.ndarray, quaternion: tuple[float, float, float, float]) -> np.ndarray:
-    """Return a vector, float64 [3], rotated by a quaternion x, y, z, w, of any length but 0."""
-    *axis, w = np.array(quaternion) / np.linalg.norm(quaternion)
-    return vector + 2 * np.cross(axis, np.cross(axis, vector) + w * vector)

@@ -168,7 +168,7 @@ def frame_of(result: Result, recording: str, topic: str) -> Frame:
         labels,
         segmentation.segments,
         segmentation.tau,
-        finest_cut(result.frame, config.alpha, segmentation.tau),
+        finest_cut(result.frame, config.alpha, segmentation.tau, config.refine),
         config.instances != 'segments',
         _inside(segmentation, labels, scale),
         result.frame.feature_map,

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,15 @@ import numpy as np
 
 from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes
-from diffcut_ros.core.classes import UNKNOWN, check_class_name
+from diffcut_ros.core.classes import UNKNOWN, Source, check_class_name
 from diffcut_ros.teach.frames import Frame, Region, Run
 from diffcut_ros.teach.proposal import most_instructive
 
 # Steps that can be taken back.
-_MOST_STEPS = 1000
+_MOST_STEPS = 200
+# What an example is called by those of other frames, where no other frame has its name.
+NOT_COMPARED = -1
 Change = Callable[[Classes], Classes]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An answer to a question of the check: a segment of a frame, and its name; empty: it is none of the names."""
-
-    frame: int
-    label: int
-    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +30,8 @@ class Answers:
     Attributes:
         class_id: int64 [S], of the segments of all frames, one frame after the other; 0: unknown.
         confidence: float64 [S].
-        held_out: int64 [E], what each example is called by those of other images, see `Classes.held_out`.
+        held_out: int64 [E], what each example is called by those of other frames; `NOT_COMPARED` where none of them has
+            its name.
     """
 
     class_id: np.ndarray
@@ -58,8 +52,8 @@ class Lesson:
         probe: likewise.
         frames: that can be clicked on.
         classes: the names and examples of now.
-        problem: why the file is not as it should be, for people; empty: it is.
-        note: what else people should know of the last change; empty: nothing.
+        unsaved: whether something was changed that the file lacks.
+        note: what people should know of the last change; empty: nothing.
         version: rises with each change.
 
     Raises:
@@ -71,15 +65,15 @@ class Lesson:
     probe: np.ndarray
     frames: tuple[Frame, ...] = ()
     classes: Classes = field(default_factory=Classes)
-    problem: str = ''
+    unsaved: bool = False
     note: str = ''
     version: int = 0
     _digest: str = ''
     _past: list[Classes] = field(default_factory=list)
     _future: list[Classes] = field(default_factory=list)
-    _asked: dict[tuple[int, int], str] = field(default_factory=dict)
     _known: tuple[Classes, Answers] | None = None
-    _left_alone: bool = False
+    _foreign: str = ''  # why the file, which others have changed, is not to be written
+    _lost: str = ''  # or why it is not as it was written
     _turn: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -87,6 +81,11 @@ class Lesson:
         if self._digest:
             content = self._read()
             self.classes, self._digest = content.classes, content.digest
+
+    @property
+    def problem(self) -> str:
+        """Why the file is not as it should be, for people; empty: it is."""
+        return self._foreign or self._lost
 
     # What people do --------------------------------------------------------------------------------------------------
 
@@ -101,9 +100,9 @@ class Lesson:
         region = self._frame(frame).region(x, y, run)
         self._change(lambda classes: _taught(classes, region, name))
 
-    def remove(self, index: int) -> None:
-        """Take an example away; ValueError where there is none."""
-        self._change(lambda classes: classes.without_example(_expected(index, len(classes))))
+    def remove(self, key: str) -> None:
+        """Take an example away, by its key in `state`, and its name with the last one; ValueError where it has gone."""
+        self._change(lambda classes: _without(classes, _index(classes, key)))
 
     def rename(self, name: str, new: str) -> None:
         """Give a class another name, or its examples to the one of that name; ValueError where it cannot be."""
@@ -119,6 +118,16 @@ class Lesson:
             return classes.without_class(name)
 
         self._change(without)
+
+    def take_over(self, others: Classes) -> None:
+        """Take names and examples of elsewhere, beside those that are here."""
+        self._change(lambda classes: _joined(classes, others))
+
+    def tell(self, note: str) -> None:
+        """Show people a note until the next change."""
+        with self._turn:
+            self.note = note
+            self.version += 1
 
     def undo(self) -> None:
         """Take the last change back; ValueError where there is none."""
@@ -137,27 +146,26 @@ class Lesson:
     def follow(self) -> None:
         """Take over what others, such as a node, have changed in the file meanwhile."""
         with self._turn:
-            if not self.problem:
-                self._follow()
+            self._follow()
 
     def answer(self, frame: int, label: int, name: str) -> None:
         """Take an answer to a question of the check; empty: none of the names.
 
         Raises:
-            ValueError: for a frame, segment or name that is not there.
+            ValueError: for a frame or segment that is not there, and a name that cannot be one.
         """
-        self._frame(frame).segment(label)
-        with self._turn:
-            if name:
-                _known_name(self.classes, name)
-            self._asked[frame, label] = name
-            self.version += 1
+        source = self._frame(frame).segment(label).source
+
+        def answered(classes: Classes) -> Classes:
+            classes = classes.with_class(name) if name else classes
+            kept = [one for one in classes.checked if self._where(one[1]) != (frame, label)]
+            return replace(classes, checked=(*kept, (name, source)))
+
+        self._change(answered)
 
     def forget_answers(self) -> None:
         """Begin the check anew."""
-        with self._turn:
-            self._asked = {}
-            self.version += 1
+        self._change(lambda classes: replace(classes, checked=()) if classes.checked else classes)
 
     def add(self, frames: Sequence[Frame]) -> None:
         """Show more frames."""
@@ -165,6 +173,7 @@ class Lesson:
             self.frames = (*self.frames, *frames)
             self.__dict__.pop('_feature', None)
             self.__dict__.pop('_of_frame', None)
+            self.__dict__.pop('_number_of', None)
             self._known = None
             self.version += 1
 
@@ -175,7 +184,6 @@ class Lesson:
         with self._turn:
             classes, answers = self.classes, self._answers()
             ends = np.cumsum([len(one.segments) for one in self.frames])[:-1].astype(int)
-            of_frame = {one.key: k for k, one in enumerate(self.frames)}
             counts = Counter(classes.class_id.tolist())
             return {
                 'version': self.version,
@@ -191,8 +199,9 @@ class Lesson:
                 ],
                 'examples': [
                     {
+                        'key': _key(source, classes.name(key)),
                         'class': key,
-                        'frame': of_frame.get(source.image),
+                        'frame': self._number_of.get(source.image),
                         'point': list(source.point_xy),
                         'box': list(source.box_xyxy),
                         'size': list(source.size_wh),
@@ -228,13 +237,17 @@ class Lesson:
             best = most_instructive(self._feature, area, answers.confidence, left, without)
             return None if best is None else self._place(best)
 
-    def question(self, random: np.random.Generator) -> tuple[int, int] | None:
+    def question(self, random: np.random.Generator, passed: Sequence[tuple[int, int]] = ()) -> tuple[int, int] | None:
         """Return the frame and the label of a segment to ask about: that of a random pixel, so that the share of right
         answers is that of pixels. Frames without an example are asked about first. None where there is nothing left.
+
+        Args:
+            random: chooses.
+            passed: frame and label of segments that somebody could not say.
         """
         with self._turn:
             shown = self._shown()
-            left = ~self._marked({*shown, *self._asked})
+            left = ~self._marked({*shown, *self._checked(), *passed})
             taught = {frame for frame, _ in shown}
             fresh = left & ~np.isin(self._of_frame, list(taught))
             left = fresh if fresh.any() else left
@@ -257,6 +270,11 @@ class Lesson:
         return np.concatenate([none, *(one.segments.feature for one in self.frames)])
 
     @cached_property
+    def _number_of(self) -> dict[tuple[str, str, int], int]:
+        """Which frame an image is."""
+        return {one.key: k for k, one in enumerate(self.frames)}
+
+    @cached_property
     def _of_frame(self) -> np.ndarray:
         """Int64 [S], the frame of each segment."""
         return np.repeat(np.arange(len(self.frames)), [len(one.segments) for one in self.frames])
@@ -275,29 +293,36 @@ class Lesson:
 
     def _shown(self) -> set[tuple[int, int]]:
         """Return the segments that examples are in, (frame, label)."""
-        of_frame = {one.key: k for k, one in enumerate(self.frames)}
-        shown = set()
-        for source in self.classes.sources:
-            frame = of_frame.get(source.image)
-            if frame is not None and self.frames[frame].size_wh == source.size_wh:
-                x, y = self.frames[frame].reduced(*source.point_xy)
-                shown.add((frame, int(self.frames[frame].labels[y, x])))
-        return shown
+        return {place for source in self.classes.sources if (place := self._where(source)) is not None}
+
+    def _checked(self) -> dict[tuple[int, int], str]:
+        """Return the answers to questions: (frame, label) -> name."""
+        places = ((self._where(source), name) for name, source in self.classes.checked)
+        return {place: name for place, name in places if place is not None}
+
+    def _where(self, source: Source) -> tuple[int, int] | None:
+        """Return the frame and the label that something is from; None where that is not shown."""
+        frame = self._number_of.get(source.image)
+        if frame is None or self.frames[frame].size_wh != source.size_wh:
+            return None
+        x, y = self.frames[frame].reduced(*source.point_xy)
+        return frame, int(self.frames[frame].labels[y, x])
 
     def _answers(self) -> Answers:
         if self._known is None or self._known[0] is not self.classes:
             ids, sure = (
                 self.classes.classify_features(self._feature) if self.frames else (np.zeros(0, int), np.zeros(0))
             )
-            self._known = self.classes, Answers(ids, sure, self.classes.held_out()[0])
+            held_out = np.where(self.classes.in_one_image(), NOT_COMPARED, self.classes.held_out()[0])
+            self._known = self.classes, Answers(ids, sure, held_out)
         return self._known[1]
 
     def _check(self, answers: Answers) -> dict[str, Any]:
         """Return how right the names are, by the answers to questions; an example of such a segment is no question."""
         shown, begin, given = self._shown(), np.searchsorted(self._of_frame, np.arange(len(self.frames))), []
         names = {one.name for one in self.classes.classes.values()}
-        for (frame, label), name in self._asked.items():
-            if (frame, label) not in shown and (not name or name in names):
+        for (frame, label), name in self._checked().items():
+            if label and (frame, label) not in shown and (not name or name in names):
                 row = int(begin[frame]) + label - 1
                 given.append(
                     {
@@ -317,7 +342,8 @@ class Lesson:
             after = change(self.classes)
             if after is self.classes:
                 return
-            self._past = [*self._past, self.classes][-_MOST_STEPS:]
+            # A copy, without what was computed of it.
+            self._past = [*self._past, replace(self.classes)][-_MOST_STEPS:]
             self._future = []
             self._hold(after)
 
@@ -327,11 +353,11 @@ class Lesson:
             self._follow()
             if not source:
                 raise ValueError(f'{nothing}{self.note and f": {self.note}"}')
-            target.append(self.classes)
+            target.append(replace(self.classes))
             self._hold(source.pop())
 
     def _hold(self, classes: Classes) -> None:
-        self.classes = classes
+        self.classes, self.unsaved = classes, True
         self._write()
 
     def _read(self) -> ClassesFile:
@@ -340,46 +366,45 @@ class Lesson:
         return content
 
     def _follow(self) -> None:
-        """Take over what others have changed in the file; what of here is in no file yet is kept."""
-        self._left_alone = False
+        """Take over what others have changed in the file; examples of here that are in no file yet are kept."""
+        before, self._foreign = self.problem, ''
         try:
             digest = digest_of(self.path)
-            if digest == self._digest:
-                return
             if not digest:
-                self.note = 'somebody else has removed the file; it is written anew with the next change'
-                return
-            content = self._read()
+                if self._digest:
+                    self._lost = 'the file has gone; the next change or "Save again" writes it anew'
+            elif digest != self._digest:
+                self._take(self._read())
+            elif not self.unsaved:
+                self._lost = ''
         except (ValueError, OSError) as error:
-            self.problem, self._left_alone = (
-                f'somebody else has changed the file, which is left as it is: {error}',
-                True,
-            )
-            return
-        theirs = content.classes
-        if self.problem:  # not all is in the file
-            mine = self.classes
-            examples = zip(mine.class_id.tolist(), mine.feature, mine.score, mine.sources, strict=True)
-            for key, feature, score, source in examples:
-                if source not in theirs.sources:
-                    theirs = theirs.with_example(mine.name(key), feature, score, source)
-        self.classes, self._digest = theirs, content.digest
+            self._foreign = f'somebody else has changed the file, which is left as it is: {error}'
+        if self.problem != before:
+            self.version += 1
+
+    def _take(self, content: ClassesFile) -> None:
+        """Go on from what others have written; ValueError where examples of here do not fit into it."""
+        note = 'somebody else has changed the file: read again, and gone on from there; steps before cannot be undone'
+        if self.unsaved:
+            self.classes = _joined(content.classes, self.classes)
+            note += '. Your examples that were not saved yet are kept; names changed or removed since then are not'
+        else:
+            self.classes, self._lost = content.classes, ''
+        self._digest = content.digest
         self._past.clear()
         self._future.clear()
+        self.note = note
         self.version += 1
-        self.note = (
-            'somebody else has changed the file: read again, and gone on from there; steps before cannot be undone'
-        )
 
     def _write(self) -> None:
         self.version += 1
-        if self._left_alone:
+        if self._foreign:
             return
         try:
             self._digest = write_classes(self.path, ClassesFile(self.classes, self.backend, self.probe))
-            self.problem = ''
+            self.unsaved, self._lost = False, ''
         except (OSError, ValueError) as error:
-            self.problem = f'not saved: {error}'
+            self._lost = f'not saved: {error}'
 
 
 def _taught(classes: Classes, region: Region, name: str) -> Classes:
@@ -391,9 +416,23 @@ def _taught(classes: Classes, region: Region, name: str) -> Classes:
         if (source.image, source.box_xyxy) == (region.source.image, region.source.box_xyxy)
         and np.allclose(classes.feature[index], region.feature, atol=1e-6)
     ]
+    classes = classes.with_example(name, region.feature, region.score, region.source)
     for index in same[::-1]:
-        classes = classes.without_example(index)
-    return classes.with_example(name, region.feature, region.score, region.source)
+        classes = _without(classes, index)
+    return classes
+
+
+def _joined(classes: Classes, others: Classes) -> Classes:
+    """Return classes with the names and examples of others that they do not have; without any, the others."""
+    if not classes.classes:
+        return others
+    for key, feature, score, source in zip(
+        others.class_id.tolist(), others.feature, others.score, others.sources, strict=True
+    ):
+        if source not in classes.sources:
+            classes = classes.with_example(others.name(key), feature, score, source)
+    known = {source for _, source in classes.checked}
+    return replace(classes, checked=(*classes.checked, *(one for one in others.checked if one[1] not in known)))
 
 
 def _known_name(classes: Classes, name: str) -> str:
@@ -402,10 +441,25 @@ def _known_name(classes: Classes, name: str) -> str:
     return name
 
 
-def _expected(index: int, count: int) -> int:
-    if not 0 <= index < count:
-        raise ValueError(f'example: expected one of {count}, received number {index}')
-    return index
+def _key(source: Source, name: str) -> str:
+    """Return what tells an example from others, also where others have been added or removed."""
+    return '|'.join(map(str, (*source.image, *source.point_xy, *source.box_xyxy, name)))
+
+
+def _index(classes: Classes, key: str) -> int:
+    names = (classes.name(one) for one in classes.class_id.tolist())
+    keys = [_key(source, name) for source, name in zip(classes.sources, names, strict=True)]
+    if key not in keys:
+        raise ValueError('this example is not there any more: somebody has changed or removed it')
+    return keys.index(key)
+
+
+def _without(classes: Classes, index: int) -> Classes:
+    """Return classes without an example, and without its name if it was the only one."""
+    name = classes.name(int(classes.class_id[index]))
+    alone = (classes.class_id == classes.class_id[index]).sum() == 1
+    classes = classes.without_example(index)
+    return classes.without_class(name) if alone else classes
 
 
 def _share(frame: Frame) -> np.ndarray:

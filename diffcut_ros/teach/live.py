@@ -31,10 +31,14 @@ class LiveFrames:
 
     Attributes:
         topic: of the images.
+        name: of a recording, in examples: there is none.
+        start_ns: stamp of the first image.
     """
 
+    name = ''
+
     def __init__(self, settings: Settings, extractor: Extractor) -> None:
-        self.topic = ''
+        self.topic, self.start_ns = '', 0
         self._max_pixels = round(settings.node.max_image_megapixels * 1e6)
         self._decoder = Decoder(self._max_pixels)
         self._pipeline = Pipeline(extractor, replace(settings.segmenter, damping=0.0))
@@ -60,6 +64,7 @@ class LiveFrames:
             return
         point = quarters(self._look(scene.image_rgb)).cpu().numpy().ravel()
         with self._turn:
+            self.start_ns = self.start_ns or inputs.stamp_ns
             self._kept.append((scene, point))
             if len(self._kept) > _MOST:
                 self._kept, self._step_ns = self._kept[::2], 2 * self._step_ns
@@ -67,7 +72,8 @@ class LiveFrames:
     @property
     def left(self) -> int:
         """How many images there are beside those that were taken."""
-        return len(self._kept)
+        with self._turn:
+            return len(self._kept)
 
     @property
     def notes(self) -> list[str]:

@@ -18,10 +18,15 @@ class RecordedFrames:
         settings: of the pipeline.
         extractor: of the backend.
         name: of the recording, in examples.
+
+    Attributes:
+        topic: of the images.
+        start_ns: stamp of the first of them.
     """
 
     def __init__(self, recording: Recording, settings: Settings, extractor: Extractor, name: str) -> None:
-        self._recording, self._settings, self._name = recording, settings, name
+        self._recording, self._settings, self.name = recording, settings, name
+        self.topic, self.start_ns = recording.topic, min(recording.stamps_ns)
         # They are far apart: nothing is damped, nor tracked.
         self._pipeline = Pipeline(extractor, replace(settings.segmenter, damping=0.0))
 
@@ -51,6 +56,11 @@ class RecordedFrames:
         places = self._recording.more(count, wanted_ns)
         if not places:
             return
-        for done, scene in enumerate(self._recording.scenes(places, self._settings), 1):
-            yield frame_of(self._pipeline.process(scene), self._name, self._recording.topic)
-            on_frame(done, len(places))
+        done = 0
+        try:
+            for scene in self._recording.scenes(places, self._settings):
+                yield frame_of(self._pipeline.process(scene), self.name, self.topic)
+                done += 1
+                on_frame(done, len(places))
+        finally:
+            self._recording.put_back(places[done:])

@@ -5,13 +5,14 @@ import errno
 import importlib.resources
 import ipaddress
 import json
-import shlex
+import secrets
 import socket
 import threading
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import uvicorn
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from diffcut_ros.analysis.finest_cut import FinestCut
+from diffcut_ros.printable import printable
 from diffcut_ros.teach.frames import Frame
 from diffcut_ros.teach.lesson import Lesson
 
@@ -30,6 +32,10 @@ _PORTS = 50
 # Of what a browser tells, bytes: a click is some dozens.
 _MOST_BYTES = 100_000
 _END_S = 2
+# Frames that are asked for at once, at most.
+MORE = 10
+# What stands in commands for a number that people choose on the page.
+MIN_CONFIDENCE = '{min_confidence}'
 # What the page is made of: path -> file, its folder, type.
 _FILES = {
     '/': ('page.html', 'teach.page', 'text/html'),
@@ -48,49 +54,89 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Use:
+    """How a node uses the names.
+
+    Attributes:
+        node: its full name.
+        commands: title and text of each; `MIN_CONFIDENCE` in them stands for what the page's slider is set to.
+        min_confidence: that the slider begins with.
+    """
+
+    node: str = '/diffcut'
+    commands: tuple[tuple[str, str], ...] = ()
+    min_confidence: float = 0.0
+
+
+class Source(Protocol):
+    """Where frames are from."""
+
+    start_ns: int  # the stamp that they are counted from
+
+    @property
+    def left(self) -> int:
+        """How many there are beside those that were taken."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of them."""
+
+    def take(self, count: int) -> Iterator[Frame]:
+        """Yield more frames."""
+
+
 class Page:
     """What the page shows and does.
 
     Args:
         lesson: what is taught.
         title: of the page, such as the recording's name.
-        command: that starts a node with these names.
-        more: makes more frames, so many of them; None where there are none.
-        left: how many more there are.
-        notes: what people should know of the frames.
+        use: how a node uses the names.
+        source: of frames.
+        learn_anew: takes the examples of a file of another backend.
+        offer: to do that, for people; empty: there is no such file.
     """
 
     def __init__(
-        self,
-        lesson: Lesson,
-        title: str,
-        command: str = '',
-        more: Callable[[int], None] = lambda count: None,
-        left: Callable[[], int] = lambda: 0,
-        notes: Callable[[], list[str]] = list,
+        self, lesson: Lesson, title: str, use: Use, source: Source, learn_anew: Callable[[], None], offer: str
     ) -> None:
-        self.lesson = lesson
-        self._title, self._command = title, command
-        self._more, self._left, self._notes = more, left, notes
+        self.lesson, self.source = lesson, source
+        self._title, self._use = title, use
+        self._learn_anew, self._offer = learn_anew, offer
         self._random = np.random.default_rng()
-        self._busy = ''
-        self._start = threading.get_native_id() ^ id(self)
+        self._busy, self._one, self._work = '', threading.Lock(), threading.Thread()
+        self._ended = False
+        self._start = secrets.token_hex(8)
 
     def state(self) -> dict[str, Any]:
         """Return all that changes."""
         return self.lesson.state() | {
             'title': self._title,
-            'command': self._command,
-            'set': f'ros2 param set /diffcut classes_file {shlex.quote(str(self.lesson.path))}',
+            'node': self._use.node,
+            'commands': [{'title': title, 'text': text} for title, text in self._use.commands],
+            'min_confidence': self._use.min_confidence,
             'left': self._left(),
             'busy': self._busy,
-            'notes': self._notes(),
+            'notes': list(map(printable, self.source.notes)),
+            'offer': self._offer,
             'key': self.key(),
         }
 
     def key(self) -> str:
         """Return what differs when the state does, also after another start."""
         return f'{self._start}-{self.lesson.version}-{self._busy}-{self._left()}'
+
+    def _left(self) -> int:
+        """Return how many frames there are that can be asked for at once: of a running node, more come all the time."""
+        return min(self.source.left, MORE)
+
+    def end(self) -> bool:
+        """Begin nothing more; return whether nothing is being done any more."""
+        self._ended = True
+        if self._work.ident is not None:
+            self._work.join(_END_S)
+        return not self._work.is_alive()
 
     def do(self, action: str, given: dict[str, Any]) -> Any:
         """Do what somebody wants; return what there is to answer.
@@ -108,17 +154,18 @@ class Page:
                 None if run is None else (_whole(run[0]), _whole(run[1])),
                 _text(given['name']),
             ),
-            'remove': lambda: lesson.remove(_whole(given['example'])),
+            'remove': lambda: lesson.remove(_text(given['key'])),
             'rename': lambda: lesson.rename(_text(given['name']), _text(given['new'])),
             'forget': lambda: lesson.forget(_text(given['name'])),
             'undo': lesson.undo,
             'redo': lesson.redo,
             'save': lesson.save,
-            'propose': lambda: self._place(lesson.proposal([(_whole(f), _whole(k)) for f, k in given['passed']])),
-            'ask': lambda: self._place(lesson.question(self._random)),
+            'propose': lambda: self._place(lesson.proposal(_places(given['passed']))),
+            'ask': lambda: self._place(lesson.question(self._random, _places(given.get('passed', [])))),
             'answer': lambda: lesson.answer(_whole(given['frame']), _whole(given['label']), _text(given['name'])),
             'ask_anew': lesson.forget_answers,
             'more': lambda: self._more_frames(_whole(given['count'])),
+            'learn_anew': self._anew,
         }
         if action not in actions:
             raise ValueError(f'expected one of {", ".join(actions)}, received {action!r:.80}')
@@ -134,27 +181,58 @@ class Page:
         return {'frame': frame, 'label': label, 'point': self.lesson.frames[frame].places[label - 1].tolist()}
 
     def _more_frames(self, count: int) -> None:
-        """Begin to make more frames; they are shown once they are there."""
-        if self._busy or not 0 < count <= 100:
-            raise ValueError('more frames: expected to be asked for 1 to 100, one time after the other')
-        self._busy = f'{count} more frames'
+        if not 0 < count <= MORE:
+            raise ValueError(f'more frames: expected to be asked for 1 to {MORE}')
 
         def work() -> None:
-            try:
-                self._more(count)
-            except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                self.lesson.note = f'no more frames: {error}'
-                self.lesson.version += 1
-            finally:
-                self._busy = ''
+            for frame in self.source.take(count):
+                if self._ended:
+                    return
+                self.lesson.add([frame])
 
-        threading.Thread(target=work, daemon=True).start()
+        self._begin(f'{count} more frames', work)
+
+    def _anew(self) -> None:
+        if not self._offer:
+            raise ValueError('there is no file of another backend')
+
+        def work() -> None:
+            self._learn_anew()
+            self._offer = ''
+
+        self._begin('learning anew', work)
+
+    def _begin(self, what: str, work: Callable[[], None]) -> None:
+        """Begin something that takes a while; what comes of it is in the state once it is there.
+
+        Raises:
+            ValueError: while something else is being done.
+        """
+        with self._one:
+            if self._busy:
+                raise ValueError(f'expected to be asked once {self._busy} is done')
+            self._busy = what
+
+            def done() -> None:
+                try:
+                    work()
+                except Exception as error:  # the page is there for whoever waits
+                    self.lesson.tell(f'{what}: {error or type(error).__name__}')
+                finally:
+                    self._busy = ''
+
+            self._work = threading.Thread(target=done, daemon=True)
+            self._work.start()
 
 
 def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f'expected a whole number, received {value!r:.80}')
     return value
+
+
+def _places(values: Any) -> list[tuple[int, int]]:
+    return [(_whole(frame), _whole(label)) for frame, label in values]
 
 
 def _text(value: Any) -> str:
@@ -166,8 +244,10 @@ def _text(value: Any) -> str:
 def frame_data(frame: Frame, start_ns: int) -> dict[str, Any]:
     """Return a frame for the page, as JSON; maps are 16 bits per pixel by zlib, as in the report."""
     cut: FinestCut = frame.cut
+    at_s = (frame.stamp_ns - start_ns) / 1e9
     return {
-        'at': f'{(frame.stamp_ns - start_ns) / 1e9:,.1f}\u00a0s',
+        'at': f'{at_s:,.1f}\u00a0s',
+        'at_s': at_s,
         'size': frame.labels.shape[::-1],
         'whole': frame.size_wh,
         'tau': frame.tau,
@@ -209,7 +289,7 @@ def application(page: Page, address: str) -> Any:
             return _problem(404, f'frame: expected one of {len(frames)}, received {index}')
         if request.url.path.startswith('/image'):
             return Response(frames[index].image_jpeg, media_type='image/jpeg')
-        return JSONResponse(frame_data(frames[index], min(one.stamp_ns for one in frames)))
+        return JSONResponse(frame_data(frames[index], page.source.start_ns))
 
     async def do(request: Request) -> Response:
         try:
@@ -290,12 +370,12 @@ def refusal(method: str, headers: dict[str, str], address: str) -> str:
     """
     host = headers.get('host', '')
     name = host.rpartition(':')[0] if not host.endswith(']') and ':' in host else host
-    if not _own(name.strip('[]'), address):
+    if not _own(name.strip('[]').lower(), address):
         return f'expected a request to this page by its address, received one to {host!r:.80}'
     if method in ('GET', 'HEAD'):
         return ''
     origin = headers.get('origin', '')
-    if origin != f'http://{host}':
+    if origin.lower() != f'http://{host}'.lower():
         return f'expected a request of this page itself, received one of {origin!r:.80}'
     if headers.get('content-type', '').partition(';')[0] != 'application/json':
         return 'expected JSON'
@@ -355,3 +435,4 @@ def serving(page: Page, listening: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(2 * _END_S)
+        page.end()

@@ -122,6 +122,10 @@ class Recording:
         self.chosen += new
         return sorted(new)
 
+    def put_back(self, places: Collection[int]) -> None:
+        """Let frames be chosen again that could not be made."""
+        self.chosen = [place for place in self.chosen if place not in places]
+
     def scenes(self, places: Sequence[int], settings: Settings) -> Iterator[Scene]:
         """Read frames again, by their rising places."""
         wanted, place = set(places), -1

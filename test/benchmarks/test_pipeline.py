@@ -29,7 +29,7 @@ def test_the_command_prints_its_tables(checkpoints):
     lines = result.stdout.splitlines()
     assert 'PyTorch' in lines[0]
     rows = table_rows(lines, 4)
-    assert list(rows) == ['upload', 'VAE', 'UNet', *MASK_STAGES, 'segments', pipeline.WHOLE, 'times faster']
+    assert list(rows) == ['upload', 'VAE', 'UNet', *MASK_STAGES, 'borders', 'segments', pipeline.WHOLE, 'times faster']
     assert all(cell.strip() for cell in rows['whole'])
     assert rows['times faster'][2].strip() == '1.0'
     assert sum(line.startswith('floor of the ') for line in lines) == 4
@@ -40,8 +40,9 @@ def test_the_color_backend_without_a_network():
     result = benchmark('--backend', 'color', '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120')
     assert result.returncode == 0, result.stderr
     rows = table_rows(result.stdout.splitlines(), 3)
-    assert list(rows) == ['features', *MASK_STAGES, 'segments', pipeline.WHOLE, 'times faster']
-    assert [cell.strip() == '' for cell in rows['segments']] == [False, True]  # the paper's has none
+    assert list(rows) == ['features', *MASK_STAGES, 'borders', 'segments', pipeline.WHOLE, 'times faster']
+    for stage in ('borders', 'segments'):
+        assert [cell.strip() == '' for cell in rows[stage]] == [False, True]  # the paper's has none
 
 
 def test_random_weights_of_the_color_backend():

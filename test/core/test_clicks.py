@@ -39,7 +39,9 @@ def levels(result, x, y):
 
 
 SETTINGS = list(
-    itertools.product(('segments', 'connected', 'space'), (0.0, 0.2, 0.5, 0.9), ('none', 'pamr'), (0.0, 0.2))
+    itertools.product(
+        ('segments', 'connected', 'space'), (0.0, 0.2, 0.5, 0.9), ('none', 'watershed', 'pamr'), (0.0, 0.2)
+    )
 )
 
 

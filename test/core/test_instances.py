@@ -259,7 +259,8 @@ def colors(image_rgb: np.ndarray, size_hw: tuple[int, int] | None = None) -> Fea
 
 @pytest.mark.parametrize(('instances', 'count'), [('segments', 2), ('connected', 4), ('space', 4)])
 def test_the_setting_holds(instances, count):
-    pipeline = Pipeline(colors, SegmenterConfig(instances=instances))
+    # Where four parts meet in a point, a border that moves by a pixel joins two of them.
+    pipeline = Pipeline(colors, SegmenterConfig(instances=instances, refine='none'))
     for scene in quartered(depth=True), quartered(depth=False):
         segments = pipeline.process(scene).segmentation.segments
         assert len(segments) == count

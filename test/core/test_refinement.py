@@ -1,8 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, pamr
+from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.features import create_extractor
 
 
@@ -91,18 +93,18 @@ def disc(size):
 
 def test_the_pipeline_gives_finer_borders_and_the_choice_is_live():
     image, inside = disc(240)
-    segmenter = Segmenter(create_extractor('color', device='cpu', cells=16), SegmenterConfig(target_segments=2))
+    segmenter = Segmenter(create_extractor('color', device='cpu', cells=16))
 
-    def error(segmentation):
-        wrong = ((segmentation.labels == segmentation.labels[120, 120]) != inside).mean()
+    def error(refine):
+        segmenter.config = SegmenterConfig(target_segments=2, refine=refine)
+        segmentation = segmenter.recut() if segmenter.config.refine != 'none' else segmenter.segment(image)
         assert len(segmentation.segments) == 2
-        return wrong
+        assert np.array_equal(segmentation.labels, segmenter.segment(image).labels)
+        return ((segmentation.labels == segmentation.labels[120, 120]) != inside).mean()
 
-    plain = error(segmenter.segment(image))
-    segmenter.config = SegmenterConfig(target_segments=2, refine='pamr')
-    refined = error(segmenter.recut())
-    assert refined < 0.7 * plain
-    assert np.array_equal(segmenter.segment(image).labels, segmenter.recut().labels)
+    plain, by_pamr, by_watershed = (error(refine) for refine in ('none', 'pamr', 'watershed'))
+    assert by_pamr < 0.7 * plain
+    assert by_watershed < 0.5 * plain
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
@@ -117,3 +119,124 @@ def test_tiny_grids_and_images_smaller_than_the_working_size():
     feature_map = FeatureMap(torch.rand(2, 3, 4), (3, 5))
     labels = refine_assignment(np.zeros((3, 5, 3), np.uint8), feature_map, torch.rand(3, 4))
     assert labels.shape == (3, 5)
+
+
+def photograph(size_hw):
+    """Smooth colours with noise, as a photograph has them."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (6, 8, 3), np.uint8)
+    smooth = cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + generator.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def gray(size_hw):
+    return np.repeat(photograph(size_hw)[:, :, :1], 3, 2)
+
+
+def uniform(size_hw):
+    return np.full((*size_hw, 3), 90, np.uint8)
+
+
+def label_map(kind, size_hw):
+    """Labels 0, 1, ..., each at least once."""
+    generator = np.random.default_rng(1)
+    if kind == 'one':
+        return np.zeros(size_hw, np.uint16)
+    if kind == 'halves':
+        return np.broadcast_to(np.arange(size_hw[1]) * 2 // size_hw[1], size_hw).astype(np.uint16)
+    if kind == 'lines':  # 1 pixel wide
+        return np.broadcast_to(np.arange(size_hw[1]) % 7, size_hw).astype(np.uint16)
+    if kind == 'regions':
+        cells = generator.integers(0, 40, (9, 12)).astype(np.uint16)
+        labels = cv2.resize(cells, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    else:  # single pixels
+        labels = generator.integers(0, 3000, size_hw)
+    return np.unique(labels, return_inverse=True)[1].reshape(size_hw).astype(np.uint16)
+
+
+SIZES = [((1, 1), (1, 1)), ((1, 40), (1, 40)), ((50, 3), (16, 1)), ((7, 5), (7, 5)), ((33, 470), (12, 170))]
+SIZES += [((120, 161), (32, 43)), ((480, 640), (32, 43)), ((1080, 1920), (32, 57)), ((240, 320), (120, 160))]
+
+
+@pytest.mark.parametrize('image', [photograph, gray, uniform])
+@pytest.mark.parametrize('kind', ['one', 'halves', 'lines', 'regions', 'pixels'])
+@pytest.mark.parametrize(('size_hw', 'grid_hw'), SIZES)
+def test_no_segment_is_lost_by_the_watershed(size_hw, grid_hw, kind, image):
+    labels = label_map(kind, size_hw)
+    given, shown = labels.copy(), image(size_hw)
+    refined = refine_borders(shown, labels, grid_hw)
+    assert refined.shape == labels.shape
+    assert refined.dtype == np.uint16
+    assert np.array_equal(np.unique(refined), np.unique(labels))
+    assert np.array_equal(labels, given)
+    assert np.array_equal(refined, refine_borders(shown, labels, grid_hw))
+
+
+@pytest.mark.parametrize(('size_hw', 'grid_hw'), SIZES[5:])
+def test_the_watershed_leaves_what_is_far_from_borders(size_hw, grid_hw):
+    labels = label_map('halves', size_hw)
+    refined = refine_borders(photograph(size_hw), labels, grid_hw)
+    cell = size_hw[1] / grid_hw[1]
+    far = np.abs(np.arange(size_hw[1]) - size_hw[1] / 2) > 3.5 * cell + 3
+    assert far.any()
+    assert np.array_equal(refined[:, far], labels[:, far])
+    assert not np.array_equal(refined, labels)
+
+
+@pytest.mark.parametrize('off_px', [-25, -12, -4, 4, 12, 25])
+def test_the_watershed_finds_the_edge(off_px):
+    """A border up to 1.7 cells off, in noise; it ends within a quarter of a cell."""
+    truth = np.broadcast_to(np.arange(640) >= 300, (480, 640))
+    noise = np.random.default_rng(0).normal(0, 10, (480, 640, 3))
+    image = np.clip(np.where(truth[:, :, None], (150, 120, 90), (90, 100, 150)) + noise, 0, 255).astype(np.uint8)
+    labels = np.broadcast_to(np.arange(640) >= 300 + off_px, (480, 640)).astype(np.uint16)
+    assert 640 * (refine_borders(image, labels, (32, 43)) != truth).mean() < 15 / 4
+
+
+@pytest.mark.parametrize('width_px', [4, 8, 15, 30])
+@pytest.mark.parametrize('contrast', [60, 12])
+def test_the_watershed_keeps_thin_things(width_px, contrast):
+    """A pole from a bar to the lower side, a part of the bar's segment, drawn two pixels wider than it is."""
+    thing = np.zeros((480, 640), bool)
+    thing[60:160, 100:540] = True
+    thing[160:, 320 : 320 + width_px] = True
+    labels = thing.copy()
+    labels[160:, 318 : 322 + width_px] = True
+    noise = np.random.default_rng(0).normal(0, 3, (480, 640, 3))
+    image = np.clip(100 + contrast * thing[:, :, None] + noise, 0, 255).astype(np.uint8)
+    refined = refine_borders(image, labels.astype(np.uint16), (32, 43)).astype(bool)
+    pole = thing.copy()
+    pole[:160] = False
+    assert refined[pole].mean() > 0.95
+    assert (refined[170:] != thing[170:]).sum() < 0.5 * (labels[170:] != thing[170:]).sum()
+
+
+def test_thousands_of_segments_are_numbered_as_they_were():
+    labels = np.arange(256 * 256).reshape(256, 256).astype(np.uint16)
+    assert np.array_equal(refine_borders(photograph((256, 256)), labels, (64, 64)), labels)
+
+
+@pytest.mark.parametrize('instances', ['segments', 'connected'])
+def test_the_watershed_in_the_pipeline_keeps_the_segments_of_the_cut(instances):
+    image = photograph((480, 640))
+    segmenter = Segmenter(create_extractor('color', device='cpu'))
+    for tau in (0.3, 0.8, 0.95):
+        segmenter.config = SegmenterConfig(tau=tau, instances=instances, min_part_share=0.0, refine='none')
+        plain = segmenter.segment(image)
+        segmenter.config = SegmenterConfig(tau=tau, instances=instances, min_part_share=0.0)
+        refined = segmenter.recut()
+        assert set(refined.segments.segment) == set(plain.segments.segment)
+        assert not np.array_equal(refined.labels, plain.labels)
+
+
+def test_favoured_segments_stay_against_noise():
+    labels, size_hw = label_map('regions', (480, 640)), (480, 640)
+    smooth = cv2.GaussianBlur(photograph(size_hw), (0, 0), 3).astype(float)
+    noise = np.random.default_rng(2).normal(0, 12, (2, *smooth.shape))
+    first, second = (np.clip(smooth + one, 0, 255).astype(np.uint8) for one in noise)
+    before = refine_borders(first, labels, (32, 43))
+    anew = refine_borders(second, labels, (32, 43))
+    held = refine_borders(second, labels, (32, 43), before.astype(int), 0.2)
+    assert (held != before).sum() < 0.5 * (anew != before).sum()
+    unknown = np.full(size_hw, -1)
+    assert np.array_equal(refine_borders(second, labels, (32, 43), unknown, 0.2), anew)

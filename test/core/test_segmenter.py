@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage import data
 
 from diffcut_ros.core import FeatureMap, Frame, Segmenter, SegmenterConfig, pipeline
 from diffcut_ros.core.frame import describe_segments
+from diffcut_ros.features import create_extractor
 from support.scenes import quadrants, same_partition
 
 
@@ -86,7 +88,7 @@ def test_with_damping_a_small_change_of_tau_changes_nothing(monkeypatch):
     monkeypatch.setattr(pipeline, 'carry_segments', still)
     counts = {}
     for damping in (0.0, 0.2):
-        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping))
+        segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=damping, refine='none'))
         segmenter.segment(noise())
         first = segmenter.segment(noise())
         segmenter.config = replace(segmenter.config, tau=0.66)
@@ -126,7 +128,7 @@ def test_damping_holds_borders_where_they_were_carried_to():
     ):
         before = np.repeat([[0] * carried + [1] * (32 - carried)], 8, 0).astype(np.int32)
         frame = Frame(image, mean_color(image), lambda _, before=before: before)
-        labels = frame.cut(SegmenterConfig(damping=damping)).labels
+        labels = frame.cut(SegmenterConfig(damping=damping, refine='none')).labels
         assert labels.tolist() == [[1] * border + [2] * (32 - border)] * 8, (damping, carried)
         assert np.array_equal(frame.parts + 1, labels)
 
@@ -138,7 +140,7 @@ def test_damping_holds_a_new_segment_back_by_half_as_much():
     for begin, damping, border in ((44, 0.5, 34), (64, 0.5, 33), (44, 0.2, 33), (64, 0.2, 32)):
         before = np.repeat([[0] * begin + [1] * (64 - begin)], 8, 0).astype(np.int32)
         frame = Frame(image, mean_color(image, cell=8), lambda _, before=before: before)
-        labels = frame.cut(SegmenterConfig(damping=damping)).labels
+        labels = frame.cut(SegmenterConfig(damping=damping, refine='none')).labels
         assert labels.tolist() == [[1] * border + [2] * (64 - border)] * 8, (begin, damping)
 
 
@@ -152,10 +154,18 @@ def test_damping_leaves_what_is_not_known_as_it_is(monkeypatch):
 
 def test_damping_may_be_turned_on_at_any_time(monkeypatch):
     monkeypatch.setattr(pipeline, 'carry_segments', still)
-    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6))
+    segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, refine='none'))
     first = segmenter.segment(noise())
-    segmenter.config = SegmenterConfig(tau=0.66, damping=0.2)
+    segmenter.config = SegmenterConfig(tau=0.66, damping=0.2, refine='none')
     assert np.array_equal(segmenter.segment(noise()).labels, first.labels)
+
+
+def test_damping_holds_refined_borders_too(monkeypatch):
+    monkeypatch.setattr(pipeline, 'carry_segments', still)
+    image, extractor = data.coffee(), create_extractor('color', device='cpu')
+    segmenter = Segmenter(extractor, SegmenterConfig(damping=0.2, instances='segments'))
+    _, before, after = (segmenter.segment(image).labels_by_track() for _ in range(3))
+    assert (after != before).mean() < 0.01
 
 
 def test_images_have_identities():

@@ -48,6 +48,7 @@ FIELDS = {
     'foxglove_msgs/Color': ['r', 'g', 'b', 'a'],
     'semantic_inference_msgs/FeatureImage': ['header', 'mask_ids', 'image', 'features'],
     'semantic_inference_msgs/FeatureVector': ['data'],
+    'tf2_msgs/TFMessage': ['transforms'],
 }
 
 

@@ -127,3 +127,10 @@ def test_boundary_scores_by_hand():
     assert counts.f_measure() == pytest.approx(2 * 0.5 * 0.2 / 0.7)
     nothing = BoundaryCounts(0, 0, 7, 0)
     assert (nothing.precision(), nothing.recall(), nothing.f_measure()) == (1, 0, 0)
+
+
+def test_borders_of_what_is_not_labelled_do_not_count():
+    truth = halves(200, size_hw := (300, 400))
+    truth[100:, 190:210] = -1
+    assert boundary_counts(halves(200, size_hw), [truth]) == BoundaryCounts(100, 100, 100, 100)
+    assert boundary_counts(halves(195, size_hw), [truth]) == BoundaryCounts(100, 0, 100, 0)

@@ -1,29 +1,32 @@
 """Clicks in the image and in space, as rqt_image_view and RViz publish them, and what they teach."""
 
 import gc
+import importlib.util
 import itertools
 import math
-import sys
 import time
 import weakref
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 import rclpy
-from geometry_msgs.msg import Point, PointStamped
+from geometry_msgs.msg import Point, PointStamped, TransformStamped
 from rclpy.context import Context
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
 
 from diffcut_ros.classes_file import read_classes
 from diffcut_ros.core import Distortion, PinholeCamera, Pipeline, Scene
 from diffcut_ros.core.geometry import project
 from diffcut_ros.features import create_extractor
 from diffcut_ros.node.camera import Camera
-from diffcut_ros.node.clicks import Transforms, rotated, rounded, visible
+from diffcut_ros.node.clicks import rounded, visible
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
@@ -38,6 +41,7 @@ INNER = np.ones(SIZE_HW, bool)
 INNER[80:112] = INNER[:, 110:146] = False  # not within a cell's width of another quadrant
 TOPICS = ('labels', 'segments', 'clicked', 'clicked_mask', 'class_info', 'classes')
 CAMERA_INFO = CameraInfo(height=HEIGHT, width=WIDTH, k=[200.0, 0, 128, 0, 200, 96, 0, 0, 1])
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Longer than a second click may take.
 OTHER_CLICK_S = 2.1
 
@@ -405,26 +409,15 @@ def test_what_is_too_far_aside_to_compute_is_out_of_view():
         visible(point_m, PinholeCamera(*lens, Distortion('plumb_bob', (-0.3, 0.0))))
 
 
-def test_quaternions_rotate():
-    half = math.sqrt(0.5)
-    assert np.allclose(rotated(np.array([1.0, 2, 3]), (0, 0, half, half)), (-2, 1, 3))
-    assert np.allclose(rotated(np.array([1.0, 2, 3]), (5, 0, 0, 0)), (1, -2, -3))  # of any length
-    assert np.allclose(rotated(np.array([1.0, 2, 3]), (0, 0, 0, 1)), (1, 2, 3))
-
-
 def test_a_point_of_another_frame_is_transformed_at_the_stamp_of_the_image(clicking):
     """The camera has moved since: what counts is where it was."""
-    pytest.importorskip('tf2_ros', reason='tf2_ros is not in the registry')
-    from geometry_msgs.msg import TransformStamped
-    from tf2_msgs.msg import TFMessage
-
     with clicking('lazy:=false') as asked:
         peer = asked.peer
         tf = peer.publisher(TFMessage, '/tf', 100)
         assert peer.spin_until(lambda: tf.get_subscription_count() > 0)
         CAMERA_INFO.header = header = peer.now()
         peer.camera_info.publish(CAMERA_INFO)
-        for seconds, x in ((-1, 0.0), (0, 10.0), (1, 20.0)):
+        for seconds, x in ((-1, 5.0), (1, 15.0), (2, 30.0)):
             moved = TransformStamped(child_frame_id='camera_optical')
             moved.header.frame_id, moved.header.stamp.sec = 'map', header.stamp.sec + seconds
             moved.header.stamp.nanosec = header.stamp.nanosec
@@ -434,10 +427,17 @@ def test_a_point_of_another_frame_is_transformed_at_the_stamp_of_the_image(click
         assert asked.point(10 - 0.8, -0.5, 2, 'map')[1][MIDDLES[0][::-1]]
 
 
-def test_where_tf2_ros_is_missing_that_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'tf2_ros', None)  # as if it were
-    with pytest.raises(ValueError, match='tf2_ros, which transforms, is not installed'):
-        Transforms(None).into(Header(frame_id='camera'), 'map', np.zeros(3))
+def test_a_frame_that_nothing_connects_is_named(calibrated):
+    tf = calibrated.peer.publisher(TFMessage, '/tf_static', LATCHED)
+    bent, other = TransformStamped(child_frame_id='bent'), TransformStamped(child_frame_id='base')
+    bent.header.frame_id = other.header.frame_id = 'odom'
+    bent.transform.rotation.w, other.transform.rotation.w = math.nan, 1.0
+    tf.publish(TFMessage(transforms=[bent, other]))
+    send = partial(calibrated.space.publish, calibrated.stamped(0, 0, 1, 'base'))
+    line = calibrated.refused(send, "the point is in frame 'base', the image in 'camera_optical'")
+    if importlib.util.find_spec('tf2_ros') is None:  # which has words of its own
+        assert "there is no frame 'camera_optical'; there are 'base', 'odom'" in line
+        assert "tf: 'bent' in 'odom': expected finite numbers (1 times)" in calibrated.node.log
 
 
 # Teaching.

@@ -21,7 +21,8 @@ def photograph(running):
     ('change', 'back'),
     [
         ({'alpha': 2.0}, {'alpha': 10.0}),
-        ({'refine': 'pamr'}, {'refine': 'none'}),
+        ({'refine': 'pamr'}, {'refine': 'watershed'}),
+        ({'refine': 'none'}, {'refine': 'watershed'}),
         ({'tau': 0.7}, {'tau': 0.5}),
         ({'target_segments': 3}, {'target_segments': 0}),
         ({'min_segment_area': 8000}, {'min_segment_area': 0}),

@@ -61,7 +61,7 @@ GOOD = {
     'alpha': lambda r: r.uniform(1.0, 20.0),
     'target_segments': lambda r: r.choice([0, 0, 2, 5, 20]),
     'min_segment_area': lambda r: r.choice([0, 10, 1000]),
-    'refine': lambda r: r.choice(['none', 'pamr']),
+    'refine': lambda r: r.choice(['none', 'watershed', 'pamr']),
     'rate_hz': lambda r: r.uniform(0.0, 50.0),
     'overlay_opacity': lambda r: r.random(),
     'lazy': lambda r: r.random() < 0.5,
@@ -104,7 +104,7 @@ def test_a_thousand_changes_of_parameters_while_images_flow(start_node, connect)
                 refused += 1
         assert accepted > 400
         assert refused > 300
-        for name, value in {'target_segments': 0, 'refine': 'none', 'rate_hz': 0.0, 'lazy': True}.items():
+        for name, value in {'target_segments': 0, 'refine': 'watershed', 'rate_hz': 0.0, 'lazy': True}.items():
             assert peer.set(**{name: value}).successful
         assert peer.set(alpha=10.0, tau=0.5, min_segment_area=0).successful
         _, outputs = peer.segment(image)

@@ -61,7 +61,7 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'lazy': 'yes'}, ['lazy', 'Wrong parameter type', "expected bool, received 'yes'"]),
         ({'backend': True}, ['backend', 'expected str, received True (bool)', 'quotes in quotes']),  # from on or yes
         ({'cameras': 'front'}, ['cameras', "expected a list of strings, received 'front'"]),
-        ({'refine': 'crf'}, ['refine: expected one of none, pamr, received']),
+        ({'refine': 'crf'}, ['refine: expected one of none, watershed, pamr, received']),
         ({'tau': None}, ['tau: cannot be deleted']),
         ({'rateHz': 1.0}, ['unknown parameter rateHz; rate_hz may be meant', 'ros2 param list']),
         ({'qos_overrides./image.subscription.reliability': 'bogus'}, ['set at start alone, with -p NAME:=VALUE']),

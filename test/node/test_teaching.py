@@ -98,6 +98,8 @@ def test_what_others_have_changed_stays(path):
     """Two nodes that teach into one file, and a person who edits it."""
     one, other = teaching(path, 'road'), teaching(path, 'sky')
     one.learn('road', segment(), source())
+    content = read_classes(path)
+    write_classes(path, replace(content, classes=replace(content.classes, checked=(('road', Source()),))))
     other.learn('sky', segment(), source())
     one.learn('grass', segment(), source())
     assert written(path) == ['road', 'sky', 'grass']
@@ -114,6 +116,7 @@ def test_what_others_have_changed_stays(path):
         one.undo()
     other.undo()
     assert written(path) == ['sky']
+    assert read_classes(path).classes.checked == (('street', Source()),)
 
 
 def test_an_example_that_somebody_has_taken_out_is_not_put_back(path):

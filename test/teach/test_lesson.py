@@ -8,7 +8,7 @@ from diffcut_ros.core import Pipeline
 from diffcut_ros.core.clicks import clicked
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import probe
-from diffcut_ros.teach.lesson import Lesson
+from diffcut_ros.teach.lesson import NOT_COMPARED, Lesson
 from diffcut_ros.teach.recording import RecordedFrames
 from diffcut_ros.teach.spread import Recording, farthest
 from support.recordings import IMAGE, START_NS, STEP_NS, Recorder, image_message, moving_scene
@@ -140,7 +140,7 @@ def test_a_click_beside_is_refused(lesson, x, y, run):
 def test_another_name_at_the_same_place_replaces(lesson):
     lesson.teach(0, *WALL, None, 'wal')
     lesson.teach(0, *WALL, None, 'wall')
-    assert [(one['name'], one['examples']) for one in lesson.state()['classes']] == [('wal', 0), ('wall', 1)]
+    assert [(one['name'], one['examples']) for one in lesson.state()['classes']] == [('wall', 1)]
 
 
 def test_undo_and_redo(lesson):
@@ -184,11 +184,25 @@ def test_a_name_is_forgotten_with_its_examples(lesson):
     lesson.teach(0, *red(lesson, 0), None, 'thing')
     lesson.forget('wall')
     assert [(one['name'], one['examples']) for one in lesson.state()['classes']] == [('thing', 1)]
-    lesson.remove(0)
-    assert [(one['name'], one['examples']) for one in lesson.state()['classes']] == [('thing', 0)]
-    for wrong in (lambda: lesson.remove(0), lambda: lesson.rename('wall', 'x'), lambda: lesson.forget('wall')):
+    key = lesson.state()['examples'][0]['key']
+    lesson.remove(key)
+    assert lesson.state()['classes'] == []
+    with pytest.raises(ValueError, match='this example is not there any more'):
+        lesson.remove(key)
+    for wrong in (lambda: lesson.rename('wall', 'x'), lambda: lesson.forget('wall')):
         with pytest.raises(ValueError, match='expected one'):
             wrong()
+
+
+def test_the_example_that_is_meant_is_removed_whatever_others_have_done(lesson):
+    for name, place in (('wall', WALL), ('thing', red(lesson, 0))):
+        lesson.teach(0, *place, None, name)
+    first, second = (one['key'] for one in lesson.state()['examples'])
+    lesson.remove(first)
+    with pytest.raises(ValueError, match='not there any more'):
+        lesson.remove(first)
+    lesson.remove(second)
+    assert lesson.state()['examples'] == []
 
 
 def test_what_others_have_written_stays(lesson, tmp_path, extractor, frames):
@@ -244,6 +258,56 @@ def test_a_file_that_was_damaged_meanwhile_is_left_as_it_is(lesson):
     assert names(lesson) == ['wall', 'red thing']
 
 
+def test_what_others_do_to_the_file_is_told_at_once(lesson):
+    lesson.teach(0, *WALL, None, 'wall')
+    text, version = lesson.path.read_text(), lesson.version
+    told = []
+    for change in (
+        lesson.path.unlink,
+        lambda: lesson.path.write_text(text),
+        lambda: lesson.path.write_text('{{{ no yaml'),
+        lambda: lesson.path.write_text(text),
+    ):
+        change()
+        lesson.follow()
+        assert lesson.version > version
+        version = lesson.version
+        told.append(lesson.problem)
+        lesson.follow()
+        assert lesson.version == version, 'nothing has changed'
+    assert told[0].startswith('the file has gone')
+    assert 'left as it is' in told[2]
+    assert told[1] == told[3] == ''
+    assert names(lesson) == ['wall']
+
+
+def test_a_file_that_has_gone_is_written_anew(lesson, tmp_path, extractor, frames):
+    lesson.teach(0, *WALL, None, 'wall')
+    lesson.path.unlink()
+    lesson.follow()
+    lesson.save()
+    assert lesson.problem == ''
+    assert names(again(tmp_path, extractor, frames)) == ['wall']
+    lesson.path.unlink()
+    lesson.teach(0, *red(lesson, 0), None, 'thing')
+    assert lesson.problem == ''
+    assert names(again(tmp_path, extractor, frames)) == ['wall', 'thing']
+
+
+def test_examples_in_one_frame_tell_nothing_of_others(lesson):
+    lesson.teach(0, *WALL, None, 'wall')
+    lesson.teach(0, *red(lesson, 0), None, 'thing')
+    lesson.teach(1, *red(lesson, 1), None, 'thing')
+    assert [one['held_out'] for one in lesson.state()['examples']] == [NOT_COMPARED, 2, 2]
+
+
+def test_steps_keep_nothing_but_examples(lesson):
+    for k in range(3):
+        lesson.teach(k, *WALL, None, 'wall')
+        lesson.state()
+    assert all('_classifier' not in one.__dict__ for one in lesson._past)
+
+
 def test_a_file_of_another_backend_is_refused(lesson, tmp_path, frames):
     lesson.teach(0, *WALL, None, 'wall')
     other = create_extractor('color', kernel_width=60.0)
@@ -281,12 +345,35 @@ def test_the_check_counts_right_answers(lesson):
     frame, label = given[0]['frame'], given[0]['label']
     lesson.answer(frame, label, 'red thing' if given[0]['true'] != 2 else 'wall')
     assert sum(one['true'] == one['class'] for one in lesson.state()['check']['answers']) == 4
-    with pytest.raises(ValueError, match='name'):
-        lesson.answer(frame, label, 'cat')
+    with pytest.raises(ValueError, match='class name'):
+        lesson.answer(frame, label, 'unknown')
     with pytest.raises(ValueError, match='label'):
         lesson.answer(frame, 10_000, 'wall')
+    given = lesson.state()['check']['answers']
+    lesson.rename('wall', 'backdrop')
+    again = Lesson(lesson.path, lesson.backend, lesson.probe, lesson.frames)
+    assert again.state()['check']['answers'] == given, 'they are in the file'
     lesson.forget_answers()
     assert lesson.state()['check']['answers'] == []
+    lesson.undo()
+    assert lesson.state()['check']['answers'] == given
+
+
+def test_a_new_name_may_be_the_answer(lesson):
+    lesson.teach(0, *WALL, None, 'wall')
+    frame, label = lesson.question(np.random.default_rng(0))
+    lesson.answer(frame, label, 'cat')
+    (given,) = lesson.state()['check']['answers']
+    assert (given['true'], names(lesson)) == (2, ['wall', 'cat'])
+    assert given['class'] != 2
+
+
+def test_what_was_skipped_is_not_asked_again(lesson):
+    random, passed = np.random.default_rng(0), []
+    while (place := lesson.question(random, passed)) is not None:
+        assert place not in passed
+        passed.append(place)
+    assert len(passed) == sum(len(one.segments) for one in lesson.frames)
 
 
 def test_the_check_ends_when_all_was_asked(lesson):

@@ -46,10 +46,16 @@ def film(tmp_path_factory):
     return write_film(tmp_path_factory.mktemp('film') / 'film', FRAMES)
 
 
+def free_port() -> int:
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        return free.getsockname()[1]
+
+
 @contextmanager
 def teaching(folder, *arguments):
-    """Run `diffcut_teach` in a folder; give its process and the page's address."""
-    command = [sys.executable, '-m', 'diffcut_ros.teach.main', *map(str, arguments)]
+    """Run `diffcut_teach` in a folder, on a free port unless one is given; give its process and the page's address."""
+    port = [] if '--port' in arguments else ['--port', free_port()]
+    command = [sys.executable, '-m', 'diffcut_ros.teach.main', *map(str, [*arguments, *port])]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
@@ -389,8 +395,7 @@ def test_a_full_disk_is_told_and_costs_nothing(film, tmp_path, open_page):
 
 @needs_browser
 def test_a_program_that_has_ended_is_told(film, tmp_path, open_page):
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with teaching(tmp_path, film, '--frames', 1, '--port', port) as (process, address):
         page = open_page(address)
         process.kill()
@@ -406,6 +411,35 @@ def test_a_program_that_has_ended_is_told(film, tmp_path, open_page):
         ready(page)
     page.close()
     open_page.said.clear()  # what was asked meanwhile
+
+
+@needs_browser
+def test_names_of_another_backend_are_learned_anew_from_the_same_clicks(film, tmp_path, open_page):
+    with teaching(tmp_path, film, '--frames', 2) as (_, address):
+        page = open_page(address)
+        name(page, 'table', *TABLE)
+        name(page, 'cup', 0.5, 0.45)
+        page.close()
+    before = tmp_path / 'film_classes.yaml'
+    kept = before.read_text()
+    parameters = tmp_path / 'wide.yaml'
+    parameters.write_text('/diffcut:\n  ros__parameters: {color.kernel_width: 60.0}\n')
+    for learned in (False, True):
+        with teaching(tmp_path, film, '--frames', 2, '--params', parameters) as (_, address):
+            page = open_page(address)
+            if not learned:
+                assert page.inner_text('#offer-text').endswith(
+                    'Its 2 examples can be learned anew from the same clicks.'
+                )
+                changed(page, lambda page=page: page.click('#learn-anew'))
+            page.wait_for_selector('#offer', state='hidden')
+            assert names(page) == ['table', 'cup']
+            page.close()
+    again, old = read_classes(tmp_path / 'film_classes_color.yaml'), read_classes(before)
+    assert again.classes.sources == old.classes.sources
+    assert again.classes.classes == old.classes.classes
+    assert not np.allclose(again.classes.feature, old.classes.feature)
+    assert before.read_text() == kept
 
 
 # Without a browser ---------------------------------------------------------------------------------------------------
@@ -527,14 +561,3 @@ def test_it_is_the_same_recording_by_any_path(film, tmp_path):
             ask(address, 'do/teach', given, Origin=address.rstrip('/'), Content_Type='application/json')
             (example,) = json.loads(ask(address, 'state')[1])['examples']
             assert example['frame'] == 0
-
-
-def test_names_of_another_backend_can_be_learned_anew(film, tmp_path):
-    parameters = tmp_path / 'wide.yaml'
-    parameters.write_text('/diffcut:\n  ros__parameters: {color.kernel_width: 60.0}\n')
-    with teaching(tmp_path, film, '--frames', 1) as (_, address):
-        given = b'{"frame": 0, "x": 9, "y": 200, "run": null, "name": "table"}'
-        ask(address, 'do/teach', given, Origin=address.rstrip('/'), Content_Type='application/json')
-    status, text = run(tmp_path, film, '--params', parameters)
-    assert status == 2
-    assert 'diffcut_reteach' in text

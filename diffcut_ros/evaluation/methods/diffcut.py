@@ -16,8 +16,9 @@ class DiffcutConfig(SegmenterConfig):
     """Settings of the mask stage, and how labels of cells become those of pixels."""
 
     upsampling: str = upsampling()
-    # The paper's segments, in any number of parts.
+    # The paper's segments, in any number of parts, with the borders that cells give them.
     instances: str = field(default='segments', metadata=parameters(SegmenterConfig)['instances'][0].metadata)
+    refine: str = field(default='none', metadata=parameters(SegmenterConfig)['refine'][0].metadata)
 
 
 @torch.inference_mode()

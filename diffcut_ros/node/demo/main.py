@@ -28,8 +28,7 @@ from diffcut_ros.printable import tell
 
 _TAUS = (0.25, 0.5)
 _TAUS_DEPTH = (0.4, 0.6)
-# Borders of things at their edges.
-_DEPTH_PARAMETERS = ('depth:=true', 'refine:=pamr', 'instances:=space', 'min_part_share:=0.01')
+_DEPTH_PARAMETERS = ('depth:=true', 'instances:=space', 'min_part_share:=0.01')
 _ROW_S = 2.0
 _START_TIMEOUT_S = 60.0
 # For what takes a fraction of a second on an idle machine.

@@ -598,7 +598,7 @@
 
   function exampleTile(example, index, one) {
     const tile = document.createElement('div');
-    const wrong = one.examples > 1 && example.held_out !== example.class;
+    const wrong = example.held_out >= 0 && example.held_out !== example.class;
     tile.className = `example${wrong ? ' wrong' : ''}`;
     const frame = frames[example.frame];
     const look = document.createElement('button');
@@ -625,7 +625,7 @@
       look.textContent = 'in a frame not shown';
       look.disabled = true;
     }
-    const remove = button('×', `Remove example ${index + 1}, ${one.name}`, () => act('remove', { example: index }), 'remove');
+    const remove = button('×', `Remove example ${index + 1}, ${one.name}`, () => act('remove', { key: example.key }), 'remove');
     tile.append(look, remove);
     return tile;
   }
@@ -640,8 +640,8 @@
   }
 
   function drawGood() {
-    // The only example of its name cannot be named by others.
-    const judged = state.examples.filter((one) => classOf(one.class).examples > 1);
+    // What no other frame shows cannot be named by others.
+    const judged = state.examples.filter((one) => one.held_out >= 0);
     const right = judged.filter((one) => one.held_out === one.class).length;
     const count = judged.length;
     element('left-out').textContent = !count
@@ -683,6 +683,9 @@
     element('save').hidden = away;
     element('dot').classList.toggle('unsaved', Boolean(text));
     if (!state) return;
+    element('offer').hidden = !state.offer;
+    element('offer-text').textContent = state.offer;
+    element('learn-anew').disabled = Boolean(state.busy);
     const notes = [state.note, ...state.notes].filter(Boolean).join('; ');
     element('note').hidden = !notes;
     element('note').textContent = notes;
@@ -709,9 +712,8 @@
   const free = new Set();
   function drawUse() {
     element('use-file').textContent = state.file;
-    const sure = least() ? ` -p min_confidence:=${least().toFixed(2)}` : '';
-    element('use-node').textContent = `${state.command}${sure}`;
-    element('use-set').textContent = state.set;
+    const texts = state.commands.map((one) => `# ${one.title}\n${one.text.replaceAll('{min_confidence}', least().toFixed(2))}`);
+    element('use-node').textContent = texts.join('\n');
     const names = state.classes.map((one) => one.name);
     element('use-free').replaceChildren(
       ...names.map((name) => {
@@ -743,8 +745,8 @@
       '# The node: depth: true, points.organized: true; it starts before Nav2.',
       'local_costmap:', '  local_costmap:', '    ros__parameters:', '      plugins: [semantic_layer, inflation_layer]', '      semantic_layer:',
       '        plugin: "semantic_segmentation_layer::SemanticSegmentationLayer"', '        observation_sources: diffcut', '        use_approximate_time_sync: false',
-      '        diffcut:', '          segmentation_topic: /diffcut/classes', '          confidence_topic: /diffcut/confidence', '          labels_topic: /diffcut/class_info',
-      '          pointcloud_topic: /diffcut/points', '          use_cost_selection: false', `          class_types: [${kinds.map(([kind]) => kind).join(', ')}]`, ...lines,
+      '        diffcut:', '          segmentation_topic: ' + state.node + '/classes', '          confidence_topic: ' + state.node + '/confidence', '          labels_topic: ' + state.node + '/class_info',
+      '          pointcloud_topic: ' + state.node + '/points', '          use_cost_selection: false', `          class_types: [${kinds.map(([kind]) => kind).join(', ')}]`, ...lines,
     ].join('\n');
   }
 
@@ -885,6 +887,7 @@
     element('undo').addEventListener('click', () => act('undo'));
     element('redo').addEventListener('click', () => act('redo'));
     element('save').addEventListener('click', () => act('save'));
+    element('learn-anew').addEventListener('click', () => act('learn_anew'));
     element('propose').addEventListener('click', propose);
     element('check').addEventListener('click', ask);
     element('check-anew').addEventListener('click', () => act('ask_anew'));

@@ -8,6 +8,8 @@ from diffcut_ros.features import create_extractor
 from support.scenes import quadrants
 
 METHOD = METHODS['diffcut']
+# What the method has from the paper, not from the node.
+PAPER = {'instances': 'segments', 'refine': 'none'}
 
 
 def noisy_quadrants() -> np.ndarray:
@@ -16,17 +18,19 @@ def noisy_quadrants() -> np.ndarray:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize('options', [{}, {'tau': 0.9}, {'alpha': 2.0, 'tau': 0.95}, {'refine': 'pamr'}])
+@pytest.mark.parametrize(
+    'options', [{}, {'tau': 0.9}, {'alpha': 2.0, 'tau': 0.95}, {'refine': 'pamr'}, {'refine': 'watershed'}]
+)
 def test_is_the_pipeline_of_the_node(options):
     image = noisy_quadrants()
     extractor = create_extractor('color', device='cpu')
-    expected = Segmenter(extractor, SegmenterConfig(instances='segments', **options)).segment(image).labels
+    expected = Segmenter(extractor, SegmenterConfig(**PAPER | options)).segment(image).labels
     found = METHOD.run(Sample(image, extractor(image)), METHOD.config(**options))
     assert np.array_equal(found, expected.astype(np.int64) - 1)
 
 
 def test_its_settings_are_those_of_the_pipeline():
-    ours, theirs = METHOD.config(), SegmenterConfig(instances='segments')  # the paper's
+    ours, theirs = METHOD.config(), SegmenterConfig(**PAPER)
     assert {name: getattr(ours, name) for name in vars(theirs)} == vars(theirs)
 
 

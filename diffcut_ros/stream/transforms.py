@@ -1,0 +1,259 @@
+"""How frames lie to each other over time, by what /tf and /tf_static say; as tf2 (ros2/geometry2) understands it."""
+
+import bisect
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from diffcut_ros.printable import quoted
+
+# As long as tf2 keeps them.
+KEPT_S = 10.0
+# Lengths of quaternions that are off by more are told; as tf2 does, rotations are taken as if they were of length 1.
+_UNIT = 1e-2
+# Frames that an error names.
+_NAMED = 8
+
+
+class TransformError(ValueError):
+    """What is not known of two frames."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Takes points of one frame into another.
+
+    Attributes:
+        rotation: of them.
+        translation_m: float64 [3], added afterwards.
+    """
+
+    rotation: Rotation = field(default_factory=Rotation.identity)
+    translation_m: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+    def __call__(self, points_m: np.ndarray) -> np.ndarray:
+        """Return points, float64 [..., 3], in the other frame."""
+        points_m = np.asarray(points_m, float)
+        return self.rotation.apply(points_m.reshape(-1, 3)).reshape(points_m.shape) + self.translation_m
+
+    def __matmul__(self, first: 'Transform') -> 'Transform':
+        """Return what does another one first."""
+        return Transform(self.rotation * first.rotation, self(first.translation_m))
+
+    def inverse(self) -> 'Transform':
+        """Return what takes points back."""
+        back = self.rotation.inv()
+        return Transform(back, -back.apply(self.translation_m))
+
+
+# Translation x y z, quaternion x y z w: what there is of them is many, what is looked up few.
+_Numbers = tuple[float, float, float, float, float, float, float]
+
+
+def _numbers(message: Any) -> _Numbers:
+    """Return a geometry_msgs/Transform; ValueError for numbers that are not finite, and a quaternion of length 0."""
+    t, q = message.translation, message.rotation
+    numbers = t.x, t.y, t.z, q.x, q.y, q.z, q.w
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError('expected finite numbers')
+    if not any(numbers[3:]):
+        raise ValueError('expected a quaternion of length 1, received one of length 0')
+    return numbers
+
+
+def transform_of(message: Any) -> Transform:
+    """Return a geometry_msgs/Transform; ValueError for one that is none."""
+    return _transform(_numbers(message))
+
+
+def _transform(numbers: _Numbers) -> Transform:
+    return Transform(Rotation.from_quat(numbers[3:]), np.array(numbers[:3]))
+
+
+@dataclass
+class _History:
+    """Where a frame was: rising stamps, and for each its parent and the transform into it."""
+
+    static: bool
+    stamps_ns: list[int] = field(default_factory=list)
+    links: list[tuple[str, _Numbers]] = field(default_factory=list)
+
+    def at(self, stamp_ns: int) -> tuple[str, Transform]:
+        """Return parent and transform; TransformError outside of what is known."""
+        if self.static:
+            parent, numbers = self.links[-1]
+            return parent, _transform(numbers)
+        place = bisect.bisect_left(self.stamps_ns, stamp_ns)
+        if place < len(self.stamps_ns) and self.stamps_ns[place] == stamp_ns:
+            parent, numbers = self.links[place]
+            return parent, _transform(numbers)
+        if place in (0, len(self.stamps_ns)):
+            begin_s, end_s = self.stamps_ns[0] / 1e9, self.stamps_ns[-1] / 1e9
+            known = f'from {begin_s:.3f} to {end_s:.3f} s' if begin_s < end_s else f'at {begin_s:.3f} s alone'
+            raise TransformError(f'is known {known}, not at {stamp_ns / 1e9:.3f} s')
+        (parent, numbers), (later_parent, later) = self.links[place - 1 : place + 1]
+        before, after = _transform(numbers), _transform(later)
+        if parent != later_parent:
+            return parent, before
+        begin_ns, end_ns = self.stamps_ns[place - 1 : place + 1]
+        share = (stamp_ns - begin_ns) / (end_ns - begin_ns)
+        turned = Slerp([0, 1], Rotation.concatenate([before.rotation, after.rotation]))(share)
+        return parent, Transform(turned, (1 - share) * before.translation_m + share * after.translation_m)
+
+
+class TransformTree:
+    """Frames, each with a parent. Its methods may be called by several threads.
+
+    Args:
+        kept_s: of each frame, what is older than the latest by more is forgotten.
+
+    Attributes:
+        trouble: what is wrong with transforms that came, such as NaN (which are not taken), and how often.
+    """
+
+    def __init__(self, kept_s: float = KEPT_S) -> None:
+        self._kept_ns = round(kept_s * 1e9)
+        self._of: dict[str, _History] = {}
+        self._changed = threading.Condition()
+        self.trouble: Counter[str] = Counter()
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take a tf2_msgs/TFMessage of /tf or /tf_static; what cannot be used is counted."""
+        with self._changed:
+            for one in message.transforms:
+                parent, child = one.header.frame_id.lstrip('/'), one.child_frame_id.lstrip('/')
+                try:
+                    if not parent or not child or parent == child:
+                        raise ValueError('expected two frames')
+                    numbers = _numbers(one.transform)
+                except ValueError as error:
+                    self.trouble[f'{quoted(child)} in {quoted(parent)}: {error}'] += 1
+                    continue
+                if abs(math.hypot(*numbers[3:]) - 1) > _UNIT:
+                    self.trouble[f'{quoted(child)} in {quoted(parent)}: the quaternion is not of length 1'] += 1
+                stamp = one.header.stamp
+                self._insert(child, (parent, numbers), static, stamp.sec * 10**9 + stamp.nanosec)
+            self._changed.notify_all()
+
+    def _insert(self, child: str, link: tuple[str, _Numbers], static: bool, stamp_ns: int) -> None:
+        history = self._of.get(child)
+        if history is not None and history.links[-1][0] != link[0]:
+            self.trouble[f'{quoted(child)} has two parents, {quoted(history.links[-1][0])} and {quoted(link[0])}'] += 1
+        if history is None or static or history.static:
+            history = self._of[child] = _History(static)
+        stamps, links = history.stamps_ns, history.links
+        if stamps and stamp_ns < stamps[-1] - self._kept_ns:
+            return  # too old
+        place = bisect.bisect_left(stamps, stamp_ns)
+        if place < len(stamps) and stamps[place] == stamp_ns:
+            links[place] = link  # as in tf2, the last one counts
+        else:
+            stamps.insert(place, stamp_ns)
+            links.insert(place, link)
+        old = bisect.bisect_left(stamps, stamps[-1] - self._kept_ns)
+        if 2 * old > len(stamps):  # not at each one
+            del stamps[:old], links[:old]
+
+    def clear(self) -> None:
+        """Forget what changes over time; what /tf_static says still holds."""
+        with self._changed:
+            self._of = {child: history for child, history in self._of.items() if history.static}
+
+    @property
+    def frames(self) -> list[str]:
+        """All frames, sorted."""
+        with self._changed:
+            parents = {parent for history in self._of.values() for parent, _ in history.links}
+            return sorted(parents | self._of.keys())
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> Transform:
+        """Return what takes points of a frame into another, as they lay to each other at a time.
+
+        Args:
+            target: the other frame.
+            source: theirs.
+            stamp_ns: when, ns; 0: the last time of which all is known.
+            timeout_s: how long to wait until it is known.
+
+        Raises:
+            TransformError: where it is not.
+        """
+        target, source = target.lstrip('/'), source.lstrip('/')
+        end_s = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                try:
+                    return self._lookup(target, source, stamp_ns)
+                except TransformError:
+                    if not self._changed.wait(end_s - time.monotonic()):
+                        raise
+
+    def _lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
+        if stamp_ns == 0:
+            stamp_ns = self._last_common(target, source)
+        ups: list[dict[str, Transform]] = []
+        trouble: list[TransformError] = []
+        for frame in (source, target):
+            up, made = {frame: Transform()}, Transform()
+            try:
+                for parent, link in self._links(frame, stamp_ns):
+                    made = link @ made
+                    up[parent] = made
+            except TransformError as error:
+                trouble.append(error)
+            ups.append(up)
+        common = next((frame for frame in ups[0] if frame in ups[1]), None)
+        if common is not None:
+            return ups[1][common].inverse() @ ups[0][common]
+        raise trouble[0] if trouble else self._unconnected(target, source, list(ups[1])[-1], list(ups[0])[-1])
+
+    def _links(self, frame: str, stamp_ns: int) -> Iterator[tuple[str, Transform]]:
+        """Yield parent and transform of a frame, of its parent, and so on."""
+        seen = {frame}
+        while (history := self._of.get(frame)) is not None:
+            try:
+                parent, link = history.at(stamp_ns)
+            except TransformError as error:
+                parent = history.links[-1][0]
+                raise TransformError(f'{quoted(frame)} in {quoted(parent)} {error}') from None
+            if parent in seen:
+                raise TransformError(f'the frames form a loop: {quoted(parent)} is above itself')
+            yield parent, link
+            seen.add(parent)
+            frame = parent
+
+    def _last_common(self, target: str, source: str) -> int:
+        stamps, ups = [], []
+        for frame in (source, target):
+            up = [frame]
+            while (history := self._of.get(frame)) is not None and history.links[-1][0] not in up:
+                frame = history.links[-1][0]
+                up.append(frame)
+            ups.append(up)
+        for own, other in (ups, ups[::-1]):
+            for frame in own:
+                if frame in other:  # what is above does not count
+                    break
+                history = self._of.get(frame)
+                if history is not None and not history.static:
+                    stamps.append(history.stamps_ns[-1])
+        return min(stamps, default=0)
+
+    def _unconnected(self, target: str, source: str, target_top: str, source_top: str) -> TransformError:
+        frames = sorted({parent for one in self._of.values() for parent, _ in one.links} | self._of.keys())
+        missing = [frame for frame in (target, source) if frame not in frames]
+        named = ', '.join(map(quoted, frames[:_NAMED])) + (f' and {len(frames) - _NAMED} more' * (len(frames) > _NAMED))
+        if missing:
+            known = f'there are {named}' if frames else 'there are no transforms'
+            return TransformError(f'there is no frame {" and no ".join(map(quoted, missing))}; {known}')
+        return TransformError(
+            f'nothing connects {quoted(source)}, which leads up to {quoted(source_top)}, with {quoted(target)}, which '
+            f'leads up to {quoted(target_top)}; there are {named}'
+        )

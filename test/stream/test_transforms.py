@@ -1,0 +1,256 @@
+"""Transforms between frames: ours, and tf2 itself where it is installed, by the same tests."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TransformStamped
+from scipy.spatial.transform import Rotation, Slerp
+from tf2_msgs.msg import TFMessage
+
+from diffcut_ros.stream.transforms import KEPT_S, TransformError, TransformTree, transform_of
+
+S = 10**9
+POINTS_M = np.random.default_rng(0).normal(size=(5, 3))
+
+
+class Tf2:
+    """tf2 behind the interface of `TransformTree`."""
+
+    def __init__(self):
+        tf2 = pytest.importorskip('tf2_py', reason='tf2_py is not in the registry')
+        from rclpy.duration import Duration
+
+        self._core, self._error = tf2.BufferCore(Duration(seconds=KEPT_S)), tf2.TransformException
+        self.clear = self._core.clear
+
+    def add(self, message, static):
+        for one in message.transforms:
+            (self._core.set_transform_static if static else self._core.set_transform)(one, 'test')
+
+    def lookup(self, target, source, stamp_ns):
+        import rclpy.time
+
+        try:
+            found = self._core.lookup_transform_core(target, source, rclpy.time.Time(nanoseconds=stamp_ns))
+            return transform_of(found.transform)
+        except (self._error, ValueError) as error:
+            raise TransformError(error) from error
+
+
+@pytest.fixture(params=[TransformTree, Tf2], ids=['own', 'tf2'])
+def tree(request):
+    return request.param()
+
+
+def link(parent, child, stamp_ns=0, xyz=(0.0, 0.0, 0.0), rotation=None, quaternion=None):
+    """Return a transform, of points of the child into the parent."""
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id, message.header.stamp = parent, Time(sec=stamp_ns // S, nanosec=stamp_ns % S)
+    t, q = message.transform.translation, message.transform.rotation
+    t.x, t.y, t.z = map(float, xyz)
+    q.x, q.y, q.z, q.w = map(float, (rotation or Rotation.identity()).as_quat() if quaternion is None else quaternion)
+    return message
+
+
+def add(tree, *links, static=False):
+    tree.add(TFMessage(transforms=links), static)
+
+
+def random_link(random, parent, child, stamp_ns=0):
+    return link(parent, child, stamp_ns, random.normal(size=3), Rotation.random(random_state=random.integers(2**31)))
+
+
+def apply(message, points_m):
+    """Return points of the child in the parent."""
+    t, q = message.transform.translation, message.transform.rotation
+    return Rotation.from_quat([q.x, q.y, q.z, q.w]).apply(points_m) + np.array([t.x, t.y, t.z])
+
+
+def test_up_and_down_the_tree(tree):
+    """map > odom > base > camera, and base > arm."""
+    random = np.random.default_rng(1)
+    names = [('map', 'odom'), ('odom', 'base'), ('base', 'camera'), ('base', 'arm')]
+    links = {child: random_link(random, parent, child, 5 * S) for parent, child in names}
+    add(tree, links['odom'], links['base'])
+    add(tree, links['camera'], links['arm'], static=True)
+    in_base = apply(links['camera'], POINTS_M)
+    in_map = apply(links['odom'], apply(links['base'], in_base))
+    assert np.allclose(tree.lookup('map', 'camera', 5 * S)(POINTS_M), in_map)
+    assert np.allclose(tree.lookup('camera', 'map', 5 * S)(in_map), POINTS_M)
+    # Static ones hold at any time; what is above both does not count.
+    found = tree.lookup('arm', 'camera', 77 * S)(POINTS_M)
+    assert np.allclose(apply(links['arm'], found), in_base)
+    assert np.allclose(tree.lookup('map', 'map', 5 * S)(POINTS_M), POINTS_M)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.999, 1.0])
+def test_between_two_stamps(tree, share):
+    random = np.random.default_rng(2)
+    links = [random_link(random, 'map', 'camera', stamp_ns) for stamp_ns in (3 * S, 4 * S)]
+    add(tree, links[1])
+    add(tree, links[0])  # in any order
+    ends = [transform_of(one.transform) for one in links]
+    turned = Slerp([0, 1], Rotation.concatenate([one.rotation for one in ends]))(share)
+    expected = turned.apply(POINTS_M) + (1 - share) * ends[0].translation_m + share * ends[1].translation_m
+    assert np.allclose(tree.lookup('map', 'camera', 3 * S + round(share * S))(POINTS_M), expected, atol=1e-6)
+
+
+def test_opposite_quaternions_are_one_rotation(tree):
+    quaternion = Rotation.from_euler('z', 0.3).as_quat()
+    add(tree, link('map', 'camera', S, quaternion=quaternion), link('map', 'camera', 2 * S, quaternion=-quaternion))
+    assert np.allclose(tree.lookup('map', 'camera', 3 * S // 2).rotation.as_euler('xyz'), (0, 0, 0.3))
+
+
+@pytest.mark.parametrize('stamp_ns', [3 * S - 1, 4 * S + 1])
+def test_nothing_is_known_beyond_the_stamps(tree, stamp_ns):
+    add(tree, link('map', 'camera', 3 * S), link('map', 'camera', 4 * S))
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'camera', stamp_ns)
+
+
+def test_one_stamp_holds_for_itself_alone(tree):
+    add(tree, link('map', 'camera', 3 * S, (1, 2, 3)))
+    assert np.allclose(tree.lookup('map', 'camera', 3 * S).translation_m, (1, 2, 3))
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'camera', 3 * S + 1)
+
+
+def test_stamp_0_is_the_last_time_of_which_all_is_known(tree):
+    add(tree, *(link('map', 'base', k * S, (k, 0, 0)) for k in (1, 2, 3)))
+    add(tree, *(link('base', 'camera', k * S, (0, k, 0)) for k in (1, 2)))
+    assert np.allclose(tree.lookup('map', 'camera', 0).translation_m, (2, 2, 0))
+
+
+def test_of_two_with_one_stamp_the_last_counts(tree):
+    add(tree, link('map', 'camera', S, (1, 0, 0)))
+    add(tree, link('map', 'camera', S, (2, 0, 0)))
+    assert np.allclose(tree.lookup('map', 'camera', S).translation_m, (2, 0, 0))
+
+
+def test_what_is_too_old_is_forgotten(tree):
+    last = 100
+    for k in range(last + 1):
+        add(tree, link('map', 'camera', (k + 1) * S, (k, 0, 0)))
+    assert tree.lookup('map', 'camera', (last - 5) * S).translation_m[0] == last - 6
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'camera', (last // 2) * S)
+    add(tree, link('map', 'camera', 2 * S, (-1, 0, 0)))
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'camera', 2 * S)
+
+
+def test_static_ones_are_replaced_and_outlive_a_clear(tree):
+    add(tree, link('base', 'camera', 0, (1, 0, 0)), static=True)
+    add(tree, link('base', 'camera', 0, (2, 0, 0)), static=True)
+    add(tree, link('map', 'base', S))
+    tree.clear()
+    assert np.allclose(tree.lookup('base', 'camera', S).translation_m, (2, 0, 0))
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'base', S)
+
+
+@pytest.mark.parametrize(
+    'bad',
+    [
+        link('map', 'camera', S, (math.nan, 0, 0)),
+        link('map', 'camera', S, (math.inf, 0, 0)),
+        link('map', 'camera', S, quaternion=(0, 0, 0, math.nan)),
+        link('map', 'camera', S, quaternion=(0, 0, 0, 0)),
+        link('', 'camera', S),
+        link('map', '', S),
+        link('camera', 'camera', S),
+    ],
+)
+def test_what_is_no_transform_is_not_taken(tree, bad):
+    add(tree, bad)
+    with pytest.raises(TransformError):
+        tree.lookup('map', 'camera', S)
+    if isinstance(tree, TransformTree):
+        assert tree.trouble.total() == 1
+
+
+def test_quaternions_of_another_length_are_rotations(tree):
+    quaternion = 1.1 * Rotation.from_euler('z', 0.3).as_quat()
+    add(tree, link('map', 'camera', S, quaternion=quaternion))
+    assert np.allclose(tree.lookup('map', 'camera', S).rotation.as_euler('xyz'), (0, 0, 0.3))
+    if isinstance(tree, TransformTree):
+        assert tree.trouble == {"'camera' in 'map': the quaternion is not of length 1": 1}
+
+
+def test_a_loop_is_an_error(tree):
+    add(tree, link('a', 'b', S), link('b', 'c', S), link('c', 'a', S), link('map', 'camera', S))
+    with pytest.raises(TransformError):
+        tree.lookup('a', 'camera', S)
+
+
+# Ours alone.
+
+
+def test_two_parents_are_told():
+    tree = TransformTree()
+    for k in range(3):
+        add(tree, link('map', 'camera', k * S), link('odom', 'camera', k * S + 1))
+    assert tree.trouble == {
+        "'camera' has two parents, 'map' and 'odom'": 3,
+        "'camera' has two parents, 'odom' and 'map'": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ('target', 'source', 'stamp_ns', 'said'),
+    [
+        ('mars', 'camera', S, "there is no frame 'mars'; there are 'base', 'camera', 'map', 'odom'"),
+        ('mars', 'moon', S, "there is no frame 'mars' and no 'moon'; there are"),
+        (
+            'map',
+            'camera',
+            S,
+            "nothing connects 'camera', which leads up to 'base', with 'map', which leads up to 'map'",
+        ),
+        ('base', 'camera', 3 * S, "'camera' in 'base' is known from 1.000 to 2.000 s, not at 3.000 s"),
+        ('map', 'odom', 2 * S, "'odom' in 'map' is known at 1.000 s alone, not at 2.000 s"),
+    ],
+)
+def test_the_gap_is_named(target, source, stamp_ns, said):
+    tree = TransformTree()
+    add(tree, link('map', 'odom', S), link('base', 'camera', S), link('base', 'camera', 2 * S))
+    with pytest.raises(TransformError) as error:
+        tree.lookup(target, source, stamp_ns)
+    assert said in str(error.value)
+
+
+def test_without_any_transform_that_is_told():
+    with pytest.raises(TransformError, match="no frame 'map' and no 'camera'; there are no transforms"):
+        TransformTree().lookup('map', 'camera', S)
+
+
+def test_a_loop_is_named():
+    tree = TransformTree()
+    add(tree, link('a', 'b', S), link('b', 'a', S))
+    with pytest.raises(TransformError, match="the frames form a loop: 'a' is above itself"):
+        tree.lookup('map', 'a', S)
+
+
+def test_what_comes_while_it_is_asked_for_is_waited_for():
+    tree = TransformTree()
+    later = threading.Timer(0.2, lambda: add(tree, link('map', 'camera', S, (1, 0, 0))))
+    later.start()
+    assert tree.lookup('map', 'camera', S, 60).translation_m[0] == 1
+    later.join()
+
+
+def test_memory_is_bounded():
+    tree = TransformTree()
+    for k in range(5000):
+        add(tree, link('map', 'camera', k * S // 100))
+    assert len(tree._of['camera'].links) <= 2 * (100 * KEPT_S + 1)
+
+
+def test_slashes_of_ros_1_are_left_out():
+    tree = TransformTree()
+    add(tree, link('/map', '/camera', S, (1, 0, 0)))
+    assert tree.frames == ['camera', 'map']
+    assert tree.lookup('/map', 'camera', S).translation_m[0] == 1
