@@ -26,8 +26,9 @@ Result = TypeVar('Result')
 
 # A graph without any structure has an NCut value of 1: beyond it, splits are arbitrary.
 _LARGEST_TAU = 1.0
-# How many matrices of all cells by all cells, float32, a hierarchy takes at most: 3.3 to 3.7 of 2048 to 8192 cells.
-_MATRICES = 3.5
+# How many matrices of all cells by all cells, float32, a hierarchy takes at most on a CPU, with the affinity: 1.7 to
+# 2.2 of 8192 to 2048 cells.
+_MATRICES = 2.2
 # Where the search for a number of segments looks, one after the other.
 _TARGET_TAUS = (0.5, 0.7, 0.8, 0.9, _LARGEST_TAU)
 
@@ -120,6 +121,7 @@ class Cut:
         cells: int64 [h * w], the segment 0..K-1 of each cell.
         parts: uint16 [H, W], the part 0..P-1 of each pixel, before small ones are left out.
         segment: int64 [P], the segment of `cells` that each is part of.
+        pixels: uint16 [H, W], the segment of `cells` of each pixel before borders were moved; None: they were not.
     """
 
     config: SegmenterConfig
@@ -127,6 +129,7 @@ class Cut:
     cells: np.ndarray
     parts: np.ndarray
     segment: np.ndarray
+    pixels: np.ndarray | None = None
 
 
 class Frame:
@@ -138,7 +141,8 @@ class Frame:
         image_rgb: uint8 [H, W, 3].
         feature_map: of that image.
         before: for `SegmenterConfig.damping`: given this image, returns the part 0..J-1 of the camera's last image that
-            each pixel shows, or -1, int [H, W]. It is called once at most. Without it nothing is damped.
+            each pixel shows, or -1, int [H, W], or a stack of that and of `Cut.pixels`, [2, H, W]. It is called once at
+            most. Without it nothing is damped.
         segment_before: int [J], the segment of each of these parts; None: each is one.
         depth_m: float32 [H', W'] of the same view in metres, NaN where there is none, for `SegmenterConfig.instances`
             space, which is connected without it.
@@ -148,6 +152,7 @@ class Frame:
         cells: int64 [h * w], the segment 0..K-1 of each cell as last cut; None before.
         parts: uint16 [H, W], the part 0..P-1 of each pixel as last cut, before small ones are left out; None before.
         segment: int64 [P], the segment of `cells` that each is part of; None before.
+        pixels: see `Cut`.
     """
 
     def __init__(
@@ -163,6 +168,7 @@ class Frame:
         self.cells: np.ndarray | None = None
         self.parts: np.ndarray | None = None
         self.segment: np.ndarray | None = None
+        self.pixels: np.ndarray | None = None
         self._config: SegmenterConfig | None = None
         self._segment_before = segment_before
         self._before = before
@@ -191,7 +197,7 @@ class Frame:
         tree, cells, parts, segment = self._tree, self.cells, self.parts, self.segment
         if self._config is None or tree is None or cells is None or parts is None or segment is None:
             raise RuntimeError('last_cut: expected the frame to have been cut, it has not')
-        return Cut(self._config, tree, cells, parts, segment)
+        return Cut(self._config, tree, cells, parts, segment, self.pixels)
 
     @torch.inference_mode()
     def tree(self, alpha: float, tau: float) -> SegmentTree:
@@ -212,9 +218,11 @@ class Frame:
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
         tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
-        parts_before = self._carried_parts() if config.damping > 0 else None
+        parts_before, pixels_before = self._carried_parts() if config.damping > 0 else (None, None)
         carried = self._segments_before(parts_before)
-        last = None if carried is None else _at_cells(carried, self.feature_map.grid_hw)
+        # Borders that were moved would be moved on, image after image.
+        own = carried if pixels_before is None else pixels_before
+        last = None if own is None else _at_cells(own, self.feature_map.grid_hw)
         if last is None or config.target_segments:
             self.cells = self._tree_for(config.alpha, tau).cut(tau)
         else:
@@ -222,23 +230,25 @@ class Frame:
             self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
         device = self.feature_map.features.device
         concepts = concept_features(self.feature_map, self.cells)
-        favoured = None
+        table = None
         if config.refine == 'pamr':
             labels = refine_assignment(self.image_rgb, self.feature_map, concepts)
-        elif carried is None or last is None:
+        elif carried is None or own is None or last is None:
             labels = assign_concepts(self.feature_map, concepts)
         else:
-            successors = _successors(last, self.cells, carried.max() + 1)
+            successors = _successors(last, self.cells, 1 + max(carried.max(), own.max()))
             # Held back like any other, a new segment would begin as a rest of itself, too small to be seen again.
             lead = np.full(len(concepts), config.damping / 2, np.float32)
             lead[successors[successors >= 0]] = config.damping
-            favoured = np.append(successors, -1).take(carried)  # the last value is for -1
-            to_device = (torch.from_numpy(values).to(device) for values in (favoured, lead))
+            table = np.append(successors, -1)  # the last value is for -1
+            to_device = (torch.from_numpy(values).to(device) for values in (table.take(own), lead))
             labels = assign_concepts(self.feature_map, concepts, *to_device)
         pixels = labels.cpu().numpy().astype(np.uint16)
+        self.pixels = None
         if config.refine == 'watershed':
-            grid_hw = self.feature_map.grid_hw
-            pixels = refine_borders(self.image_rgb, pixels, grid_hw, favoured, config.damping)
+            self.pixels = pixels
+            favoured = None if table is None or carried is None else table.take(carried)
+            pixels = refine_borders(self.image_rgb, pixels, self.feature_map.grid_hw, favoured, config.damping)
         return self._describe(pixels, concepts, config, tau, parts_before)
 
     def _describe(
@@ -276,11 +286,14 @@ class Frame:
         # The last value is for -1; NumPy takes less time here than PyTorch.
         return np.append(self._segment_before, -1).take(parts)
 
-    def _carried_parts(self) -> np.ndarray | None:
+    def _carried_parts(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what `before` gives: parts and, where borders were moved, `Cut.pixels`."""
         if self._before is not None:
             # Let go: it holds the image before.
             self._carried, self._before = self._before(self.image_rgb), None
-        return self._carried
+        if self._carried is None or self._carried.ndim == 2:
+            return self._carried, None
+        return self._carried[0], self._carried[1]
 
     def _tau_for(self, target_segments: int, alpha: float) -> float:
         """Return the largest tau that gives at most so many segments."""

@@ -22,17 +22,17 @@ def carry_segments(segments: np.ndarray, image_before: np.ndarray, image_rgb: np
     """Find the segments of an image in the next one.
 
     Args:
-        segments: uint8 or uint16 [H, W], values below 65535, of the image before.
+        segments: uint8 or uint16 [H, W] or [L, H, W], values below 65535, of the image before.
         image_before: uint8 [H, W, 3] RGB, or the `thumbnail` of it.
         image_rgb: uint8 [H, W, 3].
 
     Returns:
-        int32 [H, W], the segment that each pixel of `image_rgb` shows, or -1 where that is not known: everywhere if the
-        images differ in size.
+        int32, of the same shape, the segment that each pixel of `image_rgb` shows, or -1 where that is not known:
+        everywhere if the images differ in size.
     """
     height, width = image_rgb.shape[:2]
-    if segments.shape != (height, width):
-        return np.full((height, width), -1, np.int32)
+    if segments.shape[-2:] != (height, width):
+        return np.full((*segments.shape[:-2], height, width), -1, np.int32)
     before, after = thumbnail(image_before), thumbnail(image_rgb)
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(after, before, None)
     there = cv2.remap(before, flow + _places(*flow.shape[:2]), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -40,10 +40,15 @@ def carry_segments(segments: np.ndarray, image_before: np.ndarray, image_rgb: np
     differ = cv2.absdiff(cv2.blur(there, window), cv2.blur(after, window)) > _TOLERANCE
     scale = width / flow.shape[1], height / flow.shape[0]
     place = cv2.resize(flow * np.array(scale, np.float32), (width, height)) + _places(height, width)
-    # One more, so that beyond the image is 0.
-    carried = cv2.remap(segments + np.uint16(1), place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    carried[cv2.resize(differ.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0] = 0
-    return cv2.medianBlur(carried, _SMOOTHING_PX).astype(np.int32) - 1
+    hidden = cv2.resize(differ.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+    def carry(layer: np.ndarray) -> np.ndarray:
+        # One more, so that beyond the image is 0.
+        carried = cv2.remap(layer + np.uint16(1), place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        carried[hidden] = 0
+        return cv2.medianBlur(carried, _SMOOTHING_PX).astype(np.int32) - 1
+
+    return carry(segments) if segments.ndim == 2 else np.stack([carry(layer) for layer in segments])
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:

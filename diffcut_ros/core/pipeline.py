@@ -69,12 +69,13 @@ class Result:
 
 @dataclass(frozen=True)
 class _Before:
-    """What damping needs of the image before: stamp, `Frame.parts`, `Frame.segment`, image or its `thumbnail`."""
+    """What damping needs of the image before: stamp, `Cut.parts`, `.segment`, image or its `thumbnail`, `.pixels`."""
 
     stamp_ns: int
     parts: np.ndarray
     segment: np.ndarray
     image: np.ndarray
+    pixels: np.ndarray | None = None
 
     def check(self) -> None:
         """Raise ValueError unless it is one as it is saved, with the thumbnail."""
@@ -83,6 +84,8 @@ class _Before:
         expect('parts', self.parts, 'u', self.parts.shape[:2], 0, len(self.segment) - 1)
         expect('segment', self.segment, 'i', (len(self.segment),), 0, MAX_SEGMENTS)
         expect('image', self.image, 'u', thumbnail_hw(self.parts.shape), 0, 255)
+        if self.pixels is not None:
+            expect('pixels', self.pixels, 'u', self.parts.shape, 0, MAX_SEGMENTS)
 
 
 Deliver = Callable[[Result], None]
@@ -210,7 +213,7 @@ class Pipeline:
     def _finish(self, last: tuple[Scene, Frame], segmentation: Segmentation, deliver: Deliver) -> Result:
         scene, frame = last
         cut = frame.last_cut
-        self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb)
+        self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
         self._last = last  # from now on another thread may cut it again
         result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut)
         deliver(result)
@@ -221,4 +224,5 @@ class Pipeline:
         before = self._before
         if before is None or not self.tracking.follows(before.stamp_ns, stamp_ns):
             return None, None
-        return partial(carry_segments, before.parts, before.image), before.segment
+        both = before.parts if before.pixels is None else np.stack([before.parts, before.pixels])
+        return partial(carry_segments, both, before.image), before.segment

@@ -42,8 +42,8 @@ class ColorConfig:
 
     cells: int = parameter(
         32,
-        'Grid cells along the shorter side of the image, fewer for images longer than 2:1. Memory for an image of 2:1: '
-        '0.1 GB at 32, 1 GB at 64, 15 GB at 128',
+        'Grid cells along the shorter side of the image, fewer for images longer than 2:1. Memory for an image of 2:1 '
+        'on a CPU: 0.1 GB at 32, 0.6 GB at 64, 10 GB at 128',
         minimum=2,
         maximum=128,
     )

@@ -132,7 +132,8 @@ def test_quadrants_are_joined_as_the_hierarchy_joins_them():
         inner[rows, columns] = True
     shown = [set(np.unique(quadrant[one.mask & inner]).tolist()) for one in found]
     assert all(first <= second for first, second in itertools.pairwise(shown))
-    assert [shown[0], len(shown[-2]), shown[-1]] == [{0}, 2, {0, 1, 2, 3}]
+    # Four that are as different: which of them are one above the first is arbitrary.
+    assert shown[0] == {0} < shown[-2] < shown[-1] == {0, 1, 2, 3}
 
 
 def test_points_without_a_segment():

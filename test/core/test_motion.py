@@ -24,6 +24,9 @@ def tiles(x: float, y: float, scale: float = 1.0) -> np.ndarray:
 def test_segments_move_with_the_camera(there):
     before, after = view(100, 100), view(*there)
     found, expected = carry_segments(tiles(100, 100), before, after), tiles(*there).astype(int)
+    both = carry_segments(np.stack([tiles(100, 100), 3 * tiles(100, 100)]), before, after)
+    assert np.array_equal(both[0], found)
+    assert np.array_equal(both[1][found >= 0], 3 * found[found >= 0])
     assert found.shape == VIEW_HW
     assert found.dtype == np.int32
     x, y, scale = there

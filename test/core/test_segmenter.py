@@ -145,7 +145,7 @@ def test_damping_holds_a_new_segment_back_by_half_as_much():
 
 
 def test_damping_leaves_what_is_not_known_as_it_is(monkeypatch):
-    monkeypatch.setattr(pipeline, 'carry_segments', lambda *_: np.full((48, 48), -1, np.int32))
+    monkeypatch.setattr(pipeline, 'carry_segments', lambda segments, *_: np.full(segments.shape, -1, np.int32))
     alone = Segmenter(mean_color, SegmenterConfig(tau=0.6)).segment(noise())
     segmenter = Segmenter(mean_color, SegmenterConfig(tau=0.6, damping=0.3))
     segmenter.segment(noise(1))
@@ -164,8 +164,8 @@ def test_damping_holds_refined_borders_too(monkeypatch):
     monkeypatch.setattr(pipeline, 'carry_segments', still)
     image, extractor = data.coffee(), create_extractor('color', device='cpu')
     segmenter = Segmenter(extractor, SegmenterConfig(damping=0.2, instances='segments'))
-    _, before, after = (segmenter.segment(image).labels_by_track() for _ in range(3))
-    assert (after != before).mean() < 0.01
+    *_, before, after = (segmenter.segment(image).labels_by_track() for _ in range(8))
+    assert (after != before).mean() < 0.001
 
 
 def test_images_have_identities():
@@ -277,5 +277,5 @@ def test_bad_settings(settings, message):
 def test_a_graph_that_needs_more_memory_than_there_is_is_refused_before_it_is_made():
     """Linux would grant it and end the process later."""
     features = FeatureMap(torch.rand(1000, 1000, 1), (1000, 1000))
-    with pytest.raises(MemoryError, match=r'a graph of 1000000 cells needs more; .* \(14000.0 GB, .* GB are free\)'):
+    with pytest.raises(MemoryError, match=r'a graph of 1000000 cells needs more; .* \(8800.0 GB, .* GB are free\)'):
         Frame(np.zeros((1000, 1000, 3), np.uint8), features).cut(SegmenterConfig())
