@@ -120,7 +120,7 @@ def _pipeline(parser: Parser) -> None:
     parser.add_argument(
         '--repeats', type=whole(1), default=20, metavar='R', help='runs of each, after two that do not count'
     )
-    parser.add_argument('--no-paper', action='store_true', help="leave out the paper's procedure")
+    parser.add_argument('--no-paper', action='store_true', help="leave out the paper's procedure and others")
 
 
 def _replay(parser: Parser) -> None:
@@ -216,6 +216,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     description = ast.get_docstring(ast.parse((_BENCHMARKS / f'{name}.py').read_text(encoding='utf-8')))
     command = Parser(f'diffcut_benchmark {name}', description=description, formatter_class=Defaults)
     COMMANDS[name][1](command)
+    command.add_argument('--json', type=Path, metavar='FILE', help='write all that is printed to a file, too')
     args = command.parse_args(arguments[1:])
     args.command = name
     return args

@@ -6,16 +6,15 @@ count as found that a piece of a segment has an intersection over union above 0.
 """
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.core import Frame, SegmenterConfig
 from diffcut_ros.core.part_graph import chosen, components
 from diffcut_ros.core.runs import Runs
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
             agreements[refine] += [] if regions is None else [regions.covering]
             borders[refine] += boundary_counts(labels, example.truths)
             things[refine] += sum(found_things(labels, truth) for truth in example.truths)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     console.print(machine(device))
     table = Table(title=f'borders: {dataset.title}, {len(pairs)} images, backend {args.backend}, tau {config.tau:g}')
     for column in 'refine', 'covering', 'border F', 'precision', 'recall', 'small', 'thin', 'lost', 'time':

@@ -6,16 +6,15 @@ every change of their borders moves them, and so do the image's sides, which cut
 """
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import RgbdFrame, frame_paths, load_camera, load_frame
 from diffcut_ros.core import (
     PinholeCamera,
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         result = pipeline.process(Scene(frames[-1].image_rgb, stamp_ns, frames[-1].depth_m, camera))
         segmentations.append(result.segmentation)
         geometries.append(result.geometries)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {config.tau:g}, damping {config.damping:g}'
     table = Table(title=title)
     for column in ('what', 'number', f'within {LIMIT_M:g} m', 'median', '90th percentile'):

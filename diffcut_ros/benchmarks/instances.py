@@ -4,17 +4,16 @@ A thing is in one piece and fills much of its box, keeps its identity, stays in 
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.depth import LIMIT_M, step_lengths_m, world_positions
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_frame
 from diffcut_ros.benchmarks.tracking import TRACKER, Record, measure, rgbd_sequence
 from diffcut_ros.core import Frame, Pipeline, Scene, Segmentation, SegmenterConfig, back_project
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     feature_maps = [extractor(frame.image_rgb) for frame in track(frames, len(frames), 'features')]
     points_m = [back_project(frame.depth_m, camera).reshape(-1, 3) for frame in frames]
     config = SegmenterConfig(**given(args, 'tau', 'min_part_share', 'depth_jump'))
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     console.print(machine(device))
     table = Table(title=f'instances: {len(frames)} frames, backend {args.backend}, tau {config.tau:g}')
     for column in (

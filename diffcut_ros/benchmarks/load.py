@@ -6,14 +6,13 @@ delivery. Ages and answers are measured at the receiver.
 
 import argparse
 import os
-import sys
 import time
 
 import numpy as np
 import rclpy
-from rich.console import Console
 from rich.table import Table
 
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.peer import images, node_and_peer, resident_mb
 from diffcut_ros.progress import track
 
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: for a time that is too short for outputs.
         TimeoutError: when the node does not start or does not answer.
     """
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rclpy.init(args=[])
     try:

@@ -9,7 +9,6 @@ where they take minutes.
 import argparse
 import math
 import statistics
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from scipy.sparse.linalg import ArpackError
 
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.baselines import scikit_image_ncut, spectral_clustering
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import FEATURES, photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_ncut
 from diffcut_ros.core import SegmenterConfig, affinity_matrix, recursive_ncut
@@ -40,8 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """
     args.tau = SegmenterConfig(**given(args, 'tau')).tau
     device = resolve_device(args.device)
-    # A table in a file or a pipe needs no folding.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Figures()
     console.print(machine(device))
     scaling = Table(title=f'recursive_ncut on {device.type}: median over photographs (range)')
     for column in ('features', 'nodes', f'tau {args.tau:g}', 'segments', f'tau {args.largest_tau:g}', 'segments'):

@@ -7,17 +7,16 @@ segments, tracking included. Overlay and features are computed only while someon
 import argparse
 import os
 import statistics
-import sys
 import time
 
 import numpy as np
 import rclpy
 import torch
 from rclpy.lifecycle import LifecycleNode
-from rich.console import Console
 from rich.table import Table
 from std_msgs.msg import Header
 
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.listener import OUTPUTS, listener
 from diffcut_ros.core import FeatureMap, Frame, Pipeline, Result, SegmenterConfig, Tracker
 from diffcut_ros.core.frame import describe_segments
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         TimeoutError: when the subscriber does not start.
     """
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     table = Table(title=f'overhead of the node per image: median of {args.repeats} (95th percentile), ms')
     for column in ('size', 'encoding', 'decode', 'labels, segments', 'all', 'overlay, features, too', 'all'):
         table.add_column(column, justify='right')

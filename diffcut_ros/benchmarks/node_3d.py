@@ -6,16 +6,15 @@ Labels are 50 patches of irregular shape, depth is noisy with a tenth missing. P
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from std_msgs.msg import Header
 
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.core import Distortion, PinholeCamera, back_project, locate_segments
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.node.messages import MESSAGES
@@ -26,7 +25,7 @@ _SIZES_WH = ((640, 480), (1280, 720))
 
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     table = Table(title=f'{args.segments} segments in space: median of {args.repeats} (95th percentile), ms')
     table.add_column('what')
     columns = []

@@ -4,12 +4,11 @@ The stages are timed one by one, each until the device is done, then the whole a
 runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its weights are random, and
 its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor is the number of counted
 operations over the rate of a large matrix product on the same device: no program that computes these networks can be
-faster.
+faster. With --backend color, scikit-image's Felzenszwalb and SLIC stand beside it.
 """
 
 import argparse
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from skimage.segmentation import felzenszwalb, slic
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
 from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
@@ -32,12 +33,18 @@ from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
+from diffcut_ros.evaluation.methods.felzenszwalb import FelzenszwalbConfig
 from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
 from diffcut_ros.progress import track
 
 STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'borders', 'segments')
 WHOLE, PAPER = 'whole', "paper's procedure"
+# scikit-image's, with the settings that `diffcut_evaluate methods` has, and about as many superpixels as cells.
+_OTHERS = {
+    'Felzenszwalb': partial(felzenszwalb, **vars(FelzenszwalbConfig())),
+    'SLIC': partial(slic, n_segments=1000),
+}
 
 Made = TypeVar('Made')
 
@@ -66,8 +73,7 @@ def run(args: argparse.Namespace) -> None:
     """
     args.tau = SegmenterConfig(**given(args, 'tau')).tau
     device = resolve_device(args.device)
-    # A table in a file or a pipe needs no folding.
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
     if kind_of(args.backend) == 'color':
         _run_color(args, images, device, console)
@@ -90,7 +96,15 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
     if not args.no_paper:
         paper = [partial(_paper_color_stages, extractor, args.tau)]
         columns[PAPER] = measured(paper, max(1, args.repeats // 5), PAPER)
+        for name, segment in _OTHERS.items():
+            columns[name] = measured([partial(_other, segment)], args.repeats, name)
     console.print(_table(columns, args))
+
+
+def _other(segment: Callable[[np.ndarray], np.ndarray], image_rgb: np.ndarray) -> Iterator[str]:
+    """What others do with an image."""
+    segment(image_rgb)
+    yield WHOLE
 
 
 def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from diffcut_ros.analysis.run import FRAMES_PER_PART, analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, Settings, read_settings
 from diffcut_ros.analysis.tables import frame_row, hierarchy_row, segment_rows
 from diffcut_ros.analysis.topics import find_topics
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.core import Scene
 from diffcut_ros.media.overlay import draw_overlay, track_colors
 from diffcut_ros.media.video import Playback
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     """
     options = AnalysisOptions(backend=args.backend, tau=args.tau)
     settings = read_settings(options)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     with TemporaryDirectory() as scratch:
         bag = args.bag or _record(Path(scratch) / 'photographs', args.frames)
         read_s, scenes, options = _read(bag, options, settings, args.frames)

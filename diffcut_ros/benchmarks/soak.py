@@ -41,12 +41,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.listener import listener
 from diffcut_ros.benchmarks.peer import Peer, images, node_process, resident_mb
 from diffcut_ros.exit_status import Status
@@ -151,7 +151,7 @@ class _Robot:
 
 def run(args: argparse.Namespace) -> Status | int:
     """Run the benchmark and print its tables; return `Status.FAILED` where the node died or grew."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     cycles = max(4, round(args.minutes / 2))
     seconds = max(1.0, (args.minutes * 60 / cycles - _REST_S) / len(args.phases))

@@ -6,7 +6,6 @@ is skipped, which counts, too. Accuracy is that of all labelled pixels of all im
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.core import Pipeline, Scene, SegmenterConfig
 from diffcut_ros.evaluation.datasets import DATASETS, load
 from diffcut_ros.evaluation.measure import machine
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         points.append(quarters(look(example.image_rgb)).cpu().numpy().ravel())
     shown = [images[index] for index in sorted(farthest(np.array(points), args.frames))]
     bound = sum(one.pixels[1:].max(1).sum() for one in images) / sum(one.pixels.sum() for one in images)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     console.print(machine(device))
     table = Table(
         title=f'{dataset.title}, {len(images)} images, {len(shown)} of them shown, backend {args.backend}, tau '

@@ -8,7 +8,6 @@ keeps the most pixels, chosen with the true motion. All methods get the same seg
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
 from diffcut_ros.evaluation.measure import machine
@@ -109,8 +108,7 @@ def run(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     extractor = create_extractor(args.backend, device=device)
     config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine'))
-    # A table in a file or a pipe needs no folding.
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Figures()
     console.print(machine(device))
     cut = f'tau {config.tau:g}, damping {config.damping:g}, refine {config.refine}'
     table = Table(title=f'tracking: backend {args.backend}, {cut}')

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -36,13 +37,34 @@ def test_the_command_prints_its_tables(checkpoints):
     assert any(line.startswith('tiny instead of full VAE: cosine similarity of the features ') for line in lines)
 
 
-def test_the_color_backend_without_a_network():
-    result = benchmark('--backend', 'color', '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120')
+def test_the_color_backend_without_a_network(tmp_path):
+    small = '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120'
+    result = benchmark('--backend', 'color', *small, '--json', str(tmp_path / 'figures.json'))
     assert result.returncode == 0, result.stderr
-    rows = table_rows(result.stdout.splitlines(), 3)
+    rows = table_rows(result.stdout.splitlines(), 5)
     assert list(rows) == ['features', *MASK_STAGES, 'borders', 'segments', pipeline.WHOLE, 'times faster']
-    for stage in ('borders', 'segments'):
-        assert [cell.strip() == '' for cell in rows[stage]] == [False, True]  # the paper's has none
+    for stage in ('borders', 'segments'):  # the paper's has none, and others have no stages
+        assert [cell.strip() == '' for cell in rows[stage]] == [False, True, True, True]
+    assert all(cell.strip() for cell in rows[pipeline.WHOLE])
+    found = json.loads((tmp_path / 'figures.json').read_text())
+    assert found['problem'] == ''
+    assert found['lines'][0] == result.stdout.splitlines()[0]
+    (table,) = found['tables']
+    assert table['columns'][0] == 'stage'
+    assert [row[0] for row in table['rows']] == list(rows)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    result = benchmark('--backend', 'color', '--json', str(tmp_path / 'none' / 'figures.json'))
+    assert result.returncode == 1
+    assert result.stdout == ''
+    assert 'figures.json cannot be written' in result.stderr
+
+
+def test_what_ended_early_is_in_the_file(tmp_path):
+    file = tmp_path / 'figures.json'
+    assert benchmark('--backend', 'color', '--random-weights', '--json', str(file)).returncode == 2
+    assert 'expected a diffusion backend' in json.loads(file.read_text())['problem']
 
 
 def test_random_weights_of_the_color_backend():
