@@ -270,10 +270,16 @@ def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) 
         cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         for values in (image_rgb, (labels.astype(np.int32) + 1) * (inner > 0))
     )
-    cv2.watershed(cv2.GaussianBlur(image, (3, 3), 0), flooded)
+    image = cv2.GaussianBlur(image, (3, 3), 0)
+    cv2.watershed(image, flooded)
     flat, row = flooded.reshape(-1), flooded.shape[1]
     line = np.flatnonzero(flat[row:-row] <= 0) + row
-    flat[line] = np.max([flat[line + step] for step in (-row, -1, 1, row)], 0)
+    # To the neighbour of the most similar colour, however segments are numbered.
+    beside = line + np.array([[-row], [-1], [1], [row]])
+    colours = image.reshape(-1, 3).astype(np.int16)
+    differ = np.abs(colours[beside] - colours[line]).sum(2)
+    differ[flat[beside] <= 0] = np.iinfo(np.int16).max
+    flat[line] = np.take_along_axis(flat[beside], differ.argmin(0)[None], 0)[0]
     flooded = flooded[1:-1, 1:-1]
     return np.where(flooded > 0, flooded - 1, labels).astype(np.uint16)
 

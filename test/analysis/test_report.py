@@ -14,6 +14,7 @@ from diffcut_ros.analysis.main import main
 from diffcut_ros.classes_file import read_classes, write_classes
 from diffcut_ros.core import Frame, Segmenter, SegmenterConfig, assign_concepts
 from diffcut_ros.core.assignment import concept_features
+from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.features import create_extractor
 from diffcut_ros.media.overlay import class_colors, number_colors
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
@@ -139,7 +140,8 @@ def test_the_slider_cuts_as_the_library_does(analysed, open_page):
         with torch.inference_mode():
             tree = frame.tree(10.0, 0.9)
             finest = tree.cut(0.9)
-            part = assign_concepts(feature_map, concept_features(feature_map, finest)).numpy()
+            assigned = assign_concepts(feature_map, concept_features(feature_map, finest)).numpy().astype(np.uint16)
+            part = refine_borders(image, assigned, feature_map.grid_hw)
         assert page.input_value('#tau') == '0.4'
         counts = []
         for tau in (0.4, 0.0, 0.3, 0.555, 0.7, 0.9):

@@ -62,6 +62,7 @@ OPTIONS = {
         '--hz': '0.5',
         '--limit': '1',
     },
+    ('benchmark', 'borders', 'bsds500', 'root'): {'--tau': '0.5', '--limit': '1'},
     ('benchmark', 'instances', 'root'): {
         '--tau': '0.5',
         '--damping': '0.5',

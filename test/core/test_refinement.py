@@ -240,3 +240,12 @@ def test_favoured_segments_stay_against_noise():
     assert (held != before).sum() < 0.5 * (anew != before).sum()
     unknown = np.full(size_hw, -1)
     assert np.array_equal(refine_borders(second, labels, (32, 43), unknown, 0.2), anew)
+
+
+@pytest.mark.parametrize('kind', ['halves', 'regions', 'pixels'])
+def test_borders_do_not_depend_on_how_segments_are_numbered(kind):
+    image = photograph((120, 160))
+    labels = label_map(kind, (120, 160))
+    numbers = np.random.default_rng(0).permutation(int(labels.max()) + 1).astype(np.uint16)
+    refined = refine_borders(image, labels, (12, 16))
+    assert np.array_equal(refine_borders(image, numbers[labels], (12, 16)), numbers[refined])
