@@ -266,20 +266,20 @@ def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) 
         inner: uint8 [H, W]; pixels of another value than 0 keep their segment.
     """
     # OpenCV leaves lines between segments, 0 or -1, and one around the image.
-    image, flooded = (
-        cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        for values in (image_rgb, (labels.astype(np.int32) + 1) * (inner > 0))
-    )
-    image = cv2.GaussianBlur(image, (3, 3), 0)
+    image = cv2.GaussianBlur(cv2.copyMakeBorder(image_rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE), (3, 3), 0)
+    flooded = np.zeros(image.shape[:2], np.int32)
+    np.multiply(labels + np.int32(1), inner > 0, out=flooded[1:-1, 1:-1])
     cv2.watershed(image, flooded)
     flat, row = flooded.reshape(-1), flooded.shape[1]
     line = np.flatnonzero(flat[row:-row] <= 0) + row
     # To the neighbour of the most similar colour, however segments are numbered.
-    beside = line + np.array([[-row], [-1], [1], [row]])
-    colours = image.reshape(-1, 3).astype(np.int16)
-    differ = np.abs(colours[beside] - colours[line]).sum(2)
-    differ[flat[beside] <= 0] = np.iinfo(np.int16).max
-    flat[line] = np.take_along_axis(flat[beside], differ.argmin(0)[None], 0)[0]
+    own, colours = image.reshape(-1, 3).take(line, 0).astype(np.int32), image.reshape(-1, 3)
+    best, least = flat.take(line), np.full(len(line), 4 * 255, np.int32)
+    for step in (-row, -1, 1, row):
+        label, differ = flat.take(line + step), np.abs(colours.take(line + step, 0) - own).sum(1)
+        nearer = (label > 0) & (differ < least)
+        best[nearer], least[nearer] = label[nearer], differ[nearer]
+    flat[line] = best
     flooded = flooded[1:-1, 1:-1]
     return np.where(flooded > 0, flooded - 1, labels).astype(np.uint16)
 
