@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.geometry import middles, sample_at
 from diffcut_ros.core.part_graph import absorb, chosen, components, distinct, of_first
 
@@ -15,7 +16,7 @@ _THINNEST = 3
 # Such a rim goes to a surface that it is part of, whatever its label, before it goes to another with its label.
 _SMOOTH_WEIGHT = 1000
 # Nearer than any camera measures: what is below is no depth.
-_NEAREST_M = 1e-3
+_NEAREST_M = np.float32(1e-3)
 # By how much damping widens the limit between what was of one part, and narrows it between what was of two: 1 + this
 # times the damping.
 _DAMPED = 8.0
@@ -82,14 +83,14 @@ class _Samples:
         rows, columns: int64 [h], [w], how many rows and columns of pixels the blocks have.
         label: integers [h, w].
         near: float32 [h, w], inverse depth, 1/m; 0 = no depth.
-        near_at: float32 [H, W], likewise of the pixels.
+        depth_at: float32 [H, W], depth of the pixels, m; NaN = none.
     """
 
     rows: np.ndarray
     columns: np.ndarray
     label: np.ndarray
     near: np.ndarray
-    near_at: np.ndarray
+    depth_at: np.ndarray
 
     @staticmethod
     def of(labels: np.ndarray, depth_m: np.ndarray) -> '_Samples':
@@ -98,9 +99,10 @@ class _Samples:
         h, w = max(1, round(height / step)), max(1, round(width / step))
         at = middles(height, h)[:, None], middles(width, w)
         depth_m = sample_at(depth_m, labels.shape)
-        near_at = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m >= _NEAREST_M)
+        depth = depth_m[at]
+        near = np.divide(1, depth, out=np.zeros_like(depth), where=depth >= _NEAREST_M)
         rows, columns = (np.diff(np.arange(n + 1) * side // n) for n, side in ((h, height), (w, width)))
-        return _Samples(rows, columns, labels[at], near_at[at], near_at)
+        return _Samples(rows, columns, labels[at], near, depth_m)
 
     def sampled(self, image: np.ndarray) -> np.ndarray:
         """Return the value of each sample, [h, w], of an image [H, W]."""
@@ -115,34 +117,60 @@ class _Samples:
             count: of parts. Where no sample around has its label, a pixel gets this + its label.
             jump: see `parts_in_space`.
         """
-        pixels = self._at_pixels(part.astype(np.int32))
-        # Only pixels unlike their block's sample need a look around.
-        like = np.abs(self._at_pixels(self.near) - self.near_at) <= jump * self.near_at
-        like |= self.near_at == 0
-        like &= self._at_pixels(self.label) == labels
-        y, x = np.divmod(np.flatnonzero(~like), labels.shape[1])
-        own, near = labels[y, x], self.near_at[y, x]
         row, column = (np.repeat(np.arange(len(n)), n) for n in (self.rows, self.columns))
-        width = len(self.columns) + 2
-        middle = (row[y] + 1) * width + column[x] + 1
-        label_of, part_of, near_of = (np.pad(values, 1, 'edge').ravel() for values in (self.label, part, self.near))
-        found, cost = count + own.astype(np.int32), np.full(len(y), np.inf, np.float32)
-        for dy, dx in _AROUND:
-            at = middle + (dy * width + dx)
-            depth = near_of[at]
-            # Without depth the nearest sample counts.
-            far = np.where((near > 0) & (depth > 0), np.abs(depth - near), np.float32(1e6 + abs(dy) + abs(dx)))
-            better = np.flatnonzero((label_of[at] == own) & (far < cost))
-            found[better], cost[better] = part_of[at[better]], far[better]
-        pixels[y, x] = found
-        return pixels
-
-    def _at_pixels(self, values: np.ndarray) -> np.ndarray:
-        """Return the value of each pixel's block, [H, W]."""
-        return np.repeat(np.repeat(values, self.columns, 1), self.rows, 0)
+        return _paint(
+            np.ascontiguousarray(labels, np.uint16),
+            np.ascontiguousarray(self.depth_at, np.float32),
+            row,
+            column,
+            np.ascontiguousarray(self.label, np.uint16),
+            np.ascontiguousarray(self.near, np.float32),
+            part.astype(np.int32),
+            count,
+            jump,
+        )
 
 
-_AROUND = [(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]
+@compiled(
+    'int32[:, ::1](uint16[:, ::1], float32[:, ::1], int64[::1], int64[::1], uint16[:, ::1], float32[:, ::1], '
+    'int32[:, ::1], int64, float32)'
+)
+def _paint(
+    labels: np.ndarray,
+    depth_at: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    label: np.ndarray,
+    near: np.ndarray,
+    part: np.ndarray,
+    count: int,
+    jump: float,
+) -> np.ndarray:
+    """Do what `_Samples.paint` says; row and column are those of the block of a pixel, int64 [H] and [W]."""
+    h, w = part.shape
+    pixels = np.empty(labels.shape, np.int32)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            own, i, j = labels[y, x], row[y], column[x]
+            here = depth_at[y, x]
+            inverse = np.float32(1) / here if here >= _NEAREST_M else np.float32(0)
+            # Most pixels are like their block's sample.
+            if label[i, j] == own and (inverse == 0 or abs(near[i, j] - inverse) <= jump * inverse):
+                pixels[y, x] = part[i, j]
+                continue
+            found, cost = count + own, np.float32(np.inf)
+            for dy in (0, -1, 1):
+                for dx in (0, -1, 1):
+                    a, b = min(max(i + dy, 0), h - 1), min(max(j + dx, 0), w - 1)
+                    if label[a, b] != own:
+                        continue
+                    # Without depth the nearest sample counts.
+                    known = inverse > 0 and near[a, b] > 0
+                    far = abs(near[a, b] - inverse) if known else np.float32(1e6 + abs(dy) + abs(dx))
+                    if far < cost:
+                        found, cost = part[a, b], far
+            pixels[y, x] = found
+    return pixels
 
 
 def _filling_a_window(part: np.ndarray) -> np.ndarray:
