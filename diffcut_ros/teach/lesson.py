@@ -424,7 +424,7 @@ def _taught(classes: Classes, region: Region, name: str) -> Classes:
 
 def _joined(classes: Classes, others: Classes) -> Classes:
     """Return classes with the names and examples of others that they do not have; without any, the others."""
-    if not classes.classes:
+    if not classes.classes and not classes.checked:
         return others
     for key, feature, score, source in zip(
         others.class_id.tolist(), others.feature, others.score, others.sources, strict=True

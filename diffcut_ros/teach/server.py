@@ -72,7 +72,7 @@ class Use:
     min_confidence: float = 0.0
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Where frames are from."""
 
     start_ns: int  # the stamp that they are counted from
@@ -102,7 +102,7 @@ class Page:
     """
 
     def __init__(
-        self, lesson: Lesson, title: str, use: Use, source: Source, learn_anew: Callable[[], None], offer: str
+        self, lesson: Lesson, title: str, use: Use, source: FrameSource, learn_anew: Callable[[], None], offer: str
     ) -> None:
         self.lesson, self.source = lesson, source
         self._title, self._use = title, use

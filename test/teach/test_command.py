@@ -61,10 +61,16 @@ def test_what_could_not_be_saved_is_told_at_the_end(film, tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_while_more_frames_are_made(film, tmp_path, number):
-    with teaching(tmp_path, film, '--frames', 1) as (process, address):
+def test_it_ends_while_more_frames_are_made(tmp_path, number):
+    large = tmp_path / 'large'  # each takes a while
+    with Recorder(large) as recorder:
+        for index in range(12):
+            values = cv2.resize(view(index), (1920, 1080))
+            recorder.write(IMAGE, image_message(values, 'rgb8', START_NS + index * STEP_NS))
+    with teaching(tmp_path, large, '--frames', 1) as (process, address):
         do(address, 'more', count=10)
         wait_for(lambda: state(address)['frames'] > 1)
+        assert state(address)['busy']
         status, out, err = ended(process, number)
     assert (status, err) == (0, '')
     assert out.startswith('diffcut_teach: 0 examples')
@@ -95,6 +101,7 @@ def test_a_recording_that_was_moved_is_known_again(film, tmp_path):
     with teaching(tmp_path, film, '--classes', names, '--frames', 2) as (_, address):
         do(address, 'teach', **TABLE)
     names.write_text(names.read_text().replace(str(film), '/gone/film'))
+    assert '/gone/film' in names.read_text()
     with teaching(tmp_path, moved, '--classes', names, '--frames', 2) as (_, address):
         (example,) = state(address)['examples']
         assert example['frame'] == 0
