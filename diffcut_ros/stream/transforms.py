@@ -150,7 +150,8 @@ class TransformTree:
             history = self._of[child] = _History(static)
         stamps, links = history.stamps_ns, history.links
         if stamps and stamp_ns < stamps[-1] - self._kept_ns:
-            return  # too old
+            self.trouble[f'{quoted(child)} came over {self._kept_ns / 1e9:g} s late, and was not taken'] += 1
+            return
         place = bisect.bisect_left(stamps, stamp_ns)
         if place < len(stamps) and stamps[place] == stamp_ns:
             links[place] = link  # as in tf2, the last one counts

@@ -140,6 +140,8 @@ def test_what_is_too_old_is_forgotten(tree):
     add(tree, link('map', 'camera', 2 * S, (-1, 0, 0)))
     with pytest.raises(TransformError):
         tree.lookup('map', 'camera', 2 * S)
+    if isinstance(tree, TransformTree):
+        assert tree.trouble == {"'camera' came over 10 s late, and was not taken": 1}
 
 
 def test_static_ones_are_replaced_and_outlive_a_clear(tree):
