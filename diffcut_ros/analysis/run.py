@@ -29,9 +29,10 @@ from diffcut_ros.analysis.settings import (
     read_settings,
 )
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
-from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
+from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors
@@ -376,11 +377,15 @@ def _results(
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
     """
     failures, limit = 0, settings.node.max_consecutive_failures
-    for moment in moments:
+    ahead = _prepared(moments, analyzer)
+    for moment, prepared in one_ahead(ahead) if analyzer.overlaps else ahead:
         result, problem = None, moment.problem
-        if moment.scene is not None:
+        if prepared is not None:
+            is_shown = shown(moment)
             try:
-                result = analyzer.process(moment.scene, shown(moment))
+                if isinstance(prepared, Exception):
+                    raise prepared
+                result = analyzer.finish(prepared, is_shown)
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -389,6 +394,20 @@ def _results(
                 if limit and failures >= limit:
                     raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
         yield moment, result, printable(problem)
+
+
+def _prepared(
+    moments: ReadAhead[Moment], analyzer: Analyzer
+) -> Iterator[tuple[Moment, tuple[Prepared, float] | Exception | None]]:
+    """Yield each moment with its image as it is prepared, or what went wrong with it; None: it has no image."""
+    for moment in moments:
+        prepared: tuple[Prepared, float] | Exception | None = None
+        if moment.scene is not None:
+            try:
+                prepared = analyzer.prepare(moment.scene)
+            except Exception as error:
+                prepared = error
+        yield moment, prepared
 
 
 def _records(

@@ -13,9 +13,13 @@ _SINGLE_THREAD = 1600
 _lock = threading.RLock()
 
 
-def spare_core() -> bool:
-    """Say whether a second thread may compute: not with one core, nor where OMP_NUM_THREADS asks for one thread."""
-    return torch.get_num_threads() > 1
+def may_overlap(device: torch.device) -> bool:
+    """Say whether the next image is prepared while one is finished, see `Pipeline`.
+
+    Not with one core, nor where OMP_NUM_THREADS asks for one thread. A GPU does one thing after the other: what is
+    to be finished there would wait for the features of the next image.
+    """
+    return device.type == 'cpu' and torch.get_num_threads() > 1
 
 
 @contextmanager

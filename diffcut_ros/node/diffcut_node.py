@@ -33,7 +33,7 @@ from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import Classes, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.compiled import prepare
 from diffcut_ros.core.pipeline import Prepared
-from diffcut_ros.core.threads import spare_core
+from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
@@ -294,8 +294,7 @@ class DiffcutNode(LifecycleNode):
         if self._worker is None or not self._worker.alive:
             sources = {name: camera.source for name, camera in self._cameras.items()}
             prepare = partial(self._prepare, self._extractor, self._extracting, dict(self._cameras))
-            # A GPU does one thing after the other: what is finished would wait for the features of the next image.
-            overlap = spare_core() and self._extractor.device.type == 'cpu'
+            overlap = may_overlap(self._extractor.device)
             self._worker = LatestFrameWorker(sources, prepare, self._finish, self._report_thread, overlap)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
