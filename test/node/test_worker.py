@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -8,21 +9,22 @@ from support.waiting import wait_for
 
 
 class Pipeline:
-    """A slow pipeline that a test can hold: preparing 'slow' and finishing 'late' wait for `release`.
+    """A slow pipeline that a test can hold: preparing 'slow' waits for `release`, finishing 'late' for `finishing`.
 
     Frames that were prepared are in `prepared`, those that were finished in `done`.
     """
 
     def __init__(self, *names: str, overlap: bool = False):
         self.prepared, self.done = [], []
-        self.busy, self.release, self.idle = threading.Event(), threading.Event(), threading.Semaphore(0)
+        self.busy, self.idle = threading.Event(), threading.Semaphore(0)
+        self.release, self.finishing = threading.Event(), threading.Event()
         self.sources = {name: Source(rate_hz=0.0) for name in names}
         self.errors = []
         self.worker = LatestFrameWorker(self.sources, self.prepare, self.finish, self.errors.append, overlap)
 
     def prepare(self, frames):
         if 'slow' in frames.values():
-            self.hold()
+            self.hold(self.release)
         self.prepared.append(frames)
         if 'unfit' in frames.values():
             raise ValueError('no features')
@@ -30,15 +32,15 @@ class Pipeline:
 
     def finish(self, frames):
         if 'late' in frames.values():
-            self.hold()
+            self.hold(self.finishing)
         self.done.append(frames)
         self.idle.release()
         if 'bad' in frames.values():
             raise MemoryError('not enough')
 
-    def hold(self):
+    def hold(self, until):
         self.busy.set()
-        assert self.release.wait(10)
+        assert until.wait(10)
 
     def wait(self, count):
         for _ in range(count):
@@ -58,6 +60,7 @@ def overlapping():
     made = Pipeline('front', 'rear', overlap=True)
     yield made
     made.release.set()
+    made.finishing.set()
     assert made.worker.close(10)
 
 
@@ -121,6 +124,7 @@ def test_a_thread_that_is_busy_does_not_hold_up_the_end(frame, overlap):
     assert not pipeline.worker.close(0.1)
     pipeline.worker.submit('front', 'too late', 1)
     pipeline.release.set()
+    pipeline.finishing.set()
     assert pipeline.worker.close(10)
     assert pipeline.done == [{'front': frame}]
 
@@ -133,10 +137,11 @@ def test_the_next_frame_is_prepared_while_one_is_finished_and_no_more(overlappin
     wait_for(lambda: len(pipeline.prepared) == 2)
     for i in range(5):
         pipeline.worker.submit('front', i, i + 2)
+        time.sleep(0.05)  # time to take it, which it is not
     # Dropped before it is prepared, not after.
     assert dict(pipeline.sources['front'].counts) == {'taken': 2, 'replaced': 4}
     assert not pipeline.done
-    pipeline.release.set()
+    pipeline.finishing.set()
     pipeline.wait(3)
     assert pipeline.done == pipeline.prepared == [{'front': 'late'}, {'front': 'next'}, {'front': 4}]
 
@@ -148,7 +153,7 @@ def test_one_thread_prepares_nothing_while_a_frame_is_finished():
     pipeline.worker.submit('front', 'next', 1)
     pipeline.worker.submit('front', 'newer', 2)
     assert pipeline.prepared == [{'front': 'late'}]
-    pipeline.release.set()
+    pipeline.finishing.set()
     pipeline.wait(2)
     assert pipeline.worker.close(10)
     assert pipeline.done == [{'front': 'late'}, {'front': 'newer'}]
@@ -161,7 +166,7 @@ def test_what_was_prepared_is_finished_before_the_end():
     pipeline.worker.submit('front', 'next', 1)
     wait_for(lambda: len(pipeline.prepared) == 2)
     assert not pipeline.worker.close(0.1)
-    pipeline.release.set()
+    pipeline.finishing.set()
     assert pipeline.worker.close(10)
     assert pipeline.done[-1] == {'front': 'next'}
 
@@ -194,10 +199,13 @@ def test_waiting_for_the_frame_before_counts_for_no_frame(overlapping):
     worker.submit('rear', 'waits', 2)
     wait_for(lambda: worker.overdue(0.2))  # once a period, however many wait
     assert not worker.overdue(0.2)
-    worker.forgive(1e9)
-    assert not worker.overdue(60)
+    worker.forgive(-100)  # as if it went on for so long
+    overlapping.finishing.set()
+    overlapping.wait(1)
+    wait_for(lambda: not worker.overdue(60))
+    assert worker.overdue(0)
     overlapping.release.set()
-    overlapping.wait(3)
+    overlapping.wait(2)
     wait_for(lambda: not worker.overdue(0))
 
 
@@ -217,8 +225,9 @@ def test_a_thread_that_ends_takes_the_other_along(ending):
     source = Source(rate_hz=0.0)
     worker = LatestFrameWorker({'front': source}, prepare, finish, pytest.fail, overlap=True)
     worker.submit('front', 'image', 0)
-    wait_for(lambda: not worker.alive)
-    assert worker.close(10)
+    names = {'diffcut-worker', 'diffcut-finisher'}
+    wait_for(lambda: not names & {thread.name for thread in threading.enumerate()})
+    assert not worker.alive
     worker.submit('front', 'image', 1)
     assert source.take() == 'image'
 
