@@ -201,11 +201,11 @@ def test_waiting_for_the_frame_before_counts_for_no_frame(overlapping):
     assert not worker.overdue(0.2)
     worker.forgive(-100)  # as if it went on for so long
     overlapping.finishing.set()
-    overlapping.wait(1)
-    wait_for(lambda: not worker.overdue(60))
+    wait_for(lambda: worker._under_way == 1)
+    assert not worker.overdue(60)
     assert worker.overdue(0)
     overlapping.release.set()
-    overlapping.wait(2)
+    overlapping.wait(3)
     wait_for(lambda: not worker.overdue(0))
 
 
