@@ -28,7 +28,8 @@ from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
-from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
+from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, assign_concepts, recursive_ncut
+from diffcut_ros.core.affinity import graph_of
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
@@ -170,7 +171,7 @@ def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> It
 
 
 def _mask_stages(image_rgb: np.ndarray, feature_map: FeatureMap, tau: float) -> Iterator[str]:
-    affinity = affinity_matrix(feature_map.flat())
+    affinity = graph_of(feature_map)
     yield 'affinity'
     tree = recursive_ncut(affinity, tau)
     yield 'hierarchy'

@@ -30,7 +30,7 @@ def photograph_graph(seed: int, cells: int) -> torch.Tensor:
     top, left = random.integers(image.shape[0] - height), random.integers(image.shape[1] - width)
     part = np.ascontiguousarray(image[top : top + height, left : left + width])
     if seed % 2:
-        features = random_features(part, cells)
+        features = random_features(part, cells).flat()
     else:
         features = create_extractor('color', device='cpu', cells=cells)(part).flat()
     return affinity_matrix(features, alpha=float(random.choice([5.0, 10.0, 15.0])))
