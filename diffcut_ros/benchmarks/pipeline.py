@@ -25,6 +25,7 @@ from skimage.segmentation import felzenszwalb, slic
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks import limits
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
@@ -100,6 +101,17 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
         for name, segment in _OTHERS.items():
             columns[name] = measured([partial(_other, segment)], args.repeats, name)
     console.print(_table(columns, args))
+    if device.type == 'cpu':
+        works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
+        medians = {stage: statistics.median(seconds) for stage, seconds in columns['color'].seconds.items()}
+        console.print(limits.table(works, medians))
+
+
+@torch.inference_mode()
+def _work(feature_map: FeatureMap, tau: float) -> dict[str, limits.Work]:
+    config = SegmenterConfig(tau=tau)
+    tree = recursive_ncut(graph_of(feature_map, config.alpha), tau)
+    return limits.work(feature_map, tree, int(tree.cut(tau).max()) + 1, config.alpha)
 
 
 def _other(segment: Callable[[np.ndarray], np.ndarray], image_rgb: np.ndarray) -> Iterator[str]:
