@@ -69,9 +69,7 @@ class SegmenterConfig:
     )
     damping: float = parameter(
         0.0,
-        'Against flicker; 0 = none. Splits whose NCut value is within this share of tau are made as in the image '
-        'before; a pixel keeps its segment, carried along by motion, unless another is more similar by this much '
-        '(cosine; half of it for a new segment)',
+        'Reduces flicker (0 = off): how strongly an image keeps the previous segments; try 0.2',
         minimum=0.0,
         maximum=0.5,
         live=True,

@@ -589,7 +589,7 @@ def is_plain(affinity: np.ndarray) -> bool:
         above[i], degree[i] = s, d
     if right < n * n or not large:
         return False
+    wrong = 0
     for i in range(n):
-        if abs(above[i] - below[i]) > SYMMETRY * degree[i]:
-            return False
-    return True
+        wrong += abs(above[i] - below[i]) > SYMMETRY * degree[i]
+    return wrong == 0
