@@ -103,8 +103,7 @@ class ColorExtractor:
         self.config, self.device = config, device
         self.description = f'color, {config.cells} cells along the shorter side'
         # Seven channels of appearance, two of position; a fixed seed makes features repeat.
-        frequencies = np.random.default_rng(0).standard_normal((9, _FREQUENCIES), np.float32)
-        self._frequencies = frequencies / np.float32(config.kernel_width)
+        self._frequencies = np.random.default_rng(0).standard_normal((9, _FREQUENCIES), np.float32)
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features [h, w, 512] of an image, uint8 [H, W, 3] RGB.
@@ -119,16 +118,19 @@ class ColorExtractor:
         appearance = cell_appearance(lab, config.texture_weight)
         if np.ptp(appearance, axis=(0, 1)).max() < config.noise:
             features = np.ones((*grid_hw, self.channels), np.float32)
+            points = np.zeros((*grid_hw, 1), np.float32)
         else:
             cells = np.concatenate([appearance, cell_position(grid_hw) * config.position_weight], 2)
             flow = contour_flow(lab, config.contour)
             for _ in range(_DIFFUSION_ROUNDS):
                 cells = diffuse(cells, appearance.shape[2], config.edge, config.diffusion, flow)
-            phase = cells @ self._frequencies
+            points = np.divide(cells, config.kernel_width, dtype=np.float32)
+            phase = points @ self._frequencies
             features = np.empty((*grid_hw, self.channels), np.float32)
             np.cos(phase, out=features[:, :, :_FREQUENCIES])
             np.sin(phase, out=features[:, :, _FREQUENCIES:])
-        return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
+        tensors = (torch.from_numpy(values).to(self.device) for values in (features, points))
+        return FeatureMap(next(tensors), image_rgb.shape[:2], next(tensors))
 
     def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
         """Return the features of several images, one after the other."""
