@@ -34,7 +34,8 @@ from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.evaluation.methods.felzenszwalb import FelzenszwalbConfig
-from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.models import packages
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
 from diffcut_ros.progress import track
 

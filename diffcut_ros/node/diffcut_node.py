@@ -33,6 +33,7 @@ from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.compiled import prepare
 from diffcut_ros.features import CONFIGS, create_extractor
+from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -194,7 +195,8 @@ class DiffcutNode(LifecycleNode):
         try:
             self._config = read(self, NodeConfig)
             check_together(self._config, self._segmenter_config)
-            kind = kind_of(self._config.backend)
+            given = {name: parameter.value for name, parameter in self.get_parameters_by_prefix('').items()}
+            kind = kind_of(self._config.backend, downloads_allowed(given))
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))

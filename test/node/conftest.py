@@ -99,7 +99,7 @@ def running(start_node, connect):
 @pytest.fixture(scope='session')
 def small_bundle(checkpoints, tmp_path_factory):
     """An encoder bundle with small networks and random weights: its segments mean nothing."""
-    from diffcut_ros.features.diffusion import export
+    from diffcut_ros.features import export
 
     out = tmp_path_factory.mktemp('bundles') / 'small'
     assert export.main([str(checkpoints['sdxl']), str(out), '--tiny-vae', str(checkpoints['tiny'])]) == 0

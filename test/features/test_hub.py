@@ -13,9 +13,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from diffcut_ros.features import create_extractor
-from diffcut_ros.features.diffusion import export
-from diffcut_ros.features.diffusion.hub import choose_files
+from diffcut_ros.features import create_extractor, export
+from diffcut_ros.features.hub import choose_files
 from support.hub import COMMIT, serve
 from support.waiting import wait_for
 
