@@ -5,7 +5,7 @@ import torch
 
 from diffcut_ros.core import Segmenter, affinity_matrix
 from diffcut_ros.features import create_extractor
-from diffcut_ros.features.color import (
+from diffcut_ros.features.cells import (
     _area_means,
     _contours,
     cell_appearance,
