@@ -107,6 +107,16 @@ def small_bundle(checkpoints, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def vit_bundle(vits, tmp_path_factory):
+    """A bundle of a small vision transformer with random weights: its segments mean nothing."""
+    from diffcut_ros.features import export
+
+    out = tmp_path_factory.mktemp('bundles') / 'vit'
+    assert export.main([str(vits['dinov2']), str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope='session')
 def slow_bundle(small_bundle):
     """Function from an input size to the ROS arguments of a backend that takes long: small networks, large input."""
 

@@ -27,7 +27,7 @@ class VitConfig:
     aspect: str = parameter(
         _CAMERA,
         "Width to height of the network's input, such as 4x3 or 1x1, into which images are squeezed; camera: that of "
-        'the image, to the nearest patch',
+        'the image (at most 8:1), to the nearest patch',
         ratio=True,
     )
     layer: str = parameter(
