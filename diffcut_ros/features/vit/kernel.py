@@ -2,7 +2,8 @@
 
 A network knows things but not where they end; colour and texture know where something ends. Each cell becomes a vector
 of its appearance and position, diffused as by the `color` backend, and of the principal components of the network's
-features, which flow a little between cells that look alike. The cosine similarity of two cells is a Gaussian of the distance of their vectors.
+features, which flow a little between cells that look alike. The cosine similarity of two cells is a Gaussian of the
+distance of their vectors.
 
 The principal components are those of a few free images, see `images/LICENCES.md`: the same for all images of a camera.
 """
