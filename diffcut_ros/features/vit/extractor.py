@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
@@ -134,6 +136,13 @@ class VitExtractor:
             )
         return found
 
+    def operations(self, images: torch.Tensor) -> int:
+        """Return the operations (multiply and add are two) of the network for images as `upload` gives them."""
+        # Not as it runs: of fused attention on a CPU none are counted.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            self.features(images)
+        return counter.get_total_flops()
+
     @torch.inference_mode()
     def join(self, image_rgb: np.ndarray, raw: torch.Tensor) -> FeatureMap:
         """Return the features of an image, uint8 [H, W, 3] RGB, with the network's own, float32 [h, w, C]."""
@@ -143,7 +152,7 @@ class VitExtractor:
         """Return a digest of weights and settings; takes about a second per gigabyte of weights."""
         settings = {
             'config': {name: value for name, value in vars(self.config).items() if name != 'allow_download'},
-            'network': self._network.network.config.to_dict(),
+            'network': self._network.description(),
             'layer': self._layer,
             'scaling': vars(self._scaling),
             'precision': precision_name(self.precision),

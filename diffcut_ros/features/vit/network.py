@@ -127,6 +127,11 @@ class VitNetwork(nn.Module):
         height, width = (side // self.patch for side in images.shape[2:])
         return tokens[:, tokens.shape[1] - height * width :].unflatten(1, (height, width))
 
+    def description(self) -> Json:
+        """Return the configuration, without what tells where it was read from and by which version."""
+        content = self.network.config.to_dict()
+        return {name: content[name] for name in content if not name.startswith(('_', 'transformers'))}
+
 
 def _blocks(network: nn.Module, count: int) -> Any:
     """Return the list of a network's blocks, which each class and version keeps in another place."""
