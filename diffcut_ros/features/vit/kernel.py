@@ -90,10 +90,13 @@ def compute_statistics(raw: Callable[[np.ndarray], torch.Tensor]) -> Statistics:
         raw: the network: maps an image, uint8 [H, W, 3] RGB, to float32 [h, w, C].
 
     Raises:
-        ValueError: when features are not finite, or the same everywhere.
+        ValueError: when features are not finite, or the same everywhere; or when the images are not there.
     """
     count, total, products = 0, torch.zeros(()), torch.zeros(())
-    for path in sorted(_IMAGES.glob('*.jpg')):
+    paths = sorted(_IMAGES.glob('*.jpg'))
+    if not paths:
+        raise ValueError(f'{_IMAGES}: expected the images that come with diffcut_ros, found none; install it anew')
+    for path in paths:
         features = raw(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)).flatten(0, 1).double().cpu()
         if not features.isfinite().all():
             raise ValueError(

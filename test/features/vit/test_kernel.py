@@ -122,6 +122,12 @@ def test_networks_without_statistics(raw, message):
         compute_statistics(raw)
 
 
+def test_images_that_were_not_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernel, '_IMAGES', tmp_path)
+    with pytest.raises(ValueError, match='expected the images that come with diffcut_ros, found none; install it anew'):
+        compute_statistics(random_network(8))
+
+
 @pytest.mark.parametrize('image_hw', [(480, 640), (640, 480), (321, 481), (20, 30), (1, 9)])
 def test_cosine_similarity_is_a_gaussian_of_what_is_seen_and_of_things(image_hw):
     image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
