@@ -99,10 +99,10 @@ class ColorExtractor:
         Raises:
             ValueError: for an image of another shape or dtype.
         """
-        cells = color_cells(image_rgb, self.config)
+        seen = see(image_rgb, self.config)
         features = np.ones((*self.grid_hw(image_rgb.shape[:2]), self.channels), np.float32)
-        if cells is not None:
-            self._kernel(cells, features)
+        if seen is not None:
+            self._kernel(seen.cells(), features)
         return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
 
     def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
@@ -128,28 +128,45 @@ class ColorExtractor:
         )
 
 
-def color_cells(image_rgb: np.ndarray, config: ColorConfig) -> np.ndarray | None:
-    """Return what is seen of each cell of an image, diffused.
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of the cells of an image.
 
-    Args:
-        image_rgb: uint8 [H, W, 3].
+    Attributes:
+        appearance: float32 [h, w, 7], see `cell_appearance`.
+        flow: see `contour_flow`.
         config: settings.
+    """
 
-    Returns:
-        float32 [h, w, 9]: CIELAB, texture in four directions and position, each in units of a colour difference; None
-        for a uniform image.
+    appearance: np.ndarray
+    flow: tuple[np.ndarray, np.ndarray]
+    config: ColorConfig
+
+    def cells(self) -> np.ndarray:
+        """Return appearance and position of the cells, diffused, float32 [h, w, 9], in units of a colour difference."""
+        position = cell_position(self.appearance.shape[:2]) * self.config.position_weight
+        cells = np.concatenate([self.appearance, position], 2)
+        for _ in range(_DIFFUSION_ROUNDS):
+            cells = self._diffused(cells, self.config.diffusion)
+        return cells
+
+    def smooth(self, others: np.ndarray, strength: float) -> np.ndarray:
+        """Return other channels of the cells, float32 [h, w, C], diffused once where cells look alike."""
+        return self._diffused(np.concatenate([self.appearance, others], 2), strength)[:, :, APPEARANCE_CHANNELS:]
+
+    def _diffused(self, cells: np.ndarray, strength: float) -> np.ndarray:
+        return diffuse(cells, APPEARANCE_CHANNELS, self.config.edge, strength, self.flow)
+
+
+def see(image_rgb: np.ndarray, config: ColorConfig) -> Seen | None:
+    """Return what is seen of the cells of an image, uint8 [H, W, 3] RGB; None where it is uniform.
 
     Raises:
         ValueError: for an image of another shape or dtype.
     """
     check_image(image_rgb)
-    grid_hw = grid_size(image_rgb.shape[:2], config.cells)
-    lab = work_image(image_rgb, grid_hw)
+    lab = work_image(image_rgb, grid_size(image_rgb.shape[:2], config.cells))
     appearance = cell_appearance(lab, config.texture_weight)
     if np.ptp(appearance, axis=(0, 1)).max() < config.noise:
         return None
-    cells = np.concatenate([appearance, cell_position(grid_hw) * config.position_weight], 2)
-    flow = contour_flow(lab, config.contour)
-    for _ in range(_DIFFUSION_ROUNDS):
-        cells = diffuse(cells, APPEARANCE_CHANNELS, config.edge, config.diffusion, flow)
-    return cells
+    return Seen(appearance, contour_flow(lab, config.contour), config)

@@ -1,8 +1,9 @@
 """The `joint` kernel: features of a network, joined with what is seen of each cell, in one Gaussian kernel.
 
 A network knows things but not where they end; colour and texture know where something ends. Each cell becomes a vector
-of its appearance, its position, both diffused as by the `color` backend, and the principal components of the network's
-features. The cosine similarity of two cells is a Gaussian of the distance of their vectors.
+of its appearance and position, diffused as by the `color` backend, and of the principal components of the network's
+features, which flow a little between cells that look alike. The cosine similarity of two cells is a Gaussian of the
+distance of their vectors.
 
 The principal components are those of a few free images, see `images/LICENCES.md`: the same for all images of a camera.
 """
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.features.cells import grid_size
-from diffcut_ros.features.color import APPEARANCE_CHANNELS, COLOR_CHANNELS, ColorConfig, color_cells
+from diffcut_ros.features.color import APPEARANCE_CHANNELS, COLOR_CHANNELS, ColorConfig, see
 from diffcut_ros.features.gaussian import Gaussian
 
 COMPONENTS = 32
@@ -31,10 +32,15 @@ _IMAGES = Path(__file__).parent / 'images'
 _WHITENING = 0.5
 # Components of less variance, as a share of the first one's, are rounding.
 _LEAST_VARIANCE = 1e-6
-# How far apart the network's features of two cells are in the mean (root mean square), as a colour difference.
+# All in units of a colour difference (CIELAB). How far apart the network's features of two cells are, root mean square.
 _NETWORK_WEIGHT = 60.0
-# Of differences of colour and texture, beside the colour backend: what a thing is counts more.
-_APPEARANCE_WEIGHT = 0.5
+# What a difference of colour or texture counts beside the network's: it divides what is one thing.
+_APPEARANCE_WEIGHT = 0.3
+# Distance at which the cosine similarity of two cells falls to 0.61. With it the best tau is about the node's default.
+_WIDTH = 55.0
+# Strength of the diffusion of the network's features, in cells^2: its grid is coarse, and its borders would be ragged.
+# As strong as that of colour, people and pavements are lost.
+_DIFFUSION = 50.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,13 @@ def compute_statistics(raw: Callable[[np.ndarray], torch.Tensor]) -> Statistics:
         raw: the network: maps an image, uint8 [H, W, 3] RGB, to float32 [h, w, C].
 
     Raises:
-        ValueError: when features are not finite, or the same everywhere.
+        ValueError: when features are not finite, or the same everywhere; or when the images are not there.
     """
     count, total, products = 0, torch.zeros(()), torch.zeros(())
-    for path in sorted(_IMAGES.glob('*.jpg')):
+    paths = sorted(_IMAGES.glob('*.jpg'))
+    if not paths:
+        raise ValueError(f'{_IMAGES}: expected the images that come with diffcut_ros, found none; install it anew')
+    for path in paths:
         features = raw(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)).flatten(0, 1).double().cpu()
         if not features.isfinite().all():
             raise ValueError(
@@ -122,7 +131,7 @@ class JointKernel:
     def __init__(self, statistics: Statistics, device: torch.device) -> None:
         self._device, self._config = device, ColorConfig()
         self._mean, self._basis = statistics.mean.to(device), statistics.basis.to(device)
-        self._kernel = Gaussian(COLOR_CHANNELS + COMPONENTS, self._config.kernel_width)
+        self._kernel = Gaussian(COLOR_CHANNELS + COMPONENTS, _WIDTH)
         self._statistics = hashlib.sha256(b''.join(t.cpu().numpy().tobytes() for t in statistics.tensors().values()))
 
     def __call__(self, image_rgb: np.ndarray, raw: torch.Tensor) -> FeatureMap:
@@ -135,12 +144,14 @@ class JointKernel:
         Raises:
             ValueError: for an image of another shape or dtype.
         """
-        seen = color_cells(image_rgb, self._config)
+        seen = see(image_rgb, self._config)
         grid_hw = self.grid_hw(image_rgb.shape[:2])
         features = np.ones((*grid_hw, self.channels), np.float32)
         if seen is not None:
-            seen[:, :, :APPEARANCE_CHANNELS] *= _APPEARANCE_WEIGHT
-            self._kernel(np.concatenate([seen, self._things(raw, grid_hw)], 2), features)
+            cells = seen.cells()
+            cells[:, :, :APPEARANCE_CHANNELS] *= _APPEARANCE_WEIGHT
+            things = seen.smooth(self._components(raw, grid_hw), _DIFFUSION)
+            self._kernel(np.concatenate([cells, things], 2), features)
         return FeatureMap(torch.from_numpy(features).to(self._device), image_rgb.shape[:2])
 
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
@@ -156,8 +167,8 @@ class JointKernel:
             'numba': numba.__version__,
         }
 
-    def _things(self, raw: torch.Tensor, grid_hw: tuple[int, int]) -> np.ndarray:
-        """Return the components of the network's features on another grid, float32 [h, w, 32]."""
+    def _components(self, raw: torch.Tensor, grid_hw: tuple[int, int]) -> np.ndarray:
+        """Return the components of the network's features on the grid of the cells, float32 [h, w, 32]."""
         components = ((raw - self._mean) @ self._basis * _NETWORK_WEIGHT).permute(2, 0, 1)[None]
         resized = F.interpolate(components, grid_hw, mode='bilinear', antialias=True)
         return resized[0].permute(1, 2, 0).cpu().numpy()

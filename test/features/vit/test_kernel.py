@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core import Segmenter
-from diffcut_ros.features.color import ColorConfig, color_cells
+from diffcut_ros.features.color import ColorConfig, see
 from diffcut_ros.features.vit import kernel
 from diffcut_ros.features.vit.kernel import COMPONENTS, JointKernel, Statistics, compute_statistics
 from support.scenes import quadrants
@@ -122,8 +122,14 @@ def test_networks_without_statistics(raw, message):
         compute_statistics(raw)
 
 
+def test_images_that_were_not_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernel, '_IMAGES', tmp_path)
+    with pytest.raises(ValueError, match='expected the images that come with diffcut_ros, found none; install it anew'):
+        compute_statistics(random_network(8))
+
+
 @pytest.mark.parametrize('image_hw', [(480, 640), (640, 480), (321, 481), (20, 30), (1, 9)])
-def test_cosine_similarity_is_a_gaussian_of_colour_and_components(image_hw):
+def test_cosine_similarity_is_a_gaussian_of_what_is_seen_and_of_things(image_hw):
     image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
     statistics = random_statistics(40)
     joint = JointKernel(statistics, CPU)
@@ -132,13 +138,14 @@ def test_cosine_similarity_is_a_gaussian_of_colour_and_components(image_hw):
     assert found.grid_hw == joint.grid_hw(image_hw)
     assert found.features.shape[2] == joint.channels
     assert found.image_size_hw == image_hw
-    seen = torch.from_numpy(color_cells(image, ColorConfig())).flatten(0, 1)
-    seen[:, :7] *= kernel._APPEARANCE_WEIGHT
-    grid = raw.permute(2, 0, 1)[None]
-    grid = F.interpolate(grid, found.grid_hw, mode='bilinear', antialias=True)[0].flatten(1).T
-    components = (grid - statistics.mean) @ statistics.basis * kernel._NETWORK_WEIGHT
-    distance = torch.cdist(x := torch.cat([seen, components], 1), x)
-    error = found.unit @ found.unit.T - torch.exp(-(distance**2) / (2 * ColorConfig().kernel_width ** 2))
+    seen = see(image, ColorConfig())
+    cells = torch.from_numpy(seen.cells()).flatten(0, 1)
+    cells[:, :7] *= kernel._APPEARANCE_WEIGHT
+    grid = F.interpolate(raw.permute(2, 0, 1)[None], found.grid_hw, mode='bilinear', antialias=True)[0]
+    components = (grid.permute(1, 2, 0) - statistics.mean) @ statistics.basis * kernel._NETWORK_WEIGHT
+    things = torch.from_numpy(seen.smooth(components.numpy(), kernel._DIFFUSION)).flatten(0, 1)
+    distance = torch.cdist(x := torch.cat([cells, things], 1), x)
+    error = found.unit @ found.unit.T - torch.exp(-(distance**2) / (2 * kernel._WIDTH**2))
     assert error.abs().max() < 0.3
     assert error.square().mean().sqrt() < 0.06
 
