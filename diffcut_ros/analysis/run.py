@@ -34,7 +34,7 @@ from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
-from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors
+from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
 from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
@@ -467,7 +467,10 @@ class _Writing:
     def _overlay(self, result: FrameResult) -> np.ndarray:
         segmentation, named = result.segmentation, result.named if self._by_class else None
         colors = track_colors(segmentation.segments) if named is None else class_colors(named.classes, named.class_id)
-        return draw_overlay(result.image_rgb, segmentation.labels, colors, self._settings.node.overlay_opacity)
+        overlay = draw_overlay(result.image_rgb, segmentation.labels, colors, self._settings.node.overlay_opacity)
+        names = track_names(segmentation.segments) if named is None else named.names
+        write_names(overlay, segmentation, names)
+        return overlay
 
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
+from diffcut_ros.core import FeatureMap
 from diffcut_ros.features import create_extractor
 
 # Channels and heads of the layer that DiffCut takes its features from in SSD-1B.
@@ -30,14 +31,14 @@ def square(image_rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image_rgb[top : top + side, left : left + side, :3])
 
 
-def color_features(image_rgb: np.ndarray, side: int) -> torch.Tensor:
-    """Return the features of the colour backend on a grid of side x side cells, float32 [side^2, 512]."""
-    return create_extractor('color', device='cpu', cells=side)(image_rgb).flat()
+def color_features(image_rgb: np.ndarray, side: int) -> FeatureMap:
+    """Return the features of the colour backend on a grid of side x side cells."""
+    return create_extractor('color', device='cpu', cells=side)(image_rgb)
 
 
 @torch.inference_mode()
-def random_features(image_rgb: np.ndarray, side: int) -> torch.Tensor:
-    """Return features of a small network with random weights, float32 [side^2, 1280].
+def random_features(image_rgb: np.ndarray, side: int) -> FeatureMap:
+    """Return features of a small network with random weights, 1280 channels on a grid of side x side cells.
 
     The network is laid out as the encoder that DiffCut uses: convolutions down to an eighth of the size, then
     self-attention, whose output is the feature. It has learnt nothing; what it shares with trained features are their
@@ -58,8 +59,8 @@ def random_features(image_rgb: np.ndarray, side: int) -> torch.Tensor:
         (tokens @ weights(_CHANNELS, _CHANNELS).T).view(len(tokens), _HEADS, -1).transpose(0, 1) for _ in range(3)
     )
     mixed = F.scaled_dot_product_attention(_SHARPNESS * query, key, value).transpose(0, 1).reshape(len(tokens), -1)
-    return mixed @ weights(_CHANNELS, _CHANNELS).T
+    return FeatureMap((mixed @ weights(_CHANNELS, _CHANNELS).T).view(side, side, -1), image_rgb.shape[:2])
 
 
 # kind -> features of an image on a grid of side x side cells
-FEATURES: dict[str, Callable[[np.ndarray, int], torch.Tensor]] = {'color': color_features, 'random': random_features}
+FEATURES: dict[str, Callable[[np.ndarray, int], FeatureMap]] = {'color': color_features, 'random': random_features}

@@ -25,7 +25,8 @@ from diffcut_ros.benchmarks.baselines import scikit_image_ncut, spectral_cluster
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import FEATURES, photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_ncut
-from diffcut_ros.core import SegmenterConfig, affinity_matrix, recursive_ncut
+from diffcut_ros.core import SegmenterConfig, recursive_ncut
+from diffcut_ros.core.affinity import graph_of
 from diffcut_ros.evaluation.measure import machine, peak_bytes, timed
 from diffcut_ros.features.registry import resolve_device
 from diffcut_ros.progress import BarOrLines
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
                 results = []
                 for image in images:
                     progress.update(task, description=f'{features}, {nodes} nodes')
-                    graph = affinity_matrix(FEATURES[features](image, math.isqrt(nodes))).to(device)
+                    graph = graph_of(FEATURES[features](image, math.isqrt(nodes))).to(device)
                     results.append(_measure(graph, args, others=nodes <= args.others_up_to))
                     progress.update(task, advance=1)
                 scaling.add_row(features, str(nodes), *_scaling_row(results))

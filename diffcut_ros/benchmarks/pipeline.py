@@ -25,10 +25,12 @@ from skimage.segmentation import felzenszwalb, slic
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks import limits
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.graphs import photographs
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment, plain_ncut
-from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, affinity_matrix, assign_concepts, recursive_ncut
+from diffcut_ros.core import FeatureMap, Segmenter, SegmenterConfig, assign_concepts, recursive_ncut
+from diffcut_ros.core.affinity import graph_of
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
@@ -145,6 +147,17 @@ def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.d
         console.print(line)
     columns = _columns(args, images, device, extractor, partial(_vit_stages, extractor, args.tau))
     console.print(_table(columns, args))
+    if device.type == 'cpu':
+        works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
+        medians = {stage: statistics.median(seconds) for stage, seconds in columns['color'].seconds.items()}
+        console.print(limits.table(works, medians))
+
+
+@torch.inference_mode()
+def _work(feature_map: FeatureMap, tau: float) -> dict[str, limits.Work]:
+    config = SegmenterConfig(tau=tau)
+    tree = recursive_ncut(graph_of(feature_map, config.alpha), tau)
+    return limits.work(feature_map, tree, int(tree.cut(tau).max()) + 1, config.alpha)
 
 
 def _vit_stages(extractor: 'VitExtractor', tau: float, image_rgb: np.ndarray) -> Iterator[str]:
@@ -228,7 +241,7 @@ def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> It
 
 
 def _mask_stages(image_rgb: np.ndarray, feature_map: FeatureMap, tau: float) -> Iterator[str]:
-    affinity = affinity_matrix(feature_map.flat())
+    affinity = graph_of(feature_map)
     yield 'affinity'
     tree = recursive_ncut(affinity, tau)
     yield 'hierarchy'

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.threads import threads_for
+from diffcut_ros.core.types import FeatureMap
 
 # Rows of the similarity that a CPU computes at a time, left of the diagonal only: the fastest of 64, 128, 256, 512.
 _ROWS = 128
@@ -18,7 +19,14 @@ _SMALLEST = 1e-30
 _TILE = 32
 
 
-def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor:
+def graph_of(feature_map: FeatureMap, alpha: float = 10.0) -> torch.Tensor:
+    """Return the affinity between all cells of an image, from its points if it has some; see `affinity_matrix`."""
+    if feature_map.points is None:
+        return affinity_matrix(feature_map.flat(), alpha)
+    return affinity_matrix(feature_map.points.flatten(0, 1), alpha, gaussian=True)
+
+
+def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bool = False) -> torch.Tensor:
     """Return the affinity between all cells (DiffCut, section 3.2).
 
     Cosine similarity, min-max normalised over the whole matrix to [0, 1], raised to the power `alpha`, which pushes
@@ -27,6 +35,7 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
     Args:
         features: float32 [N, C], N >= 1.
         alpha: exponent, above 0.
+        gaussian: whether two cells at distance d are similar by exp(-d^2 / 2), instead of by their cosine.
 
     Returns:
         float32 [N, N] on the features' device, symmetric, in [0, 1], diagonal 1 (up to rounding). On a CPU values below
@@ -39,10 +48,20 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
         raise ValueError(f'features: expected a tensor [N, C] with N >= 1, received shape {tuple(features.shape)}')
     if not alpha > 0:
         raise ValueError(f'alpha: expected a number above 0, received {alpha}')
-    unit = F.normalize(features.detach().float(), dim=1)
-    on_host = unit.device.type == 'cpu'
-    with threads_for(len(unit)):
-        similarity, low, spread = (_lower_similarity if on_host else _similarity)(unit)
+    features = features.detach().float()
+    on_host = features.device.type == 'cpu'
+    if gaussian:
+        # Two factors whose product is the exponent; it is more exact where points are near 0.
+        points = features - features.mean(0)
+        square = (points * points).sum(1, keepdim=True) / -2
+        left, right = (
+            torch.cat([points, square, torch.ones_like(square)], 1),
+            torch.cat([points, torch.ones_like(square), square], 1),
+        )
+    else:
+        left = right = F.normalize(features, dim=1)
+    with threads_for(len(left)):
+        similarity, low, spread = (_lower_similarity if on_host else _similarity)(left, right, gaussian)
     # All that the host asks the device: a NaN or an infinity among the features makes a row NaN, and so the spread.
     known = float(spread)
     if math.isnan(known):
@@ -57,26 +76,34 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0) -> torch.Tensor
     return similarity if whole == alpha else similarity.pow_(alpha)
 
 
-def _similarity(unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return unit @ unit.T, float32 [N, N], its smallest value, and the largest less that.
+def _similarity(
+    left: torch.Tensor, right: torch.Tensor, exponential: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return left @ right.T or e to the power of it, float32 [N, N], its smallest value, and the largest less that.
 
     It is symmetric to the last digit, which the eigensolver relies on.
     """
-    similarity = unit @ unit.T
+    similarity = left @ right.T
     similarity = (similarity + similarity.T) / 2  # products round (i, j) and (j, i) differently on some devices
+    if exponential:
+        similarity.exp_()
     low, high = similarity.aminmax()
     return similarity, low, high - low
 
 
-def _lower_similarity(unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _lower_similarity(
+    left: torch.Tensor, right: torch.Tensor, exponential: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the same as `_similarity`, on a CPU; above the diagonal it is not complete."""
-    n = len(unit)
+    n = len(left)
     # NumPy asks Linux for large pages, PyTorch does not.
     similarity = torch.from_numpy(np.empty((n, n), np.float32))
     ranges = []
     for start in range(0, n, _ROWS):
         rows = similarity[start : start + _ROWS, : start + _ROWS]
-        torch.mm(unit[start : start + _ROWS], unit[: start + _ROWS].T, out=rows)
+        torch.mm(left[start : start + _ROWS], right[: start + _ROWS].T, out=rows)
+        if exponential:
+            rows.exp_()
         ranges.append(torch.stack(rows.aminmax()))  # while it is in the cache
     low, high = torch.stack(ranges).unbind(1)
     return similarity, low.min(), high.max() - low.min()

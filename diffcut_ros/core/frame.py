@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from diffcut_ros.core.affinity import affinity_matrix
+from diffcut_ros.core.affinity import graph_of
 from diffcut_ros.core.assignment import assign_concepts, concept_features
 from diffcut_ros.core.geometry import middles
 from diffcut_ros.core.instances import INSTANCES, connected_parts, part_features
@@ -69,9 +69,7 @@ class SegmenterConfig:
     )
     damping: float = parameter(
         0.0,
-        'Against flicker; 0 = none. Splits whose NCut value is within this share of tau are made as in the image '
-        'before; a pixel keeps its segment, carried along by motion, unless another is more similar by this much '
-        '(cosine; half of it for a new segment)',
+        'Reduces flicker (0 = off): how strongly an image keeps the previous segments; try 0.2',
         minimum=0.0,
         maximum=0.5,
         live=True,
@@ -309,7 +307,7 @@ class Frame:
         if self._affinity is None or self._alpha != alpha:
             bytes_of_graph = _MATRICES * 4 * math.prod(self.feature_map.grid_hw) ** 2
             check_memory(bytes_of_graph, self.feature_map.features.device, self._advice)
-            self._affinity = affinity_matrix(self.feature_map.flat(), alpha)
+            self._affinity = graph_of(self.feature_map, alpha)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:
             self._tree = recursive_ncut(self._affinity, tau, tree=self._tree)

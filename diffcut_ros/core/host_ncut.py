@@ -572,26 +572,24 @@ def is_plain(affinity: np.ndarray) -> bool:
     n = len(affinity)
     # W r = W' r for a vector r without small entries; its changing signs keep the sums, and their rounding, small. To
     # compare all entries would take as long as several products.
-    r, above, below = np.empty(n, np.float32), np.empty(n), np.zeros(n)
+    r, above, below, degree = np.empty(n, np.float32), np.empty(n), np.zeros(n), np.empty(n)
     for i in range(n):
         fraction = i * 0.618034 % 1
         r[i] = fraction - 1 if fraction < 0.5 else fraction
     right = large = 0
     for i in range(n):
-        row, ri, s = affinity[i], r[i], np.float32(0)
+        row, ri, s, d = affinity[i], r[i], np.float32(0), np.float32(0)
         for j in range(n):
             v = row[j]
             right += (v >= 0) & (v < 1e30)
             large += v > 1e-30
             s += v * r[j]
+            d += v
             below[j] += v * ri
-        above[i] = s
+        above[i], degree[i] = s, d
     if right < n * n or not large:
         return False
+    wrong = 0
     for i in range(n):
-        degree = np.float32(0)
-        for j in range(n):
-            degree += affinity[i, j]
-        if abs(above[i] - below[i]) > SYMMETRY * degree:
-            return False
-    return True
+        wrong += abs(above[i] - below[i]) > SYMMETRY * degree[i]
+    return wrong == 0

@@ -150,14 +150,16 @@ def _paint(
     h, w = part.shape
     pixels = np.empty(labels.shape, np.int32)
     for y in range(labels.shape[0]):
+        i = row[y]
+        label_here, near_here, part_here = label[i], near[i], part[i]
         for x in range(labels.shape[1]):
-            own, i, j = labels[y, x], row[y], column[x]
-            here = depth_at[y, x]
-            inverse = np.float32(1) / here if here >= _NEAREST_M else np.float32(0)
+            own, j, here = labels[y, x], column[x], depth_at[y, x]
+            known = here >= _NEAREST_M
             # Most pixels are like their block's sample.
-            if label[i, j] == own and (inverse == 0 or abs(near[i, j] - inverse) <= jump * inverse):
-                pixels[y, x] = part[i, j]
+            if label_here[j] == own and (not known or abs(near_here[j] * here - np.float32(1)) <= jump):
+                pixels[y, x] = part_here[j]
                 continue
+            inverse = np.float32(1) / here if known else np.float32(0)
             found, cost = count + own, np.float32(np.inf)
             for dy in (0, -1, 1):
                 for dx in (0, -1, 1):
@@ -165,8 +167,8 @@ def _paint(
                     if label[a, b] != own:
                         continue
                     # Without depth the nearest sample counts.
-                    known = inverse > 0 and near[a, b] > 0
-                    far = abs(near[a, b] - inverse) if known else np.float32(1e6 + abs(dy) + abs(dx))
+                    both = known and near[a, b] > 0
+                    far = abs(near[a, b] - inverse) if both else np.float32(1e6 + abs(dy) + abs(dx))
                     if far < cost:
                         found, cost = part[a, b], far
             pixels[y, x] = found

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.core.assignment import assign_concepts
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.core.upsampling import best_upsampled
 
@@ -35,7 +36,8 @@ _REACH, _REACH_IN_NARROW = _PIXELS_PER_CELL, _PIXELS_PER_CELL // 2
 _LOOK = 3 * _PIXELS_PER_CELL
 _SEEDS = np.arange(16) + 0.5
 _ANGLE = _SEEDS * (math.pi * (3 - math.sqrt(5)))
-_AROUND = np.rint(_LOOK * np.sqrt(_SEEDS / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)])).astype(int).T
+_DISC = np.sqrt(_SEEDS[:, None] / 16) * np.stack([np.sin(_ANGLE), np.cos(_ANGLE)], 1)
+_AROUND = np.rint(_LOOK * _DISC).astype(int)
 # Colours are compared by their difference, summed over the channels of 8-bit CIELAB, as a share of the usual difference
 # from the mean within _LOOK, so that faint edges count where there are no others. Likeness falls to 1/e at _UNLIKE of
 # it, at no less than the difference that noise makes, and no more than that of clearly different colours.
@@ -215,40 +217,108 @@ def _by_likeness(image_rgb: np.ndarray, labels: np.ndarray, favoured: np.ndarray
         favoured, lead: see `refine_borders`.
     """
     h, w = labels.shape
-    in_favour = np.uint16(lead * 255 * len(_AROUND))
+    in_favour = int(lead * 255 * len(_AROUND))
+    # -1 becomes 65535, which no segment has.
+    held = np.full((h, w), -1).astype(np.uint16) if favoured is None else favoured.astype(np.uint16)
     colours = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
     window = 2 * (2 * _LOOK + 1,)
     usual = cv2.blur(_difference(colours, cv2.blur(colours, window)), window)
     sixteenths = np.rint(16 * 16 / np.clip(_UNLIKE * usual, _NOISE, _CLEAR)).astype(np.uint8)
-    around_colours, framed = (
-        cv2.copyMakeBorder(values, *4 * (_LOOK,), cv2.BORDER_REPLICATE) for values in (colours, labels)
-    )
-    here, *around = (np.s_[_LOOK + y : _LOOK + y + h, _LOOK + x : _LOOK + x + w] for y, x in ((0, 0), *_AROUND))
-    likeness = [
-        cv2.LUT(cv2.multiply(_difference(colours, around_colours[there]), sixteenths, scale=1 / 16), _LIKENESS)
-        for there in around
-    ]
-    # Likeness in the upper bits, the step's number in the lower ones: a maximum says which one is the most similar.
-    ranked = [alike * np.uint16(len(_AROUND)) + np.uint16(step) for step, alike in enumerate(likeness)]
-    at = np.arange(framed.size).reshape(framed.shape)[here]
-    steps = _AROUND @ (framed.shape[1], 1)
+    framed = cv2.copyMakeBorder(labels, *4 * (_LOOK,), cv2.BORDER_REPLICATE)
+    channels = np.stack(cv2.split(cv2.copyMakeBorder(colours, *4 * (_LOOK,), cv2.BORDER_REPLICATE)))
+    likeness = np.empty((len(_AROUND), h, w), np.uint8)
+    _compare(channels, sixteenths, _AROUND, _LIKENESS, likeness)
     for _ in range(_ROUNDS):
-        own = framed[here]
-        for_own, for_rival = np.zeros((2, h, w), np.uint16)
-        most = np.zeros((h, w), np.uint16)  # of pixels of other segments
-        for alike, rank, there in zip(likeness, ranked, around, strict=True):
-            ours = framed[there] == own
-            for_own += alike * ours
-            np.maximum(most, rank * ~ours, out=most)
-        rival = framed.take(at + steps[most % len(_AROUND)])
-        for alike, there in zip(likeness, around, strict=True):
-            for_rival += alike * (framed[there] == rival)
-        if favoured is not None:
-            for_own += in_favour * (own == favoured)
-            for_rival += in_favour * (rival == favoured)
-        moves = (for_rival > for_own) & (_inner(own, _REACH, _REACH_IN_NARROW) == 0)
-        framed[here] = np.where(moves, rival, own)
-    return framed[here]
+        own = np.ascontiguousarray(framed[_LOOK:-_LOOK, _LOOK:-_LOOK])
+        moved = own.copy()
+        inner = _inner(own, _REACH, _REACH_IN_NARROW)
+        _vote(likeness, framed, _AROUND, inner, held, in_favour, moved)
+        framed[_LOOK:-_LOOK, _LOOK:-_LOOK] = moved
+    return moved
+
+
+@compiled('void(uint8[:, :, ::1], uint8[:, ::1], int64[:, ::1], uint8[::1], uint8[:, :, ::1])')
+def _compare(
+    channels: np.ndarray, sixteenths: np.ndarray, around: np.ndarray, table: np.ndarray, likeness: np.ndarray
+) -> None:
+    """Write how much pixels resemble those around.
+
+    Args:
+        channels: uint8 [3, h + 2 _LOOK, w + 2 _LOOK], CIELAB.
+        sixteenths: uint8 [h, w], 16 times 16 over the difference at which likeness falls to 1/e.
+        around, table: _AROUND, _LIKENESS.
+        likeness: uint8 [16, h, w].
+    """
+    steps, h, w = likeness.shape
+    look = (channels.shape[1] - h) // 2
+    index = np.empty(w, np.uint8)
+    for y in range(h):
+        unlike = sixteenths[y]
+        for step in range(steps):
+            begin = look + around[step, 1]
+            a, b, c = channels[:, look + y, look : look + w]
+            d, e, f = channels[:, look + y + around[step, 0], begin : begin + w]
+            for x in range(w):
+                difference = abs(np.int32(a[x]) - np.int32(d[x]))
+                difference += abs(np.int32(b[x]) - np.int32(e[x])) + abs(np.int32(c[x]) - np.int32(f[x]))
+                scaled = np.rint(np.float32(min(difference, np.int32(255)) * np.int32(unlike[x])) / np.float32(16))
+                index[x] = np.uint8(min(scaled, np.float32(255)))
+            for x in range(w):
+                likeness[step, y, x] = table[index[x]]
+
+
+@compiled('void(uint8[:, :, ::1], uint16[:, ::1], int64[:, ::1], uint8[:, ::1], uint16[:, ::1], int64, uint16[:, ::1])')
+def _vote(
+    likeness: np.ndarray,
+    framed: np.ndarray,
+    around: np.ndarray,
+    inner: np.ndarray,
+    favoured: np.ndarray,
+    in_favour: int,
+    moved: np.ndarray,
+) -> None:
+    """Do a round of `_by_likeness`.
+
+    Args:
+        likeness: uint8 [16, h, w], to the pixels around.
+        framed: uint16 [h + 2 _LOOK, w + 2 _LOOK], the segments.
+        around: _AROUND.
+        inner: see `_inner`.
+        favoured: uint16 [h, w], see `refine_borders`; 65535 = none.
+        in_favour: what that counts for.
+        moved: uint16 [h, w], the segments; written to.
+    """
+    h, w = moved.shape
+    look = (framed.shape[0] - h) // 2
+    for_own, for_rival, most, rival = np.empty((4, w), np.uint16)
+    zero, extra = np.uint16(0), np.uint16(in_favour)
+    for y in range(h):
+        own, held, kept = moved[y], favoured[y], inner[y]
+        for x in range(w):
+            for_own[x] = extra if held[x] == own[x] else zero
+            most[x] = zero
+            rival[x] = own[x]
+        for step in range(len(around)):
+            alike = likeness[step, y]
+            begin = look + around[step, 1]
+            label = framed[look + y + around[step, 0], begin : begin + w]
+            for x in range(w):
+                value = np.uint16(alike[x])
+                same = label[x] == own[x]
+                for_own[x] += value if same else zero
+                more = (not same) & (value >= most[x])
+                most[x] = value if more else most[x]
+                rival[x] = label[x] if more else rival[x]
+        for x in range(w):
+            for_rival[x] = extra if held[x] == rival[x] else zero
+        for step in range(len(around)):
+            alike = likeness[step, y]
+            begin = look + around[step, 1]
+            label = framed[look + y + around[step, 0], begin : begin + w]
+            for x in range(w):
+                for_rival[x] += np.uint16(alike[x]) if label[x] == rival[x] else zero
+        for x in range(w):
+            own[x] = rival[x] if (for_rival[x] > for_own[x]) & (kept[x] == 0) else own[x]
 
 
 def _difference(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -265,23 +335,43 @@ def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) 
         labels: uint16 [H, W].
         inner: uint8 [H, W]; pixels of another value than 0 keep their segment.
     """
-    # OpenCV leaves lines between segments, 0 or -1, and one around the image.
     image = cv2.GaussianBlur(cv2.copyMakeBorder(image_rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE), (3, 3), 0)
     flooded = np.zeros(image.shape[:2], np.int32)
     np.multiply(labels + np.int32(1), inner > 0, out=flooded[1:-1, 1:-1])
     cv2.watershed(image, flooded)
-    flat, row = flooded.reshape(-1), flooded.shape[1]
-    line = np.flatnonzero(flat[row:-row] <= 0) + row
-    # To the neighbour of the most similar colour, however segments are numbered.
-    own, colours = image.reshape(-1, 3).take(line, 0).astype(np.int32), image.reshape(-1, 3)
-    best, least = flat.take(line), np.full(len(line), 4 * 255, np.int32)
-    for step in (-row, -1, 1, row):
-        label, differ = flat.take(line + step), np.abs(colours.take(line + step, 0) - own).sum(1)
-        nearer = (label > 0) & (differ < least)
-        best[nearer], least[nearer] = label[nearer], differ[nearer]
-    flat[line] = best
-    flooded = flooded[1:-1, 1:-1]
-    return np.where(flooded > 0, flooded - 1, labels).astype(np.uint16)
+    result = np.array(labels, np.uint16, order='C')
+    _close_lines(image, flooded, result)
+    return result
+
+
+@compiled('void(uint8[:, :, ::1], int32[:, ::1], uint16[:, ::1])')
+def _close_lines(image: np.ndarray, flooded: np.ndarray, labels: np.ndarray) -> None:
+    """Write what a watershed flooded to `labels`, uint16 [H, W].
+
+    OpenCV leaves lines between segments, 0 or -1, and one around the image. A pixel of a line gets the segment of the
+    neighbour of the most similar colour, however segments are numbered.
+
+    Args:
+        image: uint8 [H + 2, W + 2, 3], RGB.
+        flooded: int32 [H + 2, W + 2], segments from 1.
+        labels: where no neighbour was flooded, a pixel keeps its segment.
+    """
+    h, w = labels.shape
+    for y in range(1, h + 1):
+        for x in range(1, w + 1):
+            best = flooded[y, x]
+            if best <= 0:
+                least = np.int64(4 * 255)
+                for row, column in ((y - 1, x), (y, x - 1), (y, x + 1), (y + 1, x)):
+                    if flooded[row, column] <= 0:
+                        continue
+                    difference = np.int64(0)
+                    for channel in range(3):
+                        difference += abs(np.int64(image[row, column, channel]) - np.int64(image[y, x, channel]))
+                    if difference < least:
+                        best, least = flooded[row, column], difference
+            if best > 0:
+                labels[y - 1, x - 1] = best - 1
 
 
 def _neighbours(h: int, w: int, dilations: tuple[int, ...], device: torch.device) -> torch.Tensor:

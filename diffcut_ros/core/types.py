@@ -38,6 +38,9 @@ class FeatureMap:
     Attributes:
         features: float32 tensor [h, w, C] on any device; not necessarily normalised.
         image_size_hw: height and width of the image in pixels.
+        points: where the features' cosine similarity is about exp(-d^2 / 2) for two cells at distance d, as with
+            Fourier features of a Gaussian kernel: the cells' places, float32 [h, w, D] on the same device, from which
+            their affinity is computed exactly and in less time; else None.
 
     Raises:
         ValueError: for another shape or dtype, or an empty grid or image.
@@ -45,6 +48,7 @@ class FeatureMap:
 
     features: torch.Tensor
     image_size_hw: tuple[int, int]
+    points: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.features.shape)
@@ -54,6 +58,10 @@ class FeatureMap:
             raise ValueError(f'features: expected torch.float32, received {self.features.dtype}')
         if len(self.image_size_hw) != 2 or min(self.image_size_hw) < 1:
             raise ValueError(f'image_size_hw: expected (height, width) of at least 1, received {self.image_size_hw}')
+        if self.points is not None and (self.points.ndim != 3 or self.points.shape[:2] != shape[:2]):
+            raise ValueError(
+                f'points: expected a tensor [{shape[0]}, {shape[1]}, D], received {tuple(self.points.shape)}'
+            )
 
     @property
     def grid_hw(self) -> tuple[int, int]:

@@ -1,14 +1,13 @@
 """Evaluates one image: reads it, takes its features, has it segmented, scores the segments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from diffcut_ros.core import FeatureMap
 from diffcut_ros.evaluation.datasets import Pair, load
 from diffcut_ros.evaluation.feature_cache import FeatureCache
 from diffcut_ros.evaluation.measure import timed
@@ -121,7 +120,7 @@ class Evaluator:
             lambda: self._cache.features(self._extractor, view.image_rgb), self._device
         )
         # The method is asked for labels at the size that is scored, whatever the size that features were computed at.
-        scored = FeatureMap(feature_map.features, view.scored_rgb.shape[:2])
+        scored = replace(feature_map, image_size_hw=view.scored_rgb.shape[:2])
         return Sample(view.scored_rgb, scored, count=_count(view)), features_s, stored
 
 

@@ -50,23 +50,27 @@ class FeatureCache:
         path = self._path(image_rgb)
         stored = _read(path)
         if stored is not None:
-            return FeatureMap(torch.from_numpy(stored).to(extractor.device), image_rgb.shape[:2]), True
+            tensors = {name: torch.from_numpy(array).to(extractor.device) for name, array in stored.items()}
+            return FeatureMap(image_size_hw=image_rgb.shape[:2], **tensors), True
         feature_map = extractor(image_rgb)
-        self._write(path, feature_map.features.cpu().numpy())
+        tensors = {'features': feature_map.features}
+        if feature_map.points is not None:
+            tensors['points'] = feature_map.points
+        self._write(path, {name: tensor.cpu().numpy() for name, tensor in tensors.items()})
         return feature_map, False
 
     def _path(self, image_rgb: np.ndarray) -> Path:
         digest = hashlib.sha256(f'{self._fingerprint} {image_rgb.shape}'.encode())
         digest.update(np.ascontiguousarray(image_rgb))
-        return self._folder / f'{digest.hexdigest()}.npy'
+        return self._folder / f'{digest.hexdigest()}.npz'
 
-    def _write(self, path: Path, features: np.ndarray) -> None:
+    def _write(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp('.writing', dir=self._folder)
             try:
                 with os.fdopen(handle, 'wb') as file:
-                    np.save(file, features)
+                    np.savez(file, **arrays)  # type: ignore[arg-type]
                 os.replace(name, path)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
@@ -81,7 +85,7 @@ class FeatureCache:
                 status = entry.stat()
             except FileNotFoundError:  # another process removed it
                 continue
-            if entry.name.endswith('.npy'):
+            if entry.name.endswith(('.npz', '.npy')):  # .npy: of versions before 0.2
                 files.append((status.st_mtime, status.st_size, entry.path))
             elif entry.name.endswith('.writing') and time.time() - status.st_mtime > _LEFT_BEHIND_S:
                 Path(entry.path).unlink(missing_ok=True)
@@ -93,11 +97,12 @@ class FeatureCache:
             total -= size
 
 
-def _read(path: Path) -> np.ndarray | None:
+def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Return what is stored, and mark it as used; None where nothing is, or it is damaged."""
     try:
         check_plain([path])
-        features = np.load(path, mmap_mode='r')  # which checks that the file is as long as it says
+        with np.load(path) as file:
+            arrays = dict(file)
         os.utime(path)
     except FileNotFoundError:
         return None
@@ -105,6 +110,6 @@ def _read(path: Path) -> np.ndarray | None:
         raise
     except Exception:  # cut short by a full disk or a crash, or of others: computed and written again
         return None
-    if not isinstance(features, np.ndarray) or features.ndim != 3 or features.dtype != np.float32:
+    if 'features' not in arrays or any(array.ndim != 3 or array.dtype != np.float32 for array in arrays.values()):
         return None
-    return np.array(features)
+    return arrays

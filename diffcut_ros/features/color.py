@@ -100,10 +100,9 @@ class ColorExtractor:
             ValueError: for an image of another shape or dtype.
         """
         seen = see(image_rgb, self.config)
-        features = np.ones((*self.grid_hw(image_rgb.shape[:2]), self.channels), np.float32)
-        if seen is not None:
-            self._kernel(seen.cells(), features)
-        return FeatureMap(torch.from_numpy(features).to(self.device), image_rgb.shape[:2])
+        grid_hw = self.grid_hw(image_rgb.shape[:2])
+        cells = np.zeros((*grid_hw, COLOR_CHANNELS), np.float32) if seen is None else seen.cells()
+        return self._kernel(cells, image_rgb.shape[:2], self.device)
 
     def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
         """Return the features of several images, one after the other."""

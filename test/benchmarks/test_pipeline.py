@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from diffcut_ros.benchmarks import pipeline
+from diffcut_ros.benchmarks import limits, pipeline
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment
-from diffcut_ros.core import affinity_matrix
+from diffcut_ros.core import FeatureMap, affinity_matrix, recursive_ncut
 
 MASK_STAGES = ('affinity', 'hierarchy', 'assignment')
 
@@ -41,7 +41,8 @@ def test_the_color_backend_without_a_network(tmp_path):
     small = '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120'
     result = benchmark('--backend', 'color', *small, '--json', str(tmp_path / 'figures.json'))
     assert result.returncode == 0, result.stderr
-    rows = table_rows(result.stdout.splitlines(), 5)
+    times, _, rest = result.stdout.partition('limits of one core')
+    rows = table_rows(times.splitlines(), 5)
     assert list(rows) == ['features', *MASK_STAGES, 'borders', 'segments', pipeline.WHOLE, 'times faster']
     for stage in ('borders', 'segments'):  # the paper's has none, and others have no stages
         assert [cell.strip() == '' for cell in rows[stage]] == [False, True, True, True]
@@ -49,7 +50,9 @@ def test_the_color_backend_without_a_network(tmp_path):
     found = json.loads((tmp_path / 'figures.json').read_text())
     assert found['problem'] == ''
     assert found['lines'][0] == result.stdout.splitlines()[0]
-    (table,) = found['tables']
+    table, limits = found['tables']
+    assert [row[0] for row in limits['rows']] == list(table_rows(rest.splitlines(), 5)) == list(rows)[:-2]
+    # 12 x 16 tiles of 16 cells each...
     assert table['columns'][0] == 'stage'
     assert [row[0] for row in table['rows']] == list(rows)
 
@@ -119,6 +122,23 @@ def test_networks_of_known_checkpoints_have_the_right_size(name, unet, vae, monk
         'sd1.4': 'down_blocks.2.attentions.1.transformer_blocks.0.attn1',
     }
     assert encoder.layer == layer[name]
+
+
+def test_the_work_of_a_small_graph_counted_by_hand():
+    feature_map = FeatureMap(torch.ones(2, 3, 4), (10, 12), torch.zeros(2, 3, 2))
+    halves = torch.eye(6)
+    halves[:3, :3] = halves[3:, 3:] = 1
+    tree = recursive_ncut(halves, 0.5)
+    assert sorted(tree.stop - tree.start) == [3, 3, 6]
+    work = limits.work(feature_map, tree, 2, alpha=8.0)
+    # Half of the squares of 6, 3 and 3 nodes, read 8 times, 4 operations and 4 bytes for each number, and one copy.
+    assert work['hierarchy'] == limits.Work(8 * 4 * 27, 8 * 4 * 27 + 4 * 18)
+    # 21 pairs: 3 operations in each of 2 dimensions, an exponential, min-max, 3 squares and as many products.
+    assert work['affinity'] == limits.Work(21 * (6 + 3 + 6), 4 * 36)
+    assert work['assignment'] == limits.Work(2 * 2 * 6 * 4 + 2 * 120, 4 * 6 * 4 + 2 * 120)
+    # At 1000 operations and 100 bytes per second.
+    assert limits.Work(500, 10).seconds(1000, 100) == 0.5
+    assert limits.Work(50, 10).seconds(1000, 100) == 0.1
 
 
 def test_operations_are_those_that_were_counted_by_hand(monkeypatch):

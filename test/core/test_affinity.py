@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from diffcut_ros.core import affinity_matrix
+from diffcut_ros.core import FeatureMap, affinity_matrix
+from diffcut_ros.core.affinity import graph_of
 
 
 def test_hand_computed_values():
@@ -34,6 +35,29 @@ def test_the_definition_in_float64(n, alpha):
     assert affinity.max() == 1
     if alpha < 1000:  # the smallest numbers that there are take a CPU a hundred times as long as others
         assert not ((affinity > 0) & (affinity < 1.2e-38)).any()
+
+
+@pytest.mark.parametrize('n', [2, 31, 129, 300])
+@pytest.mark.parametrize('alpha', [1.0, 2.5, 10.0])
+@pytest.mark.parametrize('offset', [0.0, 100.0])
+def test_the_gaussian_kernel_in_float64(n, alpha, offset):
+    points = 2 * torch.rand(n, 9, generator=torch.Generator().manual_seed(n)) + offset
+    similarity = torch.exp(-(torch.cdist(points.double(), points.double()) ** 2) / 2)
+    expected = ((similarity - similarity.min()) / (similarity.max() - similarity.min())) ** alpha
+    affinity = affinity_matrix(points, alpha, gaussian=True)
+    torch.testing.assert_close(affinity, expected.float(), rtol=1e-4 * alpha, atol=1e-5)
+    assert torch.equal(affinity, affinity.T)
+    assert affinity.min() == 0
+
+
+def test_a_graph_is_made_of_points_where_there_are_some():
+    generator = torch.Generator().manual_seed(0)
+    features, points = torch.randn(3, 4, 8, generator=generator), torch.randn(3, 4, 2, generator=generator)
+    cosine, gaussian = (graph_of(FeatureMap(features, (30, 40), given), 2.0) for given in (None, points))
+    assert torch.equal(cosine, affinity_matrix(features.view(12, 8), 2.0))
+    assert torch.equal(gaussian, affinity_matrix(points.view(12, 2), 2.0, gaussian=True))
+    with pytest.raises(ValueError, match=r'points: expected a tensor \[3, 4, D\], received \(4, 3, 2\)'):
+        FeatureMap(features, (30, 40), points.transpose(0, 1))
 
 
 @pytest.mark.parametrize('count', [1, 5])

@@ -10,8 +10,8 @@ import torch
 from diffcut_ros.evaluation.feature_cache import FeatureCache, default_folder
 from diffcut_ros.features import create_extractor
 
-# Bytes of a file: 8x8 cells of 512 float32 and the header of the format.
-FILE_BYTES = 8 * 8 * 512 * 4 + 128
+# Bytes of a file: 8x8 cells of 512 float32 features and 9 of a point, and what an archive of two arrays adds.
+FILE_BYTES = 8 * 8 * (512 + 9) * 4 + 766
 
 
 @pytest.fixture(scope='module')
@@ -34,6 +34,7 @@ def test_stored_features_are_those_that_were_computed(extractor, tmp_path):
     again, was_stored = cache.features(extractor, image(0))
     assert was_stored
     assert torch.equal(first.features, again.features)
+    assert torch.equal(first.points, again.points)
     assert again.image_size_hw == first.image_size_hw == (32, 32)
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [FILE_BYTES]
 
@@ -115,7 +116,7 @@ for turn in range(8):
         for process in processes:
             process.kill()
             process.communicate()
-    assert not [path for path in tmp_path.iterdir() if path.suffix != '.npy']
+    assert not [path for path in tmp_path.iterdir() if path.suffix != '.npz']
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5 * FILE_BYTES
 
 

@@ -54,13 +54,13 @@ def declarations(path: Path) -> dict[str, ast.Call]:
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda p: p.name)
-def test_the_readme_names_every_argument(path):
+def test_the_documentation_names_every_argument(path):
     arguments = declarations(path)
     assert arguments
-    readme = (ROOT / 'README.md').read_text()
-    assert path.name in readme
+    page = (ROOT / 'docs/launch.md').read_text()
+    assert path.name in page
     for argument in arguments:
-        assert f'| `{argument}` |' in readme
+        assert f'| `{argument}` |' in page
 
 
 @pytest.mark.parametrize('name', ['diffcut.launch.py', 'multi_camera.launch.py'])

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from skimage import data
 
-from diffcut_ros.benchmarks.graphs import random_features
-from diffcut_ros.core import affinity_matrix
-from diffcut_ros.features import create_extractor
+from diffcut_ros.benchmarks.graphs import color_features, random_features
+from diffcut_ros.core.affinity import graph_of
 
 _PHOTOGRAPHS = ('coffee', 'astronaut', 'chelsea', 'rocket')
 
@@ -29,8 +28,5 @@ def photograph_graph(seed: int, cells: int) -> torch.Tensor:
     height, width = random.permutation([short, short if seed % 2 else int(random.uniform(1, 1.5) * short)])
     top, left = random.integers(image.shape[0] - height), random.integers(image.shape[1] - width)
     part = np.ascontiguousarray(image[top : top + height, left : left + width])
-    if seed % 2:
-        features = random_features(part, cells)
-    else:
-        features = create_extractor('color', device='cpu', cells=cells)(part).flat()
-    return affinity_matrix(features, alpha=float(random.choice([5.0, 10.0, 15.0])))
+    features = random_features if seed % 2 else color_features
+    return graph_of(features(part, cells), alpha=float(random.choice([5.0, 10.0, 15.0])))

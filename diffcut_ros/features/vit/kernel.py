@@ -146,13 +146,13 @@ class JointKernel:
         """
         seen = see(image_rgb, self._config)
         grid_hw = self.grid_hw(image_rgb.shape[:2])
-        features = np.ones((*grid_hw, self.channels), np.float32)
-        if seen is not None:
+        if seen is None:
+            cells = np.zeros((*grid_hw, COLOR_CHANNELS + COMPONENTS), np.float32)
+        else:
             cells = seen.cells()
             cells[:, :, :APPEARANCE_CHANNELS] *= _APPEARANCE_WEIGHT
-            things = seen.smooth(self._components(raw, grid_hw), _DIFFUSION)
-            self._kernel(np.concatenate([cells, things], 2), features)
-        return FeatureMap(torch.from_numpy(features).to(self._device), image_rgb.shape[:2])
+            cells = np.concatenate([cells, seen.smooth(self._components(raw, grid_hw), _DIFFUSION)], 2)
+        return self._kernel(cells, image_rgb.shape[:2], self._device)
 
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
