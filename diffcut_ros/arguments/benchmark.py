@@ -105,13 +105,23 @@ def _node_3d(parser: Parser) -> None:
 def _pipeline(parser: Parser) -> None:
     parser.add_argument('--backend', default='ssd-1b', help='see the parameter backend; color has no network')
     parser.add_argument(
-        '--random-weights', action='store_true', help='ssd-1b or sd1.4 without a checkpoint: timings only'
+        '--random-weights',
+        action='store_true',
+        help='a network by its name, such as ssd-1b, without a checkpoint: timings only',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--precision', help='see the parameter diffusion.precision')
+    parser.add_argument('--precision', help='see the parameters diffusion.precision and vit.precision')
+    parser.add_argument('--layer', help='see the parameter vit.layer')
+    parser.add_argument('--kernel', choices=('joint', 'plain'), help='see the parameter vit.kernel')
     parser.add_argument('--input-size', type=whole(16, 4096), help="side of the network's input")
     parser.add_argument('--aspect', help="width to height of the network's input, such as 4x3")
-    parser.add_argument('--vae', nargs='+', default=['full', 'tiny'], choices=('full', 'tiny'), help='image encoders')
+    parser.add_argument(
+        '--vae',
+        nargs='+',
+        default=['full', 'tiny'],
+        choices=('full', 'tiny'),
+        help='image encoders of a diffusion network',
+    )
     parser.add_argument('--tiny-vae', default='', help='see the parameter diffusion.tiny_vae')
     parser.add_argument('--tau', type=TAU, help='threshold of the hierarchy; default: as of the parameter tau')
     parser.add_argument(

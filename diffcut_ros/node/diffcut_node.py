@@ -35,6 +35,7 @@ from diffcut_ros.core.compiled import prepare
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import CONFIGS, create_extractor
+from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -196,7 +197,8 @@ class DiffcutNode(LifecycleNode):
         try:
             self._config = read(self, NodeConfig)
             check_together(self._config, self._segmenter_config)
-            kind = kind_of(self._config.backend)
+            given = {name: parameter.value for name, parameter in self.get_parameters_by_prefix('').items()}
+            kind = kind_of(self._config.backend, downloads_allowed(given))
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
