@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,11 +224,16 @@ class TransformTree:
     def _unconnected(self, target: str, source: str, target_top: str, source_top: str) -> TransformError:
         frames = sorted({parent for one in self._of.values() for parent, _ in one.links} | self._of.keys())
         missing = [frame for frame in (target, source) if frame not in frames]
-        named = ', '.join(map(quoted, frames[:_NAMED])) + (f' and {len(frames) - _NAMED} more' * (len(frames) > _NAMED))
         if missing:
-            known = f'there are {named}' if frames else 'there are no transforms'
+            known = f'there are {named(frames)}' if frames else 'there are no transforms'
             return TransformError(f'there is no frame {" and no ".join(map(quoted, missing))}; {known}')
         return TransformError(
             f'nothing connects {quoted(source)}, which leads up to {quoted(source_top)}, with {quoted(target)}, which '
-            f'leads up to {quoted(target_top)}; there are {named}'
+            f'leads up to {quoted(target_top)}; there are {named(frames)}'
         )
+
+
+def named(frames: Sequence[str]) -> str:
+    """Return the names of frames, of many the first ones."""
+    more = f' and {len(frames) - _NAMED} more' if len(frames) > _NAMED else ''
+    return ', '.join(map(quoted, frames[:_NAMED])) + more
