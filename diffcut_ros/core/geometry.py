@@ -268,10 +268,12 @@ def moved(geometries: Sequence[SegmentGeometry | None], into: Transform) -> tupl
     """Return places in another frame, with the same boxes, which turn with their axes."""
     found = [one for one in geometries if one is not None]
     turns = (into.rotation * Rotation.from_quat(np.reshape([one.turned_xyzw for one in found], (-1, 4)))).as_quat()
-    points_m = into(np.reshape([(one.position_m, one.box_min_m, one.box_max_m) for one in found], (-1, 3, 3)))
+    points_m = into(np.reshape([(one.box_min_m, one.position_m, one.box_max_m) for one in found], (-1, 3, 3)))
+    straight = (turns == NOT_TURNED).all(1)
+    points_m[straight] = np.sort(points_m[straight], axis=1)  # rounded, a position may lie beyond an end
     places = (
         SegmentGeometry(tuple(position), tuple(low), tuple(high), one.valid_share, tuple(turned))
-        for one, (position, low, high), turned in zip(found, points_m.tolist(), turns.tolist(), strict=True)
+        for one, (low, position, high), turned in zip(found, points_m.tolist(), turns.tolist(), strict=True)
     )
     return tuple(None if one is None else next(places) for one in geometries)
 
