@@ -56,6 +56,7 @@ class FrameResult:
         latency_ms: time that features, segments, tracks and places took, without waiting for the image before.
         finest_cut: of its hierarchy, where that was asked for.
         named: what its segments are; None without classes.
+        target_frame: that the geometries are in; empty: the camera's.
     """
 
     stamp_ns: int
@@ -68,6 +69,7 @@ class FrameResult:
     latency_ms: float
     finest_cut: FinestCut | None = field(default=None, repr=False)
     named: Named | None = None
+    target_frame: str = ''
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -99,7 +101,9 @@ class Analyzer:
         if classes is not None:
             path = Path(settings.node.classes_file)
             check_backend(path, classes, self._extractor.description, probe(self._extractor))
-        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker)
+        self._target_frame = settings.node.target_frame
+        # Columns of tables have no place for boxes that are turned.
+        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker, box_axes='target')
         self.save, self.load = self._pipeline.save, self._pipeline.load
 
     @property
@@ -161,6 +165,7 @@ class Analyzer:
             latency_ms,
             finest_cut(frame, config.alpha, segmentation.tau, config.refine) if with_finest_cut else None,
             named,
+            self._target_frame,
         )
 
     def _named(self, segments: Segments) -> Named | None:

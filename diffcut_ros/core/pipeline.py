@@ -14,16 +14,19 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig
-from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved
 from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
 from diffcut_ros.core.tracking import Tracker, TrackerConfig
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check_image
 
 # How long a new image waits for the last one's new cut.
 _PATIENCE_S = 0.3
 # Hierarchies of more cells are not computed ahead: two at a time could take the memory that one needs.
 _MOST_CELLS_AHEAD = 4096
+# How boxes may lie, see `Result.box_axes`.
+BOX_AXES = ('camera', 'target')
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Scene:
         depth_m: float32 [H', W'] in metres, NaN where there is none; None without depth.
         camera: of the image; None where it is not known where things are: no positions, but instances in space.
         header: whatever all outputs shall carry, such as a std_msgs/Header.
+        look_up: returns what takes points of the camera into the frame that places are wanted in, or None where that is
+            not known; may wait. Called when places are needed. None: they are wanted in the camera's.
     """
 
     image_rgb: np.ndarray = field(repr=False)
@@ -43,6 +48,7 @@ class Scene:
     depth_m: np.ndarray | None = field(default=None, repr=False)
     camera: PinholeCamera | None = None
     header: Any = None
+    look_up: Callable[[], Transform | None] | None = field(default=None, repr=False)
 
 
 class Prepared(NamedTuple):
@@ -61,20 +67,35 @@ class Result:
         segmentation: its segments, with `track_id`.
         frame: its features and hierarchy, for other cuts.
         cut: how it was cut, whatever other cuts of the frame follow.
+        box_axes: along which axes boxes lie, 'camera' or 'target': those of the frame that places are in.
     """
 
     scene: Scene
     segmentation: Segmentation
     frame: Frame = field(repr=False)
     cut: Cut = field(repr=False)
+    box_axes: str = BOX_AXES[0]
+
+    @cached_property
+    def into(self) -> Transform | None:
+        """What takes points of the camera into the frame that places are in, looked up once; None: not known."""
+        return Transform() if self.scene.look_up is None else self.scene.look_up()
 
     @cached_property
     def geometries(self) -> tuple[SegmentGeometry | None, ...]:
         """Where each segment is in space, in their order, computed once; None where that is not known."""
-        count = len(self.segmentation.segments)
-        if self.scene.depth_m is None or self.scene.camera is None:
+        return self.locate(self.segmentation.labels, len(self.segmentation.segments))
+
+    def locate(self, labels: np.ndarray, count: int) -> tuple[SegmentGeometry | None, ...]:
+        """Return where segments of the scene are, one entry per label from 1 to the count; see `geometries`."""
+        scene = self.scene
+        if scene.depth_m is None or scene.camera is None or self.into is None:
             return (None,) * count
-        return locate_segments(self.segmentation.labels, self.scene.depth_m, self.scene.camera, count)
+        if scene.look_up is None:
+            return locate_segments(labels, scene.depth_m, scene.camera, count)
+        if self.box_axes == 'target':
+            return locate_segments(labels, scene.depth_m, scene.camera, count, self.into)
+        return moved(locate_segments(labels, scene.depth_m, scene.camera, count), self.into)
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,8 @@ class Pipeline:
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
         config: settings of the segments.
-        tracking: settings of the track ids. Both may be replaced at any time: `pipeline.config`, `pipeline.tracking`.
+        tracking: settings of the track ids.
+        box_axes: of the results. All three may be replaced at any time: `pipeline.config`, `.tracking`, `.box_axes`.
     """
 
     def __init__(
@@ -123,8 +145,10 @@ class Pipeline:
         extractor: Callable[[np.ndarray], FeatureMap],
         config: SegmenterConfig | None = None,
         tracking: TrackerConfig | None = None,
+        box_axes: str = BOX_AXES[0],
     ) -> None:
         self.config = config or SegmenterConfig()
+        self.box_axes = box_axes
         self._extractor = extractor
         self._tracker = Tracker(tracking)
         self._last: Prepared | None = None
@@ -247,7 +271,7 @@ class Pipeline:
         cut = frame.last_cut
         self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
         self._last = last  # from now on another thread may cut it again
-        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut)
+        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut, self.box_axes)
         deliver(result)
         return result
 

@@ -57,7 +57,9 @@ from diffcut_ros.node.parameters import (
     take_overrides,
     unused_overrides,
 )
+from diffcut_ros.node.target_frame import TargetFrame
 from diffcut_ros.node.teaching import Backend, Teaching
+from diffcut_ros.node.transforms import Transforms
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable, quoted
@@ -85,6 +87,8 @@ _PATIENCE_S = 1.0
 # Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good
 # one that waits. Larger ones are checked by the worker.
 _CHECKED_AT_ONCE = 2**15
+# Kinds of trouble with transforms that the diagnostics tell.
+_MOST_TROUBLE = 10
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
@@ -110,7 +114,8 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
         self._teaching = Teaching(self.get_logger())
-        self._clicks = Clicks(self, self._teaching, self._show_taught)
+        self._transforms = Transforms(self)
+        self._clicks = Clicks(self, self._transforms, self._teaching, self._show_taught)
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
@@ -210,18 +215,26 @@ class DiffcutNode(LifecycleNode):
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
-                self._cameras[name] = Camera(
+                camera = self._cameras[name] = Camera(
                     self,
                     name,
                     self._config,
                     self._points_config,
                     Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
-                    Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
+                    Pipeline(self._extractor, self._segmenter_config, self._tracker_config, self._config.box_axes),
                     self._on_image,
                     self._reject,
                     self._on_click,
                 )
-                self._cameras[name].classes = self._classes
+                camera.classes = self._classes
+                if self._config.target_frame:
+                    camera.target = TargetFrame(
+                        self._transforms,
+                        self._config.target_frame,
+                        lambda: self._config.transform_timeout_s,
+                        camera.record,
+                        lambda text, topic=camera.topic: self._warn(f'{topic}: {text}'),
+                    )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
             for name, text in unused_overrides(self, self._overrides, topics).items():
                 topic = name.split('.')[1]
@@ -394,7 +407,8 @@ class DiffcutNode(LifecycleNode):
             camera.source.limit.take_back()
             raise
         try:
-            return decoder.decode(inputs)
+            scene = decoder.decode(inputs)
+            return scene if camera.target is None else camera.target.place(scene, inputs.arrival_ns)
         finally:
             for note in decoder.notes[told:]:
                 self.get_logger().warning(f'{camera.topic}: {note}')
@@ -487,6 +501,7 @@ class DiffcutNode(LifecycleNode):
             camera.decoder.depth_scale = self._config.depth_scale
             camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
+            camera.pipeline.box_axes = self._config.box_axes
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
         told = self._tell_classes(anew=before.min_confidence != self._config.min_confidence)
@@ -507,7 +522,7 @@ class DiffcutNode(LifecycleNode):
     def _shown_by(self) -> tuple:
         """The settings that say how an image is shown: when they change, the last one is shown again."""
         config = self._config
-        shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes
+        shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes, config.box_axes
         return self._segmenter_config, self._points_config, self._classes, *shown
 
     # Clicks, and what they teach.
@@ -642,6 +657,8 @@ class DiffcutNode(LifecycleNode):
         values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
         if self._extractor is not None:
             values |= {'model': self._extractor.description, **memory(device)}
+        if trouble := dict(self._transforms.trouble):
+            values['tf'] = '; '.join(f'{text} ({count} times)' for text, count in list(trouble.items())[:_MOST_TROUBLE])
         if self.fatal_error and self._worker is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
         elif time.monotonic() - self._failed_s < _FAILURE_SHOWN_S:
