@@ -41,7 +41,7 @@ def teach() -> int:
 
 def export() -> int:
     """`diffcut_export`."""
-    return _run('export', 'features.diffusion.export', 'diffusion')
+    return _run('export', 'features.export', 'diffusion')
 
 
 def evaluate() -> int:

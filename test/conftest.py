@@ -53,6 +53,15 @@ def checkpoints(tmp_path_factory):
     return {'sdxl': save_sdxl(root / 'sdxl'), 'sd1': save_sd1(root / 'sd1'), 'tiny': save_tiny_vae(root / 'tiny')}
 
 
+@pytest.fixture(scope='session')
+def vits(tmp_path_factory):
+    """Folders of small vision transformers with random weights, by the names of `support.vits.KINDS`."""
+    from support.vits import KINDS, save_vit  # importing transformers takes seconds
+
+    root = tmp_path_factory.mktemp('vits')
+    return {kind: save_vit(kind, root / kind) for kind in KINDS}
+
+
 @pytest.fixture(scope='module')
 def browser():
     """A Chromium."""

@@ -17,7 +17,7 @@ MODULES = {
     'analysis.reteach': ('diffcut_reteach', ['classes.yaml', '-o', 'new.yaml']),
     'benchmarks.main': ('diffcut_benchmark', ['ncut']),
     'evaluation.evaluate': ('diffcut_evaluate', ['camvid', 'root', '-o', 'out']),
-    'features.diffusion.export': ('diffcut_export', ['ssd-1b', 'out']),
+    'features.export': ('diffcut_export', ['ssd-1b', 'out']),
     'node.demo.camera': ('', []),
     'node.demo.main': ('diffcut_demo', []),
     'node.diffcut_node': ('diffcut_node', []),

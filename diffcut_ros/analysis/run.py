@@ -30,12 +30,13 @@ from diffcut_ros.analysis.settings import (
     read_settings,
 )
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
-from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
+from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
-from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors
+from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
@@ -392,11 +393,15 @@ def _results(
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
     """
     failures, limit = 0, settings.node.max_consecutive_failures
-    for moment in moments:
+    ahead = _prepared(moments, analyzer)
+    for moment, prepared in one_ahead(ahead) if analyzer.overlaps else ahead:
         result, problem = None, moment.problem
-        if moment.scene is not None:
+        if prepared is not None:
+            is_shown = shown(moment)
             try:
-                result = analyzer.process(moment.scene, shown(moment))
+                if isinstance(prepared, Exception):
+                    raise prepared
+                result = analyzer.finish(prepared, is_shown)
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -405,6 +410,20 @@ def _results(
                 if limit and failures >= limit:
                     raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
         yield moment, result, printable(problem)
+
+
+def _prepared(
+    moments: ReadAhead[Moment], analyzer: Analyzer
+) -> Iterator[tuple[Moment, tuple[Prepared, float] | Exception | None]]:
+    """Yield each moment with its image as it is prepared, or what went wrong with it; None: it has no image."""
+    for moment in moments:
+        prepared: tuple[Prepared, float] | Exception | None = None
+        if moment.scene is not None:
+            try:
+                prepared = analyzer.prepare(moment.scene)
+            except Exception as error:
+                prepared = error
+        yield moment, prepared
 
 
 def _records(
@@ -483,7 +502,10 @@ class _Writing:
     def _overlay(self, result: FrameResult) -> np.ndarray:
         segmentation, named = result.segmentation, result.named if self._by_class else None
         colors = track_colors(segmentation.segments) if named is None else class_colors(named.classes, named.class_id)
-        return draw_overlay(result.image_rgb, segmentation.labels, colors, self._settings.node.overlay_opacity)
+        overlay = draw_overlay(result.image_rgb, segmentation.labels, colors, self._settings.node.overlay_opacity)
+        names = track_names(segmentation.segments) if named is None else named.names
+        write_names(overlay, segmentation, names)
+        return overlay
 
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""

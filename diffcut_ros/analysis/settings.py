@@ -14,6 +14,7 @@ from diffcut_ros.classes_file import ClassesFile, read_classes
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import complaint, parameters
 from diffcut_ros.features import CONFIGS
+from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.registry import kind_of
 from diffcut_ros.parameter_file import is_for, is_shared, left_out, read_sections
 from diffcut_ros.settings import SPECS, NodeConfig, check_known, known_parameters, unknown_parameters
@@ -178,7 +179,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
         node=node,
         segmenter=configs[SegmenterConfig],
         tracker=configs[TrackerConfig],
-        extractor=dataclasses.asdict(configs[CONFIGS[kind_of(node.backend)]]),
+        extractor=dataclasses.asdict(configs[CONFIGS[kind_of(node.backend, downloads_allowed(values))]]),
         # A recording is looked through for depth; a file that says false is heard.
         with_depth=options.depth and (options.depth_topic is not None or values.get('depth', True)),
     )

@@ -105,13 +105,23 @@ def _node_3d(parser: Parser) -> None:
 def _pipeline(parser: Parser) -> None:
     parser.add_argument('--backend', default='ssd-1b', help='see the parameter backend; color has no network')
     parser.add_argument(
-        '--random-weights', action='store_true', help='ssd-1b or sd1.4 without a checkpoint: timings only'
+        '--random-weights',
+        action='store_true',
+        help='a network by its name, such as ssd-1b, without a checkpoint: timings only',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--precision', help='see the parameter diffusion.precision')
+    parser.add_argument('--precision', help='see the parameters diffusion.precision and vit.precision')
+    parser.add_argument('--layer', help='see the parameter vit.layer')
+    parser.add_argument('--kernel', choices=('joint', 'plain'), help='see the parameter vit.kernel')
     parser.add_argument('--input-size', type=whole(16, 4096), help="side of the network's input")
     parser.add_argument('--aspect', help="width to height of the network's input, such as 4x3")
-    parser.add_argument('--vae', nargs='+', default=['full', 'tiny'], choices=('full', 'tiny'), help='image encoders')
+    parser.add_argument(
+        '--vae',
+        nargs='+',
+        default=['full', 'tiny'],
+        choices=('full', 'tiny'),
+        help='image encoders of a diffusion network',
+    )
     parser.add_argument('--tiny-vae', default='', help='see the parameter diffusion.tiny_vae')
     parser.add_argument('--tau', type=TAU, help='threshold of the hierarchy; default: as of the parameter tau')
     parser.add_argument(
@@ -188,7 +198,7 @@ def _tracking(parser: Parser) -> None:
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'borders': ('whether borders follow the image, by what people drew', _borders),
-    'load': ('the node under more images than it can take', _load),
+    'load': ('the node under a camera of 30 Hz, and under more images than it can take', _load),
     'depth': ('drift of positions in space over RGB-D frames with known poses', _depth),
     'instances': ('whether segments are things: in one piece, in one place', _instances),
     'ncut': ('time, memory and quality of the hierarchy, beside other ways to cut', _ncut),

@@ -36,12 +36,27 @@ from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.evaluation.methods.felzenszwalb import FelzenszwalbConfig
-from diffcut_ros.features.diffusion.config import DiffusionConfig, packages
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.models import packages, precision_name
 from diffcut_ros.features.registry import Extractor, create_extractor, kind_of, resolve_device
+from diffcut_ros.features.vit.config import VitConfig
 from diffcut_ros.progress import track
 
-STAGES = ('upload', 'VAE', 'UNet', 'features', 'affinity', 'hierarchy', 'assignment', 'borders', 'segments')
+STAGES = (
+    'upload',
+    'VAE',
+    'UNet',
+    'ViT',
+    'kernel',
+    'features',
+    'affinity',
+    'hierarchy',
+    'assignment',
+    'borders',
+    'segments',
+)
 WHOLE, PAPER = 'whole', "paper's procedure"
+_RANDOM = 'Random weights: timings and memory only. The segments mean nothing.'
 # scikit-image's, with the settings that `diffcut_evaluate methods` has, and about as many superpixels as cells.
 _OTHERS = {
     'Felzenszwalb': partial(felzenszwalb, **vars(FelzenszwalbConfig())),
@@ -54,6 +69,7 @@ if TYPE_CHECKING:
     from diffcut_ros.benchmarks.plain_pipeline import PlainPipeline
     from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
     from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
+    from diffcut_ros.features.vit.extractor import VitExtractor
 
 # Works on one image and yields the name of each stage when it is done.
 Procedure = Callable[[np.ndarray], Iterator[str]]
@@ -77,29 +93,59 @@ def run(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     console = Figures()
     images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
-    if kind_of(args.backend) == 'color':
-        _run_color(args, images, device, console)
-    else:
-        _run_diffusion(args, images, device, console)
+    kind = kind_of(args.backend)
+    {'color': _run_color, 'vit': _run_vit, 'diffusion': _run_diffusion}[kind](args, images, device, console)
 
 
 def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
     if args.random_weights:
-        raise ValueError('--random-weights: expected a diffusion backend such as ssd-1b, received color')
+        raise ValueError('--random-weights: expected a backend with a network such as ssd-1b, received color')
     console.print(machine(device))
     extractor = create_extractor('color', device=device)
     console.print(extractor.description)
+    ours = partial(_color_stages, extractor, args.tau)
+    columns = _columns(args, images, device, extractor, ours)
+    if not args.no_paper:
+        for name, segment in _OTHERS.items():
+            columns[name] = _measure(
+                lambda segment=segment: (None, [partial(_other, segment)]), images, args.repeats, device, name
+            )[1]
+    console.print(_table(columns, args))
+
+
+def _columns(
+    args: argparse.Namespace, images: list[np.ndarray], device: torch.device, extractor: Extractor, stages: Procedure
+) -> dict[str, _Measured]:
+    """Return what a backend takes, and the paper's procedure with the same features."""
 
     def measured(procedures: list[Procedure], repeats: int, title: str) -> _Measured:
         return _measure(lambda: (None, procedures), images, repeats, device, title)[1]
 
-    ours = [partial(_color_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
-    columns = {'color': measured(ours, args.repeats, 'color')}
+    columns = {args.backend: measured([stages, partial(_whole, extractor, args.tau)], args.repeats, args.backend)}
     if not args.no_paper:
         paper = [partial(_paper_color_stages, extractor, args.tau)]
         columns[PAPER] = measured(paper, max(1, args.repeats // 5), PAPER)
-        for name, segment in _OTHERS.items():
-            columns[name] = measured([partial(_other, segment)], args.repeats, name)
+    return columns
+
+
+def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+    with packages('vit'):
+        from diffcut_ros.benchmarks.random_vit import random_vit
+        from diffcut_ros.features.vit.extractor import VitExtractor
+        from diffcut_ros.features.vit.load import load_encoder
+
+    console.print(machine(device))
+    config = VitConfig(**given(args, 'input_size', 'aspect', 'precision', 'layer', 'kernel'))
+    if args.random_weights:
+        console.print(_RANDOM, style='bold')
+        encoder = random_vit(args.backend, config.layer)
+    else:
+        encoder = load_encoder(args.backend, config)
+    extractor = VitExtractor(encoder, config, device)
+    pixels = extractor.upload(images[:1])
+    for line in (extractor.description, *_floors({'ViT': extractor.operations(pixels)}, extractor.precision, device)):
+        console.print(line)
+    columns = _columns(args, images, device, extractor, partial(_vit_stages, extractor, args.tau))
     console.print(_table(columns, args))
     if device.type == 'cpu':
         works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
@@ -112,6 +158,17 @@ def _work(feature_map: FeatureMap, tau: float) -> dict[str, limits.Work]:
     config = SegmenterConfig(tau=tau)
     tree = recursive_ncut(graph_of(feature_map, config.alpha), tau)
     return limits.work(feature_map, tree, int(tree.cut(tau).max()) + 1, config.alpha)
+
+
+def _vit_stages(extractor: 'VitExtractor', tau: float, image_rgb: np.ndarray) -> Iterator[str]:
+    """What `Segmenter.segment` does, stage by stage."""
+    pixels = extractor.upload([image_rgb])
+    yield 'upload'
+    raw = extractor.features(pixels)[0]
+    yield 'ViT'
+    feature_map = extractor.join(image_rgb, raw)
+    yield 'kernel'
+    yield from _mask_stages(image_rgb, feature_map, tau)
 
 
 def _other(segment: Callable[[np.ndarray], np.ndarray], image_rgb: np.ndarray) -> Iterator[str]:
@@ -131,7 +188,7 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
     options = given(args, 'input_size', 'aspect', 'precision', 'tiny_vae')
     configs = {vae: DiffusionConfig(vae=vae, **options) for vae in args.vae}
     if args.random_weights:
-        console.print('Random weights: timings and memory only. The segments mean nothing.', style='bold')
+        console.print(_RANDOM, style='bold')
         encoder = random_encoder(args.backend)
     else:
         encoder = load_encoder(args.backend, configs.get('tiny', configs[args.vae[0]]))
@@ -145,7 +202,8 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
 
         extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device, f'{vae} VAE')
         features[vae] = torch.stack([extractor(image).features for image in images])
-        for line in (extractor.description, *_floors(encoder, extractor, device)):
+        counts = operations(encoder, extractor.config.vae, extractor.input_hw)
+        for line in (extractor.description, *_floors(counts, extractor.precision, device)):
             console.print(line)
     if not args.no_paper:
         graphs = {id(image): cells.flatten(0, 1) for image, cells in zip(images, features[args.vae[0]], strict=True)}
@@ -268,11 +326,11 @@ def _measure(
     return made[0][0], _Measured(dict(seconds), peak)
 
 
-def _floors(encoder: 'DiffusionEncoder', extractor: 'DiffusionExtractor', device: torch.device) -> list[str]:
-    """Say how fast VAE and UNet could be at most, by their operations and the device's matrix rate."""
-    rate = matrix_rate(extractor.precision, device)
-    lines = [f'matrix products in {str(extractor.precision).removeprefix("torch.")}: {rate / 1e12:.3g} TFLOP/s']
-    for name, count in operations(encoder, extractor.config.vae, extractor.input_hw).items():
+def _floors(counts: dict[str, int], precision: torch.dtype, device: torch.device) -> list[str]:
+    """Say how fast networks could be at most, by their operations for an image and the device's matrix rate."""
+    rate = matrix_rate(precision, device)
+    lines = [f'matrix products in {precision_name(precision)}: {rate / 1e12:.3g} TFLOP/s']
+    for name, count in counts.items():
         lines.append(f'floor of the {name}: {count / 1e12:.3g} TFLOP, {1000 * count / rate:.1f} ms')
     return lines
 

@@ -3,11 +3,12 @@
 Node, analysis and library use it; it is written here once.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check
 _PATIENCE_S = 0.3
 # How boxes may lie, see `Result.box_axes`.
 BOX_AXES = ('camera', 'target')
+# Hierarchies of more cells are not computed ahead: two at a time could take the memory that one needs.
+_MOST_CELLS_AHEAD = 4096
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class Scene:
     camera: PinholeCamera | None = None
     header: Any = None
     look_up: Callable[[], Transform | None] | None = field(default=None, repr=False)
+
+
+class Prepared(NamedTuple):
+    """A scene with its features and, unless that is too large, its hierarchy; see `Pipeline.prepare`."""
+
+    scene: Scene
+    frame: Frame
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,9 @@ def _keep(_: Result) -> None:
 class Pipeline:
     """Segments the images of one camera, one after the other.
 
-    `process` and `recut` may be called by two threads at once: results are delivered one after the other, and none
-    of an image after one of a newer image. A failed image leaves the last one as it was.
+    `process` is `prepare` and `finish`. One thread may prepare the next image while another finishes this one, and a
+    third cuts the last one again (`recut`): results are the same as of one after the other, they are delivered one
+    after the other, and none of an image after one of a newer image. A failed image leaves the last one as it was.
 
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
@@ -140,7 +151,7 @@ class Pipeline:
         self.box_axes = box_axes
         self._extractor = extractor
         self._tracker = Tracker(tracking)
-        self._last: tuple[Scene, Frame] | None = None
+        self._last: Prepared | None = None
         self._before: _Before | None = None
         self._turn = threading.Lock()
         self._not_cutting = threading.Event()
@@ -155,7 +166,6 @@ class Pipeline:
     def tracking(self, config: TrackerConfig) -> None:
         self._tracker.config = config
 
-    @torch.inference_mode()
     def process(self, scene: Scene, feature_map: FeatureMap | None = None, deliver: Deliver = _keep) -> Result:
         """Segment the next image, which is the last one from now on.
 
@@ -168,14 +178,36 @@ class Pipeline:
             ValueError: for an image of another shape or dtype.
             MemoryError: when the device has too little memory.
         """
+        return self.finish(self.prepare(scene, feature_map), deliver)
+
+    @torch.inference_mode()
+    def prepare(self, scene: Scene, feature_map: FeatureMap | None = None) -> Prepared:
+        """Compute of an image what does not depend on the images before: features and hierarchy.
+
+        Args and errors are those of `process`.
+        """
         check_image(scene.image_rgb)
+        if feature_map is None:
+            feature_map = self._extractor(scene.image_rgb)
+        frame = Frame(scene.image_rgb, feature_map, depth_m=scene.depth_m)
+        if math.prod(feature_map.grid_hw) <= _MOST_CELLS_AHEAD:
+            frame.grow(self.config)  # if others hold by the time it is cut, it grows on, or anew
+        return Prepared(scene, frame)
+
+    @torch.inference_mode()
+    def finish(self, prepared: Prepared, deliver: Deliver = _keep) -> Result:
+        """Segment an image that was prepared, which is the last one from now on; images in their order.
+
+        Args:
+            prepared: what `prepare` returned, once.
+            deliver: as for `process`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        scene, frame = prepared
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = Frame(
-            scene.image_rgb,
-            self._extractor(scene.image_rgb) if feature_map is None else feature_map,
-            *self._carry(scene.stamp_ns),
-            scene.depth_m,
-        )
+        frame.follow(*self._carry(scene.stamp_ns))
         cut = frame.cut(config)
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
         self._not_cutting.wait(_PATIENCE_S)
@@ -183,7 +215,7 @@ class Pipeline:
             # An image before may have been delivered with the settings of now, and none of the old ones follows it.
             if config != self.config:
                 cut = frame.cut(self.config)
-            return self._finish((scene, frame), cut, deliver)
+            return self._finish(prepared, cut, deliver)
 
     @torch.inference_mode()
     def recut(self, config: SegmenterConfig | None = None, deliver: Deliver = _keep) -> Result | None:
@@ -206,7 +238,7 @@ class Pipeline:
             self.config = config
         self._not_cutting.clear()
         try:
-            cut = last[1].cut(self.config)
+            cut = last.frame.cut(self.config)
             with self._turn:
                 return self._finish(last, cut, deliver) if self._last is last else None
         finally:
@@ -234,7 +266,7 @@ class Pipeline:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
-    def _finish(self, last: tuple[Scene, Frame], segmentation: Segmentation, deliver: Deliver) -> Result:
+    def _finish(self, last: Prepared, segmentation: Segmentation, deliver: Deliver) -> Result:
         scene, frame = last
         cut = frame.last_cut
         self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)

@@ -1,7 +1,7 @@
 """What is evaluated and how, resolved: every default filled in, every name and value checked."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from diffcut_ros.evaluation.datasets import DATASETS, Dataset
 from diffcut_ros.evaluation.methods import METHODS, Method
 from diffcut_ros.evaluation.protocols import PROTOCOLS, Protocol
 from diffcut_ros.features import CONFIGS
-from diffcut_ros.features.diffusion.config import packages
+from diffcut_ros.features.models import downloads_allowed, packages
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 REFINEMENTS = ('none', 'pamr')
@@ -148,9 +148,9 @@ def method_options() -> str:
     return '\n'.join(lines)
 
 
-def _backend_config(needs: str, backend: str, options: Iterable[str]) -> tuple[str, type]:
+def _backend_config(needs: str, backend: str, options: Mapping[str, str]) -> tuple[str, type]:
     """Return the kind of a backend, which its options are named by, and their dataclass."""
-    kind = kind_of(backend)
+    kind = kind_of(backend, downloads_allowed(options))
     layers = any(name.startswith(f'{_LAYERS}.') for name in options)
     if needs != 'attention' and not layers:
         return kind, CONFIGS[kind]

@@ -1,6 +1,8 @@
 """Which backends there are. A new one is a file beside this and a line in `CONFIGS` and `create_extractor`."""
 
 import dataclasses
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -8,12 +10,15 @@ import torch
 
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.features.color import ColorConfig, ColorExtractor
-from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig, check_model, packages
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.files import CONFIG, INDEX, PIPELINE
+from diffcut_ros.features.models import MODELS, NAMES, check_model, packages
+from diffcut_ros.features.vit.config import VitConfig
 
 # Backends that have a name; folders and model ids are backends, too.
 BACKENDS = ('color', *MODELS)
 # Kind of backend -> its configuration dataclass.
-CONFIGS = {'color': ColorConfig, 'diffusion': DiffusionConfig}
+CONFIGS = {'color': ColorConfig, 'diffusion': DiffusionConfig, 'vit': VitConfig}
 
 
 class Extractor(Protocol):
@@ -45,27 +50,54 @@ class Extractor(Protocol):
         """Return a digest of all that shapes the features beside the image: settings, weights, code."""
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str, allow_download: bool = False) -> str:
     """Return the kind of a backend, a key of `CONFIGS`.
 
+    Args:
+        name: see `create_extractor`.
+        allow_download: whether the Hub may be asked what a model id stands for that is not on this machine.
+
     Raises:
-        ValueError: for a name that stands for nothing.
+        ValueError: for a name that stands for nothing, or for no kind that is known.
     """
     if name == 'color':
         return name
+    for kind, models in NAMES.items():
+        if name in models:
+            return kind
     try:
         check_model(name)
     except ValueError as error:
         raise ValueError(f'backend: expected color, or {str(error).removeprefix("expected ")}') from error
-    return 'diffusion'
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        names = {path.name for path in folder.iterdir()}
+    else:
+        with packages('hub'):
+            from diffcut_ros.features.hub import file_names
+        names = file_names(name, allow_download)
+    if INDEX in names:
+        with packages('hub'):
+            from diffcut_ros.features.bundle import kind_of_bundle
+        return kind_of_bundle(folder)
+    if PIPELINE in names:
+        return 'diffusion'
+    if CONFIG in names:
+        return 'vit'
+    raise ValueError(
+        f'{name}: expected {INDEX} (a bundle, written by: diffcut_export MODEL NEW_FOLDER), {PIPELINE} (a Stable '
+        f'Diffusion checkpoint in the format of diffusers) or {CONFIG} (a vision transformer in the format of '
+        f'transformers), found {", ".join(sorted(names)[:8]) or "nothing"}'
+    )
 
 
 def create_extractor(name: str, device: str | torch.device = 'auto', **options: object) -> Extractor:
     """Build the feature extractor of a backend.
 
     Args:
-        name: 'color'; 'ssd-1b', 'ssd-vega', 'sd1.4'; the folder of an encoder bundle (written by diffcut_export) or of
-            a checkpoint in the format of diffusers; or a model id OWNER/NAME of the Hugging Face Hub.
+        name: 'color'; one of `models.MODELS`, such as 'dinov2-small' or 'ssd-1b'; the folder of a bundle (written by
+            diffcut_export) or of a checkpoint in the format of diffusers or transformers; or a model id OWNER/NAME of
+            the Hugging Face Hub.
         device: where the features and all that follows are computed: 'auto' (CUDA where present, else the CPU), 'cpu',
             'cuda', 'cuda:1', ...
         options: fields of the configuration dataclass of this kind of backend, see `CONFIGS`.
@@ -78,7 +110,7 @@ def create_extractor(name: str, device: str | torch.device = 'auto', **options: 
             or a checkpoint that is missing, damaged or of another kind.
         MemoryError: when the device has too little memory.
     """
-    kind = kind_of(name)
+    kind = kind_of(name, options.get('allow_download') is True)
     known = [field.name for field in dataclasses.fields(CONFIGS[kind])]
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -86,12 +118,12 @@ def create_extractor(name: str, device: str | torch.device = 'auto', **options: 
     config, where = CONFIGS[kind](**options), resolve_device(device)
     if kind == 'color':
         return ColorExtractor(config, where)
-    with packages():
-        from diffcut_ros.features.diffusion.hub import locate
+    with packages(kind):
+        from diffcut_ros.features.hub import locate
     locate(name, config.allow_download, name)  # whether there is anything to load is told before the seconds
-    with packages():
-        from diffcut_ros.features.diffusion.load import load_extractor
-    return load_extractor(name, config, where)
+    with packages(kind):
+        module = import_module(f'diffcut_ros.features.{kind}.load')
+    return module.load_extractor(name, config, where)
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

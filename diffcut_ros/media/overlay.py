@@ -1,12 +1,19 @@
 """Overlays: segments drawn over their image, for people."""
 
 import colorsys
+import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from diffcut_ros.core import Segments
+from diffcut_ros.core import Segmentation, Segments
 from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.outlines import places
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Height of a name's capitals as a share of the image's shorter side: at most, and at least, or it is not written.
+_LARGEST, _SMALLEST = 1 / 28, 1 / 55
 
 
 def segment_colors(count: int) -> np.ndarray:
@@ -87,3 +94,31 @@ def draw_overlay(image_rgb: np.ndarray, labels: np.ndarray, colors: np.ndarray, 
     border[1:] = labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     return cv2.bitwise_or(drawn, cv2.cvtColor(border * np.uint8(255), cv2.COLOR_GRAY2RGB))
+
+
+def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence[str]) -> None:
+    """Write a name where there is most room in each segment, white with a dark rim; small segments get none.
+
+    Args:
+        overlay: uint8 [H, W, 3], drawn on.
+        segmentation: K segments of that image.
+        names: of the segments, K. One that the font does not have, as in other scripts, is left out.
+    """
+    height = min(overlay.shape[:2])
+    for name, (x, y), room in zip(names, *places(segmentation), strict=True):
+        if not name.isascii() or not name.isprintable():
+            continue
+        (width, tall), _ = cv2.getTextSize(name, _FONT, 1.0, 1)
+        # Inside of the circle, where the name's corners are.
+        scale = min(_LARGEST * height / tall, 2 * room / math.hypot(width, tall))
+        if scale * tall < _SMALLEST * height:
+            continue
+        at = round(x - scale * width / 2), round(y + scale * tall / 2)
+        thick = max(1, round(scale * 2))
+        cv2.putText(overlay, name, at, _FONT, scale, (0, 0, 0), 3 * thick, cv2.LINE_AA)
+        cv2.putText(overlay, name, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+
+
+def track_names(segments: Segments) -> list[str]:
+    """Return what each segment is called without classes: its track id, else nothing."""
+    return [str(track_id) if track_id else '' for track_id in segments.track_id.tolist()]

@@ -22,7 +22,7 @@ from visualization_msgs.msg import MarkerArray
 from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_project
 from diffcut_ros.core.clicks import Clicked
 from diffcut_ros.core.geometry import sample_at
-from diffcut_ros.media.overlay import draw_overlay, track_colors
+from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.instance_ids import MAX_INSTANCE, InstanceIds
@@ -401,6 +401,7 @@ class Camera:
         if self._wanted('overlay'):
             colors = track_colors(segmentation.segments)
             overlay = draw_overlay(scene.image_rgb, segmentation.labels, colors, self.config.overlay_opacity)
+            write_names(overlay, segmentation, track_names(segmentation.segments))
             self._outputs['overlay'].publish(MESSAGES.image(overlay, 'rgb8', header))
         if self._wanted('markers'):
             into = None if self.target is None else result.into

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from diffcut_ros.arguments.node import parse
-from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import Classes, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.compiled import prepare
+from diffcut_ros.core.pipeline import Prepared
+from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import CONFIGS, create_extractor
+from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -199,7 +202,8 @@ class DiffcutNode(LifecycleNode):
         try:
             self._config = read(self, NodeConfig)
             check_together(self._config, self._segmenter_config)
-            kind = kind_of(self._config.backend)
+            given = {name: parameter.value for name, parameter in self.get_parameters_by_prefix('').items()}
+            kind = kind_of(self._config.backend, downloads_allowed(given))
             options = read(self, CONFIGS[kind], f'{kind}.')
             self._extracting = threading.Lock()
             self._extractor = create_extractor(self._config.backend, self._config.device, **dataclasses.asdict(options))
@@ -304,8 +308,9 @@ class DiffcutNode(LifecycleNode):
         """Start the threads that do not run."""
         if self._worker is None or not self._worker.alive:
             sources = {name: camera.source for name, camera in self._cameras.items()}
-            process = partial(self._process, self._extractor, self._extracting, dict(self._cameras))
-            self._worker = LatestFrameWorker(sources, process, self._report_thread)
+            prepare = partial(self._prepare, self._extractor, self._extracting, dict(self._cameras))
+            overlap = may_overlap(self._extractor.device)
+            self._worker = LatestFrameWorker(sources, prepare, self._finish, self._report_thread, overlap)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
 
@@ -345,14 +350,14 @@ class DiffcutNode(LifecycleNode):
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, inputs.stamp_ns)
 
-    def _process(
+    def _prepare(
         self,
         extractor: Extractor,
         extracting: threading.Lock,
         by_name: dict[str, Camera],
         waiting: dict[str, Inputs],
-    ) -> None:
-        """Segment the newest image of each camera; runs in the worker."""
+    ) -> Iterator[tuple[Camera, Prepared, dict[str, float]]]:
+        """Yield the newest image of each camera with its hierarchy and what it took; runs in the worker."""
         scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
@@ -378,11 +383,20 @@ class DiffcutNode(LifecycleNode):
                 self._report_failure(by_name[name], error)
             return
         for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
-            camera = by_name[name]
+            start_s = time.monotonic()
             try:
-                self._segment(camera, scene, feature_map, dict(seconds))
+                prepared = by_name[name].pipeline.prepare(scene, feature_map)
             except Exception as error:
-                self._report_failure(camera, error)
+                self._report_failure(by_name[name], error)
+                continue
+            yield by_name[name], prepared, seconds | {'segments': time.monotonic() - start_s}
+
+    def _finish(self, work: tuple[Camera, Prepared, dict[str, float]]) -> None:
+        """Segment an image and publish it; runs in the worker, beside `_prepare` of the next where that pays."""
+        try:
+            self._segment(*work)
+        except Exception as error:
+            self._report_failure(work[0], error)
 
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
@@ -406,7 +420,7 @@ class DiffcutNode(LifecycleNode):
     def _max_pixels(self) -> int:
         return round(self._config.max_image_megapixels * 1e6)
 
-    def _segment(self, camera: Camera, scene: Scene, feature_map: FeatureMap, seconds: dict[str, float]) -> None:
+    def _segment(self, camera: Camera, prepared: Prepared, seconds: dict[str, float]) -> None:
         start_s, turn_s, shown_by = time.monotonic(), 0.0, None
 
         def publish(result: Result) -> None:
@@ -414,9 +428,9 @@ class DiffcutNode(LifecycleNode):
             turn_s, shown_by = time.monotonic(), self._shown_by
             camera.publish(result)
 
-        result = camera.pipeline.process(scene, feature_map, publish)
-        seconds |= {'segments': turn_s - start_s, 'publish': time.monotonic() - turn_s}
-        age_s = camera.age_s(scene)
+        result = camera.pipeline.finish(prepared, publish)
+        seconds |= {'segments': seconds['segments'] + turn_s - start_s, 'publish': time.monotonic() - turn_s}
+        age_s = camera.age_s(prepared.scene)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(result.segmentation, seconds)

@@ -20,7 +20,7 @@ from diffcut_ros.evaluation.methods import METHODS
 from diffcut_ros.evaluation.naming import METHODS as NAMINGS
 from diffcut_ros.evaluation.protocols import PROTOCOLS
 from diffcut_ros.evaluation.tables import TABLES
-from diffcut_ros.features.diffusion.config import MODELS, PRECISIONS
+from diffcut_ros.features.models import MODELS, PRECISIONS
 from diffcut_ros.settings import NodeConfig
 
 ROOT = Path(__file__).parents[2]

@@ -57,6 +57,31 @@ def test_the_color_backend_without_a_network(tmp_path):
     assert [row[0] for row in table['rows']] == list(rows)
 
 
+def test_a_vision_transformer(vits):
+    """With a small network and random weights: the figures mean nothing."""
+    small = '--repeats', '1', '--device', 'cpu', '--image-size', '160', '120', '--input-size', '112'
+    result = benchmark('--backend', str(vits['dinov2']), *small)
+    assert result.returncode == 0, result.stderr
+    rows = table_rows(result.stdout.splitlines(), 3)
+    stages = ['upload', 'ViT', 'kernel', 'features', *MASK_STAGES, 'borders', 'segments']
+    assert list(rows) == [*stages, pipeline.WHOLE, 'times faster']
+    assert all(cell.strip() for cell in rows[pipeline.WHOLE])
+    assert sum(line.startswith('floor of the ViT: ') for line in result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'millions'),
+    # The published figures: 22 and 86 million; DINOv3's smallest 21.
+    [('dinov2-small', 22), ('dinov2-base', 86), ('dinov2-with-registers-small', 22), ('dinov3-vits16', 21)],
+)
+def test_random_vision_transformers_have_the_size_of_the_real_ones(name, millions):
+    from diffcut_ros.benchmarks.random_vit import random_vit
+
+    with torch.device('meta'):
+        network = random_vit(name, 'last').network
+    assert abs(sum(p.numel() for p in network.parameters()) / 1e6 - millions) < 0.8
+
+
 def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path):
     result = benchmark('--backend', 'color', '--json', str(tmp_path / 'none' / 'figures.json'))
     assert result.returncode == 1
@@ -67,13 +92,13 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path):
 def test_what_ended_early_is_in_the_file(tmp_path):
     file = tmp_path / 'figures.json'
     assert benchmark('--backend', 'color', '--random-weights', '--json', str(file)).returncode == 2
-    assert 'expected a diffusion backend' in json.loads(file.read_text())['problem']
+    assert 'expected a backend with a network' in json.loads(file.read_text())['problem']
 
 
 def test_random_weights_of_the_color_backend():
     result = benchmark('--backend', 'color', '--random-weights', '--device', 'cpu')
     assert result.returncode == 2
-    assert '--random-weights: expected a diffusion backend such as ssd-1b, received color' in result.stderr
+    assert '--random-weights: expected a backend with a network such as ssd-1b, received color' in result.stderr
 
 
 def test_random_weights_of_unknown_networks():

@@ -5,7 +5,7 @@ import torch
 
 from diffcut_ros.core import Segmenter, affinity_matrix
 from diffcut_ros.features import create_extractor
-from diffcut_ros.features.color import (
+from diffcut_ros.features.cells import (
     _area_means,
     _contours,
     cell_appearance,
@@ -14,6 +14,7 @@ from diffcut_ros.features.color import (
     grid_size,
     work_image,
 )
+from diffcut_ros.features.probe import probe
 from support.scenes import quadrants, same_partition
 
 
@@ -229,3 +230,15 @@ def test_contours_are_steps_between_means_of_three_lines(side_hw):
     usual = cv2.blur(step, (5, 5)).reshape(step.shape) if step.size else step
     found = _contours(np.ascontiguousarray(lab.transpose(2, 0, 1)))
     np.testing.assert_allclose(found, np.maximum(step - 1.5 * usual, 0), atol=1e-3)
+
+
+def test_features_are_those_of_files_of_classes_taught_before():
+    """Of the picture whose features such files keep: 24 of 2048 numbers, times 10,000."""
+    found = probe(create_extractor('color', device='cpu'))[:, ::100] * 1e4
+    expected = [
+        [-663, 773, -597, -278, -106, -191],
+        [-605, 547, -495, -598, 51, -599],
+        [584, -333, 185, 504, -655, -349],
+        [189, -62, 103, 492, -742, -600],
+    ]
+    assert np.abs(found - expected).max() < 20

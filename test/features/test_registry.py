@@ -46,6 +46,20 @@ def test_a_diffusion_backend_without_its_packages(checkpoints, before, problem):
     assert re.search(r'^\S*Error: diffusion backends: ' + problem, result.stderr, re.MULTILINE)
 
 
+def test_a_vision_transformer_without_its_packages(vits):
+    program = f"""
+import sys
+sys.modules['transformers'] = None
+from diffcut_ros.features import create_extractor
+create_extractor({str(vits['dinov2'])!r})
+"""
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=300)
+    problem = (
+        r"^\S*Error: vit backends: expected the package transformers, found none. Next: pip install 'diffcut_ros\["
+    )
+    assert re.search(problem, result.stderr, re.MULTILINE)
+
+
 def test_every_backend_describes_itself():
     extractor = create_extractor('color', cells=10)
     assert extractor.grid_hw((100, 200)) == (10, 20)
@@ -74,9 +88,9 @@ def test_a_device_may_be_given_as_such():
         (torch.zeros(4, 5, 3, dtype=torch.uint8), 'Tensor'),
     ],
 )
-@pytest.mark.parametrize('backend', ['color', 'sd1'])
-def test_what_is_no_image_is_refused(checkpoints, backend, image, received):
-    extractor = create_extractor(str(checkpoints.get(backend, backend)), device='cpu')
+@pytest.mark.parametrize('backend', ['color', 'sd1', 'dinov2'])
+def test_what_is_no_image_is_refused(checkpoints, vits, backend, image, received):
+    extractor = create_extractor(str((checkpoints | vits).get(backend, backend)), device='cpu')
     with pytest.raises(ValueError, match=rf'image_rgb: expected a uint8 array \[H, W, 3\] .*, received {received}'):
         extractor(image)
 

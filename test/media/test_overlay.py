@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from diffcut_ros.core.frame import describe_segments
-from diffcut_ros.media.overlay import draw_overlay, segment_colors, track_colors
+from diffcut_ros.core.outlines import places
+from diffcut_ros.media.overlay import draw_overlay, segment_colors, track_colors, track_names, write_names
 from support.scenes import quadrants
 
 
@@ -54,3 +55,20 @@ def test_each_label_has_its_colour(count):
 def test_bad_input():
     with pytest.raises(ValueError, match=r'labels: expected the image size \(4, 4\), received \(2, 2\)'):
         draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.uint8), segment_colors(1))
+
+
+def test_names_stand_in_the_middle_of_segments_that_have_room():
+    labels = np.full((240, 320), 1, np.uint8)
+    labels[:, 160:] = 2
+    labels[:10, :10] = 3  # too small for a name
+    segmentation = describe_segments(labels - 1, np.full((3, 8), 0.3, np.float32), 0, 0.5)
+    overlay = np.full((240, 320, 3), 100, np.uint8)
+    write_names(overlay, segmentation, ['road', 'Straße', 'tree'])
+    changed = (overlay != 100).any(2)
+    y, x = np.nonzero(changed)
+    assert (overlay.min(2) > 200).any()
+    assert x.max() < 160  # a name that the font does not have is left out
+    assert not changed[:10, :10].any()
+    middles, radii = places(segmentation)
+    assert (np.hypot(x - middles[0, 0], y - middles[0, 1]) <= radii[0] + 4).all()
+    assert track_names(replace(segmentation.segments, track_id=np.array([7, 0, 12]))) == ['7', '', '12']

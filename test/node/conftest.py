@@ -99,10 +99,20 @@ def running(start_node, connect):
 @pytest.fixture(scope='session')
 def small_bundle(checkpoints, tmp_path_factory):
     """An encoder bundle with small networks and random weights: its segments mean nothing."""
-    from diffcut_ros.features.diffusion import export
+    from diffcut_ros.features import export
 
     out = tmp_path_factory.mktemp('bundles') / 'small'
     assert export.main([str(checkpoints['sdxl']), str(out), '--tiny-vae', str(checkpoints['tiny'])]) == 0
+    return out
+
+
+@pytest.fixture(scope='session')
+def vit_bundle(vits, tmp_path_factory):
+    """A bundle of a small vision transformer with random weights: its segments mean nothing."""
+    from diffcut_ros.features import export
+
+    out = tmp_path_factory.mktemp('bundles') / 'vit'
+    assert export.main([str(vits['dinov2']), str(out)]) == 0
     return out
 
 

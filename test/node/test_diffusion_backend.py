@@ -32,7 +32,7 @@ def test_segments_images(start_node, connect, small_bundle):
 @pytest.mark.parametrize(
     ('options', 'problem'),
     [
-        (('-p', 'backend:=magic'), 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, an existing folder'),
+        (('-p', 'backend:=magic'), 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, dinov2-small, '),
         (
             ('-p', 'backend:=nobody/nothing'),
             'model nobody/nothing is not on this machine, and downloads are not allowed',

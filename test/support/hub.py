@@ -20,6 +20,7 @@ class Hub:
         fails_at: bytes of a file after which the server breaks down, until this is set to None.
         stalls: instead of breaking down it waits until this is set.
         refuses: names of files that it does not give.
+        gated: ids of models whose files it gives to nobody, as if their licence had to be accepted.
     """
 
     def __init__(self, models: dict[str, Path]) -> None:
@@ -28,6 +29,7 @@ class Hub:
         self.fails_at: int | None = None
         self.stalls: threading.Event | None = None
         self.refuses: set[str] = set()
+        self.gated: set[str] = set()
         self.url = ''
 
 
@@ -66,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r'/api/models/([\w.-]+/[\w.-]+)/tree/\w+', path):
             self._folder(match[1], self._tree)
         elif match := re.fullmatch(r'/([\w.-]+/[\w.-]+)/resolve/\w+/(.+)', path):
+            if match[1] in self.hub.gated:
+                self._answer(401, b'', {'X-Error-Code': 'GatedRepo', 'X-Error-Message': 'Access is restricted'})
+                return
             self._folder(match[1], lambda _, folder: self._file(folder / match[2], match[2]))
         else:
             self._answer(404, b'{}')

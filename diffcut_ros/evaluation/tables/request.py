@@ -13,6 +13,7 @@ from diffcut_ros.evaluation.progress import Bar
 from diffcut_ros.evaluation.run import evaluate_all
 from diffcut_ros.evaluation.settings import KINDS, Settings, resolve
 from diffcut_ros.evaluation.tables.rows import Row
+from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.registry import kind_of, resolve_device
 
 # Stands for the first data set that is there, where the figure hardly depends on it.
@@ -65,7 +66,7 @@ class Request:
                 raise ValueError(f'--set: expected options of backends alone, {kinds}, for a table, received {name!r}')
         resolve_device(self.device)
         if self.backend is not None:
-            kind_of(self.backend)
+            kind_of(self.backend, downloads_allowed(self.options))
 
     def describe(self) -> dict[str, Any]:
         """Return what the figures depend on, as for JSON."""
@@ -127,7 +128,7 @@ class Request:
             options: of both, which say whether features of several layers are asked for.
         """
         needs = METHODS[method].needs
-        kind = needs if needs != 'features' else kind_of(backend)
+        kind = needs if needs != 'features' else kind_of(backend, downloads_allowed(self.options))
         if any(option.startswith('layers.') for option in options):
             kind = 'layers'
         return {option: text for option, text in self.options.items() if option.startswith(f'{kind}.')}

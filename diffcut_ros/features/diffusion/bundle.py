@@ -1,29 +1,16 @@
 """An encoder as a folder: what a robot carries. Loads without network and without `transformers`.
 
-bundle.json      source and licence, layer, configurations, size and SHA-256 of every other file, SHA-256 of all that
+bundle.json      source and licence, layer, configurations, digests; see `features.bundle`
 unet.safetensors, vae_full.safetensors, vae_tiny.safetensors    weights
 prompt.safetensors                                              embedding of the empty prompt, noise schedule
 """
 
-import hashlib
-import json
-import shutil
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
-from diffcut_ros.core.memory import within_memory
-from diffcut_ros.features.diffusion.checkpoint import read_tensors
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights
-from diffcut_ros.features.diffusion.files import Json, check_settings, read_json
-from diffcut_ros.printable import LONGEST_NAME, printable
-
-INDEX = 'bundle.json'
-_FORMAT = 'diffcut_ros encoder bundle, version 1'
-# What an interrupted export may have left.
-_FILES = {f'{name}.safetensors' for name in ('unet', 'vae_full', 'vae_tiny', 'prompt')} | {f'{INDEX}.part'}
+from diffcut_ros.features import bundle
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
+from diffcut_ros.features.files import Json
+from diffcut_ros.features.weights import Weights, read_tensors
 
 
 def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
@@ -33,54 +20,23 @@ def write_bundle(encoder: DiffusionEncoder, folder: Path) -> None:
         ValueError: when the folder holds something.
         OSError: when there is no room for it.
     """
-    check_target(folder)
     prompt = {'prompt': encoder.prompt, 'alphas_cumprod': encoder.alphas_cumprod}
     if encoder.pooled is not None:
         prompt['pooled'] = encoder.pooled
     contents = {'unet': encoder.unet, 'prompt': prompt}
     contents |= {f'vae_{name}': weights for name, (_, weights) in encoder.vaes.items()}
-    files = {}
-    try:
+
+    def fill() -> None:
         for name, weights in contents.items():
-            path = folder / f'{name}.safetensors'
-            try:
-                save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
-            except SafetensorError as error:
-                raise OSError(f'{path} cannot be written: {error}') from error
-            files[path.name] = {'bytes': path.stat().st_size, 'sha256': _sha256(path)}
-        index = {
-            'format': _FORMAT,
-            'source': encoder.source,
-            'layer': encoder.layer,
-            'unet': _public(encoder.unet_config),
-            'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
-            'files': files,
-        }
-        index['sha256'] = _digest(index)
-        part = folder / f'{INDEX}.part'
-        part.write_text(json.dumps(index, indent=2) + '\n')
-        for name in files:  # safetensors writes for the owner alone
-            shutil.copymode(part, folder / name)
-        part.rename(folder / INDEX)  # last: without it, the folder is no bundle
-    except BaseException:
-        for path in folder.iterdir():
-            path.unlink()
-        raise
+            bundle.write_tensors(weights, folder / f'{name}.safetensors')
 
-
-def check_target(folder: Path) -> None:
-    """Make the folder of a bundle, if it is not there.
-
-    Raises:
-        ValueError: when the folder holds anything but a bundle whose writing was interrupted, or cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        raise ValueError(f'{folder}: expected a folder to write to: {error.strerror}; choose another') from error
-    if names - _FILES:
-        raise ValueError(f'{folder}: expected a new or empty folder, found something in its place; choose another')
+    index = {
+        'source': encoder.source,
+        'layer': encoder.layer,
+        'unet': _public(encoder.unet_config),
+        'vaes': {name: _public(config) for name, (config, _) in encoder.vaes.items()},
+    }
+    bundle.write(folder, 'diffusion', index, fill)
 
 
 def read_bundle(folder: Path) -> DiffusionEncoder:
@@ -90,55 +46,23 @@ def read_bundle(folder: Path) -> DiffusionEncoder:
         ValueError: when a file is missing, damaged or of another format, with the command that writes it anew.
         MemoryError: when this machine has too little memory.
     """
-    again = 'write it anew: diffcut_export {} NEW_FOLDER'
-    path = folder / INDEX
-    index = read_json(path, again.format('MODEL'))
-    if index.get('format') != _FORMAT:
-        raise ValueError(f'{path}: expected format {_FORMAT!r}, found {index.get("format")!r}; {again.format("MODEL")}')
-    if index.get('sha256') != _digest(index):
-        raise ValueError(
-            f'{path}: expected the content that its SHA-256 tells, found another: it was changed or is damaged; '
-            f'{again.format("MODEL")}'
-        )
-    check_settings(path, index)
-    try:
-        _check_index(index)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f'{path}: expected the parts of a bundle, found others ({error!r}); {again.format("MODEL")}'
-        ) from error
-    again = again.format(printable(index['source']['model'], LONGEST_NAME))
-    return within_memory(lambda: _read(folder, index, again), torch.device('cpu'), f'reading {folder} needs more')
+    return bundle.read(folder, 'diffusion', _names, lambda index, again: _read(folder, index, again))
 
 
-def _check_index(index: Json) -> None:
-    """Raise ValueError, KeyError, TypeError or AttributeError unless an index holds what is read of it."""
-    for name, kind in (('source', dict), ('unet', dict), ('vaes', dict), ('files', dict)):
-        if not isinstance(index[name], kind):
-            raise ValueError(f'{name}: expected {kind.__name__}, found {type(index[name]).__name__}')
-    if not (isinstance(index['source']['model'], str) and isinstance(index['layer'], str)):
-        raise ValueError('source.model and layer: expected texts')
-    names = {f'{name}.safetensors' for name in ('unet', 'prompt', *(f'vae_{name}' for name in index['vaes']))}
-    if index['files'].keys() != names or not names <= _FILES:
-        raise ValueError(f'files: expected {", ".join(sorted(names & _FILES))}, found {", ".join(index["files"])}')
-    for name, file in index['files'].items():
-        if not isinstance(file['bytes'], int) or not isinstance(file['sha256'], str):
-            raise ValueError(f'{name}: expected bytes and sha256, found others')
+def _names(index: Json) -> list[str]:
+    """Return the files of an index; raise unless it holds what is read of it, see `bundle.read`."""
+    for name in ('unet', 'vaes'):
+        if not isinstance(index[name], dict):
+            raise ValueError(f'{name}: expected dict, found {type(index[name]).__name__}')
+    if not isinstance(index['layer'], str):
+        raise ValueError('layer: expected a text')
     for name, config in index['vaes'].items():
         if not isinstance(config, dict):
             raise ValueError(f'vae {name}: expected dict, found {type(config).__name__}')
+    return [f'{name}.safetensors' for name in ('unet', 'prompt', *(f'vae_{name}' for name in index['vaes']))]
 
 
 def _read(folder: Path, index: Json, again: str) -> DiffusionEncoder:
-    for name, expected in index['files'].items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(f'{path}: expected a file of {expected["bytes"]} bytes, found none; {again}')
-        if path.stat().st_size != expected['bytes']:
-            raise ValueError(f'{path}: expected {expected["bytes"]} bytes, found {path.stat().st_size}; {again}')
-        if _sha256(path) != expected['sha256']:
-            raise ValueError(f'{path}: expected SHA-256 {expected["sha256"]}, found another: it is damaged; {again}')
-
     def weights(name: str) -> Weights:
         return read_tensors(folder / f'{name}.safetensors')
 
@@ -160,14 +84,3 @@ def _read(folder: Path, index: Json, again: str) -> DiffusionEncoder:
 def _public(config: Json) -> Json:
     """Return a configuration without what tells where it was on the machine it was made on."""
     return {name: value for name, value in config.items() if name == '_class_name' or not name.startswith('_')}
-
-
-def _digest(index: Json) -> str:
-    """Return the SHA-256 of an index without the entry that holds it."""
-    rest = {name: value for name, value in index.items() if name != 'sha256'}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,23 +1,20 @@
 """Reads what the encoder needs, and no more, from a checkpoint in the format of `diffusers`."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from diffcut_ros.core.memory import within_memory
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
-from diffcut_ros.features.diffusion.files import Json, check_complete, check_no_code, read_json, weight_files
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
+from diffcut_ros.features.files import Json, check_complete, check_no_code, read_json, weight_files
+from diffcut_ros.features.weights import Weights, check_missing, check_weights, load_network, quiet, read_tensors
 from diffcut_ros.missing import needed
 
 _UNUSED = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
@@ -64,7 +61,7 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
 def _read_parts(folder: Path, index: Json, layer: str, tiny_vae: Path | None) -> DiffusionEncoder:
     unet_config = read_json(folder / 'unet/config.json')
     encoder = UNetEncoder(unet_config, layer)
-    with _quiet_libraries():
+    with quiet('diffusers', 'transformers'):
         vaes = {'full': _read_vae(folder / 'vae', AutoencoderKL)}
         if tiny_vae is not None:
             vaes['tiny'] = _read_vae(tiny_vae, AutoencoderTiny)
@@ -80,20 +77,6 @@ def _read_parts(folder: Path, index: Json, layer: str, tiny_vae: Path | None) ->
         pooled=pooled,
         alphas_cumprod=schedule.alphas_cumprod,
     )
-
-
-def read_tensors(path: Path, names: Iterable[str] | None = None) -> Weights:
-    """Return tensors of a safetensors file: all, or those of `names` that are in it.
-
-    Raises:
-        ValueError: when the file is missing, cut short or damaged.
-    """
-    try:
-        with safe_open(path, 'pt') as file:
-            wanted = file.keys() if names is None else set(names) & set(file.keys())
-            return {name: file.get_tensor(name) for name in wanted}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f'{path}: expected a safetensors file, found it damaged or incomplete ({error})') from error
 
 
 def _read_weights(folder: Path, expected: Weights) -> Weights:
@@ -115,9 +98,9 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
     """
     check_no_code(folder)
     folder = folder / 'unet'
-    with _quiet_libraries():
+    with quiet('diffusers', 'transformers'):
         unet, missing = _load(UNet2DConditionModel, folder)
-    _check_missing(folder, missing)
+    check_missing(folder, missing)
     return unet
 
 
@@ -128,50 +111,15 @@ def _read_vae(folder: Path, kind: type[Any]) -> tuple[Json, Weights]:
         raise ValueError(f'{folder}: expected an {kind.__name__}, found {config.get("_class_name")}')
     expected = ImageEncoder(config).state_dict()
     vae, missing = _load(kind, folder)
-    _check_missing(folder, missing & set(expected))
+    check_missing(folder, missing & set(expected))
     weights = vae.state_dict()
     return config, {name: weights[name] for name in expected}
 
 
 def _load(kind: type[Any], folder: Path) -> tuple[nn.Module, set[str]]:
-    """Return a network of `diffusers` or `transformers` with its weights, and the names of those that it made up."""
-    path, *_ = weight_files(folder)
-    read_tensors(path, ())  # its errors are clearer
-    variant = 'fp16' if '.fp16' in path.name else None
     # The same way with and without the package accelerate; transformers knows no such option.
     options = {'low_cpu_mem_usage': False} if issubclass(kind, diffusers.ModelMixin) else {}
-    network, info = kind.from_pretrained(
-        folder, variant=variant, use_safetensors=True, output_loading_info=True, **options
-    )
-    return network, set(info['missing_keys'])
-
-
-def _check_missing(folder: Path, names: Iterable[str]) -> None:
-    """Refuse weights that a library would make up, at random."""
-    if missing := sorted(names):
-        raise ValueError(
-            f'{folder}: {missing[0]} is missing, {len(missing)} tensors in all; download the weights again'
-        )
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep progress bars and hints of the loading libraries, which tell nothing about the encoder, off the log."""
-    libraries = [diffusers.utils.logging]
-    with suppress(ImportError):
-        libraries.append(import_module('transformers.utils.logging'))
-    levels = [library.get_verbosity() for library in libraries]
-    bars = [library.is_progress_bar_enabled() for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level, bar in zip(libraries, levels, bars, strict=True):
-            library.set_verbosity(level)
-            if bar:
-                library.enable_progress_bar()
+    return load_network(kind, folder, **options)
 
 
 def _encode_empty_prompt(folder: Path, index: Json) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -185,7 +133,7 @@ def _encode_empty_prompt(folder: Path, index: Json) -> tuple[torch.Tensor, torch
     for name in ('text_encoder', 'text_encoder_2'):
         if name in index:
             network, missing = _load(getattr(transformers, index[name][1]), folder / name)
-            _check_missing(folder / name, missing)
+            check_missing(folder / name, missing)
             parts[name] = network.to(torch.float32)
     pipeline = kinds[index['_class_name']].from_pretrained(folder, local_files_only=True, **parts)
     with torch.no_grad():

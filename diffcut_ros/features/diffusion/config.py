@@ -1,56 +1,9 @@
 """Settings of the diffusion backends; apart from the networks, whose libraries take seconds to import."""
 
-import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-
-import torch
 
 from diffcut_ros.core.parameters import parameter, validate
-from diffcut_ros.missing import needed
-
-# Names of the checkpoints that the paper uses -> model id on the Hugging Face Hub.
-MODELS = {'ssd-1b': 'segmind/SSD-1B', 'ssd-vega': 'segmind/Segmind-Vega', 'sd1.4': 'CompVis/stable-diffusion-v1-4'}
-
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-
-
-def check_model(name: str) -> None:
-    """Check that a name stands for a known model, a folder or a model id; whether there is such a model, it cannot say.
-
-    Raises:
-        ValueError: when it stands for nothing.
-    """
-    if name not in MODELS and not Path(name).expanduser().is_dir() and not re.fullmatch(r'[\w-][\w.-]*/[\w.-]+', name):
-        raise ValueError(
-            f'expected {", ".join(MODELS)}, an existing folder (a bundle of diffcut_export, or a checkpoint) or a '
-            f'model id OWNER/NAME of the Hugging Face Hub, received {name!r}'
-        )
-
-
-@contextmanager
-def packages() -> Iterator[None]:
-    """Import the packages of the diffusion backends, or what needs them, inside; it takes seconds.
-
-    Raises:
-        ValueError: saying what to install when one of them is missing, or cannot be imported.
-    """
-    try:
-        with needed('diffusion backends', 'diffusion'):
-            for name in ('diffusers', 'safetensors', 'huggingface_hub'):
-                if find_spec(name) is None:  # before any is imported
-                    raise ModuleNotFoundError(name=name)
-            yield
-    except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers, of what it imports
-        reason = str(error).strip().rpartition('\n')[2]
-        raise ValueError(
-            f'diffusion backends: importing their packages failed ({reason}). Next: install versions that fit each '
-            'other: pip install --upgrade diffusers transformers safetensors huggingface-hub'
-        ) from None
+from diffcut_ros.features.models import PRECISIONS, aspect_ratio, check_input_size, input_hw
 
 
 @dataclass(frozen=True)
@@ -95,22 +48,7 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-        self.aspect_ratio()
-
-    def aspect_ratio(self) -> float:
-        """Return width / height of the network's input.
-
-        Raises:
-            ValueError: for an aspect that is not of the form WIDTHxHEIGHT (or WIDTH:HEIGHT), or beyond 1x8 and 8x1.
-        """
-        try:
-            width, height = (float(side) for side in self.aspect.replace(':', 'x').split('x'))
-            ratio = width / height
-        except (ValueError, ZeroDivisionError):
-            ratio = math.nan
-        if not 1 / 8 <= ratio <= 8:
-            raise ValueError(f'aspect: expected WIDTHxHEIGHT from 1x8 to 8x1, such as 4x3, received {self.aspect!r}')
-        return ratio
+        aspect_ratio(self.aspect)
 
     def input_hw(self, stride: int) -> tuple[int, int]:
         """Return height and width of the network's input: `aspect`, about input_size^2 pixels, multiples of `stride`.
@@ -118,14 +56,5 @@ class DiffusionConfig:
         Raises:
             ValueError: when `input_size` is not a multiple of the stride.
         """
-        if self.input_size % stride:
-            below = max(1, self.input_size // stride) * stride
-            raise ValueError(
-                f'input_size: expected a multiple of {stride}, the stride of the layer, received {self.input_size}; '
-                f'next to it are {below} and {below + stride}'
-            )
-        root = math.sqrt(self.aspect_ratio())
-        height, width = (
-            max(1, round(side / stride)) * stride for side in (self.input_size / root, self.input_size * root)
-        )
-        return height, width
+        check_input_size(self.input_size, stride, 'stride of the layer')
+        return input_hw(self.input_size, aspect_ratio(self.aspect), stride)

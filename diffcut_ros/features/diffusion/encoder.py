@@ -4,26 +4,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from diffcut_ros.features.diffusion.files import Json
-
-Weights = dict[str, torch.Tensor]
-
-
-def check_weights(where: str, weights: Weights, expected: Weights) -> None:
-    """Check that weights have the names and shapes that the configuration asks for.
-
-    Args:
-        where: what they belong to; for the error.
-        weights: that were found.
-        expected: of the network, on any device.
-
-    Raises:
-        ValueError: naming the first one that is missing, of another shape or too many.
-    """
-    for name in sorted(weights.keys() | expected.keys()):
-        wanted, found = (list(held[name].shape) if name in held else 'none' for held in (expected, weights))
-        if wanted != found:
-            raise ValueError(f'{where}: {name}: expected {wanted} by the configuration, found {found}; get both again')
+from diffcut_ros.features.files import Json
+from diffcut_ros.features.weights import Weights
 
 
 @dataclass(frozen=True)

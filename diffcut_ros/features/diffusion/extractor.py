@@ -10,11 +10,13 @@ from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
-from diffcut_ros.features.diffusion.config import PRECISIONS, DiffusionConfig
-from diffcut_ros.features.diffusion.encoder import DiffusionEncoder, Weights, check_weights
+from diffcut_ros.features.diffusion.config import DiffusionConfig
+from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.features.fingerprint import fingerprint
+from diffcut_ros.features.models import computes_bfloat16, precision_name, resolve_precision
+from diffcut_ros.features.weights import Weights, check_weights
 
 # One noise for all images (DiffCut, section 4.1), the same on every device.
 _NOISE_SEED = 42
@@ -61,14 +63,14 @@ class DiffusionExtractor:
             )
         signal = float(encoder.alphas_cumprod[config.timestep])
         self._signal, self._noise_share = signal**0.5, (1 - signal) ** 0.5
-        self.precision = PRECISIONS[_resolve_precision(config.precision, device)]
+        self.precision = resolve_precision(config.precision, device)
         vae_precision = self.precision
         if self.precision == torch.float16 and self._vae.overflows_in_float16:
             # bfloat16 has the range of float32 at the speed of float16, where the device knows it.
-            vae_precision = torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+            vae_precision = torch.bfloat16 if computes_bfloat16(device) else torch.float32
         name = encoder.source.get('model', 'diffusion')
         self.description = (
-            f'{name}, {config.vae} VAE in {_name(vae_precision)}, UNet in {_name(self.precision)}, '
+            f'{name}, {config.vae} VAE in {precision_name(vae_precision)}, UNet in {precision_name(self.precision)}, '
             f'input {self.input_hw[1]}x{self.input_hw[0]}, {self.grid_hw()[0]}x{self.grid_hw()[1]} cells'
         )
         self._graphs: dict[int, tuple[_Graph, _Graph] | None] = {}
@@ -151,7 +153,7 @@ class DiffusionExtractor:
         settings = {
             'config': {name: value for name, value in vars(self.config).items() if name != 'allow_download'},
             'networks': self._networks,
-            'precision': [_name(self.precision), _name(next(self._vae.parameters()).dtype)],
+            'precision': [precision_name(self.precision), precision_name(next(self._vae.parameters()).dtype)],
             'device': self.device.type,  # kernels differ between devices in their last digits
             'signal': self._signal,
             'diffusers': diffusers.__version__,
@@ -237,20 +239,3 @@ def _load_weights(
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
     network.to(device, precision, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not declared
-
-
-def _resolve_precision(precision: str, device: torch.device) -> str:
-    if precision != 'auto':
-        return precision
-    if device.type != 'cuda':
-        return 'float32'
-    return 'bfloat16' if _computes_bfloat16(device) else 'float16'
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    # In hardware from compute capability 8.0 (Ampere) on; older GPUs only emulate it.
-    return device.type != 'cuda' or torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix('torch.')

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from diffcut_ros.features.diffusion.bundle import INDEX, read_bundle
+from diffcut_ros.features.diffusion.bundle import read_bundle
 from diffcut_ros.features.diffusion.checkpoint import read_checkpoint
-from diffcut_ros.features.diffusion.config import MODELS, DiffusionConfig
+from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-from diffcut_ros.features.diffusion.files import read_json
-from diffcut_ros.features.diffusion.hub import TINY_VAES, licence_of, locate, revision_of
+from diffcut_ros.features.files import INDEX, read_json
+from diffcut_ros.features.hub import TINY_VAES, licence_of, locate, revision_of
+from diffcut_ros.features.models import MODELS
 
 
 def load_extractor(name: str, config: DiffusionConfig, device: torch.device) -> DiffusionExtractor:
@@ -71,12 +72,6 @@ def load_checkpoint(
         raise ValueError(
             f'{folder}: expected a whole checkpoint, found a bundle, which holds the encoder alone; give the folder or '
             'model id that it was exported from'
-        )
-    if not (folder / 'model_index.json').is_file():
-        found = ', '.join(sorted(path.name for path in folder.iterdir())[:8]) or 'nothing'
-        raise ValueError(
-            f'{folder}: expected {INDEX} (a bundle, written by: diffcut_export MODEL NEW_FOLDER) or model_index.json '
-            f'(a Stable Diffusion checkpoint in the format of diffusers), found {found}'
         )
     tiny_folder = None
     if tiny_vae is not None:

@@ -11,7 +11,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
-from diffcut_ros.features.diffusion.files import Json
+from diffcut_ros.features.files import Json
 
 _BLOCKS = ('DownBlock2D', 'CrossAttnDownBlock2D')
 # Conditioning beyond a text prompt, and for SDXL its pooled embedding and sizes, is not known here.

@@ -7,7 +7,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import nn
 
-from diffcut_ros.features.diffusion.files import Json
+from diffcut_ros.features.files import Json
 
 
 class ImageEncoder(nn.Module):

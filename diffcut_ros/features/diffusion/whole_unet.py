@@ -12,8 +12,8 @@ from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.features.diffusion.checkpoint import read_unet
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
-from diffcut_ros.features.diffusion.hub import locate
 from diffcut_ros.features.diffusion.load import load_checkpoint
+from diffcut_ros.features.hub import locate
 
 
 class WholeUnet:

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
 from diffcut_ros.evaluation.methods import METHODS, Sample
-from diffcut_ros.features.diffusion import export
+from diffcut_ros.features import export
 from diffcut_ros.features.diffusion.attention import AttentionConfig, load_attention_extractor
 from support.scenes import photograph
 

@@ -10,8 +10,7 @@ import sys
 import pytest
 import torch
 
-from diffcut_ros.features import create_extractor
-from diffcut_ros.features.diffusion import export
+from diffcut_ros.features import create_extractor, export
 from diffcut_ros.features.diffusion.bundle import read_bundle
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor

@@ -13,10 +13,10 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from diffcut_ros.features import create_extractor
-from diffcut_ros.features.diffusion import export
-from diffcut_ros.features.diffusion.hub import choose_files
+from diffcut_ros.features import create_extractor, export
+from diffcut_ros.features.hub import choose_files
 from support.hub import COMMIT, serve
+from support.scenes import photograph
 from support.waiting import wait_for
 
 TAKEN = [
@@ -57,9 +57,15 @@ WEIGHTS = 'unet/diffusion_pytorch_model.safetensors'
 
 
 @pytest.fixture
-def hub(checkpoints, tmp_path, monkeypatch):
+def hub(checkpoints, vits, tmp_path, monkeypatch):
     """A hub, and a cache of one's own, as HF_ENDPOINT and HF_HOME would set them in a new process."""
-    with serve({'small/sdxl': checkpoints['sdxl'], 'small/tiny': checkpoints['tiny']}) as hub:
+    models = {
+        'small/sdxl': checkpoints['sdxl'],
+        'small/tiny': checkpoints['tiny'],
+        'small/clip': vits['clip'],
+        'facebook/dinov3-vits16-pretrain-lvd1689m': vits['dinov3'],
+    }
+    with serve(models) as hub:
         monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
         visit(monkeypatch, hub.url)
         yield hub
@@ -135,6 +141,45 @@ def test_no_download_without_permission(hub):
     with pytest.raises(ValueError, match=r'model small/tiny is not on .*diffcut_export small/sdxl FOLDER'):
         create_extractor('small/sdxl', input_size=128, vae='tiny', tiny_vae='small/tiny')
     assert hub.sent
+
+
+def test_a_vision_transformer_is_known_by_its_files(hub, vits, tmp_path, monkeypatch):
+    options = {'kernel': 'plain', 'device': 'cpu'}
+    problem = r'model small/clip is not on this machine.*diffcut_export small/clip FOLDER.* or vit\.allow_download\)'
+    with pytest.raises(ValueError, match=problem):
+        create_extractor('small/clip', **options)
+    assert not hub.sent
+    found = create_extractor('small/clip', allow_download=True, **options)(photograph(60, 80)).features
+    assert {name for name, _, _ in hub.sent} == {'config.json', 'preprocessor_config.json', 'model.safetensors'}
+    assert torch.equal(found, create_extractor(str(vits['clip']), **options)(photograph(60, 80)).features)
+    # What is there needs no network at all.
+    visit(monkeypatch, 'http://127.0.0.1:9')
+    assert create_extractor('small/clip', **options).description.startswith('small/clip, last, ')
+    assert export.main(['small/clip', str(tmp_path / 'out')]) == 0
+    assert COMMIT in (tmp_path / 'out/bundle.json').read_text()
+
+
+def test_a_licence_that_has_to_be_accepted(hub, tmp_path, capsys):
+    model = 'facebook/dinov3-vits16-pretrain-lvd1689m'
+    hub.gated = {model}
+    assert export.main(['dinov3-vits16', str(tmp_path / 'out')]) == 2
+    assert re.fullmatch(
+        rf'diffcut_export: model {model} cannot be fetched: .*\. Its licence has to be accepted: on {hub.url}/{model}, '
+        r'then log in with `hf auth login` and run the same command again; or give a folder that you have it in\n',
+        capsys.readouterr().err,
+    )
+    hub.gated = set()
+    assert export.main(['dinov3-vits16', str(tmp_path / 'out')]) == 0
+    assert create_extractor(str(tmp_path / 'out')).description.startswith(f'{model}, last, ')
+
+
+def test_a_repository_of_neither_kind(hub, tmp_path):
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/photo.jpg').touch()
+    hub.models['small/other'] = tmp_path / 'other'
+    problem = r'small/other: expected bundle.json .*, model_index.json .* or config.json .*, found photo.jpg$'
+    with pytest.raises(ValueError, match=problem):
+        create_extractor('small/other', allow_download=True)
 
 
 def test_a_model_that_does_not_exist(hub, tmp_path, capsys):

@@ -8,18 +8,18 @@ import textwrap
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants, get_hf_file_metadata, hf_hub_url, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from diffcut_ros.features.diffusion.config import MODELS, check_model
-from diffcut_ros.features.diffusion.files import NETWORKS, check_complete, read_json, select_weights, weight_files
+from diffcut_ros.features.files import CONFIG, NETWORKS, PIPELINE, PREPROCESSORS, check_complete, select_weights
+from diffcut_ros.features.models import MODELS, NAMES, check_model
 
 # Tiny image encoders by the pipeline of the checkpoint whose latents they make.
 TINY_VAES = {'StableDiffusionXLPipeline': 'madebyollin/taesdxl', 'StableDiffusionPipeline': 'madebyollin/taesd'}
 # The etag of a large file; that of a small one is something else.
 _SHA256 = re.compile('[0-9a-f]{64}')
-_INDICES = ['model_index.json', 'config.json']
+_INDICES = [PIPELINE, CONFIG, *PREPROCESSORS]
 _TEXTS = ('scheduler', 'tokenizer', 'tokenizer_2')
 
 
@@ -56,12 +56,26 @@ def checkpoint_folder(model_id: str, allow_download: bool, exported: str, revisi
     if cached is not None and _is_complete(cached):
         return cached
     if not allow_download:
-        raise ValueError(
-            f'model {model_id} is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export '
-            f'{exported} FOLDER, then use FOLDER as backend; or set allow_download (the parameter '
-            'diffusion.allow_download) to true'
-        )
+        raise _absent(model_id, exported)
     return _download(model_id, revision)
+
+
+def file_names(model_id: str, allow_download: bool) -> set[str]:
+    """Return the names of the files of a model: those on this machine, else, where that is allowed, of the Hub.
+
+    Raises:
+        ValueError: when it is not here and may not or cannot be looked up, with the command that fetches it.
+    """
+    cached = _cached(model_id, None)
+    names = {path.name for path in cached.iterdir()} if cached else set()
+    if names & {PIPELINE, CONFIG}:
+        return names
+    if not allow_download:
+        raise _absent(model_id, model_id)
+    try:
+        return {file.rfilename for file in HfApi().model_info(model_id).siblings or ()}
+    except Exception as error:
+        raise _unreachable(model_id, error) from error
 
 
 def revision_of(folder: Path) -> str:
@@ -97,11 +111,7 @@ def _cached(model_id: str, revision: str | None) -> Path | None:
 
 def _is_complete(folder: Path) -> bool:
     try:
-        if (folder / 'model_index.json').exists():
-            check_complete(folder)
-        else:
-            weight_files(folder)
-            read_json(folder / 'config.json')
+        check_complete(folder)
     except ValueError:
         return False
     return True
@@ -122,11 +132,30 @@ def _download(model_id: str, revision: str | None) -> Path:
                 _fetch_weights(model_id, info.sha, name)
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=files))
     except Exception as error:  # of whichever HTTP library the Hub's client is built on
-        found = textwrap.shorten(str(error), 200).rstrip('.')
-        raise ValueError(
-            f'model {model_id} cannot be fetched: {found}. What was fetched is kept; check name and network, and '
-            'for a model behind a licence log in with `hf auth login`, then run the same command again'
-        ) from error
+        raise _unreachable(model_id, error) from error
+
+
+def _absent(model_id: str, exported: str) -> ValueError:
+    switches = ' or '.join(f'{kind}.allow_download' for kind in NAMES)
+    return ValueError(
+        f'model {model_id} is not on this machine, and downloads are not allowed. Fetch it once: diffcut_export '
+        f'{exported} FOLDER, then use FOLDER as backend; or set allow_download (the parameter {switches}) to true'
+    )
+
+
+def _unreachable(model_id: str, error: Exception) -> ValueError:
+    found = textwrap.shorten(str(error), 200).rstrip('.')
+    if isinstance(error, GatedRepoError):
+        advice = (
+            f'Its licence has to be accepted: on {constants.ENDPOINT}/{model_id}, then log in with `hf auth login` and '
+            'run the same command again; or give a folder that you have it in'
+        )
+    else:
+        advice = (
+            'What was fetched is kept; check name and network, and for a model behind a licence log in with '
+            '`hf auth login`, then run the same command again'
+        )
+    return ValueError(f'model {model_id} cannot be fetched: {found}. {advice}')
 
 
 def _fetch_weights(model_id: str, commit: str, name: str) -> None:

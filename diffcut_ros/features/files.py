@@ -1,4 +1,4 @@
-"""The files of a checkpoint in the format of `diffusers`: which there are to be, and whether they are there.
+"""The files of checkpoints in the formats of `diffusers` and `transformers`: which there are to be, which there are.
 
 Apart from what loads them, as importing that takes seconds.
 """
@@ -12,6 +12,10 @@ from typing import Any
 from diffcut_ros.printable import LONGEST_NAME, printable
 
 Json = dict[str, Any]
+# What makes a folder a bundle, a checkpoint of diffusers, one of transformers.
+INDEX, PIPELINE, CONFIG = 'bundle.json', 'model_index.json', 'config.json'
+# Of checkpoints with an image encoder, by the versions of transformers: how images are scaled.
+PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
 NETWORKS = ('unet', 'vae', 'text_encoder', 'text_encoder_2')
 # Not those without moving average or for other programs, which lie beside them in some checkpoints.
 _WEIGHTS = re.compile(r'(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors')
@@ -39,7 +43,13 @@ def check_complete(folder: Path) -> None:
     Raises:
         ValueError: naming what is missing.
     """
-    index = read_json(folder / 'model_index.json')
+    if not (folder / PIPELINE).exists():
+        config = read_json(folder / CONFIG)
+        weight_files(folder)
+        if 'model_type' in config and not any((folder / name).exists() for name in PREPROCESSORS):
+            read_json(folder / PREPROCESSORS[0])
+        return
+    index = read_json(folder / PIPELINE)
     for part in NETWORKS:
         if part in index or part in ('unet', 'vae', 'text_encoder'):
             read_json(folder / part / 'config.json')
@@ -77,7 +87,7 @@ def check_no_code(folder: Path) -> None:
         if path.name == 'adapter_config.json':
             raise _code(path, 'an adapter, which names other weights')
         check_settings(path, settings)
-        for part, value in settings.items() if path.name == 'model_index.json' else ():
+        for part, value in settings.items() if path.name == PIPELINE else ():
             if not isinstance(value, list) or part.startswith('_'):
                 continue
             library, kind = (*value, None, None)[:2]

@@ -1,0 +1,168 @@
+"""Images to features of a vision transformer's patches."""
+
+import time
+from collections.abc import Callable
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffcut_ros.core.memory import Result, within_memory
+from diffcut_ros.core.types import FeatureMap, check_image
+from diffcut_ros.features.fingerprint import fingerprint
+from diffcut_ros.features.models import precision_name, resolve_precision
+from diffcut_ros.features.vit.config import VitConfig
+from diffcut_ros.features.vit.encoder import VitEncoder
+from diffcut_ros.features.vit.kernel import JointKernel, compute_statistics
+
+
+class VitExtractor:
+    """Maps images to features of a vision transformer, made comparable by a kernel.
+
+    Args:
+        encoder: network, which is moved to the device, and what belongs to it; without statistics, those that the
+            joint kernel needs are computed.
+        config: what the user chose.
+        device: where everything runs.
+
+    Attributes:
+        channels: of the features.
+        patch: pixels of the network's input per cell of the network and side.
+        precision: of the network.
+        description: of model, precision and sizes, for people.
+
+    Raises:
+        ValueError: for settings that this encoder does not allow.
+        MemoryError: when the device has too little memory.
+    """
+
+    def __init__(self, encoder: VitEncoder, config: VitConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.patch = encoder.network.patch
+        config.check(self.patch)
+        self.precision = resolve_precision(config.precision, device)
+        self._scaling, self._layer = encoder.scaling, encoder.network.layer
+        self._network = self._within_memory(lambda: encoder.network.to(device, self.precision), (1, 1))
+        height, width = config.input_hw((3, 4), self.patch)
+        self.description = (
+            f'{encoder.source.get("model", "vit")}, {self._layer}, in {precision_name(self.precision)}, input '
+            f'{width}x{height} for images of 4:3, patch {self.patch}, {config.kernel} kernel'
+        )
+        self._kernel = None
+        if config.kernel == 'joint':
+            statistics = encoder.statistics
+            if statistics is None:
+                begun = time.perf_counter()
+                statistics = compute_statistics(self.raw)
+                self.description += f' (statistics computed in {time.perf_counter() - begun:.1f} s; a bundle has them)'
+            self._kernel = JointKernel(statistics, device)
+        self.channels = self._network.channels if self._kernel is None else self._kernel.channels
+
+    def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of the features of an image of that height and width."""
+        if self._kernel is not None:
+            return self._kernel.grid_hw(image_hw)
+        height, width = self.config.input_hw(image_hw, self.patch)
+        return height // self.patch, width // self.patch
+
+    def prepare(self, batch: int) -> None:
+        """Do nothing: there is nothing to prepare."""
+
+    def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
+        """Return the features of an image, uint8 [H, W, 3] RGB; see `batch`."""
+        return self.batch([image_rgb])[0]
+
+    def batch(self, images_rgb: list[np.ndarray]) -> list[FeatureMap]:
+        """Return the features of several images, each uint8 [H, W, 3] RGB of any size, those of one size in one pass.
+
+        Raises:
+            ValueError: for an image of another shape or dtype, or features beyond the range of the precision.
+            MemoryError: when the device has too little memory; the images are given up.
+        """
+        for image in images_rgb:
+            check_image(image)
+        found = []
+        for _, group in groupby(images_rgb, lambda image: image.shape):
+            images = list(group)
+            raws = self.features(self.upload(images))
+            found += [self.join(image, raw) for image, raw in zip(images, raws, strict=True)]
+        return found
+
+    @torch.inference_mode()
+    def raw(self, image_rgb: np.ndarray) -> torch.Tensor:
+        """Return the network's own features of an image, uint8 [H, W, 3] RGB: float32 [h, w, C]."""
+        return self.features(self.upload([image_rgb]))[0]
+
+    @torch.inference_mode()
+    def upload(self, images_rgb: list[np.ndarray]) -> torch.Tensor:
+        """Return images on the device as the network sees them: resized (bilinear, antialiased) and scaled.
+
+        Args:
+            images_rgb: B images of one size, uint8 [H, W, 3].
+
+        Returns:
+            float32 [B, 3, height, width], see `VitConfig.input_hw`.
+        """
+        size = self.config.input_hw(images_rgb[0].shape[:2], self.patch)
+        resized = []
+        for image in images_rgb:
+            pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
+            if self.device.type == 'cuda':
+                # From pinned memory the copy runs beside the host; PyTorch keeps and reuses these blocks.
+                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+            planes = pixels.permute(2, 0, 1)[None].float()
+            resized.append(F.interpolate(planes, size, mode='bilinear', antialias=True))
+        mean, std = (
+            torch.tensor(values, device=self.device)[:, None, None]
+            for values in (self._scaling.mean, self._scaling.std)
+        )
+        return torch.cat(resized).mul_(self._scaling.factor).sub_(mean).div_(std)
+
+    @torch.inference_mode()
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the network's own features, float32 [B, h, w, C], of images as `upload` gives them."""
+        size = tuple(images.shape[2:])
+        found = self._within_memory(lambda: self._network(images.to(self.precision)).float(), size)
+        if not torch.isfinite(found).all():
+            name = precision_name(self.precision)
+            advice = 'take bfloat16 or float32' if self.precision == torch.float16 else 'check the checkpoint'
+            raise ValueError(
+                f'features: expected finite values, received NaN or infinity from the network in {name} '
+                f'(vit.precision); {advice}'
+            )
+        return found
+
+    def operations(self, images: torch.Tensor) -> int:
+        """Return the operations (multiply and add are two) of the network for images as `upload` gives them."""
+        # Not as it runs: of fused attention on a CPU none are counted.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            self.features(images)
+        return counter.get_total_flops()
+
+    @torch.inference_mode()
+    def join(self, image_rgb: np.ndarray, raw: torch.Tensor) -> FeatureMap:
+        """Return the features of an image, uint8 [H, W, 3] RGB, with the network's own, float32 [h, w, C]."""
+        return FeatureMap(raw, image_rgb.shape[:2]) if self._kernel is None else self._kernel(image_rgb, raw)
+
+    def fingerprint(self) -> str:
+        """Return a digest of weights and settings; takes about a second per gigabyte of weights."""
+        settings = {
+            'config': {name: value for name, value in vars(self.config).items() if name != 'allow_download'},
+            'network': self._network.description(),
+            'layer': self._layer,
+            'scaling': vars(self._scaling),
+            'precision': precision_name(self.precision),
+            'device': self.device.type,  # kernels differ between devices in their last digits
+            'transformers': transformers.__version__,
+            'kernel': None if self._kernel is None else self._kernel.fingerprint(),
+        }
+        return fingerprint(settings, (value for _, value in sorted(self._network.state_dict().items())))
+
+    def _within_memory(self, function: Callable[[], Result], size: tuple[int, ...]) -> Result:
+        height, width = size
+        advice = f'the network at input {width}x{height} needs more; take a smaller input_size'
+        return within_memory(function, self.device, advice)
