@@ -6,7 +6,7 @@ Depth is z, not the distance along the ray (REP 118).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -177,15 +177,23 @@ def back_project(depth_m: np.ndarray, camera: PinholeCamera, into: Transform | N
     """
     rays_x, rays_y = _rays(camera.scaled_to(depth_m.shape))
     points = np.empty((*depth_m.shape, 3), np.float32)
+    if into is not None:
+        for k, axis in enumerate(_turned(depth_m, rays_x, rays_y, into)):
+            np.add(axis, np.float32(into.translation_m[k]), out=points[:, :, k])
+        return points
     np.multiply(depth_m, rays_x, out=points[:, :, 0])
     np.multiply(depth_m, rays_y, out=points[:, :, 1])
     points[:, :, 2] = depth_m
     if camera.distortion is not None:
         points[np.isnan(rays_x), 2] = np.nan
-    if into is not None:
-        turned = points.reshape(-1, 3) @ into.rotation.as_matrix().T.astype(np.float32)
-        points = (turned + into.translation_m.astype(np.float32)).reshape(points.shape)
     return points
+
+
+def _turned(depth_m: np.ndarray, rays_x: np.ndarray, rays_y: np.ndarray, into: Transform) -> Iterator[np.ndarray]:
+    """Yield x, y and z of each pixel along the axes of another frame, float32 [H, W], from the camera."""
+    for x, y, z in into.rotation.as_matrix().astype(np.float32):
+        axis = x * rays_x + (y * rays_y + z)  # the last is a column of numbers in general
+        yield np.multiply(depth_m, axis, out=axis)
 
 
 def share_without_direction(camera: PinholeCamera) -> float:
@@ -251,8 +259,7 @@ def locate_segments(
     if into is None:
         axes = [depth_m * rays_x, depth_m * rays_y, depth_m]
     else:
-        turns = into.rotation.as_matrix().astype(np.float32)
-        axes = [depth_m * (x * rays_x + y * rays_y + z) for x, y, z in turns]
+        axes = list(_turned(depth_m, rays_x, rays_y, into))
     measured = np.stack([_center_and_extent(axis.ravel()[order], starts, with_depth) for axis in axes], axis=-1)
     if into is not None:
         measured += into.translation_m  # last, as float64: it may be far from the frame's origin
