@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.classes import check_class_name
 from diffcut_ros.core.parameters import parameter, parameters, validate
+from diffcut_ros.core.pipeline import BOX_AXES
 from diffcut_ros.features import BACKENDS, CONFIGS
+from diffcut_ros.printable import quoted
 from diffcut_ros.stream.calibration import CALIBRATIONS
 from diffcut_ros.stream.images import MAX_PIXELS
+from diffcut_ros.stream.inputs import LONGEST_FRAME
 from diffcut_ros.stream.rate import LOWEST_HZ
 
 
@@ -59,6 +62,25 @@ class NodeConfig:
         unit='s',
         minimum=0.0,
         maximum=10.0,
+    )
+    target_frame: str = parameter(
+        '',
+        "Frame that places are given in, by TF at the image's stamp, such as map: positions, boxes, points, markers; "
+        "empty: the camera's",
+    )
+    transform_timeout_s: float = parameter(
+        0.1,
+        'How long after its arrival an image waits at most for its transform into target_frame',
+        unit='s',
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+    )
+    box_axes: str = parameter(
+        BOX_AXES[0],
+        'Boxes in target_frame: turned as the camera is (camera), or along the axes of target_frame (target)',
+        choices=BOX_AXES,
+        live=True,
     )
     autostart: bool = parameter(True, 'Configure and activate at start, without a lifecycle manager')
     labels: str = parameter(
@@ -127,6 +149,11 @@ class NodeConfig:
                 check_class_name(self.teach)
             except ValueError as error:
                 raise ValueError(f'teach: {error}') from error
+        if self.target_frame != self.target_frame.strip().lstrip('/') or len(self.target_frame) > LONGEST_FRAME:
+            raise ValueError(
+                f'target_frame: expected a name without spaces around it and without a slash before it, of at most '
+                f'{LONGEST_FRAME} characters, received {quoted(self.target_frame)}'
+            )
         if 0 < self.rate_hz < LOWEST_HZ:
             raise ValueError(f'rate_hz: expected 0 or at least {LOWEST_HZ:g} Hz, received {self.rate_hz!r}')
 
@@ -183,6 +210,11 @@ def check_together(node: NodeConfig, segmenter: SegmenterConfig) -> None:
         raise ValueError(
             'instances: space divides segments by depth; expected depth: true with it, received false; set it, or take '
             'instances: connected'
+        )
+    if node.target_frame and not node.depth:
+        raise ValueError(
+            f'target_frame: {quoted(node.target_frame)} is where places are given, which need depth; expected depth: '
+            'true with it, received false'
         )
 
 

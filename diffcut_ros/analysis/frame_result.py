@@ -13,6 +13,8 @@ from diffcut_ros.analysis.settings import Settings
 from diffcut_ros.classes_file import ClassesFile, check_backend
 from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.pipeline import Prepared
+from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import probe
 
@@ -51,9 +53,10 @@ class FrameResult:
         hierarchy: of its cells: other cuts need no features.
         geometries: where each segment is, in their order; None for those that could not be located, and without depth.
         depth_share: share of the depth image's pixels with depth, 0 to 1; None without depth.
-        latency_ms: time that features, segments, tracks and places took.
+        latency_ms: time that features, segments, tracks and places took, without waiting for the image before.
         finest_cut: of its hierarchy, where that was asked for.
         named: what its segments are; None without classes.
+        target_frame: that the geometries are in; empty: the camera's.
     """
 
     stamp_ns: int
@@ -66,6 +69,7 @@ class FrameResult:
     latency_ms: float
     finest_cut: FinestCut | None = field(default=None, repr=False)
     named: Named | None = None
+    target_frame: str = ''
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -97,7 +101,9 @@ class Analyzer:
         if classes is not None:
             path = Path(settings.node.classes_file)
             check_backend(path, classes, self._extractor.description, probe(self._extractor))
-        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker)
+        self._target_frame = settings.node.target_frame
+        # Columns of tables have no place for boxes that are turned.
+        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker, box_axes='target')
         self.save, self.load = self._pipeline.save, self._pipeline.load
 
     @property
@@ -105,21 +111,46 @@ class Analyzer:
         """Model, settings and device, for people."""
         return f'{self._extractor.description} on {self._extractor.device}'
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether it pays to prepare an image while the one before is finished."""
+        return may_overlap(self._extractor.device)
+
     def process(self, scene: Scene, with_finest_cut: bool = False) -> FrameResult:
-        """Return the segments of the next image.
+        """Return the segments of the next image: `prepare` and `finish`."""
+        return self.finish(self.prepare(scene), with_finest_cut)
+
+    def prepare(self, scene: Scene) -> tuple[Prepared, float]:
+        """Compute of an image what does not depend on the images before; another thread may finish one meanwhile.
 
         Args:
             scene: the image, with depth where there is some.
+
+        Returns:
+            It, and the seconds it took.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        start_s = time.perf_counter()
+        return self._pipeline.prepare(scene), time.perf_counter() - start_s
+
+    def finish(self, prepared: tuple[Prepared, float], with_finest_cut: bool = False) -> FrameResult:
+        """Return the segments of an image that was prepared; images in their order.
+
+        Args:
+            prepared: what `prepare` returned, once.
             with_finest_cut: whether the finest cut is wanted, too.
 
         Raises:
             ValueError: when its depth or camera_info has another aspect.
             MemoryError: when the device has too little memory.
         """
-        start_s = time.perf_counter()
-        result = self._pipeline.process(scene)
+        ahead, seconds = prepared
+        scene, start_s = ahead.scene, time.perf_counter()
+        result = self._pipeline.finish(ahead)
         segmentation, geometries = result.segmentation, result.geometries
-        latency_ms = (time.perf_counter() - start_s) * 1000
+        latency_ms = (seconds + time.perf_counter() - start_s) * 1000
         named = self._named(segmentation.segments)
         frame, config = result.frame, self._pipeline.config
         tree = frame.tree(config.alpha, max(segmentation.tau, self._hierarchy_tau))
@@ -134,6 +165,7 @@ class Analyzer:
             latency_ms,
             finest_cut(frame, config.alpha, segmentation.tau, config.refine) if with_finest_cut else None,
             named,
+            self._target_frame,
         )
 
     def _named(self, segments: Segments) -> Named | None:

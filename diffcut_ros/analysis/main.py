@@ -81,6 +81,7 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
         'target_segments',
         'classes',
         'depth_scale',
+        'target_frame',
         'image_topic',
         'camera_info_topic',
         'depth_topic',

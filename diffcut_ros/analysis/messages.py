@@ -1,5 +1,6 @@
 """A frame's results as the messages that the node publishes, serialized."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -89,9 +90,12 @@ def _label_info(result: FrameResult, by_track: bool) -> Any:
 
 def _detections(result: FrameResult, by_track: bool) -> Any:
     segments, geometries = shown(result.segmentation, result.geometries, by_track)
-    return MESSAGES.detections(segments, result.header, by_track, geometries)
+    return MESSAGES.detections(segments, result.header, by_track, geometries, bool(result.target_frame))
 
 
 def _detections_3d(result: FrameResult, by_track: bool) -> Any:
     segments, geometries = shown(result.segmentation, result.geometries, by_track)
-    return MESSAGES.detections_3d(segments, result.header, geometries, by_track)
+    header = result.header
+    if result.target_frame:
+        header = dataclasses.replace(header, frame_id=result.target_frame)
+    return MESSAGES.detections_3d(segments, header, geometries, by_track)

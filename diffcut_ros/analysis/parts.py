@@ -167,10 +167,11 @@ class AnalysisFolder:
         path: of the folder; made where it is missing.
         topics: of the bag that is written.
         ending: of the tables, .parquet or .csv.
+        frame: that places are in; empty: the camera's.
     """
 
-    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str) -> None:
-        self.path, self._topics, self._ending = path, topics, ending
+    def __init__(self, path: Path, topics: Sequence[OutputTopic], ending: str, frame: str = '') -> None:
+        self.path, self._topics, self._ending, self._frame = path, topics, ending, frame
         self._unfinished = path / _UNFINISHED
 
     def begin(self, manifest: dict[str, Any]) -> bytes | None:
@@ -266,7 +267,7 @@ class AnalysisFolder:
         outputs = [final / 'segments' / _BAG]
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
-            join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns)
+            join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns, self._frame)
         if sweep:
             outputs.append(final / f'sweep{self._ending}')
             _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)

@@ -9,6 +9,7 @@ from typing import Any
 from rosbags.serde import SerdeError
 
 from diffcut_ros.analysis.decoded import Held, read_messages
+from diffcut_ros.analysis.frames import RecordedFrames
 from diffcut_ros.analysis.joining import Joiner, Stamped
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.timeline import Timeline, times
@@ -45,7 +46,7 @@ class Moment:
         scene: the image that is to be segmented; None: it is none.
         image_number: number of the scene's image in its topic, from 1; 0 without a scene.
         problem: why an image is left out, for people; empty: it is not.
-        no_space: why the scene has no depth although there is some; see `Decoder.no_space`.
+        no_space: why the scene has no places although it has depth; see `Decoder.no_space`, `RecordedFrames.place`.
         decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
 
@@ -70,6 +71,7 @@ class _Image:
     log_ns: int
     number: int
     within: bool
+    recorded_ns: int
     camera_info: Any | None = None
 
 
@@ -95,6 +97,7 @@ class Moments:
             out.
         decoder: of the moment at that position, where reading goes on.
         done: how many images were segmented or left out up to that position; see `check_resumed`.
+        frames: by which places are in another frame than the camera's; None: they are not.
     """
 
     def __init__(
@@ -106,10 +109,12 @@ class Moments:
         after: int = 0,
         decoder: tuple[Any, ...] = (),
         done: int = 0,
+        frames: RecordedFrames | None = None,
     ) -> None:
         self.images = self.within = self.joined = 0
         self._bag, self._topics, self._after = bag, topics, after
         self._done, self._passed = done, 0
+        self._frames = frames
         self._options, self._max_pixels = options, round(settings.node.max_image_megapixels * 1e6)
         node = settings.node
         self._decoder = Decoder(
@@ -161,7 +166,7 @@ class Moments:
                     yield from self._given(own_ns, log_ns, self._early)
                     self._early = None
                 yield from self._led(held, own_ns, log_ns, within)
-                image = _Image(decoded, own_ns, log_ns, self.images, within, self._camera_info)
+                image = _Image(decoded, own_ns, log_ns, self.images, within, message.time_ns, self._camera_info)
                 if self._topics.depth is None:
                     found = [(image, None)]
                 else:
@@ -207,6 +212,7 @@ class Moments:
             self._recalibrated,
             self._video.note,
             *self._decoder.notes,
+            '' if self._frames is None else self._frames.note,
         )
         return '; '.join(filter(None, parts))
 
@@ -347,6 +353,8 @@ class Moments:
             if self._position >= self._after:
                 scene = self._decoder.decode(inputs)
                 no_space = self._decoder.no_space
+                if self._frames is not None and scene.camera is not None:
+                    scene, no_space = self._frames.place(scene, image.recorded_ns)
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
         more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}

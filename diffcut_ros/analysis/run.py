@@ -13,6 +13,7 @@ import numpy as np
 
 from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
+from diffcut_ros.analysis.frames import RecordedFrames
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
@@ -29,14 +30,15 @@ from diffcut_ros.analysis.settings import (
     read_settings,
 )
 from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row, segment_rows
-from diffcut_ros.analysis.threads import ReadAhead, WriteBehind
+from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
-from diffcut_ros.printable import printable
+from diffcut_ros.printable import printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
@@ -199,7 +201,9 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
     paths = {name: Path(getattr(options, name)) for name in ('params', 'classes') if getattr(options, name) is not None}
     options = dataclasses.replace(options, **paths)
     with open_recording(Path(bag), options) as (opened, topics, settings, classes):
-        moments, analyzer = Moments(opened, topics, options, settings), Analyzer(settings, classes=classes)
+        frames_of = recorded_frames(opened, settings)
+        moments = Moments(opened, topics, options, settings, frames=frames_of)
+        analyzer = Analyzer(settings, classes=classes)
         frames = problems = 0
         with ReadAhead(moments) as ahead:
             for moment, result, problem in _results(ahead, analyzer, settings):
@@ -270,8 +274,8 @@ def analyze_to_folder(
         written = [OutputTopic(one.topic, one.type_name) for one in made]
         if output.with_source:
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
-        analyzer, done = make_analyzer(), _Done()
-        folder = AnalysisFolder(out, written, ending)
+        frames_of, analyzer, done = recorded_frames(opened, settings), make_analyzer(), _Done()
+        folder = AnalysisFolder(out, written, ending, settings.node.target_frame)
         about = describe(bag, topics, options, settings, output, classes)
         saved = folder.begin(about)
         if saved is not None:
@@ -280,11 +284,10 @@ def analyze_to_folder(
                 done = _Done.of(state['done'])
                 analyzer.load(state['pipeline'])
                 folder.check_parts(done.frames, done.problems, output.video)
-                moments = Moments(
-                    opened, topics, options, settings, done.position, done.decoder, done.frames + done.problems
-                )
+                reached = done.position, done.decoder, done.frames + done.problems
+                moments = Moments(opened, topics, options, settings, *reached, frames=frames_of)
         else:
-            moments = Moments(opened, topics, options, settings)
+            moments = Moments(opened, topics, options, settings, frames=frames_of)
 
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
@@ -355,13 +358,27 @@ def open_recording(path: Path, options: AnalysisOptions) -> Iterator[tuple[Bag, 
             functools.partial(why_not_depth, bag),
         )
         in_space = settings.segmenter.instances == 'space'
-        if ((settings.node.depth and settings.with_depth) or in_space) and topics.depth is None:
-            said, instead = ('instances: space', 'instances: connected') if in_space else ('depth: true', '--no-depth')
+        target = settings.node.target_frame
+        if ((settings.node.depth and settings.with_depth) or in_space or target) and topics.depth is None:
+            said, instead = 'the parameter file says depth: true', '--no-depth'
+            if target:
+                said, instead = f'places are wanted in {quoted(target)}', 'no target frame'
+            elif in_space:
+                said, instead = 'the parameter file says instances: space', 'instances: connected'
             raise BagError(
-                f'{path}: expected camera_info and depth, since the parameter file says {said}; received none; '
+                f'{path}: expected camera_info and depth, since {said}; received none; '
                 f'{topics.note + "; " if topics.note else ""}take --depth-topic and --camera-info-topic, or {instead}'
             )
         yield bag, topics, settings, classes
+
+
+def recorded_frames(bag: Bag, settings: Settings) -> RecordedFrames | None:
+    """Return the frames of a recording, where places are wanted in another one than the camera's.
+
+    Raises:
+        BagError: for a recording without that frame.
+    """
+    return RecordedFrames(bag, settings.node.target_frame) if settings.node.target_frame else None
 
 
 def _results(
@@ -376,11 +393,15 @@ def _results(
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
     """
     failures, limit = 0, settings.node.max_consecutive_failures
-    for moment in moments:
+    ahead = _prepared(moments, analyzer)
+    for moment, prepared in one_ahead(ahead) if analyzer.overlaps else ahead:
         result, problem = None, moment.problem
-        if moment.scene is not None:
+        if prepared is not None:
+            is_shown = shown(moment)
             try:
-                result = analyzer.process(moment.scene, shown(moment))
+                if isinstance(prepared, Exception):
+                    raise prepared
+                result = analyzer.finish(prepared, is_shown)
                 failures = 0
             except Exception as error:
                 # The boundary between recording and pipeline, as in the node: an image that fails is given up.
@@ -389,6 +410,20 @@ def _results(
                 if limit and failures >= limit:
                     raise RuntimeError(f'{failures} failures in a row (max_consecutive_failures): {problem}') from error
         yield moment, result, printable(problem)
+
+
+def _prepared(
+    moments: ReadAhead[Moment], analyzer: Analyzer
+) -> Iterator[tuple[Moment, tuple[Prepared, float] | Exception | None]]:
+    """Yield each moment with its image as it is prepared, or what went wrong with it; None: it has no image."""
+    for moment in moments:
+        prepared: tuple[Prepared, float] | Exception | None = None
+        if moment.scene is not None:
+            try:
+                prepared = analyzer.prepare(moment.scene)
+            except Exception as error:
+                prepared = error
+        yield moment, prepared
 
 
 def _records(

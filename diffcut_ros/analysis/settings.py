@@ -41,6 +41,7 @@ class AnalysisOptions:
         depth: False: without segments in space, even if there is depth.
         classes: file of classes that segments are named by; replaces `classes_file` of the file.
         depth_scale: millimetres per count of depth of 16 bits; replaces that of the file.
+        target_frame: that places are wanted in, by /tf of the recording; replaces that of the file.
         start_s: seconds after the first image, by header stamps, from where on images are taken.
         duration_s: of what is taken; None: to the end.
         rate_hz: images per second at most, by their header stamps; replaces that of the file; 0: all.
@@ -61,6 +62,7 @@ class AnalysisOptions:
     depth: bool = True
     classes: Path | None = None
     depth_scale: float | None = None
+    target_frame: str | None = None
     start_s: float = 0.0
     duration_s: float | None = None
     rate_hz: float | None = None
@@ -149,7 +151,7 @@ def read_settings(options: AnalysisOptions) -> Settings:
             value out of range.
     """
     values = {} if options.params is None else read_parameter_file(options.params, options.node)
-    own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale')
+    own = ('backend', 'tau', 'target_segments', 'rate_hz', 'depth_scale', 'target_frame')
     values |= {name: getattr(options, name) for name in own if getattr(options, name) is not None}
     values.setdefault('rate_hz', 0.0)
     if options.classes is not None:

@@ -31,6 +31,25 @@ class Column:
 
 _STAMP = Column('stamp_ns', 'int64', 'ns', 'Header stamp of the image; when it was recorded where that is 0')
 
+# In the metadata of Parquet: the frame that places are in, where it is not the camera's.
+FRAME_KEY = b'frame_id'
+
+_PLACES = (
+    Column(
+        'position_x_m',
+        'float64',
+        'm',
+        "Median of its points in the camera's optical frame, to the right; in the target frame where one is given",
+    ),
+    Column('position_y_m', 'float64', 'm', 'Likewise, down; in the target frame along its y'),
+    Column(
+        'position_z_m',
+        'float64',
+        'm',
+        'Likewise, forward; this and the following are missing without depth, and without a transform',
+    ),
+)
+
 FRAMES = (
     _STAMP,
     Column('latency_ms', 'float64', 'ms', 'Time of features, segments, tracks and places, without reading and writing'),
@@ -57,9 +76,7 @@ SEGMENTS = (
     Column('score', 'float64', '', 'Cohesion: mean cosine similarity of its cells to their mean, 0 to 1'),
     Column('class', 'string', '', 'Name of what it resembles, unknown where that is nothing; missing without classes'),
     Column('confidence', 'float64', '', 'How sure that is, 0 to 1, 0 where it is unknown; missing likewise'),
-    Column('position_x_m', 'float64', 'm', "Median of its points in the camera's optical frame, to the right"),
-    Column('position_y_m', 'float64', 'm', 'Likewise, down'),
-    Column('position_z_m', 'float64', 'm', 'Likewise, forward; this and the following are missing without depth'),
+    *_PLACES,
     Column('box_min_x_m', 'float64', 'm', 'Smallest x of its box in space, without the outermost 5 %'),
     Column('box_min_y_m', 'float64', 'm', 'Smallest y'),
     Column('box_min_z_m', 'float64', 'm', 'Smallest z'),
@@ -189,8 +206,15 @@ def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> N
             pyarrow.parquet.write_table(table, file)
 
 
-def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) -> None:
-    """Write the rows of several tables of the same ending, one after the other, as one; one part at a time."""
+def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column], frame: str = '') -> None:
+    """Write the rows of several tables of the same ending, one after the other, as one; one part at a time.
+
+    Args:
+        parts: their paths.
+        path: of the whole.
+        columns: of each.
+        frame: that places are in, for the metadata of Parquet; empty: the camera's.
+    """
     with writing(path):
         if path.suffix == '.csv':
             write_table(path, columns, [])
@@ -202,7 +226,7 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column]) ->
             return
         import pyarrow.parquet
 
-        with path.open('wb') as joined, pyarrow.parquet.ParquetWriter(joined, _schema(columns)) as writer:
+        with path.open('wb') as joined, pyarrow.parquet.ParquetWriter(joined, _schema(columns, frame)) as writer:
             for part in parts:
                 with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
                     writer.write_table(file.read())
@@ -212,7 +236,7 @@ def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column
     """Write the rows of tables of several recordings, by name, as one, with a first column `recording`.
 
     Columns that the tables of an older version do not have are missing there. Some rows at a time: memory does not grow
-    with the tables.
+    with the tables. Metadata of Parquet names the frame that places are in, where that is the same in all.
     """
     with writing(path):
         has_lists = any('list' in column.type_name for column in columns)
@@ -222,7 +246,9 @@ def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column
         import pyarrow
         import pyarrow.parquet
 
-        schema = _schema((_RECORDING, *columns))
+        schemas = [pyarrow.parquet.read_schema(part).metadata or {} for part in parts.values()]
+        frame, *others = {schema.get(FRAME_KEY, b'').decode() for schema in schemas} or {''}
+        schema = _schema((_RECORDING, *columns), '' if others else frame)
         with path.open('wb') as merged, pyarrow.parquet.ParquetWriter(merged, schema) as writer:
             for name, part in parts.items():
                 with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
@@ -283,7 +309,7 @@ def _arrow_type(name: str) -> Any:
     return pyarrow.type_for_alias(name) if inner == name else pyarrow.list_(pyarrow.type_for_alias(inner))
 
 
-def _schema(columns: Sequence[Column]) -> Any:
+def _schema(columns: Sequence[Column], frame: str = '') -> Any:
     import pyarrow
 
     fields = [
@@ -292,4 +318,5 @@ def _schema(columns: Sequence[Column]) -> Any:
         )
         for column in columns
     ]
-    return pyarrow.schema(fields)
+    has_places = any(column in columns for column in _PLACES)
+    return pyarrow.schema(fields, metadata={FRAME_KEY: frame.encode()} if frame and has_places else None)

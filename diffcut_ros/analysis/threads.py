@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar('Item')
@@ -59,6 +60,18 @@ class ReadAhead(Generic[Item]):
             except queue.Full:
                 continue
         return False
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items; a thread gets the next one while the caller is at work on one.
+
+    What `items` raises is raised here, after the items before it.
+    """
+    with ThreadPoolExecutor(1, 'one-ahead') as pool:
+        following = pool.submit(next, items, _END)
+        while (item := following.result()) is not _END:
+            following = pool.submit(next, items, _END)
+            yield item
 
 
 class WriteBehind(Generic[Item]):

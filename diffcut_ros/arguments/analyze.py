@@ -53,6 +53,11 @@ def _parser() -> Parser:
         help='millimetres per count of depth of 16 bits; replaces that of the file',
     )
     how.add_argument(
+        '--target-frame',
+        metavar='FRAME',
+        help="frame that places are given in, by the recording's /tf, such as map; replaces that of the file",
+    )
+    how.add_argument(
         '--target-segments',
         type=whole(0, 1000),
         metavar='N',

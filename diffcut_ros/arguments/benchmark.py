@@ -198,7 +198,7 @@ def _tracking(parser: Parser) -> None:
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'borders': ('whether borders follow the image, by what people drew', _borders),
-    'load': ('the node under more images than it can take', _load),
+    'load': ('the node under a camera of 30 Hz, and under more images than it can take', _load),
     'depth': ('drift of positions in space over RGB-D frames with known poses', _depth),
     'instances': ('whether segments are things: in one piece, in one place', _instances),
     'ncut': ('time, memory and quality of the hierarchy, beside other ways to cut', _ncut),

@@ -1,4 +1,4 @@
-"""`diffcut_benchmark load`: the node under more images than it can take, its memory over many, and live parameters.
+"""`diffcut_benchmark load`: a camera of 30 Hz, more images than the node can take, memory, live parameters.
 
 A real node (color backend) runs in its own process; images come and outputs go over the middleware, with reliable
 delivery. Ages and answers are measured at the receiver.
@@ -13,10 +13,13 @@ import rclpy
 from rich.table import Table
 
 from diffcut_ros.benchmarks.figures import Figures
-from diffcut_ros.benchmarks.peer import images, node_and_peer, resident_mb
+from diffcut_ros.benchmarks.listener import OUTPUTS, listener
+from diffcut_ros.benchmarks.peer import Peer, images, node_and_peer, processor_s, resident_mb
 from diffcut_ros.progress import track
 
 _STAGES = ('decode', 'features', 'segments', 'publish')
+# What becomes of an image that the node received and did not publish.
+_CAUSES = ('skipped', 'replaced', 'rejected', 'failed', 'timed out')
 # What is changed, from and to: the last image is there, published again at each.
 _CHANGES = [
     ('tau', 0.5, 0.4),
@@ -38,7 +41,11 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rclpy.init(args=[])
     try:
-        console.print(f'{os.cpu_count()} CPU cores, {os.environ.get("RMW_IMPLEMENTATION", "default middleware")}')
+        console.print(
+            f'{os.cpu_count()} CPU cores, {os.environ.get("RMW_IMPLEMENTATION", "default middleware")}; '
+            f'{os.getloadavg()[0]:.1f} processes at work before (an idle machine has 0)'
+        )
+        console.print(_camera(args))
         console.print(_load(args))
         console.print(_memory(args.frames))
         console.print(_live(args.changes))
@@ -48,16 +55,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> Table:
     """More images than the node can take: how old its outputs are, and what became of the images."""
-    seen = images(round(10 * args.hz))
     with node_and_peer(**{'color.cells': args.cells}) as (_, peer):
         peer.arrived.clear()
-        start_s = time.monotonic()
-        sent = round(args.seconds * args.hz)
-        for i in track(range(sent), sent, 'load'):
-            peer.send(seen[i % len(seen)])
-            peer.wait(start_s + (i + 1) / args.hz)
-        peer.values.clear()
-        peer.spin_until(lambda: 'publish p95 [ms]' in peer.values, 5.0, 'diagnostics')
+        sent = _play(peer, args, 'load')
+        _diagnostics(peer)
         ages = np.array([age_s for _, age_s in peer.arrived])
         mean_s, p95_s = (
             sum(float(peer.values[f'{stage} {kind} [ms]']) for stage in _STAGES) / 1000 for kind in ('mean', 'p95')
@@ -79,6 +80,61 @@ def _load(args: argparse.Namespace) -> Table:
     }.items():
         table.add_row(name, value)
     return table
+
+
+def _camera(args: argparse.Namespace) -> Table:
+    """Images of a camera, default parameters but `rate_hz` 0, all outputs wanted that these fill."""
+    with node_and_peer() as (process, peer), listener('/diffcut', [name for name in OUTPUTS if name != 'labels']):
+        peer.spin_until(
+            lambda: all(peer.count_subscribers(f'/diffcut/{name}') for name in OUTPUTS), 30.0, 'a subscriber of each'
+        )
+        peer.exchange(images(1)[0])
+        _diagnostics(peer)
+        before, before_s = dict(peer.values), processor_s(process.pid)
+        peer.arrived.clear()
+        sent = _play(peer, args, 'camera')
+        peer.wait(time.monotonic() + 0.5)
+        used_s = processor_s(process.pid) - before_s
+        ages = np.array([age_s for _, age_s in peer.arrived])
+        _diagnostics(peer)
+        counts = {name: int(peer.values[name]) - int(before[name]) for name in ('received', 'published', *_CAUSES)}
+    if not len(ages):
+        raise ValueError(f'--seconds: expected time for labels, received none in {args.seconds:g} s')
+    table = Table(
+        title=f'{args.seconds:g} s at {args.hz:g} Hz, 640x480, default parameters, {", ".join(OUTPUTS)} subscribed to',
+        show_header=False,
+    )
+    dropped = {'on the way to the node': sent - counts['received']} | {name: counts[name] for name in _CAUSES}
+    for name, value in {
+        'images published per second': f'{counts["published"] / args.seconds:.2f}',
+        'images sent, received, published; labels received': f'{sent}, {counts["received"]}, {counts["published"]}; '
+        f'{len(ages)}',
+        'dropped, by cause': ', '.join(f'{count} {name}' for name, count in dropped.items() if count) or 'none',
+        'age of labels on arrival, median (p95, largest)': f'{1000 * np.median(ages):.0f} ms '
+        f'({1000 * np.percentile(ages, 95):.0f}, {1000 * ages.max():.0f})',
+        'the last images: stages, mean (p95), ms': ', '.join(
+            f'{stage} {peer.values[f"{stage} mean [ms]"]} ({peer.values[f"{stage} p95 [ms]"]})' for stage in _STAGES
+        ),
+        'processor time of the node for an image published': f'{1000 * used_s / max(1, counts["published"]):.0f} ms',
+    }.items():
+        table.add_row(name, value)
+    return table
+
+
+def _play(peer: Peer, args: argparse.Namespace, name: str) -> int:
+    """Send images as a camera does; return how many."""
+    seen, sent = images(max(1, round(10 * args.hz))), round(args.seconds * args.hz)
+    start_s = time.monotonic()
+    for i in track(range(sent), sent, name):
+        peer.send(seen[i % len(seen)])
+        peer.wait(start_s + (i + 1) / args.hz)
+    return sent
+
+
+def _diagnostics(peer: Peer) -> None:
+    """Wait for what the node says of all images so far."""
+    peer.values.clear()
+    peer.spin_until(lambda: 'publish p95 [ms]' in peer.values, 5.0, 'diagnostics')
 
 
 def _limit(ages: np.ndarray, processing_s: float, hz: float) -> float:

@@ -153,6 +153,12 @@ def images(count: int, step_s: float = 0.1) -> list[np.ndarray]:
     ]
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has taken, in seconds."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
 def resident_mb(pid: int) -> float:
     """Return the memory of a process in megabytes."""
     pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])

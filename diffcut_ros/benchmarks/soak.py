@@ -48,7 +48,7 @@ from visualization_msgs.msg import MarkerArray
 
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.listener import listener
-from diffcut_ros.benchmarks.peer import Peer, images, node_process, resident_mb
+from diffcut_ros.benchmarks.peer import Peer, images, node_process, processor_s, resident_mb
 from diffcut_ros.exit_status import Status
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.progress import track
@@ -263,13 +263,13 @@ def _surround(pid: int, seed: int, names: Sequence[str], seconds: float, to: Con
 
 def _play(robot: _Robot, name: str, seconds: float) -> _Phase:
     """Run a phase and say what came of it."""
-    sent, cpu_s, start_s = robot.sent, _cpu_s(robot.pid), time.monotonic()
+    sent, cpu_s, start_s = robot.sent, processor_s(robot.pid), time.monotonic()
     robot.peer.arrived.clear()
     Path(f'/proc/{robot.pid}/clear_refs').write_text('5')  # the highest memory counts from here on
     _PHASES[name](robot, start_s + seconds)
     labels = len(robot.peer.arrived)
     peak_mb = int(_status(robot.pid)['VmHWM'].split()[0]) * 1024 / 1e6
-    return _Phase(robot.sent - sent, labels, time.monotonic() - start_s, _cpu_s(robot.pid) - cpu_s, peak_mb)
+    return _Phase(robot.sent - sent, labels, time.monotonic() - start_s, processor_s(robot.pid) - cpu_s, peak_mb)
 
 
 # The phases. Each ends soon after a moment of the monotonic clock, and leaves the node as it was.
@@ -489,19 +489,14 @@ def _status(pid: int) -> dict[str, str]:
     return dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
 
 
-def _cpu_s(pid: int) -> float:
-    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-
-
 def _rest(robot: _Robot) -> _Rest:
     """Bring the node to unconfigured, let it finish what is under way, and look at what it holds."""
     pid = robot.pid
     robot.change_state('deactivate', 'cleanup')
     for _ in range(30):
-        cpu_s = _cpu_s(pid)
+        cpu_s = processor_s(pid)
         robot.wait(_REST_S)
-        if _cpu_s(pid) - cpu_s < 0.1 * _REST_S:
+        if processor_s(pid) - cpu_s < 0.1 * _REST_S:
             break
     # Not the ports of Fast DDS, which belong to all processes of a machine.
     maps = Path(f'/proc/{pid}/maps').read_text()

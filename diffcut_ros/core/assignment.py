@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from diffcut_ros.core.threads import threads_for
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.core.upsampling import best_upsampled, upsampled_at
 
@@ -34,7 +35,8 @@ def mean_features(feature_map: FeatureMap, labels: np.ndarray, cells: np.ndarray
         torch.from_numpy(values).to(unit.device)
         for values in (cells[np.argsort(labels, kind='stable')], np.cumsum(count) - count)
     )
-    return F.embedding_bag(bags, unit, begins, mode='mean')
+    with threads_for(len(unit)):
+        return F.embedding_bag(bags, unit, begins, mode='mean')
 
 
 def assign_concepts(
@@ -65,12 +67,13 @@ def assign_concepts(
     h, w, channels = feature_map.features.shape
     if concepts.ndim != 2 or concepts.shape[1] != channels or len(concepts) < 1:
         raise ValueError(f'concepts: expected a tensor [K, {channels}] with K >= 1, received {tuple(concepts.shape)}')
-    scores = (concepts @ feature_map.unit.T).reshape(-1, h, w)
-    labels = best_upsampled(scores, feature_map.image_size_hw)
-    if favoured is not None:
-        assert lead is not None, 'lead: expected a tensor [K], as favoured is given, received None'
-        y, x = torch.nonzero((favoured != labels) & (favoured >= 0), as_tuple=True)
-        best, other = labels[y, x], favoured[y, x]
-        similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)
-        labels[y, x] = torch.where(similarity[0] - similarity[1] < lead[best], other, best)
+    with threads_for(h * w):
+        scores = (concepts @ feature_map.unit.T).reshape(-1, h, w)
+        labels = best_upsampled(scores, feature_map.image_size_hw)
+        if favoured is not None:
+            assert lead is not None, 'lead: expected a tensor [K], as favoured is given, received None'
+            y, x = torch.nonzero((favoured != labels) & (favoured >= 0), as_tuple=True)
+            best, other = labels[y, x], favoured[y, x]
+            similarity = upsampled_at(scores, feature_map.image_size_hw, torch.stack([best, other]), y, x)
+            labels[y, x] = torch.where(similarity[0] - similarity[1] < lead[best], other, best)
     return labels

@@ -7,7 +7,7 @@ import numpy as np
 
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import Cut, describe_segments
-from diffcut_ros.core.geometry import SegmentGeometry, locate_segments
+from diffcut_ros.core.geometry import SegmentGeometry
 from diffcut_ros.core.instances import part_features
 from diffcut_ros.core.part_graph import chosen, components, distinct
 from diffcut_ros.core.parts_in_space import parts_in_space
@@ -129,7 +129,5 @@ def _described(result: Result, found: Clicked, cells: np.ndarray) -> Clicked:
     described = describe_segments(labels, concepts.cpu().numpy(), 0, result.segmentation.tau).segments[[0]]
     at = found.segments
     segments = replace(described, label=at.label, segment=at.segment, track_id=at.track_id)
-    scene, place = result.scene, None
-    if scene.depth_m is not None and scene.camera is not None:
-        (place,) = locate_segments(found.mask.astype(np.uint8), scene.depth_m, scene.camera, 1)
+    (place,) = result.locate(found.mask.astype(np.uint8), 1)
     return replace(found, segments=segments, place=place)

@@ -168,13 +168,27 @@ class Frame:
         self.segment: np.ndarray | None = None
         self.pixels: np.ndarray | None = None
         self._config: SegmenterConfig | None = None
-        self._segment_before = segment_before
-        self._before = before
+        self.follow(before, segment_before)
         self._carried: np.ndarray | None = None
         self.feature_map = feature_map
         self._alpha: float | None = None
         self._affinity: torch.Tensor | None = None
         self._tree: SegmentTree | None = None
+
+    def follow(
+        self, before: Callable[[np.ndarray], np.ndarray] | None, segment_before: np.ndarray | None = None
+    ) -> None:
+        """Let the frame follow the image before; until its first cut, and as the arguments of these names say."""
+        self._before, self._segment_before = before, segment_before
+
+    @torch.inference_mode()
+    def grow(self, config: SegmenterConfig) -> None:
+        """Compute the hierarchy as deep as a cut at these settings looks into it; no image before is needed for it.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        self._within_memory(lambda: self._grown(config))
 
     @torch.inference_mode()
     def cut(self, config: SegmenterConfig) -> Segmentation:
@@ -215,17 +229,16 @@ class Frame:
         return f'a graph of {cells} cells needs more; take a smaller input_size, or fewer color.cells'
 
     def _cut(self, config: SegmenterConfig) -> Segmentation:
-        tau = self._tau_for(config.target_segments, config.alpha) if config.target_segments else config.tau
+        tau, tree = self._grown(config)
         parts_before, pixels_before = self._carried_parts() if config.damping > 0 else (None, None)
         carried = self._segments_before(parts_before)
         # Borders that were moved would be moved on, image after image.
         own = carried if pixels_before is None else pixels_before
         last = None if own is None else _at_cells(own, self.feature_map.grid_hw)
         if last is None or config.target_segments:
-            self.cells = self._tree_for(config.alpha, tau).cut(tau)
+            self.cells = tree.cut(tau)
         else:
-            deepest = min(_LARGEST_TAU, tau * (1 + config.damping))
-            self.cells = self._tree_for(config.alpha, deepest).cut_like(last, tau, config.damping)
+            self.cells = tree.cut_like(last, tau, config.damping)
         device = self.feature_map.features.device
         concepts = concept_features(self.feature_map, self.cells)
         table = None
@@ -292,6 +305,13 @@ class Frame:
         if self._carried is None or self._carried.ndim == 2:
             return self._carried, None
         return self._carried[0], self._carried[1]
+
+    def _grown(self, config: SegmenterConfig) -> tuple[float, SegmentTree]:
+        """Return the tau that a cut at these settings is made at, and the hierarchy as deep as it looks into it."""
+        if config.target_segments:
+            tau = self._tau_for(config.target_segments, config.alpha)
+            return tau, self._tree_for(config.alpha, tau)
+        return config.tau, self._tree_for(config.alpha, min(_LARGEST_TAU, config.tau * (1 + config.damping)))
 
     def _tau_for(self, target_segments: int, alpha: float) -> float:
         """Return the largest tau that gives at most so many segments."""

@@ -1,16 +1,20 @@
 """Segments in space: where they are and how far they reach, from a depth image.
 
-Coordinates are those of the camera's optical frame (REP 103): x to the right, y down, z forward, in metres. Pixel
-(column u, row v) has its centre at (u, v), as in camera_info. Depth is z, not the distance along the ray (REP 118).
+Coordinates are those of the camera's optical frame (REP 103): x to the right, y down, z forward, in metres; or of
+another frame, where a transform into it is given. Pixel (column u, row v) has its centre at (u, v), as in camera_info.
+Depth is z, not the distance along the ray (REP 118).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from diffcut_ros.core.distortion import Distortion
+from diffcut_ros.core.transform import Transform
 
 # Sides of images that belong together may differ by rounding when one is a scaled copy of the other.
 _ASPECT_TOLERANCE = 0.02
@@ -27,6 +31,8 @@ _LEVELS = 65535
 # What lies beyond these percentiles is left out of a box, on each side of each axis: flying pixels between near and
 # far, and pixels of the neighbours where a border is not exact.
 _TRIMMED_SHARE = 0.05
+
+NOT_TURNED = (0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,14 @@ class PinholeCamera:
 
 @dataclass(frozen=True)
 class SegmentGeometry:
-    """Where a segment is, in the camera's optical frame.
+    """Where a segment is, in the camera's optical frame or another one.
 
     Attributes:
-        position_m: x, y and z, the median of its points along each axis.
-        box_min_m: the corner of its box with the smallest x, y and z.
+        position_m: x, y and z, the median of its points along each axis of the box.
+        box_min_m: the corner of its box with the smallest x, y and z, along the box's own axes where it is turned.
         box_max_m: the corner with the largest. A flat segment that faces the camera has a box of depth 0.
         valid_share: share of its pixels with depth, above 0 to 1.
+        turned_xyzw: quaternion that turns the frame's axes into those of the box.
 
     Raises:
         ValueError: for numbers that are not finite, a position outside the box, or a share out of range.
@@ -101,8 +108,16 @@ class SegmentGeometry:
     box_min_m: tuple[float, float, float]
     box_max_m: tuple[float, float, float]
     valid_share: float
+    turned_xyzw: tuple[float, float, float, float] = NOT_TURNED
 
     def __post_init__(self) -> None:
+        if not 0 < self.valid_share <= 1:
+            raise ValueError(f'valid_share: expected above 0 to 1, received {self.valid_share}')
+        if self.turned_xyzw != NOT_TURNED:
+            numbers = (*self.position_m, *self.box_min_m, *self.box_max_m, *self.turned_xyzw)
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f'position, box and turned_xyzw: expected finite numbers, received {numbers}')
+            return
         # A comparison with NaN is false, too; infinite numbers are not between others.
         for low, middle, high in zip(self.box_min_m, self.position_m, self.box_max_m, strict=True):
             if not -math.inf < low <= middle <= high < math.inf:
@@ -110,8 +125,6 @@ class SegmentGeometry:
                     f'position_m: expected a point inside the box {self.box_min_m} to {self.box_max_m}, '
                     f'received {self.position_m}'
                 )
-        if not 0 < self.valid_share <= 1:
-            raise ValueError(f'valid_share: expected above 0 to 1, received {self.valid_share}')
 
     @property
     def center_m(self) -> tuple[float, float, float]:
@@ -121,8 +134,12 @@ class SegmentGeometry:
 
     @property
     def size_m(self) -> tuple[float, float, float]:
-        """The box's sides along x, y and z."""
-        x, y, z = (high - low for low, high in zip(self.box_min_m, self.box_max_m, strict=True))
+        """The box's sides along its x, y and z."""
+        diagonal = [high - low for low, high in zip(self.box_min_m, self.box_max_m, strict=True)]
+        if self.turned_xyzw != NOT_TURNED:
+            turned = Rotation.from_quat(self.turned_xyzw).apply(diagonal, inverse=True)
+            diagonal = np.maximum(turned, 0).tolist()  # rounded, a side of 0 may be less
+        x, y, z = diagonal
         return x, y, z
 
 
@@ -144,12 +161,13 @@ def middles(side: int, count: int) -> np.ndarray:
     return (2 * np.arange(count) + 1) * side // (2 * count)
 
 
-def back_project(depth_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+def back_project(depth_m: np.ndarray, camera: PinholeCamera, into: Transform | None = None) -> np.ndarray:
     """Return the point that each pixel of a depth image sees.
 
     Args:
         depth_m: float32 [H, W], NaN where there is none.
         camera: of any size; scaled to that of the depth image.
+        into: takes the points into another frame; None: they are in the camera's.
 
     Returns:
         float32 [H, W, 3]: x, y, z in metres, NaN where there is no depth, or no direction by the camera's distortion.
@@ -164,6 +182,9 @@ def back_project(depth_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     points[:, :, 2] = depth_m
     if camera.distortion is not None:
         points[np.isnan(rays_x), 2] = np.nan
+    if into is not None:
+        turned = points.reshape(-1, 3) @ into.rotation.as_matrix().T.astype(np.float32)
+        points = (turned + into.translation_m.astype(np.float32)).reshape(points.shape)
     return points
 
 
@@ -185,7 +206,7 @@ def project(points_m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
 
 
 def locate_segments(
-    labels: np.ndarray, depth_m: np.ndarray, camera: PinholeCamera, count: int
+    labels: np.ndarray, depth_m: np.ndarray, camera: PinholeCamera, count: int, into: Transform | None = None
 ) -> tuple[SegmentGeometry | None, ...]:
     """Locate all segments of an image.
 
@@ -201,6 +222,7 @@ def locate_segments(
         camera: of any size; scaled to that of the depth image. Pixels without a direction by its distortion count as
             those without depth.
         count: number of segments.
+        into: takes points into another frame, along whose axes positions and boxes are measured; None: the camera's.
 
     Returns:
         One entry per label from 1; None for a segment with fewer than `MIN_DEPTH_PIXELS` pixels with depth, or with
@@ -226,14 +248,34 @@ def locate_segments(
     if not len(found):
         return (None,) * count
     starts, with_depth, pixels = ends[found], with_depth[found], pixels[found]
-    axes = (depth_m * rays_x, depth_m * rays_y, depth_m)
+    if into is None:
+        axes = [depth_m * rays_x, depth_m * rays_y, depth_m]
+    else:
+        turns = into.rotation.as_matrix().astype(np.float32)
+        axes = [depth_m * (x * rays_x + y * rays_y + z) for x, y, z in turns]
     measured = np.stack([_center_and_extent(axis.ravel()[order], starts, with_depth) for axis in axes], axis=-1)
+    if into is not None:
+        measured += into.translation_m  # last, as float64: it may be far from the frame's origin
     located: list[SegmentGeometry | None] = [None] * count
     for k, (position, box_min, box_max), share in zip(
         found.tolist(), measured.transpose(1, 0, 2).tolist(), (with_depth / pixels).tolist(), strict=True
     ):
         located[k] = SegmentGeometry(tuple(position), tuple(box_min), tuple(box_max), share)
     return tuple(located)
+
+
+def moved(geometries: Sequence[SegmentGeometry | None], into: Transform) -> tuple[SegmentGeometry | None, ...]:
+    """Return places in another frame, with the same boxes, which turn with their axes."""
+    found = [one for one in geometries if one is not None]
+    turns = (into.rotation * Rotation.from_quat(np.reshape([one.turned_xyzw for one in found], (-1, 4)))).as_quat()
+    points_m = into(np.reshape([(one.box_min_m, one.position_m, one.box_max_m) for one in found], (-1, 3, 3)))
+    straight = (turns == NOT_TURNED).all(1)
+    points_m[straight] = np.sort(points_m[straight], axis=1)  # rounded, a position may lie beyond an end
+    places = (
+        SegmentGeometry(tuple(position), tuple(low), tuple(high), one.valid_share, tuple(turned))
+        for one, (low, position, high), turned in zip(found, points_m.tolist(), turns.tolist(), strict=True)
+    )
+    return tuple(None if one is None else next(places) for one in geometries)
 
 
 def _center_and_extent(values: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -3,24 +3,30 @@
 Node, analysis and library use it; it is written here once.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig
-from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved
 from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
 from diffcut_ros.core.tracking import Tracker, TrackerConfig
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check_image
 
 # How long a new image waits for the last one's new cut.
 _PATIENCE_S = 0.3
+# Hierarchies of more cells are not computed ahead: two at a time could take the memory that one needs.
+_MOST_CELLS_AHEAD = 4096
+# How boxes may lie, see `Result.box_axes`.
+BOX_AXES = ('camera', 'target')
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Scene:
         depth_m: float32 [H', W'] in metres, NaN where there is none; None without depth.
         camera: of the image; None where it is not known where things are: no positions, but instances in space.
         header: whatever all outputs shall carry, such as a std_msgs/Header.
+        look_up: returns what takes points of the camera into the frame that places are wanted in, or None where that is
+            not known; may wait. Called when places are needed. None: they are wanted in the camera's.
     """
 
     image_rgb: np.ndarray = field(repr=False)
@@ -40,6 +48,14 @@ class Scene:
     depth_m: np.ndarray | None = field(default=None, repr=False)
     camera: PinholeCamera | None = None
     header: Any = None
+    look_up: Callable[[], Transform | None] | None = field(default=None, repr=False)
+
+
+class Prepared(NamedTuple):
+    """A scene with its features and, unless that is too large, its hierarchy; see `Pipeline.prepare`."""
+
+    scene: Scene
+    frame: Frame
 
 
 @dataclass(frozen=True)
@@ -51,20 +67,35 @@ class Result:
         segmentation: its segments, with `track_id`.
         frame: its features and hierarchy, for other cuts.
         cut: how it was cut, whatever other cuts of the frame follow.
+        box_axes: along which axes boxes lie, 'camera' or 'target': those of the frame that places are in.
     """
 
     scene: Scene
     segmentation: Segmentation
     frame: Frame = field(repr=False)
     cut: Cut = field(repr=False)
+    box_axes: str = BOX_AXES[0]
+
+    @cached_property
+    def into(self) -> Transform | None:
+        """What takes points of the camera into the frame that places are in, looked up once; None: not known."""
+        return Transform() if self.scene.look_up is None else self.scene.look_up()
 
     @cached_property
     def geometries(self) -> tuple[SegmentGeometry | None, ...]:
         """Where each segment is in space, in their order, computed once; None where that is not known."""
-        count = len(self.segmentation.segments)
-        if self.scene.depth_m is None or self.scene.camera is None:
+        return self.locate(self.segmentation.labels, len(self.segmentation.segments))
+
+    def locate(self, labels: np.ndarray, count: int) -> tuple[SegmentGeometry | None, ...]:
+        """Return where segments of the scene are, one entry per label from 1 to the count; see `geometries`."""
+        scene = self.scene
+        if scene.depth_m is None or scene.camera is None or self.into is None:
             return (None,) * count
-        return locate_segments(self.segmentation.labels, self.scene.depth_m, self.scene.camera, count)
+        if scene.look_up is None:
+            return locate_segments(labels, scene.depth_m, scene.camera, count)
+        if self.box_axes == 'target':
+            return locate_segments(labels, scene.depth_m, scene.camera, count, self.into)
+        return moved(locate_segments(labels, scene.depth_m, scene.camera, count), self.into)
 
 
 @dataclass(frozen=True)
@@ -98,13 +129,15 @@ def _keep(_: Result) -> None:
 class Pipeline:
     """Segments the images of one camera, one after the other.
 
-    `process` and `recut` may be called by two threads at once: results are delivered one after the other, and none
-    of an image after one of a newer image. A failed image leaves the last one as it was.
+    `process` is `prepare` and `finish`. One thread may prepare the next image while another finishes this one, and a
+    third cuts the last one again (`recut`): results are the same as of one after the other, they are delivered one
+    after the other, and none of an image after one of a newer image. A failed image leaves the last one as it was.
 
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
         config: settings of the segments.
-        tracking: settings of the track ids. Both may be replaced at any time: `pipeline.config`, `pipeline.tracking`.
+        tracking: settings of the track ids.
+        box_axes: of the results. All three may be replaced at any time: `pipeline.config`, `.tracking`, `.box_axes`.
     """
 
     def __init__(
@@ -112,11 +145,13 @@ class Pipeline:
         extractor: Callable[[np.ndarray], FeatureMap],
         config: SegmenterConfig | None = None,
         tracking: TrackerConfig | None = None,
+        box_axes: str = BOX_AXES[0],
     ) -> None:
         self.config = config or SegmenterConfig()
+        self.box_axes = box_axes
         self._extractor = extractor
         self._tracker = Tracker(tracking)
-        self._last: tuple[Scene, Frame] | None = None
+        self._last: Prepared | None = None
         self._before: _Before | None = None
         self._turn = threading.Lock()
         self._not_cutting = threading.Event()
@@ -131,7 +166,6 @@ class Pipeline:
     def tracking(self, config: TrackerConfig) -> None:
         self._tracker.config = config
 
-    @torch.inference_mode()
     def process(self, scene: Scene, feature_map: FeatureMap | None = None, deliver: Deliver = _keep) -> Result:
         """Segment the next image, which is the last one from now on.
 
@@ -144,14 +178,36 @@ class Pipeline:
             ValueError: for an image of another shape or dtype.
             MemoryError: when the device has too little memory.
         """
+        return self.finish(self.prepare(scene, feature_map), deliver)
+
+    @torch.inference_mode()
+    def prepare(self, scene: Scene, feature_map: FeatureMap | None = None) -> Prepared:
+        """Compute of an image what does not depend on the images before: features and hierarchy.
+
+        Args and errors are those of `process`.
+        """
         check_image(scene.image_rgb)
+        if feature_map is None:
+            feature_map = self._extractor(scene.image_rgb)
+        frame = Frame(scene.image_rgb, feature_map, depth_m=scene.depth_m)
+        if math.prod(feature_map.grid_hw) <= _MOST_CELLS_AHEAD:
+            frame.grow(self.config)  # if others hold by the time it is cut, it grows on, or anew
+        return Prepared(scene, frame)
+
+    @torch.inference_mode()
+    def finish(self, prepared: Prepared, deliver: Deliver = _keep) -> Result:
+        """Segment an image that was prepared, which is the last one from now on; images in their order.
+
+        Args:
+            prepared: what `prepare` returned, once.
+            deliver: as for `process`.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        scene, frame = prepared
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame = Frame(
-            scene.image_rgb,
-            self._extractor(scene.image_rgb) if feature_map is None else feature_map,
-            *self._carry(scene.stamp_ns),
-            scene.depth_m,
-        )
+        frame.follow(*self._carry(scene.stamp_ns))
         cut = frame.cut(config)
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
         self._not_cutting.wait(_PATIENCE_S)
@@ -159,7 +215,7 @@ class Pipeline:
             # An image before may have been delivered with the settings of now, and none of the old ones follows it.
             if config != self.config:
                 cut = frame.cut(self.config)
-            return self._finish((scene, frame), cut, deliver)
+            return self._finish(prepared, cut, deliver)
 
     @torch.inference_mode()
     def recut(self, config: SegmenterConfig | None = None, deliver: Deliver = _keep) -> Result | None:
@@ -182,7 +238,7 @@ class Pipeline:
             self.config = config
         self._not_cutting.clear()
         try:
-            cut = last[1].cut(self.config)
+            cut = last.frame.cut(self.config)
             with self._turn:
                 return self._finish(last, cut, deliver) if self._last is last else None
         finally:
@@ -210,12 +266,12 @@ class Pipeline:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
-    def _finish(self, last: tuple[Scene, Frame], segmentation: Segmentation, deliver: Deliver) -> Result:
+    def _finish(self, last: Prepared, segmentation: Segmentation, deliver: Deliver) -> Result:
         scene, frame = last
         cut = frame.last_cut
         self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
         self._last = last  # from now on another thread may cut it again
-        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut)
+        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut, self.box_axes)
         deliver(result)
         return result
 

@@ -1,6 +1,5 @@
-"""How many CPU threads PyTorch computes with."""
+"""How many CPU threads compute."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,20 +9,26 @@ import torch
 # them. With 2 threads on 2 cores, cuts of 1024 nodes took 0.9 to 1.8 times as long, and beside a busy core an affinity
 # took 16 to 200 ms instead of 8. With 2304 nodes 2 threads gain 20 to 30 %.
 _SINGLE_THREAD = 1600
-_lock = threading.RLock()
+
+
+def may_overlap(device: torch.device) -> bool:
+    """Say whether the next image is prepared while one is finished, see `Pipeline`.
+
+    Not with one core, nor where OMP_NUM_THREADS asks for one thread. A GPU does one thing after the other: what is
+    to be finished there would wait for the features of the next image.
+    """
+    return device.type == 'cpu' and torch.get_num_threads() > 1
 
 
 @contextmanager
 def threads_for(n: int) -> Iterator[None]:
-    """Let PyTorch compute on a single CPU thread for graphs of few nodes n."""
+    """Let PyTorch compute on a single CPU thread, the caller's, for graphs of few nodes n."""
     if n > _SINGLE_THREAD:
         yield
         return
-    # The number is the process's: two that change it at once would leave it changed.
-    with _lock:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    threads = torch.get_num_threads()  # of this thread: others keep theirs
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

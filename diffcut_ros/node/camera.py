@@ -29,6 +29,7 @@ from diffcut_ros.node.instance_ids import MAX_INSTANCE, InstanceIds
 from diffcut_ros.node.messages import MESSAGES, installed
 from diffcut_ros.node.messages_3d import markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
+from diffcut_ros.node.target_frame import TargetFrame
 from diffcut_ros.node.worker import Source
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
@@ -113,6 +114,7 @@ class Camera:
 
     Attributes:
         shown: the result that was published last; None before the first since it listens to the camera.
+        target: the frame that places are wanted in; None: the camera's.
 
     Raises:
         ValueError: for a QoS override that is none.
@@ -148,6 +150,7 @@ class Camera:
         self._active = False
         self.classes = Classes()
         self.shown: Result | None = None
+        self.target: TargetFrame | None = None
         self._on_click = on_click
         self._clicks: list[Any] = []
         self.points_come = False  # whether somebody may click in space
@@ -382,29 +385,35 @@ class Camera:
         located = any(map(self._wanted, ('segments', 'segments_3d', 'markers')))
         geometries = result.geometries if located else [None] * len(segmentation.segments)
         segments, geometries = shown(segmentation, geometries, by_track)
+        if not located and not self._wanted('points'):
+            self.record.no_transform = ''  # none is looked up
+        space = header if self.target is None else self.target.header(header)
         # What is needed to read the others comes first.
         self._outputs['label_info'].publish(MESSAGES.label_info(segments, header, by_track))
         self._outputs['labels'].publish(MESSAGES.label_image(segmentation, header, by_track))
-        self._outputs['segments'].publish(MESSAGES.detections(segments, header, by_track, geometries))
+        self._outputs['segments'].publish(
+            MESSAGES.detections(segments, header, by_track, geometries, self.target is not None)
+        )
         if self._wanted('features'):
             self._outputs['features'].publish(MESSAGES.features(segments, header))
         if self._wanted('segments_3d'):
-            self._outputs['segments_3d'].publish(MESSAGES.detections_3d(segments, header, geometries, by_track))
+            self._outputs['segments_3d'].publish(MESSAGES.detections_3d(segments, space, geometries, by_track))
         if self._wanted('overlay'):
             colors = track_colors(segmentation.segments)
             overlay = draw_overlay(scene.image_rgb, segmentation.labels, colors, self.config.overlay_opacity)
             write_names(overlay, segmentation, track_names(segmentation.segments))
             self._outputs['overlay'].publish(MESSAGES.image(overlay, 'rgb8', header))
         if self._wanted('markers'):
-            self._outputs['markers'].publish(markers(segments, geometries, header))
+            into = None if self.target is None else result.into
+            self._outputs['markers'].publish(markers(segments, geometries, space, into))
         if self._wanted('points'):
             organized = self.points.organized
             depth_m = sample_at(scene.depth_m, segmentation.labels.shape) if organized else scene.depth_m
-            if scene.camera is None:  # see `Decoder.no_space`
+            if scene.camera is None or result.into is None:  # see `Decoder.no_space`; the place is not known
                 points_m = np.full((*depth_m.shape, 3), np.nan, np.float32)
             else:
-                points_m = back_project(depth_m, scene.camera)
-            cloud = point_cloud(points_m, scene.image_rgb, segmentation, header, organized, by_track)
+                points_m = back_project(depth_m, scene.camera, None if self.target is None else result.into)
+            cloud = point_cloud(points_m, scene.image_rgb, segmentation, space, organized, by_track)
             self._outputs['points'].publish(cloud)
         if self._wanted('feature_image'):
             self._outputs['feature_image'].publish(MESSAGES.feature_image(segmentation, header, by_track))
@@ -418,7 +427,9 @@ class Camera:
 
     def publish_clicked(self, found: Clicked, header: Header) -> None:
         """Publish what was clicked on, in the image with a header."""
-        answer = MESSAGES.detections(found.segments, header, self.config.labels == 'track', [found.place])
+        answer = MESSAGES.detections(
+            found.segments, header, self.config.labels == 'track', [found.place], self.target is not None
+        )
         if found.level:  # no segment of the image has this box
             answer.detections[0].id = ''
         self._outputs['clicked'].publish(answer)

@@ -42,16 +42,17 @@ class Clicks:
 
     Args:
         node: whose log tells of those that cannot be answered.
+        transforms: by /tf.
         teaching: learns what is clicked on while the parameter `teach` holds a name.
         show: called when it has learnt something.
     """
 
-    def __init__(self, node: Node, teaching: Teaching, show: Callable[[], None]) -> None:
+    def __init__(self, node: Node, transforms: Transforms, teaching: Teaching, show: Callable[[], None]) -> None:
         self._node, self._teaching, self._show = node, teaching, show
         self._log = node.get_logger()
         self._throttle = ErrorThrottle(_REPEAT_S)
         self._last: dict[str, _Last] = {}
-        self._transforms = Transforms(node)
+        self._transforms = transforms
 
     def listen(self) -> None:
         """Listen to transforms from now on: points in space may come."""

@@ -57,7 +57,8 @@ class CameraRecord:
 
     `counts` holds images by fate: 'lost' (on the way, as the middleware tells; of depth and camera_info, too),
     'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot be decoded), 'skipped' (above
-    the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published'.
+    the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published', and of these
+    'without transform' (into the target frame).
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class CameraRecord:
         self.segments, self.tau = 0, 0.0
         self.last_error = ''
         self.no_space = ''  # see `Decoder.no_space`
+        self.no_transform = ''  # why the last image has no places in the target frame
         self.failures_in_a_row = 0
         self._stamp_ns, self._stamp_since_s = 0, 0.0
         self._rejected_s = self._listening_since_s = -math.inf
@@ -167,6 +169,7 @@ class CameraRecord:
         for fate in ('lost', 'received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
+        values['without transform'] = str(self.counts['without transform'])
         values['subscribers'] = str(subscribers)
         values['delivery'] = '; '.join(f'{topic}: {how}' for topic, how in delivery.items())
         if self.counts['published']:
@@ -188,6 +191,8 @@ class CameraRecord:
             return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
         if self.no_space:
             return DiagnosticStatus.WARN, self.no_space
+        if self.no_transform:
+            return DiagnosticStatus.WARN, f'{self.no_transform} ({self.counts["without transform"]} images so far)'
         for topic, count in self.mostly_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)

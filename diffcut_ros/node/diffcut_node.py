@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from diffcut_ros.arguments.node import parse
-from diffcut_ros.core import Classes, FeatureMap, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import Classes, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.compiled import prepare
+from diffcut_ros.core.pipeline import Prepared
+from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
@@ -55,7 +57,9 @@ from diffcut_ros.node.parameters import (
     take_overrides,
     unused_overrides,
 )
+from diffcut_ros.node.target_frame import TargetFrame
 from diffcut_ros.node.teaching import Backend, Teaching
+from diffcut_ros.node.transforms import Transforms
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
 from diffcut_ros.printable import printable, quoted
@@ -83,6 +87,8 @@ _PATIENCE_S = 1.0
 # Compressed messages of so many bytes are checked in the callback, within milliseconds: a bad one then replaces no good
 # one that waits. Larger ones are checked by the worker.
 _CHECKED_AT_ONCE = 2**15
+# Kinds of trouble with transforms that the diagnostics tell.
+_MOST_TROUBLE = 10
 # What every node has.
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
@@ -108,7 +114,8 @@ class DiffcutNode(LifecycleNode):
         self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
         self._teaching = Teaching(self.get_logger())
-        self._clicks = Clicks(self, self._teaching, self._show_taught)
+        self._transforms = Transforms(self)
+        self._clicks = Clicks(self, self._transforms, self._teaching, self._show_taught)
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
@@ -208,18 +215,26 @@ class DiffcutNode(LifecycleNode):
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
-                self._cameras[name] = Camera(
+                camera = self._cameras[name] = Camera(
                     self,
                     name,
                     self._config,
                     self._points_config,
                     Decoder(self._max_pixels, convert, self._config.depth_scale, self._config.calibration),
-                    Pipeline(self._extractor, self._segmenter_config, self._tracker_config),
+                    Pipeline(self._extractor, self._segmenter_config, self._tracker_config, self._config.box_axes),
                     self._on_image,
                     self._reject,
                     self._on_click,
                 )
-                self._cameras[name].classes = self._classes
+                camera.classes = self._classes
+                if self._config.target_frame:
+                    camera.target = TargetFrame(
+                        self._transforms,
+                        self._config.target_frame,
+                        lambda: self._config.transform_timeout_s,
+                        camera.record,
+                        lambda text, topic=camera.topic: self._warn(f'{topic}: {text}'),
+                    )
             topics = {topic for camera in self._cameras.values() for topic in camera.topics}
             for name, text in unused_overrides(self, self._overrides, topics).items():
                 topic = name.split('.')[1]
@@ -293,8 +308,9 @@ class DiffcutNode(LifecycleNode):
         """Start the threads that do not run."""
         if self._worker is None or not self._worker.alive:
             sources = {name: camera.source for name, camera in self._cameras.items()}
-            process = partial(self._process, self._extractor, self._extracting, dict(self._cameras))
-            self._worker = LatestFrameWorker(sources, process, self._report_thread)
+            prepare = partial(self._prepare, self._extractor, self._extracting, dict(self._cameras))
+            overlap = may_overlap(self._extractor.device)
+            self._worker = LatestFrameWorker(sources, prepare, self._finish, self._report_thread, overlap)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
 
@@ -334,14 +350,14 @@ class DiffcutNode(LifecycleNode):
         if self._worker is not None:
             self._worker.submit(camera.name, inputs, inputs.stamp_ns)
 
-    def _process(
+    def _prepare(
         self,
         extractor: Extractor,
         extracting: threading.Lock,
         by_name: dict[str, Camera],
         waiting: dict[str, Inputs],
-    ) -> None:
-        """Segment the newest image of each camera; runs in the worker."""
+    ) -> Iterator[tuple[Camera, Prepared, dict[str, float]]]:
+        """Yield the newest image of each camera with its hierarchy and what it took; runs in the worker."""
         scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
@@ -367,11 +383,20 @@ class DiffcutNode(LifecycleNode):
                 self._report_failure(by_name[name], error)
             return
         for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
-            camera = by_name[name]
+            start_s = time.monotonic()
             try:
-                self._segment(camera, scene, feature_map, dict(seconds))
+                prepared = by_name[name].pipeline.prepare(scene, feature_map)
             except Exception as error:
-                self._report_failure(camera, error)
+                self._report_failure(by_name[name], error)
+                continue
+            yield by_name[name], prepared, seconds | {'segments': time.monotonic() - start_s}
+
+    def _finish(self, work: tuple[Camera, Prepared, dict[str, float]]) -> None:
+        """Segment an image and publish it; runs in the worker, beside `_prepare` of the next where that pays."""
+        try:
+            self._segment(*work)
+        except Exception as error:
+            self._report_failure(work[0], error)
 
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
@@ -382,7 +407,8 @@ class DiffcutNode(LifecycleNode):
             camera.source.limit.take_back()
             raise
         try:
-            return decoder.decode(inputs)
+            scene = decoder.decode(inputs)
+            return scene if camera.target is None else camera.target.place(scene, inputs.arrival_ns)
         finally:
             for note in decoder.notes[told:]:
                 self.get_logger().warning(f'{camera.topic}: {note}')
@@ -394,7 +420,7 @@ class DiffcutNode(LifecycleNode):
     def _max_pixels(self) -> int:
         return round(self._config.max_image_megapixels * 1e6)
 
-    def _segment(self, camera: Camera, scene: Scene, feature_map: FeatureMap, seconds: dict[str, float]) -> None:
+    def _segment(self, camera: Camera, prepared: Prepared, seconds: dict[str, float]) -> None:
         start_s, turn_s, shown_by = time.monotonic(), 0.0, None
 
         def publish(result: Result) -> None:
@@ -402,9 +428,9 @@ class DiffcutNode(LifecycleNode):
             turn_s, shown_by = time.monotonic(), self._shown_by
             camera.publish(result)
 
-        result = camera.pipeline.process(scene, feature_map, publish)
-        seconds |= {'segments': turn_s - start_s, 'publish': time.monotonic() - turn_s}
-        age_s = camera.age_s(scene)
+        result = camera.pipeline.finish(prepared, publish)
+        seconds |= {'segments': seconds['segments'] + turn_s - start_s, 'publish': time.monotonic() - turn_s}
+        age_s = camera.age_s(prepared.scene)
         if age_s is not None:
             seconds['age'] = age_s
         camera.record.published(result.segmentation, seconds)
@@ -475,6 +501,7 @@ class DiffcutNode(LifecycleNode):
             camera.decoder.depth_scale = self._config.depth_scale
             camera.decoder.calibration = self._config.calibration
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
+            camera.pipeline.box_axes = self._config.box_axes
             camera.source.limit.rate_hz = self._config.rate_hz
             camera.update_subscription()
         told = self._tell_classes(anew=before.min_confidence != self._config.min_confidence)
@@ -495,7 +522,7 @@ class DiffcutNode(LifecycleNode):
     def _shown_by(self) -> tuple:
         """The settings that say how an image is shown: when they change, the last one is shown again."""
         config = self._config
-        shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes
+        shown = config.overlay_opacity, config.labels, config.min_confidence, config.mask_classes, config.box_axes
         return self._segmenter_config, self._points_config, self._classes, *shown
 
     # Clicks, and what they teach.
@@ -630,6 +657,8 @@ class DiffcutNode(LifecycleNode):
         values = {'tau': f'{self._segmenter_config.tau:g}', 'backend': self._config.backend}
         if self._extractor is not None:
             values |= {'model': self._extractor.description, **memory(device)}
+        if trouble := dict(self._transforms.trouble):
+            values['tf'] = '; '.join(f'{text} ({count} times)' for text, count in list(trouble.items())[:_MOST_TROUBLE])
         if self.fatal_error and self._worker is None:
             whole = status(DiagnosticStatus.ERROR, name, self.fatal_error, hardware, values)
         elif time.monotonic() - self._failed_s < _FAILURE_SHOWN_S:

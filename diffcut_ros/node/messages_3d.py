@@ -1,6 +1,7 @@
 """Segments in space as messages, and a camera as a camera_info. Every message carries the header it is given.
 
-All coordinates are those of the camera's optical frame: x to the right, y down, z forward, in metres.
+Coordinates are those of the camera's optical frame: x to the right, y down, z forward, in metres; or of another frame,
+where a transform into it is given.
 """
 
 from itertools import product
@@ -8,13 +9,15 @@ from itertools import product
 import cv2
 import numpy as np
 from geometry_msgs.msg import Point, Vector3
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from vision_msgs.msg import Detection3D
 from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry, Segments
-from diffcut_ros.core.geometry import sample_at
+from diffcut_ros.core.geometry import NOT_TURNED, sample_at
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.media.overlay import track_colors
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.stream.messages import Geometries
@@ -50,11 +53,13 @@ def geometry_of(detection: Detection3D) -> SegmentGeometry:
     position, box = detection.results[0].pose.pose.position, detection.bbox
     at = np.array([position.x, position.y, position.z])
     middle = np.array([box.center.position.x, box.center.position.y, box.center.position.z])
-    sides = np.array([box.size.x, box.size.y, box.size.z])
-    # Centre and size are rounded: the position may lie beyond an end by as much.
-    low, high = np.minimum(middle - sides / 2, at), np.maximum(middle + sides / 2, at)
+    turned = box.center.orientation.x, box.center.orientation.y, box.center.orientation.z, box.center.orientation.w
+    half = Rotation.from_quat(turned).apply([box.size.x / 2, box.size.y / 2, box.size.z / 2])
+    low, high = middle - half, middle + half
+    if turned == NOT_TURNED:  # centre and size are rounded: the position may lie beyond an end by as much
+        low, high = np.minimum(low, at), np.maximum(high, at)
     share = detection.results[0].hypothesis.score
-    return SegmentGeometry(tuple(at.tolist()), tuple(low.tolist()), tuple(high.tolist()), share)
+    return SegmentGeometry(tuple(at.tolist()), tuple(low.tolist()), tuple(high.tolist()), share, turned)
 
 
 def point_cloud(
@@ -71,7 +76,7 @@ def point_cloud(
     tracked).
 
     Args:
-        points_m: float32 [H, W, 3], of `back_project`.
+        points_m: float32 [H, W, 3], of `back_project`, in the frame of the header.
         image_rgb: uint8 [H', W', 3]; colours are those of the nearest pixels.
         segmentation: of the image.
         header: taken over as it is.
@@ -106,23 +111,31 @@ def point_cloud(
     return cloud
 
 
-def markers(segments: Segments, geometries: Geometries, header: Header) -> MarkerArray:
+def markers(segments: Segments, geometries: Geometries, header: Header, into: Transform | None = None) -> MarkerArray:
     """Return boxes, centroids (the segments' positions) and ids for RViz, in namespaces of these names.
 
     The first marker deletes those of earlier images. A marker's id is the segment's track id, and minus its label
-    where it is not tracked; its text is the track id, else the label. Colours are those of `track_colors`.
+    where it is not tracked; its text is the track id, else the label. Colours are those of `track_colors`. Their size
+    follows the distance from the camera, which `into` takes into the frame of the header.
     """
     shown = [Marker(header=header, action=Marker.DELETEALL)]
     colors = track_colors(segments).tolist()
     for segment, geometry, color in zip(segments, geometries, colors, strict=True):
         if geometry is not None:
-            shown += _markers(segment, geometry, color, header)
+            shown += _markers(segment, geometry, color, header, into)
     return MarkerArray(markers=shown)
 
 
-def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], header: Header) -> list[Marker]:
+def _markers(
+    segment: Segment, geometry: SegmentGeometry, color: list[int], header: Header, into: Transform | None
+) -> list[Marker]:
     red, green, blue = (value / 255 for value in color)
     x, y, z = geometry.position_m
+    if into is None:
+        away, above = z, (x, y - _TEXT_SHARE * z, z)  # y points down
+    else:
+        away = into.rotation.apply(geometry.position_m - into.translation_m, inverse=True)[2]
+        above = (x, y, z + _TEXT_SHARE * away)
 
     def marker(namespace: str, kind: int, at_m: tuple[float, float, float], share: float) -> Marker:
         return Marker(
@@ -131,14 +144,14 @@ def _markers(segment: Segment, geometry: SegmentGeometry, color: list[int], head
             id=segment.track_id or -segment.label,
             type=kind,
             pose=MESSAGES.pose(at_m),
-            scale=Vector3(x=share * z, y=share * z, z=share * z),
+            scale=Vector3(x=share * away, y=share * away, z=share * away),
             color=ColorRGBA(r=red, g=green, b=blue, a=1.0),
         )
 
     box = marker('boxes', Marker.LINE_LIST, geometry.center_m, _LINE_SHARE)
     sides = geometry.size_m
+    box.pose = MESSAGES.pose(geometry.center_m, geometry.turned_xyzw)
     box.points = [Point(x=a * sides[0], y=b * sides[1], z=c * sides[2]) for a, b, c in _EDGES]
-    # Above the centroid: y points down.
-    text = marker('ids', Marker.TEXT_VIEW_FACING, (x, y - _TEXT_SHARE * z, z), _TEXT_SHARE)
+    text = marker('ids', Marker.TEXT_VIEW_FACING, above, _TEXT_SHARE)
     text.text = str(segment.track_id or segment.label)
     return [box, marker('centroids', Marker.SPHERE, (x, y, z), _CENTROID_SHARE), text]

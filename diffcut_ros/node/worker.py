@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 from diffcut_ros.stream.rate import RateLimit
 
@@ -42,37 +42,49 @@ class Source(Generic[Frame]):
 
 
 class LatestFrameWorker(Generic[Frame]):
-    """Runs a slow function in its own thread, always on the newest frame of every source that has one.
+    """Does slow work in threads of its own, always on the newest frame of every source that has one.
 
-    Frames of several sources that wait at the same time are handed over together: none is served before another.
+    Work has two parts, which may overlap: while one frame is finished, the next is prepared. No frame is taken while a
+    prepared one waits to be finished; so there is one more under way, and none is dropped once it was taken. Frames
+    of several sources that wait at the same time are handed over together: none is served before another.
 
     Args:
         sources: by name.
-        process: called with {name: frame}.
-        on_error: called with what it raises; the thread goes on.
+        prepare: called with {name: frame}; yields one thing after the other that is to be finished.
+        finish: called with each of them, in their order.
+        on_error: called with what either raises; the threads go on.
+        overlap: whether they overlap, in two threads; else one thread does one after the other.
     """
 
     def __init__(
         self,
         sources: dict[str, Source[Frame]],
-        process: Callable[[dict[str, Frame]], None],
+        prepare: Callable[[dict[str, Frame]], Iterable[Any]],
+        finish: Callable[[Any], None],
         on_error: Callable[[Exception], None],
+        overlap: bool = False,
     ) -> None:
-        self._sources, self._process, self._on_error = sources, process, on_error
+        self._sources, self._prepare, self._finish, self._on_error = sources, prepare, finish, on_error
         self._wake = threading.Condition()
-        self._closing = False
-        self._counted_s: float | None = None  # since when the call under way counts
-        self._thread = threading.Thread(target=self._run, name='diffcut-worker', daemon=True)
-        self._thread.start()
+        self._closing = self._all_prepared = self._all_finished = False
+        self._overlap = overlap
+        self._prepared: deque[Any] = deque()  # one at most
+        self._under_way = 0
+        self._counted_s: float | None = None  # since when the work under way counts
+        self._threads = [threading.Thread(target=self._prepare_all, name='diffcut-worker', daemon=True)]
+        if overlap:
+            self._threads.append(threading.Thread(target=self._finish_all, name='diffcut-finisher', daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, name: str, frame: Frame, stamp_ns: int) -> None:
         """Offer a frame of a source; returns at once."""
         with self._wake:
             if self._sources[name].offer(frame, stamp_ns):
-                self._wake.notify()
+                self._wake.notify_all()
 
     def overdue(self, period_s: float) -> bool:
-        """Say whether the call under way has gone on for so long, in seconds, since it began or this was last true."""
+        """Say whether work is under way, and for so long, in seconds, nothing was finished and this was not true."""
         with self._wake:
             if self._counted_s is None or time.monotonic() - self._counted_s < period_s:
                 return False
@@ -87,35 +99,96 @@ class LatestFrameWorker(Generic[Frame]):
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs, as it should until it is closed."""
-        return self._thread.is_alive()
+        """Whether all threads run, as they should until it is closed."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def close(self, timeout_s: float) -> bool:
-        """End the thread after the call that is under way; say whether it ended in time."""
+        """End the threads after the work that is under way; say whether they ended in time."""
+        end_s = time.monotonic() + timeout_s
         with self._wake:
             self._closing = True
-            self._wake.notify()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        while not self._closing:
-            try:
+    def _prepare_all(self) -> None:
+        try:
+            while not self._closing:
                 self._serve()
-            except Exception as error:
-                self._on_error(error)
+        finally:
             with self._wake:
-                self._counted_s = None
+                self._closing = self._all_prepared = True
+                self._wake.notify_all()
 
     def _serve(self) -> None:
-        """Wait for frames, and process them."""
+        """Wait for frames, prepare them, and hand them over."""
+        try:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or (not self._prepared and self._frames_wait))
+                if self._closing:
+                    return
+                frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
+                self._begin()
+        except Exception as error:
+            self._on_error(error)
+            return
+        try:
+            for prepared in self._prepare(frames):
+                self._hand_over(prepared)
+        except Exception as error:
+            self._on_error(error)
+        self._end(finished=False)
+
+    @property
+    def _frames_wait(self) -> bool:
+        return any(source.waiting for source in self._sources.values())
+
+    def _hand_over(self, prepared: Any) -> None:
         with self._wake:
-            self._wake.wait_for(lambda: self._closing or any(s.waiting for s in self._sources.values()))
-            if self._closing:
+            self._begin()
+            if self._overlap:
+                self._wake.wait_for(lambda: not self._prepared or self._all_finished)
+                self._prepared.append(prepared)
+                self._wake.notify_all()
                 return
-            frames = {name: source.take() for name, source in self._sources.items() if source.waiting}
+        self._call_finish(prepared)
+
+    def _finish_all(self) -> None:
+        try:
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._prepared or self._all_prepared)
+                    if not self._prepared:
+                        return
+                    prepared = self._prepared.popleft()
+                    self._wake.notify_all()
+                self._call_finish(prepared)
+                del prepared  # it holds an image
+        finally:
+            with self._wake:
+                self._closing = self._all_finished = True
+                self._wake.notify_all()
+
+    def _call_finish(self, prepared: Any) -> None:
+        try:
+            self._finish(prepared)
+        except Exception as error:
+            self._on_error(error)
+        self._end(finished=True)
+
+    def _begin(self) -> None:
+        self._under_way += 1
+        if self._counted_s is None:
             self._counted_s = time.monotonic()
-        self._process(frames)
+
+    def _end(self, finished: bool) -> None:
+        with self._wake:
+            self._under_way -= 1
+            if not self._under_way:
+                self._counted_s = None
+            elif finished:  # what is behind it has waited
+                self._counted_s = time.monotonic()
 
 
 # What waits for a thread at most: more than a person asks for while one call takes its time.

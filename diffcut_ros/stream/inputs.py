@@ -13,7 +13,7 @@ from diffcut_ros.stream.images import check_compressed, check_image, is_compress
 from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.video_packets import VideoImage
 
-_LONGEST_FRAME = 1000
+LONGEST_FRAME = 1000
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Inputs:
         Raises:
             ValueError: naming the message, what was expected and received.
         """
-        if (length := len(self.header.frame_id)) > _LONGEST_FRAME:  # each segment carries it
-            raise ValueError(f'frame_id: expected at most {_LONGEST_FRAME} characters, received {length}')
+        if (length := len(self.header.frame_id)) > LONGEST_FRAME:  # each segment carries it
+            raise ValueError(f'frame_id: expected at most {LONGEST_FRAME} characters, received {length}')
         if isinstance(self.image, VideoImage):
             self.image.check(max_pixels)
         elif not is_compressed(self.image):

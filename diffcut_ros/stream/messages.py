@@ -3,6 +3,7 @@
 Every message carries the header that it is given. Values in a label image are labels, or with `by_track` the track ids.
 """
 
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import UNKNOWN, UNKNOWN_NAME, Classes
+from diffcut_ros.core.geometry import NOT_TURNED
 from diffcut_ros.core.outlines import outlines, places
 
 # One entry per segment, None for one that could not be located.
@@ -226,12 +228,18 @@ class MessageBuilder:
         return self.image(segments.feature if len(segments) else np.zeros((0, 0), np.float32), '32FC1', header)
 
     def detections(
-        self, segments: Segments, header: Any, by_track: bool = False, geometries: Geometries | None = None
+        self,
+        segments: Segments,
+        header: Any,
+        by_track: bool = False,
+        geometries: Geometries | None = None,
+        in_target: bool = False,
     ) -> Any:
         """Return vision_msgs/Detection2DArray, one detection per segment, in their order.
 
         `id` is the track id, empty where it is not tracked. `results[0].pose` is the position of a segment that could
-        be located; others have a pose of zeros, which lies in the camera and thus nowhere.
+        be located; others have a pose of zeros, which lies in the camera and thus nowhere, or of NaN where places are
+        in a target frame, in which zeros are a place.
         """
         values, places = values_of(segments, by_track), geometries or [None] * len(segments)
         found = []
@@ -244,7 +252,7 @@ class MessageBuilder:
                 size_x=float(x1 - x0),
                 size_y=float(y1 - y0),
             )
-            position_m = (0.0, 0.0, 0.0) if place is None else place.position_m
+            position_m = ((math.nan if in_target else 0.0,) * 3) if place is None else place.position_m
             results = [self._hypothesis(value, segment.score, position_m)]
             make = self.type_of('vision_msgs/msg/Detection2D')
             found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
@@ -253,9 +261,9 @@ class MessageBuilder:
     def detections_3d(self, segments: Segments, header: Any, geometries: Geometries, by_track: bool = False) -> Any:
         """Return vision_msgs/Detection3DArray: one detection for each segment that could be located, in their order.
 
-        `id`, `results[0].hypothesis.class_id` and header are those of `detections`, by which both join; the score is
+        `id`, `results[0].hypothesis.class_id` and stamp are those of `detections`, by which both join; the score is
         the share of the segment's pixels that have depth. `bbox` is the box, `results[0].pose` the position; both are
-        turned as the camera is.
+        turned as the box is, and in the frame of the header.
         """
         found = []
         for segment, value, place in zip(segments, values_of(segments, by_track), geometries, strict=True):
@@ -263,24 +271,28 @@ class MessageBuilder:
                 continue
             x, y, z = place.size_m
             size = self.type_of('geometry_msgs/msg/Vector3')(x=x, y=y, z=z)
-            box = self.type_of('vision_msgs/msg/BoundingBox3D')(center=self.pose(place.center_m), size=size)
-            results = [self._hypothesis(value, place.valid_share, place.position_m)]
+            center = self.pose(place.center_m, place.turned_xyzw)
+            box = self.type_of('vision_msgs/msg/BoundingBox3D')(center=center, size=size)
+            results = [self._hypothesis(value, place.valid_share, place.position_m, place.turned_xyzw)]
             make = self.type_of('vision_msgs/msg/Detection3D')
             found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
         return self.type_of(DETECTIONS_3D)(header=header, detections=found)
 
-    def pose(self, position_m: Sequence[float]) -> Any:
-        """Return geometry_msgs/Pose of a position, x y z in metres, not turned."""
+    def pose(self, position_m: Sequence[float], turned_xyzw: Sequence[float] = NOT_TURNED) -> Any:
+        """Return geometry_msgs/Pose of a position, x y z in metres, and a quaternion."""
         x, y, z = position_m
+        qx, qy, qz, qw = turned_xyzw
         return self.type_of('geometry_msgs/msg/Pose')(
             position=self.type_of('geometry_msgs/msg/Point')(x=x, y=y, z=z),
-            orientation=self.type_of('geometry_msgs/msg/Quaternion')(x=0.0, y=0.0, z=0.0, w=1.0),
+            orientation=self.type_of('geometry_msgs/msg/Quaternion')(x=qx, y=qy, z=qz, w=qw),
         )
 
-    def _hypothesis(self, value: int, score: float, position_m: Sequence[float]) -> Any:
+    def _hypothesis(
+        self, value: int, score: float, position_m: Sequence[float], turned_xyzw: Sequence[float] = NOT_TURNED
+    ) -> Any:
         hypothesis = self.type_of('vision_msgs/msg/ObjectHypothesis')(class_id=str(value), score=score)
         make = self.type_of('geometry_msgs/msg/PoseWithCovariance')
-        pose = make(pose=self.pose(position_m), covariance=np.zeros(36))
+        pose = make(pose=self.pose(position_m, turned_xyzw), covariance=np.zeros(36))
         return self.type_of('vision_msgs/msg/ObjectHypothesisWithPose')(hypothesis=hypothesis, pose=pose)
 
 

@@ -5,13 +5,14 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.printable import quoted
 
 # As long as tf2 keeps them.
@@ -24,33 +25,6 @@ _NAMED = 8
 
 class TransformError(ValueError):
     """What is not known of two frames."""
-
-
-@dataclass(frozen=True)
-class Transform:
-    """Takes points of one frame into another.
-
-    Attributes:
-        rotation: of them.
-        translation_m: float64 [3], added afterwards.
-    """
-
-    rotation: Rotation = field(default_factory=Rotation.identity)
-    translation_m: np.ndarray = field(default_factory=lambda: np.zeros(3))
-
-    def __call__(self, points_m: np.ndarray) -> np.ndarray:
-        """Return points, float64 [..., 3], in the other frame."""
-        points_m = np.asarray(points_m, float)
-        return self.rotation.apply(points_m.reshape(-1, 3)).reshape(points_m.shape) + self.translation_m
-
-    def __matmul__(self, first: 'Transform') -> 'Transform':
-        """Return what does another one first."""
-        return Transform(self.rotation * first.rotation, self(first.translation_m))
-
-    def inverse(self) -> 'Transform':
-        """Return what takes points back."""
-        back = self.rotation.inv()
-        return Transform(back, -back.apply(self.translation_m))
 
 
 # Translation x y z, quaternion x y z w: what there is of them is many, what is looked up few.
@@ -250,11 +224,16 @@ class TransformTree:
     def _unconnected(self, target: str, source: str, target_top: str, source_top: str) -> TransformError:
         frames = sorted({parent for one in self._of.values() for parent, _ in one.links} | self._of.keys())
         missing = [frame for frame in (target, source) if frame not in frames]
-        named = ', '.join(map(quoted, frames[:_NAMED])) + (f' and {len(frames) - _NAMED} more' * (len(frames) > _NAMED))
         if missing:
-            known = f'there are {named}' if frames else 'there are no transforms'
+            known = f'there are {named(frames)}' if frames else 'there are no transforms'
             return TransformError(f'there is no frame {" and no ".join(map(quoted, missing))}; {known}')
         return TransformError(
             f'nothing connects {quoted(source)}, which leads up to {quoted(source_top)}, with {quoted(target)}, which '
-            f'leads up to {quoted(target_top)}; there are {named}'
+            f'leads up to {quoted(target_top)}; there are {named(frames)}'
         )
+
+
+def named(frames: Sequence[str]) -> str:
+    """Return the names of frames, of many the first ones."""
+    more = f' and {len(frames) - _NAMED} more' if len(frames) > _NAMED else ''
+    return ', '.join(map(quoted, frames[:_NAMED])) + more

@@ -26,7 +26,12 @@ def test_time_of_each_piece_of_an_analysis(tmp_path):
     # Of the six images as many as asked for; the benchmark itself compares that with the analysis.
     assert done.stdout.startswith('3 images of 64x48, ')
     rows = dict(re.findall(r'^\S (\S.*?) +\S +([\d.]+)', done.stdout, re.MULTILINE))
-    assert set(rows) == {*PIECES, 'analysis with all outputs'}
+    assert set(rows) == {
+        *PIECES,
+        'analysis with all outputs',
+        'processor time of the pipeline',
+        'processor time of the analysis',
+    }
     assert all(float(rows[name]) > 0 for name in ('pipeline alone', 'labels as PNG', 'bag', 'tables', 'video'))
     found = re.search(r'overhead, analysis / pipeline - 1: (-?[\d.]+)% \((-?[\d.]+)% to (-?[\d.]+)%\)', done.stdout)
     median, low, high = map(float, found.groups())

@@ -4,18 +4,22 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from diffcut_ros.core.distortion import Distortion
 from diffcut_ros.core.geometry import (
     MIN_DEPTH_PIXELS,
     MIN_VALID_SHARE,
+    NOT_TURNED,
     PinholeCamera,
     SegmentGeometry,
     back_project,
     locate_segments,
+    moved,
     project,
     sample_at,
 )
+from diffcut_ros.core.transform import Transform
 
 CAMERA = PinholeCamera(fx=585.0, fy=580.0, cx=321.3, cy=239.1, size_hw=(480, 640))
 WALL, RAMP, BOX = 1, 2, 3
@@ -177,6 +181,59 @@ def test_many_segments_match_one_at_a_time():
         assert segment.valid_share == len(mine) / 600
 
 
+# Into a map whose origin is far away, as with coordinates of a country.
+FAR = Transform(Rotation.from_euler('xyz', [-100, 15, 37], degrees=True), np.array([4e5, -5e6, 120.0]))
+
+
+def test_places_in_another_frame_are_measured_along_its_axes():
+    labels, depth_m = room()
+    depth_m[150:170, 400:420] = np.nan
+    points = FAR(back_project(depth_m, CAMERA))
+    for label, segment in enumerate(locate_segments(labels, depth_m, CAMERA, 3, FAR), start=1):
+        mine = points[(labels == label) & ~np.isnan(depth_m)]
+        low, middle, high = np.quantile(mine, [0.05, 0.5, 0.95], axis=0)
+        assert segment.position_m == pytest.approx(middle, abs=2e-4, rel=0)
+        expected = np.maximum(low - (high - low) / 18, mine.min(0)), np.minimum(high + (high - low) / 18, mine.max(0))
+        assert corners(segment) == pytest.approx(np.array(expected), abs=2e-4, rel=0)
+        assert segment.turned_xyzw == NOT_TURNED
+
+
+def test_through_a_lens_in_another_frame():
+    labels, depth_m = room()
+    lens = replace(CAMERA, distortion=Distortion('plumb_bob', LENSES['plumb_bob']))
+    points = FAR(back_project(depth_m, lens))
+    for label, segment in enumerate(locate_segments(labels, depth_m, lens, 3, FAR), start=1):
+        assert segment.position_m == pytest.approx(np.nanmedian(points[labels == label], 0), abs=2e-4, rel=0)
+
+
+def test_no_other_frame_is_the_same_as_one_that_lies_in_the_camera():
+    assert locate_segments(*room(), CAMERA, 3, Transform()) == locate_segments(*room(), CAMERA, 3)
+
+
+def test_moved_boxes_are_the_same_boxes():
+    before = locate_segments(*room(), CAMERA, 3)
+    after = moved((*before, None), FAR)
+    assert after[3] is None
+    for one, other in zip(before, after, strict=False):
+        assert other.position_m == pytest.approx(FAR(one.position_m), rel=0, abs=1e-8)
+        assert other.center_m == pytest.approx(FAR(one.center_m), rel=0, abs=1e-8)
+        assert other.size_m == pytest.approx(one.size_m, abs=1e-8)
+        assert min(other.size_m) >= 0
+        assert (Rotation.from_quat(other.turned_xyzw).inv() * FAR.rotation).magnitude() < 1e-9
+        assert other.valid_share == one.valid_share
+    for one, back in zip(before, moved(after, FAR.inverse()), strict=False):
+        assert back.position_m == pytest.approx(one.position_m, abs=1e-8)
+
+
+def test_points_in_another_frame():
+    _, depth_m = room()
+    depth_m[:5] = np.nan
+    near = Transform(FAR.rotation, np.array([10.0, -20.0, 1.0]))
+    expected = near(back_project(depth_m, CAMERA))
+    assert np.allclose(back_project(depth_m, CAMERA, near), expected, atol=1e-5, equal_nan=True)
+    assert np.isnan(back_project(depth_m, CAMERA, near)[:5]).all()
+
+
 @pytest.mark.parametrize('depth', [1e-45, 1e-30, 1e-6, 999.0])
 def test_equal_depth_of_any_size(depth):
     depth_m = np.full((480, 640), depth, np.float32)
@@ -284,6 +341,8 @@ def test_camera_is_validated(change, message):
         ({'box_max_m': (np.inf, 1, 2)}, 'position_m: expected a point inside the box'),
         ({'valid_share': 0.0}, 'valid_share: expected above 0 to 1'),
         ({'valid_share': 1.1}, 'valid_share: expected above 0 to 1'),
+        ({'turned_xyzw': (0, 0, 1, 0), 'box_max_m': (np.nan, 1, 2)}, 'position, box and turned_xyzw: expected finite'),
+        ({'turned_xyzw': (0, 0, np.nan, 1)}, 'position, box and turned_xyzw: expected finite'),
     ],
 )
 def test_geometry_is_validated(change, message):

@@ -1,5 +1,6 @@
 """The pipeline of one camera: its order, its state, and what is computed when."""
 
+import queue
 import threading
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffcut_ros.core import FeatureMap, PinholeCamera, Pipeline, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core import FeatureMap, PinholeCamera, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.plain import pack, unpack
 from support.scenes import quadrants
 
@@ -68,6 +69,98 @@ def test_results_are_delivered_in_order_whoever_asks():
     assert list(stamps) == sorted(stamps)
     assert list(taus) == sorted(taus)
     assert len(set(taus)) > 5
+
+
+def drawn_settings(draw: np.random.Generator) -> SegmenterConfig:
+    return SegmenterConfig(
+        tau=draw.choice([0.2, 0.5, 0.8]),
+        alpha=draw.choice([4.0, 10.0]),
+        target_segments=int(draw.choice([0, 0, 0, 7])),
+        damping=draw.choice([0.0, 0.1, 0.3]),
+        instances=str(draw.choice(['segments', 'connected'])),
+        refine=str(draw.choice(['none', 'watershed', 'pamr'])),
+    )
+
+
+def same(one: Result, other: Result) -> bool:
+    segments, others = one.segmentation.segments, other.segmentation.segments
+    return np.array_equal(one.segmentation.labels, other.segmentation.labels) and all(
+        np.array_equal(getattr(segments, name), getattr(others, name)) for name in ('track_id', 'segment', 'feature')
+    )
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('most_cells_ahead', [0, 4096])
+def test_images_prepared_ahead_give_the_same_results(seed, most_cells_ahead, monkeypatch):
+    """Whatever settings held when they were prepared, and when the image before was finished."""
+    monkeypatch.setattr('diffcut_ros.core.pipeline._MOST_CELLS_AHEAD', most_cells_ahead)
+    draw = np.random.default_rng(seed)
+    plain, ahead = Pipeline(cell_colors), Pipeline(cell_colors)
+    # One longer gap, after which nothing is followed.
+    scenes = [Scene(np.roll(noise(seed), i // 2, 1), (i + 100 * (i > 8)) * STEP_NS) for i in range(12)]
+    prepared = ahead.prepare(scenes[0])
+    for i, scene in enumerate(scenes):
+        following = ahead.prepare(scenes[i + 1]) if i + 1 < len(scenes) else None
+        plain.config = ahead.config = drawn_settings(draw)
+        assert same(ahead.finish(prepared), plain.process(scene))
+        if draw.random() < 0.5:
+            config = drawn_settings(draw)
+            assert same(ahead.recut(config), plain.recut(config))
+        prepared = following
+
+
+def test_one_thread_prepares_while_others_finish_and_cut_again():
+    """The same as one after the other, in order, and no image goes back to settings of before."""
+    pipeline, delivered = Pipeline(cell_colors, SegmenterConfig(tau=0.0)), []
+    scenes = [Scene(noise(i % 5), (i + 1) * STEP_NS) for i in range(60)]
+    prepared, done = queue.Queue(1), threading.Event()
+
+    def prepare():
+        for scene in scenes:
+            prepared.put(pipeline.prepare(scene))
+        prepared.put(None)
+
+    def recut():
+        for tau in np.linspace(0.01, 0.9, 100):
+            pipeline.recut(SegmenterConfig(tau=float(tau)), delivered.append)
+            if done.is_set():
+                return
+
+    pipeline.process(Scene(noise(0), 0), deliver=delivered.append)
+    threads = [threading.Thread(target=prepare), threading.Thread(target=recut)]
+    for thread in threads:
+        thread.start()
+    while (one := prepared.get()) is not None:
+        pipeline.finish(one, delivered.append)
+    done.set()
+    for thread in threads:
+        thread.join()
+    stamps = [result.scene.stamp_ns for result in delivered]
+    taus = [result.segmentation.tau for result in delivered]
+    assert stamps == sorted(stamps)
+    assert {scene.stamp_ns for scene in scenes} < set(stamps)
+    assert taus == sorted(taus)
+    for result in delivered[:: len(delivered) // 10]:
+        alone = Pipeline(cell_colors, SegmenterConfig(tau=result.segmentation.tau)).process(result.scene)
+        assert np.array_equal(result.segmentation.labels, alone.segmentation.labels)
+
+
+def test_a_hierarchy_is_computed_ahead_unless_it_is_too_large():
+    """As deep as the cut looks into it, with damping too: nothing is left to grow."""
+    for config, least in (
+        (SegmenterConfig(), 0.5),
+        (SegmenterConfig(damping=0.3), 0.65),
+        (SegmenterConfig(target_segments=9), 0.4),
+    ):
+        pipeline = Pipeline(cell_colors, config)
+        pipeline.process(Scene(noise(0), 0))
+        prepared = pipeline.prepare(Scene(noise(1), STEP_NS))
+        tree = prepared.frame.tree(config.alpha, 0.0)
+        assert len(tree.cut(tree.tau)) == 144
+        assert tree.tau >= least
+        assert pipeline.finish(prepared).cut.tree is tree
+    large = np.random.default_rng(0).integers(0, 255, (4 * 65, 4 * 64, 3)).astype(np.uint8)
+    assert Pipeline(cell_colors).prepare(Scene(large)).frame.tree(10.0, 0.0).tau == 0.0
 
 
 def test_a_cut_of_an_image_that_is_not_the_last_is_not_delivered():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
@@ -13,6 +14,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segmentation, SegmentGeometry, back_project
 from diffcut_ros.core.frame import describe_segments
+from diffcut_ros.core.geometry import moved
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.media.overlay import segment_colors
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import (
@@ -229,6 +232,24 @@ def test_what_a_detection_says_is_read_back():
         read = geometry_of(detection)
         for name in ('position_m', 'box_min_m', 'box_max_m', 'valid_share'):
             assert getattr(read, name) == pytest.approx(getattr(geometry, name))
+
+
+def test_what_a_detection_of_a_turned_box_says_is_read_back():
+    into = Transform(Rotation.from_euler('xyz', [40, 50, 60], degrees=True), np.array([1.0, 2.0, 3.0]))
+    turned = moved(GEOMETRIES, into)
+    found = MESSAGES.detections_3d(scene()[1].segments, HEADER, turned).detections
+    for detection, geometry in zip(found, [g for g in turned if g is not None], strict=True):
+        read = geometry_of(detection)
+        for name in ('position_m', 'box_min_m', 'box_max_m', 'valid_share', 'turned_xyzw'):
+            assert getattr(read, name) == pytest.approx(getattr(geometry, name))
+
+
+def test_positions_that_are_not_known_are_no_place_of_a_target_frame():
+    segments = scene()[1].segments
+    for in_target, expected in ((False, (0, 0, 0)), (True, (np.nan,) * 3)):
+        message = MESSAGES.detections(segments, HEADER, False, (None,) * 4, in_target)
+        for one in message.detections:
+            assert xyz(one.results[0].pose.pose.position) == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_camera_is_read_back():

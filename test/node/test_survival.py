@@ -3,6 +3,7 @@
 import signal
 import time
 
+import pytest
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
@@ -45,9 +46,11 @@ def test_a_callback_that_fails(start_node, connect):
         assert node.process.poll() is None
 
 
-def test_a_worker_that_ends(start_node, connect):
+@pytest.mark.parametrize('name', ['worker', 'finisher'])
+def test_a_worker_that_ends(start_node, connect, monkeypatch, name):
+    monkeypatch.setenv('OMP_NUM_THREADS', '2')  # the second thread is there on one core, too
     domain = free_domain()
-    program = ('-c', WITH_A_THREAD_THAT_ENDS.format(name='worker'))
+    program = ('-c', WITH_A_THREAD_THAT_ENDS.format(name=name))
     with start_node(domain, '-p', 'rate_hz:=0.0', program=program) as node, connect(domain) as peer:
         peer.segment(IMAGE)
         node.process.send_signal(signal.SIGUSR1)

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -8,34 +9,58 @@ from support.waiting import wait_for
 
 
 class Pipeline:
-    """A slow pipeline that a test can hold: frame 'slow' waits for `release`."""
+    """A slow pipeline that a test can hold: preparing 'slow' waits for `release`, finishing 'late' for `finishing`.
 
-    def __init__(self, *names: str):
-        self.done = []
-        self.busy, self.release, self.idle = threading.Event(), threading.Event(), threading.Semaphore(0)
+    Frames that were prepared are in `prepared`, those that were finished in `done`.
+    """
+
+    def __init__(self, *names: str, overlap: bool = False):
+        self.prepared, self.done = [], []
+        self.busy, self.idle = threading.Event(), threading.Semaphore(0)
+        self.release, self.finishing = threading.Event(), threading.Event()
         self.sources = {name: Source(rate_hz=0.0) for name in names}
         self.errors = []
-        self.worker = LatestFrameWorker(self.sources, self.process, self.errors.append)
+        self.worker = LatestFrameWorker(self.sources, self.prepare, self.finish, self.errors.append, overlap)
 
-    def process(self, frames):
+    def prepare(self, frames):
         if 'slow' in frames.values():
-            self.busy.set()
-            assert self.release.wait(10)
+            self.hold(self.release)
+        self.prepared.append(frames)
+        if 'unfit' in frames.values():
+            raise ValueError('no features')
+        yield frames
+
+    def finish(self, frames):
+        if 'late' in frames.values():
+            self.hold(self.finishing)
         self.done.append(frames)
         self.idle.release()
         if 'bad' in frames.values():
             raise MemoryError('not enough')
+
+    def hold(self, until):
+        self.busy.set()
+        assert until.wait(10)
 
     def wait(self, count):
         for _ in range(count):
             assert self.idle.acquire(timeout=10)
 
 
-@pytest.fixture
-def pipeline():
-    made = Pipeline('front', 'rear')
+@pytest.fixture(params=[False, True], ids=['one thread', 'overlap'])
+def pipeline(request):
+    made = Pipeline('front', 'rear', overlap=request.param)
     yield made
     made.release.set()
+    assert made.worker.close(10)
+
+
+@pytest.fixture
+def overlapping():
+    made = Pipeline('front', 'rear', overlap=True)
+    yield made
+    made.release.set()
+    made.finishing.set()
     assert made.worker.close(10)
 
 
@@ -90,19 +115,130 @@ def test_each_source_has_its_own_rate(pipeline):
     assert pipeline.sources['front'].counts['skipped'] == 1
 
 
-def test_a_thread_that_is_busy_does_not_hold_up_the_end():
-    pipeline = Pipeline('front')
-    pipeline.worker.submit('front', 'slow', 0)
+@pytest.mark.parametrize('frame', ['slow', 'late'])
+@pytest.mark.parametrize('overlap', [False, True])
+def test_a_thread_that_is_busy_does_not_hold_up_the_end(frame, overlap):
+    pipeline = Pipeline('front', overlap=overlap)
+    pipeline.worker.submit('front', frame, 0)
     assert pipeline.busy.wait(10)
     assert not pipeline.worker.close(0.1)
+    pipeline.worker.submit('front', 'too late', 1)
     pipeline.release.set()
+    pipeline.finishing.set()
     assert pipeline.worker.close(10)
+    assert pipeline.done == [{'front': frame}]
+
+
+def test_the_next_frame_is_prepared_while_one_is_finished_and_no_more(overlapping):
+    pipeline = overlapping
+    pipeline.worker.submit('front', 'late', 0)
+    assert pipeline.busy.wait(10)
+    pipeline.worker.submit('front', 'next', 1)
+    wait_for(lambda: len(pipeline.prepared) == 2)
+    for i in range(5):
+        pipeline.worker.submit('front', i, i + 2)
+        time.sleep(0.05)  # time to take it, which it is not
+    # Dropped before it is prepared, not after.
+    assert dict(pipeline.sources['front'].counts) == {'taken': 2, 'replaced': 4}
+    assert not pipeline.done
+    pipeline.finishing.set()
+    pipeline.wait(3)
+    assert pipeline.done == pipeline.prepared == [{'front': 'late'}, {'front': 'next'}, {'front': 4}]
+
+
+def test_one_thread_prepares_nothing_while_a_frame_is_finished():
+    pipeline = Pipeline('front')
+    pipeline.worker.submit('front', 'late', 0)
+    assert pipeline.busy.wait(10)
+    pipeline.worker.submit('front', 'next', 1)
+    pipeline.worker.submit('front', 'newer', 2)
+    assert pipeline.prepared == [{'front': 'late'}]
+    pipeline.finishing.set()
+    pipeline.wait(2)
+    assert pipeline.worker.close(10)
+    assert pipeline.done == [{'front': 'late'}, {'front': 'newer'}]
+
+
+def test_what_was_prepared_is_finished_before_the_end():
+    pipeline = Pipeline('front', overlap=True)
+    pipeline.worker.submit('front', 'late', 0)
+    assert pipeline.busy.wait(10)
+    pipeline.worker.submit('front', 'next', 1)
+    wait_for(lambda: len(pipeline.prepared) == 2)
+    assert not pipeline.worker.close(0.1)
+    pipeline.finishing.set()
+    assert pipeline.worker.close(10)
+    assert pipeline.done[-1] == {'front': 'next'}
+
+
+def test_one_camera_is_finished_while_the_next_is_prepared():
+    finished, prepared = threading.Event(), []
+
+    def prepare(frames):
+        for name in frames:
+            if prepared:
+                assert finished.wait(10)
+            prepared.append(name)
+            yield name
+
+    sources = {name: Source(rate_hz=0.0) for name in ('front', 'rear')}
+    for source in sources.values():
+        source.offer('image', 0)
+    worker = LatestFrameWorker(sources, prepare, lambda _: finished.set(), pytest.fail, overlap=True)
+    wait_for(lambda: len(prepared) == 2)
+    assert worker.close(10)
+
+
+def test_waiting_for_the_frame_before_counts_for_no_frame(overlapping):
+    worker = overlapping.worker
+    worker.submit('front', 'late', 0)
+    assert overlapping.busy.wait(10)
+    worker.submit('front', 'slow', 1)
+    wait_for(lambda: worker.overdue(0.2))
+    assert not worker.overdue(60)
+    worker.submit('rear', 'waits', 2)
+    wait_for(lambda: worker.overdue(0.2))  # once a period, however many wait
+    assert not worker.overdue(0.2)
+    worker.forgive(-100)  # as if it went on for so long
+    overlapping.finishing.set()
+    wait_for(lambda: worker._under_way == 1)
+    assert not worker.overdue(60)
+    assert worker.overdue(0)
+    overlapping.release.set()
+    overlapping.wait(3)
+    wait_for(lambda: not worker.overdue(0))
+
+
+class Ends(BaseException):
+    """What nobody catches."""
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize('ending', ['prepare', 'finish'])
+def test_a_thread_that_ends_takes_the_other_along(ending):
+    """What is started in their place has the sources for itself."""
+
+    def end(_):
+        raise Ends
+
+    prepare, finish = {'prepare': (end, pytest.fail), 'finish': (lambda frames: [frames] * 3, end)}[ending]
+    source = Source(rate_hz=0.0)
+    worker = LatestFrameWorker({'front': source}, prepare, finish, pytest.fail, overlap=True)
+    worker.submit('front', 'image', 0)
+    names = {'diffcut-worker', 'diffcut-finisher'}
+    wait_for(lambda: not names & {thread.name for thread in threading.enumerate()})
+    assert not worker.alive
+    worker.submit('front', 'image', 1)
+    assert source.take() == 'image'
 
 
 def test_what_fails_is_told_and_ends_no_thread(pipeline):
     for stamp, frame in enumerate(['bad', 'good', 'bad', 'good']):
         pipeline.worker.submit('front', frame, stamp)
         pipeline.wait(1)
+    pipeline.worker.submit('front', 'unfit', 4)
+    wait_for(lambda: len(pipeline.errors) == 3)
+    assert str(pipeline.errors.pop()) == 'no features'
     assert [str(error) for error in pipeline.errors] == ['not enough'] * 2
     pipeline.sources['front'].take = lambda: 1 // 0
     pipeline.worker.submit('front', 'lost', 5)

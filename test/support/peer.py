@@ -45,6 +45,7 @@ MORE_OUTPUTS = {
     'clicked': (Detection2DArray, QoSProfile(depth=10)),
     'clicked_mask': (Image, QoSProfile(depth=10)),
 }
+IN_SPACE = (Detection3DArray, PointCloud2, MarkerArray)
 
 
 class Peer:
@@ -177,7 +178,9 @@ class Peer:
         """Return what was received with this header, by topic."""
 
         def has_it(message) -> bool:
-            return (message.markers[0] if isinstance(message, MarkerArray) else message).header == header
+            own = (message.markers[0] if isinstance(message, MarkerArray) else message).header
+            # What is in space may be in another frame.
+            return own == header or (own.stamp == header.stamp and isinstance(message, IN_SPACE))
 
         return {topic: [m for m in self.received[topic] if has_it(m)] for topic in self._outputs}
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
@@ -16,6 +16,7 @@ COMPRESSED = f'{IMAGE}/compressed'
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _ROS1_STORE = get_typestore(Stores.ROS1_NOETIC)
+_ROS1_STORE.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage'))
 
 
 def moving_scene(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -107,10 +108,34 @@ class Recorder:
     def write(self, topic: str, message, time_ns: int | None = None) -> None:
         """Write a message; recorded when its stamp says, unless told otherwise."""
         stamp = message.timestamp if hasattr(message, 'timestamp') else message.header.stamp
+        self._write(topic, message, stamp.sec * 10**9 + stamp.nanosec if time_ns is None else time_ns)
+
+    def write_transform(
+        self,
+        child: str,
+        rotation_xyzw,
+        translation_m,
+        stamp_ns: int,
+        parent: str = 'map',
+        static: bool = False,
+        time_ns: int | None = None,
+    ) -> None:
+        """Write where a frame is in its parent, into /tf or /tf_static; recorded when its stamp says, or else."""
+        types = self.store.types
+        transform = types['geometry_msgs/msg/Transform'](
+            types['geometry_msgs/msg/Vector3'](*map(float, translation_m)),
+            types['geometry_msgs/msg/Quaternion'](*map(float, rotation_xyzw)),
+        )
+        about = header(stamp_ns, self.store, parent)
+        message = types['tf2_msgs/msg/TFMessage'](
+            [types['geometry_msgs/msg/TransformStamped'](about, child, transform)]
+        )
+        self._write('/tf_static' if static else '/tf', message, stamp_ns if time_ns is None else time_ns)
+
+    def _write(self, topic: str, message, time_ns: int) -> None:
         serialize = self.store.serialize_ros1 if self._ros1 else self.store.serialize_cdr
         type_name = message.__msgtype__
         data = serialize(message, type_name)
-        time_ns = stamp.sec * 10**9 + stamp.nanosec if time_ns is None else time_ns
         self._writer.write(self.topic(topic, type_name), time_ns, bytes(data))
 
     def write_frame(self, index: int, depth: bool = True, compressed: bool = False) -> None:

@@ -1,0 +1,137 @@
+"""How a recording's camera lay to the frame that places are wanted in, by the /tf and /tf_static of the recording."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from rosbags.serde import SerdeError
+
+from diffcut_ros.core import Scene
+from diffcut_ros.core.transform import Transform
+from diffcut_ros.printable import printable, quoted
+from diffcut_ros.recordings.bag import Bag, BagError, open_bag
+from diffcut_ros.recordings.message_types import STORE
+from diffcut_ros.stream.rate import JUMP_BACK_NS
+from diffcut_ros.stream.stamps import stamp_ns
+from diffcut_ros.stream.transforms import TransformTree, named
+
+_TF, _TF_STATIC = '/tf', '/tf_static'
+# The second is of ROS 1, with the same fields.
+_TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
+_TYPES = (_TF_MESSAGE, 'tf/msg/tfMessage')
+_ALL_S = 1e9  # of a recording nothing is forgotten
+_MOST_TROUBLE = 3
+
+
+@dataclass
+class _Span:
+    """What /tf says while its stamps do not jump back, and when that was recorded."""
+
+    tree: TransformTree
+    begin_ns: int
+    end_ns: int
+    last_ns: dict[str, int] = field(default_factory=dict)
+
+
+class RecordedFrames:
+    """The frames of a recording; what /tf_static says, wherever it was recorded, always holds.
+
+    Args:
+        bag: the recording.
+        target: the frame that places are wanted in.
+
+    Raises:
+        BagError: for a recording that does not have that frame, naming those it has.
+    """
+
+    def __init__(self, bag: Bag, target: str) -> None:
+        self.target = target
+        self._damaged: Counter[str] = Counter()
+        self._static_trouble: Counter[str] = Counter()
+        with open_bag(bag.path) as again:  # what cannot be read is told as the images are read
+            found = {name: one for name, one in again.topics.items() if one.type_name in _TYPES and one.count}
+            if not {_TF, _TF_STATIC} & found.keys():
+                others = f'; there are {", ".join(found)}, which are not read' if found else ''
+                raise BagError(f'{bag.path}: target frame {quoted(target)}: expected /tf, received none{others}')
+            static = list(self._messages(again, _TF_STATIC))
+            self._spans = [self._span(static, 0)]
+            self._static_trouble.update(self._spans[0].tree.trouble)
+            for time_ns, message in self._messages(again, _TF):
+                if self._jumps(message):
+                    self._spans.append(self._span(static, time_ns))
+                span = self._spans[-1]
+                span.tree.add(message, static=False)
+                span.end_ns = max(span.end_ns, time_ns)
+        for span, later in pairwise(self._spans):
+            if later.begin_ns > span.end_ns:
+                span.end_ns = later.begin_ns - 1
+        self._spans[-1].end_ns = 2**63
+        frames = sorted({frame for span in self._spans for frame in span.tree.frames})
+        if target not in frames:
+            there = f'there are {named(frames)}' if frames else 'there are no transforms'
+            raise BagError(f'{bag.path}: target frame {quoted(target)}: there is no such frame in /tf; {there}')
+
+    def _messages(self, bag: Bag, topic: str) -> Iterator[tuple[int, Any]]:
+        for one in bag.messages({topic}):
+            try:
+                yield one.time_ns, STORE.deserialize_cdr(one.cdr, _TF_MESSAGE)
+            except SerdeError as error:
+                self._damaged[f'{topic}: {error}'] += 1
+
+    def _span(self, static: list[tuple[int, Any]], begin_ns: int) -> _Span:
+        tree = TransformTree(_ALL_S)
+        for _, message in static:
+            tree.add(message, static=True)
+        return _Span(tree, begin_ns, begin_ns)
+
+    def _jumps(self, message: Any) -> bool:
+        """Say whether the stamp of a frame goes back, by more than messages overtake each other."""
+        last_ns, jumps = self._spans[-1].last_ns, False
+        stamps = {one.child_frame_id: stamp_ns(one) for one in message.transforms}
+        for child, at_ns in stamps.items():
+            jumps |= at_ns < last_ns.get(child, at_ns) - JUMP_BACK_NS
+            last_ns[child] = max(at_ns, last_ns.get(child, at_ns))
+        return jumps
+
+    @property
+    def note(self) -> str:
+        """What is wrong with the transforms, for people; empty: nothing."""
+        trouble = self._damaged.copy()
+        for span in self._spans:
+            trouble += span.tree.trouble
+        for text, count in self._static_trouble.items():  # once, however often the stamps jump
+            trouble[text] -= count * (len(self._spans) - 1)
+        words = [f'tf: {printable(text)} ({count} times)' for text, count in trouble.most_common(_MOST_TROUBLE)]
+        if more := sum(trouble.values()) - sum(count for _, count in trouble.most_common(_MOST_TROUBLE)):
+            words.append(f'tf: {more} more')
+        if jumps := len(self._spans) - 1:
+            words.append(f'the stamps of /tf step back (times: {jumps}): transforms of before do not hold after that')
+        return '; '.join(words)
+
+    def place(self, scene: Scene, recorded_ns: int) -> tuple[Scene, str]:
+        """Return a scene whose places are wanted in the target frame, and why they are not known; empty: they are.
+
+        Args:
+            scene: of the camera.
+            recorded_ns: when its image was recorded.
+        """
+        found, problem = None, ''
+        try:
+            found = self._look_up(scene.header.frame_id.lstrip('/'), scene.stamp_ns, recorded_ns)
+        except ValueError as error:
+            problem = f'no places in {quoted(self.target)}: {printable(error)}'
+        return replace(scene, look_up=lambda: found), problem
+
+    def _look_up(self, frame: str, at_ns: int, recorded_ns: int) -> Transform:
+        if frame == self.target:
+            return Transform()
+        if not frame:
+            raise ValueError('the image names no frame')
+        if at_ns <= 0:  # which would mean the last transforms
+            raise ValueError('the image has no stamp')
+        holding = [span for span in self._spans if span.begin_ns <= recorded_ns <= span.end_ns]
+        if len(holding) != 1:
+            raise ValueError('stamps and times of recording of /tf step back: which transforms hold is not known')
+        return holding[0].tree.lookup(self.target, frame, at_ns)

@@ -1,0 +1,276 @@
+"""Places in another frame than the camera's, by the /tf of a recording."""
+
+import json
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from scipy.spatial.transform import Rotation, Slerp
+
+from diffcut_ros.analysis import analyze
+from diffcut_ros.recordings.bag import BagError, open_bag
+from diffcut_ros.recordings.message_types import STORE
+from support.recordings import FRAME_ID, START_NS, STEP_NS, Recorder, depth_mm, record
+
+# base_link in map at the beginning and at the end of the recording, and the camera in base_link.
+BEGIN = Rotation.from_euler('xyz', [0, 5, 30], degrees=True), np.array([1.0, -2.0, 0.5])
+END = Rotation.from_euler('xyz', [0, -5, 80], degrees=True), np.array([3.0, 0.0, 0.5])
+MOUNTED = Rotation.from_euler('xyz', [-90, 0, -90], degrees=True), np.array([0.1, 0.0, 1.2])
+FRAMES = 6
+
+
+def film(path, storage='mcap', static_at=FRAMES - 1, moves=True):
+    """Record the film with a robot that moves evenly; /tf_static comes with the frame of that number."""
+    with Recorder(path, storage) as recorder:
+        for index in range(FRAMES):
+            stamp_ns = START_NS + index * STEP_NS
+            if index == static_at:
+                recorder.write_transform(
+                    FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], stamp_ns, parent='base_link', static=True
+                )
+            if moves:
+                move(recorder, index - 0.5)
+            recorder.write_frame(index)
+        if moves:
+            move(recorder, FRAMES - 0.5)
+    return path
+
+
+def pose(index: float) -> tuple[Rotation, np.ndarray]:
+    """Where base_link is in map at a frame of the film."""
+    share = (index + 0.5) / FRAMES
+    turned = Slerp([0, 1], Rotation.concatenate([BEGIN[0], END[0]]))(share)
+    return turned, (1 - share) * BEGIN[1] + share * END[1]
+
+
+def move(recorder: Recorder, index: float, shift_m: float = 0.0, stamp_ns: int = START_NS, **more) -> None:
+    rotation, translation_m = pose(index)
+    at_ns = stamp_ns + round(index * STEP_NS)
+    recorder.write_transform('base_link', rotation.as_quat(), translation_m + shift_m, at_ns, **more)
+
+
+def seen_m(index: int, mask: np.ndarray) -> np.ndarray:
+    """Return the points that some pixels of the film see, in the camera."""
+    depth_m = np.where(depth_mm(index), depth_mm(index) / 1000, np.nan)
+    rows, columns = np.nonzero(mask & ~np.isnan(depth_m))
+    z = depth_m[rows, columns]
+    return np.stack([(columns - 31.5) * z / 60, (rows - 23.5) * z / 60, z], 1)
+
+
+def in_map(index: int, points_m: np.ndarray, shift_m: float = 0.0) -> np.ndarray:
+    rotation, translation_m = pose(index)
+    return rotation.apply(MOUNTED[0].apply(points_m) + MOUNTED[1]) + translation_m + shift_m
+
+
+def assert_placed(results, shift_m: float = 0.0) -> None:
+    for index, result in enumerate(results):
+        assert sum(place is not None for place in result.geometries) > 1
+        for label, place in enumerate(result.geometries, start=1):
+            if place is None:
+                continue
+            points_m = in_map(index, seen_m(index, result.segmentation.labels == label), shift_m)
+            assert place.position_m == pytest.approx(np.median(points_m, 0), abs=1e-3)
+            low, high = np.percentile(points_m, 5, 0), np.percentile(points_m, 95, 0)
+            expected = np.maximum(low - (high - low) / 18, points_m.min(0))
+            assert place.box_min_m == pytest.approx(expected, abs=1e-3)
+            assert place.turned_xyzw == (0, 0, 0, 1)
+
+
+def quietly(bag, **options):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        return list(analyze(bag, **options)), [str(one.message) for one in told]
+
+
+@pytest.mark.parametrize(('name', 'storage'), [('film', 'mcap'), ('film', 'sqlite3'), ('film.bag', '')])
+def test_places_are_where_the_camera_was_at_the_stamp(tmp_path, fast, name, storage):
+    """What /tf_static says holds from the beginning, though it was recorded at the end."""
+    results, told = quietly(film(tmp_path / name, storage), options=replace(fast, target_frame='map'))
+    assert (len(results), told) == (FRAMES, [])
+    assert_placed(results)
+
+
+def test_outputs_name_the_frame(tmp_path, run):
+    params, out = tmp_path / 'params.yaml', tmp_path / 'out'
+    params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, target_frame: map, depth: true}\n')
+    run(film(tmp_path / 'film'), '-o', out, '--params', params, '--no-video')
+    table = pyarrow.parquet.read_table(out / 'segments.parquet')
+    assert table.schema.metadata[b'frame_id'] == b'map'
+    assert b'frame_id' not in (pyarrow.parquet.read_schema(out / 'frames.parquet').metadata or {})
+    assert json.loads((out / 'run.json').read_text())['settings']['node']['target_frame'] == 'map'
+    with open_bag(out / 'segments.mcap') as bag:
+        for one in bag.messages({'/diffcut/segments', '/diffcut/segments_3d'}):
+            message = STORE.deserialize_cdr(one.cdr, one.type_name)
+            in_space = one.topic.endswith('_3d')
+            assert message.header.frame_id == ('map' if in_space else FRAME_ID)
+            assert {found.header.frame_id for found in message.detections} == {message.header.frame_id}
+            for found in message.detections if in_space else ():
+                stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+                rows = table.filter(pyarrow.compute.field('stamp_ns') == stamp_ns).to_pylist()
+                (row,) = (row for row in rows if str(row['label']) == found.results[0].hypothesis.class_id)
+                position = found.results[0].pose.pose.position
+                expected = [row[f'position_{axis}_m'] for axis in 'xyz']
+                assert [position.x, position.y, position.z] == pytest.approx(expected)
+
+
+def test_several_recordings_name_the_frame(tmp_path, run, fast):
+    out = tmp_path / 'out'
+    bags = [film(tmp_path / name) for name in ('one', 'two')]
+    run(*bags, '-o', out, '--params', fast.params, '--target-frame', 'map', '--no-video', '--no-report')
+    assert pyarrow.parquet.read_schema(out / 'segments.parquet').metadata[b'frame_id'] == b'map'
+
+
+def test_without_a_target_frame_nothing_changes(tmp_path, fast):
+    """Though there is /tf."""
+    with_tf, told = quietly(film(tmp_path / 'film'), options=fast)
+    without, _ = quietly(record(tmp_path / 'plain', FRAMES), options=fast)
+    assert [one.geometries for one in with_tf] == [one.geometries for one in without]
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'problem'),
+    [
+        (
+            {'target_frame': 'mapp'},
+            "no such frame in /tf; there are 'base_link', 'camera_optical', 'map'",
+        ),
+        ({'target_frame': '/map'}, "a slash before it, of at most 1000 characters, received '/map'"),
+        ({'target_frame': 'map', 'depth': False}, "expected camera_info and depth, since places are wanted in 'map'"),
+    ],
+)
+def test_a_frame_that_cannot_be_had_is_refused(tmp_path, fast, options, problem):
+    with pytest.raises(ValueError, match=problem):
+        list(analyze(film(tmp_path / 'film'), replace(fast, **options)))
+
+
+def test_a_recording_without_tf_is_refused_and_nothing_is_left(tmp_path, run, fast):
+    out = tmp_path / 'out'
+    arguments = (record(tmp_path / 'film'), '-o', out, '--params', fast.params, '--target-frame', 'map')
+    _, err = run(*arguments, status=2)
+    (line,) = err.strip().splitlines()
+    assert "target frame 'map': expected /tf, received none" in line
+    assert not list(out.glob('*/*'))
+
+
+def test_a_chain_with_a_gap_is_told_in_the_line_at_the_end(tmp_path, run, rows, fast):
+    """The camera's place on the robot was told before the recording began."""
+    out = tmp_path / 'out'
+    bag = film(tmp_path / 'film', static_at=None)
+    arguments = bag, '-o', out, '--params', fast.params, '--target-frame', 'map', '--csv', '--no-video', '--no-report'
+    text, err = run(*arguments)
+    line = (text + err).strip().splitlines()[-1]
+    assert f"{FRAMES} x no places in 'map': there is no frame '{FRAME_ID}'; there are 'base_link', 'map'" in line
+    found = rows(out / 'segments.csv')
+    assert found
+    assert {row['position_x_m'] for row in found} == {''}
+
+
+def test_images_before_and_after_the_transforms_have_no_places(tmp_path, fast):
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        for index in range(FRAMES):
+            if index in (2, 3):
+                recorder.write_transform(FRAME_ID, [0, 0, 0, 1], [index, 0, 0], START_NS + index * STEP_NS)
+            recorder.write_frame(index)
+    results, told = quietly(path, options=replace(fast, target_frame='map'))
+    placed = [any(place is not None for place in result.geometries) for result in results]
+    assert placed == [False, False, True, True, False, False]
+    assert len(told) == 4
+    assert all("no places in 'map': 'camera_optical' in 'map' is known from" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ('transforms', 'problem'),
+    [
+        ([('a', 'camera_optical'), ('camera_optical', 'a'), ('map', 'other')], 'the frames form a loop'),
+        (
+            [('map', 'camera_optical', [math.nan, 0, 0, 1]), ('map', 'other')],
+            "no frame 'camera_optical'; there are ",
+        ),
+        (
+            [('a', 'camera_optical'), ('map', 'b')],
+            "nothing connects 'camera_optical', which leads up to 'a'",
+        ),
+    ],
+)
+def test_what_is_no_chain_is_named(tmp_path, fast, transforms, problem):
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        for parent, child, *rotation in transforms:
+            recorder.write_transform(child, *(rotation or [[0, 0, 0, 1]]), [0, 0, 0], START_NS, parent, static=True)
+        recorder.write_frame(0)
+    (result,), told = quietly(path, options=replace(fast, target_frame='map'))
+    assert set(result.geometries) == {None}
+    assert problem in told[0]
+    assert ('expected finite numbers' in ' '.join(told)) == (len(transforms[0]) > 2)
+
+
+def test_two_parents_are_told(tmp_path, fast):
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        for parent in ('elsewhere', 'map'):
+            recorder.write_transform(FRAME_ID, [0, 0, 0, 1], [0, 0, 0], START_NS, parent, static=True)
+        recorder.write_frame(0)
+    (result,), told = quietly(path, options=replace(fast, target_frame='map'))
+    assert any(result.geometries)
+    assert "'camera_optical' has two parents, 'elsewhere' and 'map' (1 times)" in told[0]
+
+
+@pytest.mark.parametrize('recorded', ['later', 'at its stamp'])
+def test_transforms_of_before_do_not_hold_after_stamps_go_back(tmp_path, fast, recorded):
+    """A simulation that starts anew, elsewhere; the clock of the recorder goes on, or starts anew with it."""
+    path = tmp_path / 'film'
+    later_ns = 100 * 10**9 if recorded == 'later' else 0
+    with Recorder(path) as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, parent='base_link', static=True)
+        for time_ns, shift_m in ((0, 0.0), (later_ns, 10.0)):
+            for index in range(FRAMES):
+                at_ns = START_NS + index * STEP_NS + time_ns
+                move(recorder, index - 0.5, shift_m, time_ns=at_ns - STEP_NS // 2)
+                with_time(recorder, index, at_ns)
+            move(recorder, FRAMES - 0.5, shift_m, time_ns=START_NS + FRAMES * STEP_NS + time_ns)
+    results, told = quietly(path, options=replace(fast, target_frame='map'))
+    assert 'the stamps of /tf step back (times: 1)' in ' '.join(told)
+    assert len(results) == 2 * FRAMES
+    if recorded == 'later':
+        assert_placed(results[:FRAMES])
+        assert_placed(results[FRAMES:], 10.0)
+    else:  # never a wrong place
+        assert {place for result in results for place in result.geometries} == {None}
+        assert 'which transforms hold is not known' in told[0]
+
+
+def with_time(recorder: Recorder, index: int, time_ns: int) -> None:
+    """Write a frame of the film, recorded at a time."""
+    write = recorder.write
+    recorder.write = lambda topic, message: write(topic, message, time_ns)
+    recorder.write_frame(index)
+    del recorder.write
+
+
+def test_a_recording_that_is_resumed_has_the_same_places(tmp_path, fast):
+    from diffcut_ros.analysis.reading import Moments
+    from diffcut_ros.analysis.run import open_recording, recorded_frames
+
+    options = replace(fast, target_frame='map')
+    with open_recording(film(tmp_path / 'film'), options) as (bag, topics, settings, _):
+        frames = recorded_frames(bag, settings)
+        whole = [one for one in Moments(bag, topics, options, settings, frames=frames) if one.scene]
+        rest = Moments(bag, topics, options, settings, whole[2].position, whole[2].decoder, 3, frames)
+        again = [one for one in rest if one.scene]
+    for one, other in zip(whole[3:], again, strict=True):
+        assert np.array_equal(one.scene.look_up().translation_m, other.scene.look_up().translation_m)
+
+
+def test_other_topics_of_transforms_are_named(tmp_path, fast):
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        recorder.write_frame(0)
+        message = STORE.types['tf2_msgs/msg/TFMessage']([])
+        recorder._write('/robot1/tf', message, START_NS)
+    with pytest.raises(BagError, match='expected /tf, received none; there are /robot1/tf, which are not read'):
+        list(analyze(path, replace(fast, target_frame='map')))
