@@ -23,10 +23,10 @@ from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check
 
 # How long a new image waits for the last one's new cut.
 _PATIENCE_S = 0.3
-# How boxes may lie, see `Result.box_axes`.
-BOX_AXES = ('camera', 'target')
 # Hierarchies of more cells are not computed ahead: two at a time could take the memory that one needs.
 _MOST_CELLS_AHEAD = 4096
+# How boxes may lie, see `Result.box_axes`.
+BOX_AXES = ('camera', 'target')
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ bundle.json      format, source and licence, what else the kind of backend keeps
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,10 +48,8 @@ def write(folder: Path, kind: str, index: Json, fill: Callable[[], None]) -> Non
     """
     check_target(folder)
     try:
-        try:
+        with _told(folder):
             fill()
-        except SafetensorError as error:
-            raise OSError(f'{folder} cannot be written: {error}') from error
         paths = [path for path in sorted(folder.iterdir()) if path.name != f'{INDEX}.part']
         files = {path.name: {'bytes': path.stat().st_size, 'sha256': _sha256(path)} for path in paths}
         index = {'format': FORMATS[kind], **index, 'files': files}
@@ -68,8 +66,17 @@ def write(folder: Path, kind: str, index: Json, fill: Callable[[], None]) -> Non
 
 
 def write_tensors(weights: Weights, path: Path) -> None:
-    """Write tensors into a safetensors file."""
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    """Write tensors into a safetensors file; raise OSError when there is no room for it."""
+    with _told(path):
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f'{path} cannot be written: {error}') from error
 
 
 def check_target(folder: Path) -> None:

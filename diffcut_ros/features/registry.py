@@ -85,9 +85,9 @@ def kind_of(name: str, allow_download: bool = False) -> str:
     if CONFIG in names:
         return 'vit'
     raise ValueError(
-        f'{name}: expected {INDEX} (a bundle, written by: diffcut_export MODEL NEW_FOLDER), {PIPELINE} (a Stable '
-        f'Diffusion checkpoint in the format of diffusers) or {CONFIG} (a vision transformer in the format of '
-        f'transformers), found {", ".join(sorted(names)[:8]) or "nothing"}'
+        f'{name}: expected {INDEX} (a bundle, written by: diffcut_export MODEL NEW_FOLDER), {CONFIG} (a vision '
+        f'transformer in the format of transformers) or {PIPELINE} (a Stable Diffusion checkpoint in the format of '
+        f'diffusers), found {", ".join(sorted(names)[:8]) or "nothing"}'
     )
 
 

@@ -177,7 +177,7 @@ def test_a_repository_of_neither_kind(hub, tmp_path):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other/photo.jpg').touch()
     hub.models['small/other'] = tmp_path / 'other'
-    problem = r'small/other: expected bundle.json .*, model_index.json .* or config.json .*, found photo.jpg$'
+    problem = r'small/other: expected bundle.json .*, config.json .* or model_index.json .*, found photo.jpg$'
     with pytest.raises(ValueError, match=problem):
         create_extractor('small/other', allow_download=True)
 

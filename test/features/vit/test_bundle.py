@@ -1,6 +1,7 @@
 """Bundles of vision transformers: written by the command, read offline, refused when damaged (random weights)."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,19 @@ def test_not_an_index(copy):
         ValueError, match=r'bundle.json: expected JSON.*; write it anew: diffcut_export MODEL NEW_FOLDER$'
     ):
         extractor_of(copy)
+
+
+def test_no_room_for_it(vits, tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        assert export.main([str(vits['dinov2']), str(tmp_path / 'out')]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = capsys.readouterr().err
+    assert 'cannot be written: ' in message
+    assert len(message.splitlines()) == 1
+    assert not list((tmp_path / 'out').iterdir())
 
 
 def test_options_of_another_kind_are_refused(vits, tmp_path, capsys):
