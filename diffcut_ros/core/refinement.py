@@ -160,18 +160,40 @@ def _carried(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nd
     """
     if labels.shape == before.shape:
         return after
-    return np.where(labels == _nearest(before, labels.shape), _nearest(after, labels.shape), labels)
+    carried = np.array(labels, order='C')
+    _carry(before, after, *_places(labels.shape, before.shape), carried)
+    return carried
+
+
+@compiled(
+    "void(Array(uint16, 2, 'C', readonly=True), Array(uint16, 2, 'C', readonly=True), int64[::1], int64[::1], "
+    'uint16[:, ::1])'
+)
+def _carry(before: np.ndarray, after: np.ndarray, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray) -> None:
+    """Do what `_carried` says, in place; rows and columns say which pixel of the smaller size each one lies in."""
+    for y in range(labels.shape[0]):
+        old, new, row = before[rows[y]], after[rows[y]], labels[y]
+        for x in range(labels.shape[1]):
+            column = columns[x]
+            if row[x] == old[column]:
+                row[x] = new[column]
 
 
 def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return a label image at another size, each pixel that of the nearest one."""
     if labels.shape == size_hw:
         return labels
-    rows, columns = (
-        ((np.arange(length) + 0.5) * (given / length)).astype(int)
-        for length, given in zip(size_hw, labels.shape, strict=True)
-    )
+    rows, columns = _places(size_hw, labels.shape)
     return labels.take(columns, 1).take(rows, 0)
+
+
+def _places(size_hw: tuple[int, int], given_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which row and column of an image of a given size the pixels of another size lie in."""
+    rows, columns = (
+        ((np.arange(length) + 0.5) * (given / length)).astype(np.int64)
+        for length, given in zip(size_hw, given_hw, strict=True)
+    )
+    return rows, columns
 
 
 def _shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -337,7 +359,7 @@ def _by_watershed(image_rgb: np.ndarray, labels: np.ndarray, inner: np.ndarray) 
     """
     image = cv2.GaussianBlur(cv2.copyMakeBorder(image_rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE), (3, 3), 0)
     flooded = np.zeros(image.shape[:2], np.int32)
-    np.multiply(labels + np.int32(1), inner > 0, out=flooded[1:-1, 1:-1])
+    cv2.add(labels, (1, 0, 0, 0), dst=flooded[1:-1, 1:-1], mask=inner, dtype=cv2.CV_32S)
     cv2.watershed(image, flooded)
     result = np.array(labels, np.uint16, order='C')
     _close_lines(image, flooded, result)
