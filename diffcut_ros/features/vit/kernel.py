@@ -37,7 +37,7 @@ _NETWORK_WEIGHT = 60.0
 # What a difference of colour or texture counts beside the network's: it divides what is one thing.
 _APPEARANCE_WEIGHT = 0.3
 # Distance at which the cosine similarity of two cells falls to 0.61. With it the best tau is about the node's default.
-_WIDTH = 55.0
+_WIDTH = 65.0
 # Strength of the diffusion of the network's features, in cells^2: its grid is coarse, and its borders would be ragged.
 # As strong as that of colour, people and pavements are lost.
 _DIFFUSION = 50.0
