@@ -111,6 +111,10 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
                 lambda segment=segment: (None, [partial(_other, segment)]), images, args.repeats, device, name
             )[1]
     console.print(_table(columns, args))
+    if device.type == 'cpu':
+        works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
+        medians = {stage: statistics.median(seconds) for stage, seconds in columns['color'].seconds.items()}
+        console.print(limits.table(works, medians))
 
 
 def _columns(
@@ -147,10 +151,6 @@ def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.d
         console.print(line)
     columns = _columns(args, images, device, extractor, partial(_vit_stages, extractor, args.tau))
     console.print(_table(columns, args))
-    if device.type == 'cpu':
-        works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
-        medians = {stage: statistics.median(seconds) for stage, seconds in columns['color'].seconds.items()}
-        console.print(limits.table(works, medians))
 
 
 @torch.inference_mode()
