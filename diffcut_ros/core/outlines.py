@@ -47,25 +47,31 @@ def _simplified(contour: np.ndarray, max_points: int) -> np.ndarray:
     return simple[:, 0].astype(np.float32)
 
 
-def places(segmentation: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+def places(segmentation: Segmentation, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return where there is most room in each segment: the middle of the largest circle inside.
 
     Args:
         segmentation: of K segments.
+        step: only every so many rows and columns are looked at, which takes less time and is less exact.
 
     Returns:
         x y of the middles, float64 [K, 2], in pixels from the upper left corner of the image, and the circles' radii,
         float64 [K], in pixels; every pixel whose middle is in the circle is the segment's.
     """
-    labels = segmentation.labels
+    labels = np.ascontiguousarray(segmentation.labels[::step, ::step])
     inner = cv2.erode(labels, _SQUARE) == cv2.dilate(labels, _SQUARE)
     inner[[0, -1]] = inner[:, [0, -1]] = False
     room = cv2.distanceTransform(inner.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     middles, radii = np.zeros((len(segmentation.segments), 2)), np.zeros(len(segmentation.segments))
-    for row, (x0, y0, mask) in enumerate(_masks(segmentation)):
-        height, width = mask.shape
-        _, radii[row], _, (x, y) = cv2.minMaxLoc(room[y0 : y0 + height, x0 : x0 + width], mask)
-        middles[row] = x0 + x + 0.5, y0 + y + 0.5
+    for row, box in enumerate(segmentation.segments.box_xyxy):
+        x0, y0, x1, y1 = (-(-box // step)).tolist()  # the rows and columns in the box that are looked at
+        if x0 == x1 or y0 == y1:
+            middles[row] = (box[:2] + box[2:]) / 2
+            continue
+        mask = (labels[y0:y1, x0:x1] == row + 1).view(np.uint8)
+        _, radius, _, (x, y) = cv2.minMaxLoc(room[y0:y1, x0:x1], mask)
+        radii[row] = step * radius
+        middles[row] = step * (x0 + x) + 0.5, step * (y0 + y) + 0.5
     return middles, radii
 
 

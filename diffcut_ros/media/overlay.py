@@ -105,7 +105,8 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         names: of the segments, K. One that the font does not have, as in other scripts, is left out.
     """
     height = min(overlay.shape[:2])
-    for name, (x, y), room in zip(names, *places(segmentation), strict=True):
+    step = max(1, round(_SMALLEST * height / 3))
+    for name, (x, y), room in zip(names, *places(segmentation, step), strict=True):
         if not name.isascii() or not name.isprintable():
             continue
         (width, tall), _ = cv2.getTextSize(name, _FONT, 1.0, 1)

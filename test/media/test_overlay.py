@@ -71,4 +71,7 @@ def test_names_stand_in_the_middle_of_segments_that_have_room():
     assert not changed[:10, :10].any()
     middles, radii = places(segmentation)
     assert (np.hypot(x - middles[0, 0], y - middles[0, 1]) <= radii[0] + 4).all()
+    coarse, room = places(segmentation, 3)
+    assert np.abs(coarse - middles)[:2].max() <= 45  # along the middle of a band, any place is as good
+    assert np.abs(room - radii)[:2].max() <= 6
     assert track_names(replace(segmentation.segments, track_id=np.array([7, 0, 12]))) == ['7', '', '12']
