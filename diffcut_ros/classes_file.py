@@ -48,7 +48,7 @@ class ClassesFile:
 
     Attributes:
         classes: names and examples.
-        backend: description of the backend whose features the examples have, for people.
+        backend: description of the backend whose features the examples have, as text.
         probe: float32 [4, C], see `features.probe`.
         digest: of the file that it was read from, see `digest_of`.
     """
@@ -202,7 +202,7 @@ def check_backend(path: Path, content: ClassesFile, description: str, probe: np.
     """Check that the examples of a file can be compared with features of a backend.
 
     Args:
-        path: of the file, for people.
+        path: of the file, as text.
         content: of the file.
         description: of the backend.
         probe: of the backend, see `features.probe`.

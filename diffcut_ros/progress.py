@@ -1,4 +1,4 @@
-"""Progress of long work, for people: a bar on a terminal, a line now and then in a file or a pipe."""
+"""Progress of long work: a bar on a terminal, a line now and then in a file or a pipe."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar

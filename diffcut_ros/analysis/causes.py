@@ -70,7 +70,7 @@ class Causes:
         return list(self._found.values())
 
     def told(self) -> str:
-        """Return the most frequent causes with their counts, for people; empty where there is none."""
+        """Return the most frequent causes with their counts, as text; empty where there is none."""
         causes = sorted(self._found.values(), key=lambda cause: -cause.count)
         parts = [
             f'{cause.count} x {printable(cause.text, _LONGEST)}{" (numbers differ)" if cause.varies else ""}'

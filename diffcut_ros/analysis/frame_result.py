@@ -108,7 +108,7 @@ class Analyzer:
 
     @property
     def description(self) -> str:
-        """Model, settings and device, for people."""
+        """Model, settings and device, as text."""
         return f'{self._extractor.description} on {self._extractor.device}'
 
     @property

@@ -97,7 +97,7 @@ class RecordedFrames:
 
     @property
     def note(self) -> str:
-        """What is wrong with the transforms, for people; empty: nothing."""
+        """What is wrong with the transforms, as text; empty: nothing."""
         trouble = self._damaged.copy()
         for span in self._spans:
             trouble += span.tree.trouble

@@ -45,7 +45,7 @@ class Moment:
         message: as recorded; None for images to be segmented, and outside the time that is analysed.
         scene: the image that is to be segmented; None: it is none.
         image_number: number of the scene's image in its topic, from 1; 0 without a scene.
-        problem: why an image is left out, for people; empty: it is not.
+        problem: why an image is left out, as text; empty: it is not.
         no_space: why the scene has no places although it has depth; see `Decoder.no_space`, `RecordedFrames.place`.
         decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
@@ -202,7 +202,7 @@ class Moments:
 
     @property
     def warning(self) -> str:
-        """What may be wrong with the images, was guessed, or left out, for people; empty: nothing known."""
+        """What may be wrong with the images, was guessed, or left out, as text; empty: nothing known."""
         parts = (
             self._bag.note,
             self._topics.note,

@@ -80,7 +80,7 @@ class Again:
 
     Attributes:
         classes: the names of before, with the examples that were found.
-        missing: how many were not, and why, for people; empty: all were.
+        missing: how many were not, and why, as text; empty: all were.
     """
 
     classes: Classes

@@ -55,8 +55,8 @@ class Summary:
         frames: images segmented.
         images: images read.
         problems: images and messages that had to be left out.
-        causes: why, for people, the most frequent ones; empty: none had to be.
-        lost: what of the recording could not be read, for people; empty: nothing.
+        causes: why, as text, the most frequent ones; empty: none had to be.
+        lost: what of the recording could not be read, as text; empty: nothing.
         unjoined: images without depth or camera_info.
         warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
     """
@@ -80,7 +80,7 @@ class Summary:
         return 0 if self.complete else Status.INCOMPLETE
 
     def text(self, bag: Path, out: Path) -> str:
-        """Return it in a line, for people."""
+        """Return it in a line, as text."""
         parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
         if self.problems:
             table = next((path.name for path in sorted(out.glob('problems.*'))), 'the table problems')

@@ -29,7 +29,7 @@ class Timeline:
             self._shift_ns -= jump_ns
 
     def note(self, topic: str) -> str:
-        """Return how the stamps of this topic jump, for people; empty: they do not."""
+        """Return how the stamps of this topic jump, as text; empty: they do not."""
         if not self.jumps_ns:
             return ''
         jump_ns, image = self.jumps_ns[0]

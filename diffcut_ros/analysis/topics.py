@@ -29,7 +29,7 @@ class Topics:
     """Names of the topics that are analysed; camera_info and depth are both there or both None.
 
     `note` says why depth that is there is not used, and that a topic is taken in place of a preferred one with fewer
-    messages, for people; empty: neither.
+    messages, as text; empty: neither.
     """
 
     image: str

@@ -51,7 +51,7 @@ class Sequence:
     """Frames of a moving camera whose motion is known.
 
     Attributes:
-        name: for people.
+        name: as it is printed.
         hz: frames per second.
         count: number of frames.
         image: from a frame's index to uint8 [H, W, 3] RGB.

@@ -67,8 +67,8 @@ def prepare(tell: Tell = _log.warning, warn: Tell = _log.warning) -> None:
     """Compile all functions, or load what was kept of them. Otherwise the first call of one of them does it.
 
     Args:
-        tell: called with a line for people before and after something is compiled, once for each machine.
-        warn: called with a line for people when what was compiled cannot be kept.
+        tell: called with a readable line before and after something is compiled, once for each machine.
+        warn: called with a readable line when what was compiled cannot be kept.
     """
     with _lock:
         reason, began, count = '', time.monotonic(), 0

@@ -85,7 +85,7 @@ def complaint(kind: Any, info: ParameterInfo, value: Any) -> str:
 
 
 def range_text(info: ParameterInfo) -> str:
-    """Return a parameter's range for people, such as '0.0 to 1.0' or 'at least 1 px'."""
+    """Return a parameter's range as text, such as '0.0 to 1.0' or 'at least 1 px'."""
     if info.choices:
         return ', '.join(info.choices)
     unit = f' {info.unit}' if info.unit else ''

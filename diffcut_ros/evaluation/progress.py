@@ -1,4 +1,4 @@
-"""A bar for people who wait for an evaluation: images done, rate, time left, the figure so far."""
+"""Progress of an evaluation: images done, rate, time left, the figure so far."""
 
 from rich.progress import MofNCompleteColumn, TextColumn
 

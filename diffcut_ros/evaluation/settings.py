@@ -139,7 +139,7 @@ def resolve(
 
 
 def method_options() -> str:
-    """Return the options of all methods, for people."""
+    """Return the options of all methods as text."""
     lines = ['options of the methods, for --set NAME=VALUE:']
     for method, entry in METHODS.items():
         for name, (field, info) in parameters(entry.config).items():

@@ -27,7 +27,7 @@ class Extractor(Protocol):
     Attributes:
         channels: of the features.
         device: where the features are.
-        description: of model and settings, for people.
+        description: of model and settings, as text.
     """
 
     channels: int

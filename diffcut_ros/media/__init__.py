@@ -1,1 +1,1 @@
-"""Pictures in and out, without ROS: photographs to look at, overlays for people."""
+"""Pictures in and out, without ROS: photographs, overlays, videos."""

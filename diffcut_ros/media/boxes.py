@@ -1,4 +1,4 @@
-"""Boxes in space drawn over their image, for people without RViz."""
+"""Boxes in space drawn over their image."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Overlays: segments drawn over their image, for people."""
+"""Overlays: segments drawn over their image."""
 
 import colorsys
 import math

@@ -21,7 +21,7 @@ BOXES, POINTS = f'{CAMERA}/segments_3d', f'{CAMERA}/points'
 COUNT, COUNT_IN_SPACE = 'count/segments', 'count/segments_3d'
 TIMELINE = 'stamp'
 
-# Pictures are for people: a tenth of the bytes on the way to the browser and in its memory.
+# As JPEG: a tenth of the bytes on the way to the browser and in its memory.
 _JPEG_QUALITY = 90
 # A browser keeps points of many images.
 _MAX_POINTS = 150_000

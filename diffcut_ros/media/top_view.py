@@ -1,4 +1,4 @@
-"""Points seen from above, for people without RViz."""
+"""Points seen from above."""
 
 import math
 from collections.abc import Sequence

@@ -93,7 +93,7 @@ def check_name(name: str) -> None:
 
 
 class Camera:
-    """The topics of one camera, and what it was seen to see last.
+    """The topics of one camera, and the last result.
 
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
     `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too; what they are called by
@@ -117,7 +117,7 @@ class Camera:
         target: the frame that places are wanted in; None: the camera's.
 
     Raises:
-        ValueError: for a QoS override that is none.
+        ValueError: for an invalid QoS override.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Camera:
         """Subscribe to the camera if its images are wanted, and only then.
 
         Raises:
-            ValueError: for a QoS override that is none.
+            ValueError: for an invalid QoS override.
         """
         wanted = self._active and (not self.config.lazy or self.listeners() > 0 or bool(self.config.teach))
         if not wanted:  # at the node's end: rclpy must not be asked any more whether camera_info is

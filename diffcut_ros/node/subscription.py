@@ -64,7 +64,7 @@ class Subscription(sync.SimpleFilter):
         on_lost: called with the topic and the number of messages that got lost on the way.
 
     Raises:
-        ValueError: for a QoS override that is none.
+        ValueError: for an invalid QoS override.
     """
 
     def __init__(self, node: Node, kind: type, topic: str, name: str, on_lost: Callable[[str, int], None]) -> None:

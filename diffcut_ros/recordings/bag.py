@@ -49,7 +49,7 @@ class _File(Protocol):
     connections: Collection[Connection]
     start_ns: int
     end_ns: int  # 0 without messages
-    lost: list[str]  # what could not be read so far, for people
+    lost: list[str]  # what could not be read so far, as text
     steps: int  # how often the times of recording step back, as far as it was read
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]: ...
@@ -67,7 +67,7 @@ class Bag:
         path: of it.
         topics: by name.
         count: messages that can be read.
-        skipped: topics with messages that are not of ROS, or of no type, for people.
+        skipped: topics with messages that are not of ROS, or of no type, as text.
         start_ns: when the first message was recorded.
         end_ns: when the last one was.
     """
@@ -88,7 +88,7 @@ class Bag:
 
     @property
     def lost(self) -> str:
-        """What could not be read, for people; empty while all could. Complete after `messages` has ended."""
+        """What could not be read, as text; empty while all could. Complete after `messages` has ended."""
         words = [*self._lost, *(words for file in self._files for words in file.lost)]
         words += [f'{count} messages of {about}' for about, count in self._left_out.items()]
         if len(words) > _MOST_WORDS:
@@ -97,7 +97,7 @@ class Bag:
 
     @property
     def note(self) -> str:
-        """What was guessed, or read in another order, and what is skipped that looks like images, for people.
+        """What was guessed, or read in another order, and what is skipped that looks like images, as text.
 
         Complete after `messages` has ended; empty: nothing.
         """

@@ -90,7 +90,7 @@ class McapFile:
 
     @property
     def lost(self) -> list[str]:
-        """What could not be read so far, for people."""
+        """What could not be read so far, as text."""
         return [words for _, words in sorted(self._lost.items())]
 
     def close(self) -> None:

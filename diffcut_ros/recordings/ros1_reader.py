@@ -79,7 +79,7 @@ class Ros1File:
 
     @property
     def lost(self) -> list[str]:
-        """What could not be read so far, for people."""
+        """What could not be read so far, as text."""
         return [words for _, words in sorted(self._lost.items())]
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:

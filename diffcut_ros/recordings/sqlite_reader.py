@@ -26,7 +26,7 @@ class SqliteFile:
         connections: its topics.
         start_ns: when the first message was recorded.
         end_ns: when the last one was; 0 without messages.
-        lost: what could not be read, for people.
+        lost: what could not be read, as text.
         steps: how often the times of recording step back.
     """
 

@@ -44,7 +44,7 @@ def read_calibration(
         image_hw: height and width of the image, px: taken where the camera_info has none.
 
     Returns:
-        The camera, and what was guessed, for people; empty: nothing that matters.
+        The camera, and what was guessed, as text; empty: nothing that matters.
 
     Raises:
         ValueError: for a camera_info without a calibration, and for one that no lens has.

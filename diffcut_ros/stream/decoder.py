@@ -49,7 +49,7 @@ class Decoder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed of the images so far, each once, for people."""
+        """What was guessed of the images so far, each once, as text."""
         return tuple(self._guesses.notes.values())
 
     def decode(self, inputs: Inputs) -> Scene:

@@ -48,7 +48,7 @@ class _Packed(NamedTuple):
         size_hw: height and width, px.
         data: the picture, or what follows the size of RVL.
         quantization: a and b, where a value v stands for a / (v - b) metres; None: values are counts.
-        guess: what was guessed of it, for people; empty: nothing.
+        guess: what was guessed of it, as text; empty: nothing.
     """
 
     kind: str

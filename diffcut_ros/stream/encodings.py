@@ -144,7 +144,7 @@ _OTHER_NAMES = {
 }
 # Some drivers write names in capitals.
 _ANY_CASE = _OTHER_NAMES | {name.lower(): name for name in ENCODINGS}
-# Names for people: of several for one layout the first, of 8 and 16 bits that of 8, and one order of a mosaic.
+# Names in messages: of several for one layout the first, of 8 and 16 bits that of 8, and one order of a mosaic.
 _TOLD = [
     name
     for layout, name in {layout: name for name, layout in reversed(_NAMES.items())}.items()

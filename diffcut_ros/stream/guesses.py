@@ -14,7 +14,7 @@ class Guesses:
     """What was guessed of a camera's images so far, and holds for the next ones.
 
     Attributes:
-        notes: for people, one of each kind.
+        notes: as text, one of each kind.
         ranges: which values are shown from black to white, by what they are of.
     """
 

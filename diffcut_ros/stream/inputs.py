@@ -47,7 +47,7 @@ class Inputs:
 
     @property
     def warning(self) -> str:
-        """What may be wrong with positions in space, for people; empty: nothing known."""
+        """What may be wrong with positions in space, as text; empty: nothing known."""
         # ROS 1 began frames with a slash.
         if self.depth is None or self.depth.header.frame_id.lstrip('/') == self.header.frame_id.lstrip('/'):
             return ''

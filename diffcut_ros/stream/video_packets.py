@@ -61,7 +61,7 @@ class VideoImage:
     Attributes:
         header: of its message.
         frame: av.VideoFrame; None: there is no picture.
-        problem: why, for people.
+        problem: why, as text.
     """
 
     header: Any
@@ -122,7 +122,7 @@ class VideoDecoder:
 
     @property
     def note(self) -> str:
-        """What is left out beside whole messages, and where a format is wrong, for people; empty: nothing."""
+        """What is left out beside whole messages, and where a format is wrong, as text; empty: nothing."""
         notes = [
             f'format says {_NAMES[said]}, the data are {_NAMES[found]}: decoded as that'
             for said, found in self._instead.items()
@@ -220,7 +220,7 @@ class VideoDecoder:
         return packet
 
     def _too_large(self, packet: Packet) -> str:
-        """Why pictures of a packet's stream are not decoded, for people; empty: they are."""
+        """Why pictures of a packet's stream are not decoded, as text; empty: they are."""
         width, height = packet.size_wh or (0, 0)
         if (width - 15) * (height - 15) > self._max_pixels:  # however it is cropped
             return _too_large(width, height, self._max_pixels)

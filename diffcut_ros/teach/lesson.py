@@ -84,7 +84,7 @@ class Lesson:
 
     @property
     def problem(self) -> str:
-        """Why the file is not as it should be, for people; empty: it is."""
+        """Why the file is not as it should be, as text; empty: it is."""
         return self._foreign or self._lost
 
     # What people do --------------------------------------------------------------------------------------------------

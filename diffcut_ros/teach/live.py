@@ -77,7 +77,7 @@ class LiveFrames:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be taken, for people."""
+        """What could not be taken, as text."""
         return [f'{count} images could not be taken: {problem}' for problem, count in self._problems.most_common(3)]
 
     def take(

@@ -37,7 +37,7 @@ class RecordedFrames:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be read or was guessed, for people."""
+        """What could not be read or was guessed, as text."""
         return self._recording.notes
 
     def take(

@@ -98,7 +98,7 @@ class Page:
         use: how a node uses the names.
         source: of frames.
         learn_anew: takes the examples of a file of another backend.
-        offer: to do that, for people; empty: there is no such file.
+        offer: to do that, as text; empty: there is no such file.
     """
 
     def __init__(

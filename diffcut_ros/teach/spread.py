@@ -59,7 +59,7 @@ class Recording:
         topic: of the images; known once it was looked through.
         stamps_ns: of the frames that are compared, by their place.
         chosen: places of those that were chosen so far.
-        notes: what could not be read or was guessed, for people.
+        notes: what could not be read or was guessed, as text.
     """
 
     path: Path

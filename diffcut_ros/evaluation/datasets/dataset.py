@@ -57,7 +57,7 @@ class Dataset:
     """A labelled data set in the folders that it is distributed in.
 
     Attributes:
-        title: its name, for people.
+        title: its name, as text.
         pairs: function from the data set's folder and a split to images and labels, in a fixed order; see `listing`.
         splits: names of its parts; the first is what is evaluated by default.
         classes: names of the classes; empty where people drew segments without names.

@@ -48,7 +48,7 @@ class Protocol:
         view: function from an example and its data set to what is segmented and scored.
         score: function from segments, int64 [h, w], their view, the data set and whether to refine them by PAMR to
             the score.
-        summary: in one line, for people.
+        summary: in one line, as text.
         needs_classes: whether it scores only data sets with classes.
     """
 

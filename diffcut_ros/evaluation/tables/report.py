@@ -1,4 +1,4 @@
-"""A table for people, and as files: table.csv, table.json, table.html."""
+"""A table on the terminal, and as files: table.csv, table.json, table.html."""
 
 import csv
 import io

@@ -9,7 +9,7 @@ class Row:
     """One system, on one or several data sets.
 
     Attributes:
-        title: of the row, for people; names its folder of results.
+        title: of the row, as text; names its folder of results.
         published: data set, a key of `DATASETS` or `ANY`, -> the paper's figure; None: measured, but not in the paper.
         method: key of `METHODS`; None: the figures are published ones alone.
         options: of method and backend, as of `--set`.

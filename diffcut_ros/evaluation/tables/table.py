@@ -12,7 +12,7 @@ class Table:
     """A table or curve.
 
     Attributes:
-        title: for people.
+        title: as it is printed.
         measure: function from a request, a row of the table and one of its data sets to cells. Raises ValueError and
             MemoryError for what cannot be measured, OSError where nothing can be written.
         rows: in order.

@@ -13,7 +13,7 @@ class DiffusionEncoder:
     """Weights and settings of everything up to the self-attention layer, on the CPU.
 
     Attributes:
-        source: where it comes from, for people: 'model', 'revision', 'licence', ...
+        source: where it comes from, as text: 'model', 'revision', 'licence', ...
         layer: module path of the self-attention in the UNet.
         unet_config: configuration of the UNet2DConditionModel.
         unet: weights of `UNetEncoder`.

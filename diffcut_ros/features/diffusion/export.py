@@ -12,7 +12,7 @@ from diffcut_ros.features.weights import Weights
 
 
 def export(args: argparse.Namespace, out: Path) -> str:
-    """Write the encoder that a command line names into a folder; return what it is, for people."""
+    """Write the encoder that a command line names into a folder; return what it is, as text."""
     tiny_vae = None if args.tiny_vae == 'none' else args.tiny_vae
     encoder = load_checkpoint(args.model, args.layer, tiny_vae, allow_download=True, revision=args.revision)
     write_bundle(convert(encoder, args.precision), out)

@@ -36,7 +36,7 @@ class DiffusionExtractor:
         channels: of the features.
         stride: pixels of the network's input per cell and side.
         input_hw: height and width of the network's input.
-        description: of model, precision and sizes, for people.
+        description: of model, precision and sizes, as text.
 
     Raises:
         ValueError: for settings that this encoder does not allow, or weights that do not fit.

@@ -41,7 +41,7 @@ class LayersExtractor:
     Attributes:
         channels: of the features.
         device: where they are.
-        description: of model, layers and sizes, for people.
+        description: of model, layers and sizes, as text.
 
     Raises:
         ValueError: for layers that are not there, listing those that are; and see `WholeUnet`.

@@ -30,7 +30,7 @@ class VitEncoder:
     """A network up to the layer whose features are taken, on the CPU, and what belongs to it.
 
     Attributes:
-        source: where it comes from, for people: 'model', 'revision', 'licence', ...
+        source: where it comes from, as text: 'model', 'revision', 'licence', ...
         network: the network.
         scaling: of its input.
         statistics: of its features, for the joint kernel; None: not known yet.

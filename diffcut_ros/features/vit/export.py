@@ -14,7 +14,7 @@ from diffcut_ros.features.vit.load import load_checkpoint
 
 
 def export(args: argparse.Namespace, out: Path) -> str:
-    """Write the network that a command line names into a folder, with its statistics; return what it is, for people.
+    """Write the network that a command line names into a folder, with its statistics; return what it is, as text.
 
     Raises:
         ValueError: for options of other kinds of backends, and see `load_checkpoint`.

@@ -33,7 +33,7 @@ class VitExtractor:
         channels: of the features.
         patch: pixels of the network's input per cell of the network and side.
         precision: of the network.
-        description: of model, precision and sizes, for people.
+        description: of model, precision and sizes, as text.
 
     Raises:
         ValueError: for settings that this encoder does not allow.
