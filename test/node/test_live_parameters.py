@@ -51,7 +51,7 @@ def test_overlay_opacity(running, photograph):
     overlay = decode_image(outputs['overlay'][-1])
     changed = (overlay != data.coffee()).any(2)
     assert 0 < changed.mean() < 0.2
-    assert (overlay[changed] == 255).all()  # borders alone
+    assert (overlay[changed] == 255).all(1).mean() > 0.5  # borders and names alone
 
 
 def test_max_image_megapixels(running):

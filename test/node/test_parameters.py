@@ -80,7 +80,7 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['-p', 'backend:=magic'], 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, an existing folder'),
+        (['-p', 'backend:=magic'], 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, dinov2-small'),
         (['-p', 'tau:=2.0'], 'parameter tau: expected 0.0 to 1.0, received 2.0'),
         (['-p', 'tau:=high'], "parameter tau: expected float, received 'high' (str)"),
         (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, cameras'),
