@@ -68,9 +68,10 @@ def places(segmentation: Segmentation, step: int = 1) -> tuple[np.ndarray, np.nd
         if x0 == x1 or y0 == y1:
             middles[row] = (box[:2] + box[2:]) / 2
             continue
-        mask = (labels[y0:y1, x0:x1] == row + 1).view(np.uint8)
-        _, radius, _, (x, y) = cv2.minMaxLoc(room[y0:y1, x0:x1], mask)
-        radii[row] = step * radius
+        here = np.where(labels[y0:y1, x0:x1] == row + 1, room[y0:y1, x0:x1], 0)
+        # The first of equal ones: OpenCV's minMaxLoc returns any.
+        y, x = np.unravel_index(here.argmax(), here.shape)
+        radii[row] = step * here[y, x]
         middles[row] = step * (x0 + x) + 0.5, step * (y0 + y) + 0.5
     return middles, radii
 

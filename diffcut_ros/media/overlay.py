@@ -14,6 +14,8 @@ from diffcut_ros.core.outlines import places
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Height of a name's capitals as a share of the image's shorter side: at most, and at least, or it is not written.
 _LARGEST, _SMALLEST = 1 / 28, 1 / 55
+# Nobody can read smaller ones.
+_SMALLEST_PX = 7
 
 
 def segment_colors(count: int) -> np.ndarray:
@@ -105,14 +107,15 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         names: of the segments, K. One that the font does not have, as in other scripts, is left out.
     """
     height = min(overlay.shape[:2])
-    step = max(1, round(_SMALLEST * height / 3))
+    smallest = max(_SMALLEST * height, _SMALLEST_PX)
+    step = round(smallest / 3)
     for name, (x, y), room in zip(names, *places(segmentation, step), strict=True):
         if not name.isascii() or not name.isprintable():
             continue
         (width, tall), _ = cv2.getTextSize(name, _FONT, 1.0, 1)
         # Inside of the circle, where the name's corners are.
         scale = min(_LARGEST * height / tall, 2 * room / math.hypot(width, tall))
-        if scale * tall < _SMALLEST * height:
+        if scale * tall < smallest:
             continue
         at = round(x - scale * width / 2), round(y + scale * tall / 2)
         thick = max(1, round(scale * 2))
