@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Return what is stored, and mark it as used; None where nothing is, or it is damaged."""
     try:
         check_plain([path])
-        with np.load(path) as file:
+        with path.open('rb') as opened, np.load(opened) as file:
             arrays = dict(file)
         os.utime(path)
     except FileNotFoundError:

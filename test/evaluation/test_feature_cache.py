@@ -11,7 +11,7 @@ from diffcut_ros.evaluation.feature_cache import FeatureCache, default_folder
 from diffcut_ros.features import create_extractor
 
 # Bytes of a file: 8x8 cells of 512 float32 features and 9 of a point, and what an archive of two arrays adds.
-FILE_BYTES = 8 * 8 * (512 + 9) * 4 + 766
+FILE_BYTES = 8 * 8 * (512 + 9) * 4 + 514
 
 
 @pytest.fixture(scope='module')
