@@ -207,7 +207,7 @@ def test_segments_in_several_pieces(film, tmp_path, open_page):
         page = open_page(address)
         pieces = []
         for level in range(4):
-            name(page, f'level {level}', *TABLE, wheel=level)
+            name(page, f'level {level}', 0.1, 0.3, wheel=level)
             mask = lit(page)
             pieces.append(cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[0] - 1)
             source = read_classes(tmp_path / 'film_classes.yaml').classes.sources[level]
