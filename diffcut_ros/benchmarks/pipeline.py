@@ -243,7 +243,7 @@ def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> It
 def _mask_stages(image_rgb: np.ndarray, feature_map: FeatureMap, tau: float) -> Iterator[str]:
     affinity = graph_of(feature_map)
     yield 'affinity'
-    tree = recursive_ncut(affinity, tau)
+    tree = recursive_ncut(affinity, tau, checked=True)
     yield 'hierarchy'
     concepts = concept_features(feature_map, tree.cut(tau))
     labels = assign_concepts(feature_map, concepts)

@@ -330,7 +330,7 @@ class Frame:
             self._affinity = graph_of(self.feature_map, alpha)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:
-            self._tree = recursive_ncut(self._affinity, tau, tree=self._tree)
+            self._tree = recursive_ncut(self._affinity, tau, tree=self._tree, checked=True)
         return self._tree
 
 

@@ -441,10 +441,16 @@ def grow(
         The number of tree nodes.
     """
     n = len(rows)
+    whole = n == len(affinity)
+    for a in range(n):
+        whole = whole and rows[a] == a
     for a in range(n):
         row, begin = affinity[rows[a]], _begin(a)
-        for j in range(a):
-            memory[begin + j] = row[rows[j]]
+        if whole:
+            memory[begin : begin + a] = row[:a]
+        else:
+            for j in range(a):
+                memory[begin + j] = row[rows[j]]
         memory[begin + a : _begin(a + 1)] = 0
     memory[_begin(n) : _size(n)] = 0
     # By position in `order`, from that of the first node on.

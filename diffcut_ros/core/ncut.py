@@ -31,7 +31,9 @@ _KEPT = 2_100_000
 _of_thread = threading.local()
 
 
-def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTree | None = None) -> SegmentTree:
+def recursive_ncut(
+    affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTree | None = None, checked: bool = False
+) -> SegmentTree:
     """Split a graph recursively while the best split has an NCut value below tau.
 
     The same input gives the same tree, on each device, and a tree computed to a larger tau, or from another tree, has
@@ -42,6 +44,7 @@ def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTre
             `affinity_matrix`. A node without any affinity is a segment of its own.
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
         tree: a hierarchy of the same affinity, to go on from where it ends.
+        checked: whether the affinity is known to be as it must be, as that of `affinity_matrix` is.
 
     Returns:
         The hierarchy, with the NCut value of every split; `tree` itself where it reaches to this tau.
@@ -57,7 +60,8 @@ def recursive_ncut(affinity: torch.Tensor, tau: float = 0.5, *, tree: SegmentTre
         on_host = _on_host(affinity)
         if on_host:
             affinity = affinity.contiguous()
-        if not (on_host and affinity.ndim == 2 and len(affinity) == affinity.shape[1] and is_plain(affinity.numpy())):
+        square = affinity.ndim == 2 and len(affinity) == affinity.shape[1]
+        if not (on_host and square and (checked or is_plain(affinity.numpy()))):
             affinity = _checked(affinity)
         n = len(affinity)
         fresh = None if on_host else fresh_vectors(n, BLOCK).to(affinity)
