@@ -17,6 +17,7 @@ part() { # NAME SECONDS COMMAND...
     shift 2
     timeout --kill-after=5 "$limit" "$@" >"$out/$name.txt" 2>&1 </dev/null
     local status=$?
+    [ $status = 0 ] || failed=$((failed + 1))
     [ $status = 124 ] && status="124, its $limit s were over"
     printf '%-12s %4d s  exit status %s\n' "$name" $((SECONDS - begin)) "$status" | tee -a "$out/summary.txt"
 }
@@ -26,6 +27,7 @@ benchmark() { # NAME SECONDS COMMAND...
     part "$name" "$limit" "$python" -m diffcut_ros.benchmarks.main "$@" --device "$device" --json "$out/$name.json"
 }
 
+failed=0
 : >"$out/summary.txt"
 networks=(pipeline --backend ssd-1b --random-weights)
 nodes=(1024 2304 4096)
@@ -53,4 +55,5 @@ else
     benchmark ssd_512 60 "${networks[@]}" --no-paper --input-size 512
 fi
 part profile 60 "$python" benchmarks/profile_image.py --device "$device" --json "$out/profile.json"
-echo "figures in $out"
+echo "figures in $out; parts that failed: $failed" | tee -a "$out/summary.txt"
+[ "$failed" = 0 ]
