@@ -50,18 +50,9 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bo
         raise ValueError(f'alpha: expected a number above 0, received {alpha}')
     features = features.detach().float()
     on_host = features.device.type == 'cpu'
-    if gaussian:
-        # Two factors whose product is the exponent; it is more exact where points are near 0.
-        points = features - features.mean(0)
-        square = (points * points).sum(1, keepdim=True) / -2
-        left, right = (
-            torch.cat([points, square, torch.ones_like(square)], 1),
-            torch.cat([points, torch.ones_like(square), square], 1),
-        )
-    else:
-        left = right = F.normalize(features, dim=1)
-    with threads_for(len(left)):
-        similarity, low, spread = (_lower_similarity if on_host else _similarity)(left, right, gaussian)
+    cells = features if gaussian else F.normalize(features, dim=1)
+    with threads_for(len(cells)):
+        similarity, low, spread = (_lower_similarity if on_host else _similarity)(cells, gaussian)
     # All that the host asks the device: a NaN or an infinity among the features makes a row NaN, and so the spread.
     known = float(spread)
     if math.isnan(known):
@@ -73,47 +64,76 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bo
         return similarity.sub_(low).div_(spread).pow_(alpha)
     whole = int(alpha) if alpha in range(1, 1000) else 1
     _stretch(similarity.numpy(), float(low), known, _SMALLEST ** (1 / alpha), whole)
-    return similarity if whole == alpha else similarity.pow_(alpha)
+    if whole != alpha:
+        for start in range(0, len(similarity), _ROWS):
+            similarity[start : start + _ROWS, : start + _ROWS].pow_(alpha)
+    _mirror(similarity.numpy())  # last: PyTorch's powers depend on where in memory a number lies
+    return similarity
 
 
-def _similarity(
-    left: torch.Tensor, right: torch.Tensor, exponential: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return left @ right.T or e to the power of it, float32 [N, N], its smallest value, and the largest less that.
+def _similarity(cells: torch.Tensor, gaussian: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return how similar cells are, float32 [N, N], the smallest value, and the largest less that.
 
     It is symmetric to the last digit, which the eigensolver relies on.
+
+    Args:
+        cells: float32 [N, C]; of length 1, unless the similarity is a Gaussian of their distance.
+        gaussian: whether it is.
     """
-    similarity = left @ right.T
-    similarity = (similarity + similarity.T) / 2  # products round (i, j) and (j, i) differently on some devices
-    if exponential:
-        similarity.exp_()
+    if gaussian:
+        # Not by products, which are less exact the farther points are from 0.
+        distance = torch.cdist(cells, cells, compute_mode='donot_use_mm_for_euclid_dist')
+        similarity = distance.square_().div_(-2).exp_()
+    else:
+        similarity = cells @ cells.T
+    similarity = (similarity + similarity.T) / 2  # (i, j) and (j, i) are rounded differently on some devices
     low, high = similarity.aminmax()
     return similarity, low, high - low
 
 
-def _lower_similarity(
-    left: torch.Tensor, right: torch.Tensor, exponential: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _lower_similarity(cells: torch.Tensor, gaussian: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the same as `_similarity`, on a CPU; above the diagonal it is not complete."""
-    n = len(left)
+    n = len(cells)
     # NumPy asks Linux for large pages, PyTorch does not.
     similarity = torch.from_numpy(np.empty((n, n), np.float32))
+    columns = np.ascontiguousarray(cells.numpy().T)
     ranges = []
     for start in range(0, n, _ROWS):
         rows = similarity[start : start + _ROWS, : start + _ROWS]
-        torch.mm(left[start : start + _ROWS], right[: start + _ROWS].T, out=rows)
-        if exponential:
+        if gaussian:
+            _exponents(columns, similarity.numpy(), start, min(start + _ROWS, n))
             rows.exp_()
+        else:
+            torch.mm(cells[start : start + _ROWS], cells[: start + _ROWS].T, out=rows)
         ranges.append(torch.stack(rows.aminmax()))  # while it is in the cache
     low, high = torch.stack(ranges).unbind(1)
     return similarity, low.min(), high.max() - low.min()
 
 
+@compiled('void(float32[:, ::1], float32[:, ::1], int64, int64)')
+def _exponents(points: np.ndarray, exponent: np.ndarray, start: int, stop: int) -> None:
+    """Write minus half the squared distances of points in rows start..stop - 1, up to column stop - 1.
+
+    Args:
+        points: float32 [D, N].
+        exponent: float32 [N, N], written to.
+        start, stop: rows.
+    """
+    for i in range(start, stop):
+        row = exponent[i, :stop]
+        row[:] = 0
+        for axis in range(len(points)):
+            along, here = points[axis, :stop], points[axis, i]
+            for j in range(stop):
+                difference = along[j] - here
+                row[j] -= np.float32(0.5) * difference * difference
+
+
 @compiled('void(float32[:, ::1], float64, float64, float64, int64)')
 def _stretch(similarity: np.ndarray, low: float, spread: float, least: float, power: int) -> None:
-    """Stretch a matrix from low.. to 0..1, and raise it to a power of at least 1, in place.
+    """Stretch the lower triangle of a matrix from low.. to 0..1, and raise it to a power of at least 1, in place.
 
-    What is below `least` before it is raised becomes 0. The upper triangle is made from the lower one.
+    What is below `least` before it is raised becomes 0.
     """
     n = len(similarity)
     x = np.empty(n, np.float32)
@@ -132,6 +152,12 @@ def _stretch(similarity: np.ndarray, low: float, spread: float, least: float, po
                 for j in range(i + 1):
                     row[j] *= x[j]
             rest >>= 1
+
+
+@compiled('void(float32[:, ::1])')
+def _mirror(similarity: np.ndarray) -> None:
+    """Write the lower triangle of a matrix, float32 [N, N], to the upper one."""
+    n = len(similarity)
     for top in range(0, n, _TILE):
         for left in range(0, top + 1, _TILE):
             for i in range(left, min(left + _TILE, n)):

@@ -26,7 +26,9 @@ def threads_for(n: int) -> Iterator[None]:
     if n > _SINGLE_THREAD:
         yield
         return
-    threads = torch.get_num_threads()  # of this thread: others keep theirs
+    # Of this thread: others keep theirs. One that first computes at this moment begins with a single thread and keeps
+    # that, which only graphs of more nodes would notice.
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield

@@ -12,7 +12,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from diffcut_ros.features.files import CONFIG, NETWORKS, PIPELINE, PREPROCESSORS, check_complete, select_weights
+from diffcut_ros.features.files import CONFIG, INDEX, NETWORKS, PIPELINE, PREPROCESSORS, check_complete, select_weights
 from diffcut_ros.features.models import MODELS, NAMES, check_model
 
 # Tiny image encoders by the pipeline of the checkpoint whose latents they make.
@@ -38,6 +38,25 @@ def locate(name: str, allow_download: bool, exported: str, revision: str | None 
         return folder
     check_model(name)
     return checkpoint_folder(MODELS.get(name, name), allow_download, exported, revision)
+
+
+def whole_checkpoint(name: str, allow_download: bool, revision: str | None = None) -> tuple[Path, dict[str, str]]:
+    """Return the folder of a checkpoint that is no bundle, and where it is from: model, revision and licence.
+
+    Args:
+        name: folder, known name or model id.
+        allow_download, revision: see `checkpoint_folder`.
+
+    Raises:
+        ValueError: for a bundle, or a checkpoint that is not there.
+    """
+    folder = locate(name, allow_download, name, revision)
+    if (folder / INDEX).is_file():
+        raise ValueError(
+            f'{folder}: expected a whole checkpoint, found a bundle, which holds only a part of one; give the folder '
+            'or model id that it was exported from'
+        )
+    return folder, {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
 
 
 def checkpoint_folder(model_id: str, allow_download: bool, exported: str, revision: str | None = None) -> Path:

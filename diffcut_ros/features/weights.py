@@ -1,19 +1,42 @@
 """Weights of networks: read from files, checked against what the network asks for, and no others made up."""
 
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.files import weight_files
 
+Read = TypeVar('Read')
 Weights = dict[str, torch.Tensor]
+
+
+def read_soundly(folder: Path, read: Callable[[], Read]) -> Read:
+    """Return what a function reads from a checkpoint's folder with libraries that raise anything for damaged files.
+
+    Raises:
+        ValueError: when that fails.
+        MemoryError: when this machine has too little memory.
+    """
+    advice = f'reading {folder} needs more; write a bundle of it on a larger machine: diffcut_export MODEL FOLDER'
+    try:
+        return within_memory(read, torch.device('cpu'), advice)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # whatever libraries say to files that are not what their names promise
+        found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
+        raise ValueError(
+            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again, or choose '
+            'another'
+        ) from error
 
 
 def check_weights(where: str, weights: Weights, expected: Weights) -> None:

@@ -1,6 +1,5 @@
 """Reads what the encoder needs, and no more, from a checkpoint in the format of `diffusers`."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,19 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
-from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.features.files import Json, check_complete, check_no_code, read_json, weight_files
-from diffcut_ros.features.weights import Weights, check_missing, check_weights, load_network, quiet, read_tensors
+from diffcut_ros.features.weights import (
+    Weights,
+    check_missing,
+    check_weights,
+    load_network,
+    quiet,
+    read_soundly,
+    read_tensors,
+)
 from diffcut_ros.missing import needed
 
 _UNUSED = ('unet', 'vae', 'scheduler', 'safety_checker', 'feature_extractor', 'image_encoder')
@@ -45,17 +51,7 @@ def read_checkpoint(folder: Path, layer: str = '', tiny_vae: Path | None = None)
             "from a UNet's encoder; choose ssd-1b, ssd-vega, sd1.4 or another Stable Diffusion 1, 2 or XL checkpoint"
         )
     check_complete(folder)
-    try:
-        advice = f'reading {folder} needs more; write a bundle of it on a larger machine: diffcut_export MODEL FOLDER'
-        return within_memory(lambda: _read_parts(folder, index, layer, tiny_vae), torch.device('cpu'), advice)
-    except (ValueError, MemoryError):
-        raise
-    except Exception as error:  # whatever the loading libraries say to files that are not what their names promise
-        found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
-        raise ValueError(
-            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again, or choose '
-            'another'
-        ) from error
+    return read_soundly(folder, lambda: _read_parts(folder, index, layer, tiny_vae))
 
 
 def _read_parts(folder: Path, index: Json, layer: str, tiny_vae: Path | None) -> DiffusionEncoder:

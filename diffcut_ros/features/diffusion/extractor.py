@@ -5,7 +5,6 @@ from collections.abc import Callable
 import diffusers
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
@@ -16,6 +15,7 @@ from diffcut_ros.features.diffusion.unet import UNetEncoder
 from diffcut_ros.features.diffusion.vae import ImageEncoder
 from diffcut_ros.features.fingerprint import fingerprint
 from diffcut_ros.features.models import computes_bfloat16, precision_name, resolve_precision
+from diffcut_ros.features.pixels import upload
 from diffcut_ros.features.weights import Weights, check_weights
 
 # One noise for all images (DiffCut, section 4.1), the same on every device.
@@ -125,15 +125,8 @@ class DiffusionExtractor:
         Returns:
             float32 [B, 3, *input_hw].
         """
-        resized = []
-        for image in images_rgb:
-            pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
-            if self.device.type == 'cuda':
-                # From pinned memory the copy runs beside the host; PyTorch keeps and reuses these blocks.
-                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-            planes = pixels.permute(2, 0, 1)[None].float()
-            resized.append(F.interpolate(planes, self.input_hw, mode='bilinear', antialias=True))
-        return torch.cat(resized).div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        pixels = upload(images_rgb, self.input_hw, self.device)
+        return pixels.div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def latents(self, images: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,7 @@ from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.extractor import DiffusionExtractor
 from diffcut_ros.features.files import INDEX, read_json
-from diffcut_ros.features.hub import TINY_VAES, licence_of, locate, revision_of
-from diffcut_ros.features.models import MODELS
+from diffcut_ros.features.hub import TINY_VAES, licence_of, locate, whole_checkpoint
 
 
 def load_extractor(name: str, config: DiffusionConfig, device: torch.device) -> DiffusionExtractor:
@@ -67,12 +66,7 @@ def load_checkpoint(
         ValueError: saying what was found, what was expected and what to do.
         MemoryError: when this machine has too little memory.
     """
-    folder = locate(name, allow_download, name, revision)
-    if (folder / INDEX).is_file():
-        raise ValueError(
-            f'{folder}: expected a whole checkpoint, found a bundle, which holds the encoder alone; give the folder or '
-            'model id that it was exported from'
-        )
+    folder, source = whole_checkpoint(name, allow_download, revision)
     tiny_folder = None
     if tiny_vae is not None:
         pipeline = read_json(folder / 'model_index.json').get('_class_name', '')
@@ -82,7 +76,6 @@ def load_checkpoint(
         except ValueError as error:
             raise ValueError(f'tiny_vae: {error}. Without one: vae: full, or diffcut_export --tiny-vae none') from error
     encoder = read_checkpoint(folder, layer, tiny_folder)
-    source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
     if tiny_vae and tiny_folder:
         source |= {'tiny_vae': tiny_vae, 'tiny_vae_licence': licence_of(tiny_folder)}
     encoder.source.update(source)

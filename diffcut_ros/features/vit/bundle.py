@@ -62,4 +62,9 @@ def _read(folder: Path, index: Json) -> VitEncoder:
     encoder = read_checkpoint(folder, index['layer'])
     path = folder / _STATISTICS
     statistics = Statistics.of(read_tensors(path)) if path.exists() else None
+    if statistics is not None and len(statistics.mean) != encoder.network.channels:
+        raise ValueError(
+            f'{path.name}: expected statistics of {encoder.network.channels} channels, as the network has, found '
+            f'{len(statistics.mean)}'
+        )
     return VitEncoder(index['source'], encoder.network, encoder.scaling, statistics)

@@ -1,17 +1,15 @@
 """Reads what is needed of a vision transformer's checkpoint in the format of `transformers`."""
 
 import math
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffcut_ros.core.memory import within_memory
 from diffcut_ros.features.files import CONFIG, PREPROCESSORS, Json, check_no_code, read_json, weight_files
 from diffcut_ros.features.vit.encoder import Scaling, VitEncoder
 from diffcut_ros.features.vit.network import VitNetwork, class_of, pooling, trimmed
-from diffcut_ros.features.weights import check_missing, load_network, quiet
+from diffcut_ros.features.weights import check_missing, load_network, quiet, read_soundly
 
 # What is learned for training alone, and missing in some checkpoints.
 _UNUSED = 'mask_token'
@@ -33,17 +31,7 @@ def read_checkpoint(folder: Path, layer: str = 'last') -> VitEncoder:
     kind = class_of(read_json(path), str(path))
     scaling = read_scaling(folder)
     weight_files(folder)
-    try:
-        advice = f'reading {folder} needs more; write a bundle of it on a larger machine: diffcut_export MODEL FOLDER'
-        network = within_memory(lambda: _read_network(folder, kind, layer), torch.device('cpu'), advice)
-    except (ValueError, MemoryError):
-        raise
-    except Exception as error:  # whatever the loading library says to files that are not what their names promise
-        found = textwrap.shorten(f'{type(error).__name__}: {error}', 300)
-        raise ValueError(
-            f'{folder}: expected a sound checkpoint; reading it failed with {found}; download it again, or choose '
-            'another'
-        ) from error
+    network = read_soundly(folder, lambda: _read_network(folder, kind, layer))
     return VitEncoder({'model': str(folder)}, network, scaling, statistics=None)
 
 

@@ -6,7 +6,6 @@ from itertools import groupby
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +14,7 @@ from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.fingerprint import fingerprint
 from diffcut_ros.features.models import precision_name, resolve_precision
+from diffcut_ros.features.pixels import upload
 from diffcut_ros.features.vit.config import VitConfig
 from diffcut_ros.features.vit.encoder import VitEncoder
 from diffcut_ros.features.vit.kernel import JointKernel, compute_statistics
@@ -108,19 +108,11 @@ class VitExtractor:
             float32 [B, 3, height, width], see `VitConfig.input_hw`.
         """
         size = self.config.input_hw(images_rgb[0].shape[:2], self.patch)
-        resized = []
-        for image in images_rgb:
-            pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))  # PyTorch warns of read-only arrays
-            if self.device.type == 'cuda':
-                # From pinned memory the copy runs beside the host; PyTorch keeps and reuses these blocks.
-                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-            planes = pixels.permute(2, 0, 1)[None].float()
-            resized.append(F.interpolate(planes, size, mode='bilinear', antialias=True))
         mean, std = (
             torch.tensor(values, device=self.device)[:, None, None]
             for values in (self._scaling.mean, self._scaling.std)
         )
-        return torch.cat(resized).mul_(self._scaling.factor).sub_(mean).div_(std)
+        return upload(images_rgb, size, self.device).mul_(self._scaling.factor).sub_(mean).div_(std)
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from diffcut_ros.features.files import INDEX
-from diffcut_ros.features.hub import licence_of, locate, revision_of
-from diffcut_ros.features.models import MODELS
+from diffcut_ros.features.hub import whole_checkpoint
 from diffcut_ros.features.vit.bundle import read_bundle
 from diffcut_ros.features.vit.checkpoint import read_checkpoint
 from diffcut_ros.features.vit.config import VitConfig
@@ -58,11 +57,5 @@ def load_checkpoint(name: str, layer: str, allow_download: bool, revision: str |
         ValueError: saying what was found, what was expected and what to do.
         MemoryError: when this machine has too little memory.
     """
-    folder = locate(name, allow_download, name, revision)
-    if (folder / INDEX).is_file():
-        raise ValueError(
-            f'{folder}: expected a whole checkpoint, found a bundle, which holds the network up to one layer; give the '
-            'folder or model id that it was exported from'
-        )
-    source = {'model': MODELS.get(name, name), 'revision': revision_of(folder), 'licence': licence_of(folder)}
+    folder, source = whole_checkpoint(name, allow_download, revision)
     return replace(read_checkpoint(folder, layer), source=source)

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from diffcut_ros.features import create_extractor, export
 from diffcut_ros.features.registry import kind_of
 from diffcut_ros.features.vit.bundle import read_bundle, write_bundle
 from diffcut_ros.features.vit.checkpoint import read_checkpoint
+from diffcut_ros.features.vit.kernel import COMPONENTS, Statistics
 from support.scenes import photograph
 from support.vits import KINDS
 
@@ -187,3 +189,12 @@ def test_a_bundle_is_written_as_it_was_read(bundle, tmp_path):
     for name in ('model.safetensors', 'statistics.safetensors', 'preprocessor_config.json'):
         assert (out / name).read_bytes() == (bundle / name).read_bytes()
     assert torch.equal(extractor_of(out)(IMAGE).features, extractor_of(bundle)(IMAGE).features)
+
+
+def test_statistics_of_another_network(bundle, tmp_path):
+    encoder = read_bundle(bundle)
+    statistics = Statistics(torch.zeros(7), torch.zeros(7, COMPONENTS))
+    write_bundle(replace(encoder, statistics=statistics), tmp_path / 'other')
+    channels = encoder.network.channels
+    with pytest.raises(ValueError, match=rf'expected statistics of {channels} channels, .* found 7'):
+        read_bundle(tmp_path / 'other')
