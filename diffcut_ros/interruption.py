@@ -35,12 +35,13 @@ def interruptible() -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the block, and be the only thing that it is seen to end with.
 
     Python raises a signal's exception wherever it is. In a message that rclpy's C++ is making, this comes out as
-    TypeError or RuntimeError; in an object's end, Python reports it and goes on; and rclpy's own handlers end a wait
-    with ExternalShutdownException, or with nothing.
+    TypeError or RuntimeError; in an object's end, Python reports it and goes on; an object that it leaves half made,
+    such as rclpy's Task, fails at its end, which Python reports, too; and rclpy's own handlers end a wait with
+    ExternalShutdownException, or with nothing.
 
     Later signals are ignored, after the block, too: Ctrl-C in a terminal reaches a node twice, from the terminal and
-    from ros2 launch, and the second one must not break into the end that the first one began. Without a signal, the
-    handlers of before are back after the block. In other threads than the main one, which get no signals, it does
+    from ros2 launch, and the second one must not break into the end that the first one began. Nor are half-made
+    objects reported then. Without a signal, all is as before after the block. In other threads than the main one, which get no signals, it does
     nothing.
 
     Raises:
@@ -50,7 +51,7 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signalled, armed = False, True
+    running, signalled, armed = True, False, True
     report = sys.unraisablehook
 
     def interrupt(*_: object) -> None:
@@ -63,11 +64,13 @@ def interruptible() -> Iterator[None]:
     def repeat(unraisable: 'sys.UnraisableHookArgs') -> None:
         nonlocal armed
         if unraisable.exc_type is not _Interruption:
-            report(unraisable)
-            return
-        armed = True
-        # To the thread that may be waiting: a signal to another one does not wake it.
-        threading.Timer(_AGAIN_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+            half_made = signalled and issubclass(unraisable.exc_type, AttributeError)
+            if not half_made:
+                report(unraisable)
+        elif running:
+            armed = True
+            # To the thread that may be waiting: a signal to another one does not wake it.
+            threading.Timer(_AGAIN_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
 
     # SIGINT, too: a shell script that puts a program into the background has it ignored.
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
@@ -81,9 +84,9 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        armed = False
-        sys.unraisablehook = report
+        running = armed = False
         if not signalled:
+            sys.unraisablehook = report
             for number, handler in before.items():
                 signal.signal(number, handler)
     if signalled:

@@ -1,5 +1,6 @@
 """Signals that come while rclpy's C++ makes a message: at that moment, not at one that is hit now and then."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.task import Future, Task
 from std_msgs.msg import Header
 
 from diffcut_ros.interruption import SIGNALS, interruptible
@@ -20,7 +22,9 @@ from support.waiting import PATIENCE_S
 @pytest.fixture(autouse=True)
 def handlers():
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    report = sys.unraisablehook
     yield
+    sys.unraisablehook = report
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -81,6 +85,18 @@ def test_also_when_it_comes_while_an_object_is_deleted(number, capsys):
     with pytest.raises(KeyboardInterrupt), interruptible():
         delete()
     assert not after
+    assert capsys.readouterr().err == ''
+
+
+def test_an_object_that_it_leaves_half_made_says_nothing(monkeypatch, capsys, number):
+    def interrupted(self, **options):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(Future, '__init__', interrupted)
+    with pytest.raises(KeyboardInterrupt) as raised, interruptible():
+        Task(lambda: None)
+    del raised  # and with it the object
+    gc.collect()
     assert capsys.readouterr().err == ''
 
 
