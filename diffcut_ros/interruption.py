@@ -41,8 +41,8 @@ def interruptible() -> Iterator[None]:
 
     Later signals are ignored, after the block, too: Ctrl-C in a terminal reaches a node twice, from the terminal and
     from ros2 launch, and the second one must not break into the end that the first one began. Nor are half-made
-    objects reported then. Without a signal, all is as before after the block. In other threads than the main one, which get no signals, it does
-    nothing.
+    objects reported then. Without a signal, all is as before after the block. In other threads than the main one,
+    which get no signals, it does nothing.
 
     Raises:
         KeyboardInterrupt: at the end of the block, when there was a signal.
