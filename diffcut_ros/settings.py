@@ -119,6 +119,15 @@ class NodeConfig:
         maximum=1000.0,
         live=True,
     )
+    network_hz: float = parameter(
+        0.0,
+        'For backends that take long: images computed per second and camera at most, by their header stamps; others that '
+        'rate_hz allows get the last segments, carried along by motion; 0, or not below rate_hz = all are computed',
+        unit='Hz',
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    )
     overlay_opacity: float = parameter(
         0.5,
         'Opacity of the colours in the overlay',
@@ -154,8 +163,14 @@ class NodeConfig:
                 f'target_frame: expected a name without spaces around it and without a slash before it, of at most '
                 f'{LONGEST_FRAME} characters, received {quoted(self.target_frame)}'
             )
-        if 0 < self.rate_hz < LOWEST_HZ:
-            raise ValueError(f'rate_hz: expected 0 or at least {LOWEST_HZ:g} Hz, received {self.rate_hz!r}')
+        for name, value in (('rate_hz', self.rate_hz), ('network_hz', self.network_hz)):
+            if 0 < value < LOWEST_HZ:
+                raise ValueError(f'{name}: expected 0 or at least {LOWEST_HZ:g} Hz, received {value!r}')
+
+    @property
+    def carries(self) -> bool:
+        """Whether segments are carried along between the images that are computed."""
+        return self.network_hz > 0 and (self.rate_hz == 0 or self.network_hz < self.rate_hz)
 
 
 @dataclass(frozen=True)

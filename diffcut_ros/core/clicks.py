@@ -120,13 +120,16 @@ def _described(result: Result, found: Clicked, cells: np.ndarray) -> Clicked:
     """Return what was found described by its mask and, with instances segments, by its cells, bool [h * w]."""
     # As label 0, which there always is.
     labels = (~found.mask).astype(np.uint8)
-    feature_map = result.frame.feature_map
-    if result.cut.config.instances == 'segments':
-        concepts = concept_features(feature_map, (~cells).astype(np.int64))
-    else:
+    feature_map, cut = result.frame.feature_map, result.cut
+    if cut.config.instances == 'segments':
+        concepts = concept_features(feature_map, (~cells).astype(np.int64)).cpu().numpy()
+    elif result.carried_ns is None:
         runs = Runs.of(labels)
-        concepts = part_features(runs, runs.label, feature_map)
-    described = describe_segments(labels, concepts.cpu().numpy(), 0, result.segmentation.tau).segments[[0]]
+        concepts = part_features(runs, runs.label, feature_map).cpu().numpy()
+    else:  # the features are of where its parts were
+        area = np.bincount(cut.parts[found.mask], minlength=len(cut.concepts))
+        concepts = (area @ cut.concepts / area.sum()).astype(np.float32)[None].repeat(2, 0)
+    described = describe_segments(labels, concepts, 0, result.segmentation.tau).segments[[0]]
     at = found.segments
     segments = replace(described, label=at.label, segment=at.segment, track_id=at.track_id)
     (place,) = result.locate(found.mask.astype(np.uint8), 1)

@@ -119,6 +119,8 @@ class Cut:
         cells: int64 [h * w], the segment 0..K-1 of each cell.
         parts: uint16 [H, W], the part 0..P-1 of each pixel, before small ones are left out.
         segment: int64 [P], the segment of `cells` that each is part of.
+        concepts: float32 [P, C], mean L2-normalised feature of each part.
+        tau: the threshold the hierarchy was cut at.
         pixels: uint16 [H, W], the segment of `cells` of each pixel before borders were moved; None: they were not.
     """
 
@@ -127,6 +129,8 @@ class Cut:
     cells: np.ndarray
     parts: np.ndarray
     segment: np.ndarray
+    concepts: np.ndarray
+    tau: float
     pixels: np.ndarray | None = None
 
 
@@ -168,6 +172,7 @@ class Frame:
         self.segment: np.ndarray | None = None
         self.pixels: np.ndarray | None = None
         self._config: SegmenterConfig | None = None
+        self._concepts, self._tau = np.zeros((0, 0), np.float32), 0.0  # see `Cut`
         self.follow(before, segment_before)
         self._carried: np.ndarray | None = None
         self.feature_map = feature_map
@@ -209,7 +214,7 @@ class Frame:
         tree, cells, parts, segment = self._tree, self.cells, self.parts, self.segment
         if self._config is None or tree is None or cells is None or parts is None or segment is None:
             raise RuntimeError('last_cut: expected the frame to have been cut, it has not')
-        return Cut(self._config, tree, cells, parts, segment, self.pixels)
+        return Cut(self._config, tree, cells, parts, segment, self._concepts, self._tau, self.pixels)
 
     @torch.inference_mode()
     def tree(self, alpha: float, tau: float) -> SegmentTree:
@@ -289,7 +294,8 @@ class Frame:
             self.parts, self.segment = parts.astype(np.uint16), self.segment[label]
             runs = Runs.of(parts)
             concepts = part_features(runs, runs.label, self.feature_map)
-        return describe_segments(self.parts, concepts.cpu().numpy(), config.min_segment_area, tau, self.segment)
+        self._concepts, self._tau = concepts.cpu().numpy(), tau
+        return describe_segments(self.parts, self._concepts, config.min_segment_area, tau, self.segment)
 
     def _segments_before(self, parts: np.ndarray | None) -> np.ndarray | None:
         if parts is None or self._segment_before is None:
@@ -361,7 +367,12 @@ def _successors(before: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
 
 
 def describe_segments(
-    labels: np.ndarray, concepts: np.ndarray, min_segment_area: int, tau: float, segment: np.ndarray | None = None
+    labels: np.ndarray,
+    concepts: np.ndarray,
+    min_segment_area: int,
+    tau: float,
+    segment: np.ndarray | None = None,
+    track_id: np.ndarray | None = None,
 ) -> Segmentation:
     """Measure the segments of a label image and drop those that are too small.
 
@@ -371,6 +382,7 @@ def describe_segments(
         min_segment_area: in pixels; smaller segments and segments without pixels are dropped.
         tau: the threshold these segments were cut at.
         segment: int64 [K], the segment 0, 1, ... of the cut that each is part of; None: each is one.
+        track_id: int64 [K], of each; None: not tracked.
 
     Returns:
         The segments that are left, numbered from 1 in the order of their old labels.
@@ -401,6 +413,6 @@ def describe_segments(
         # The mean of unit vectors m has mean cosine similarity |m| to its own direction.
         score=np.minimum(1, np.sqrt((feature.astype(float) ** 2).sum(1))),
         feature=feature,
-        track_id=np.zeros(len(kept), np.int64),
+        track_id=np.zeros(len(kept), np.int64) if track_id is None else track_id[kept],
     )
     return Segmentation(runs.painted(new_label[runs.label]), segments, tau)

@@ -5,7 +5,8 @@ Node, analysis and library use it; it is written here once.
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig
+from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig, describe_segments
 from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved
-from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
+from diffcut_ros.core.motion import Trail, carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
 from diffcut_ros.core.tracking import Tracker, TrackerConfig
 from diffcut_ros.core.transform import Transform
@@ -65,9 +66,10 @@ class Result:
     Attributes:
         scene: as it was given.
         segmentation: its segments, with `track_id`.
-        frame: its features and hierarchy, for other cuts.
-        cut: how it was cut, whatever other cuts of the frame follow.
+        frame: its features and hierarchy, for other cuts; of the image that segments were carried from, if they were.
+        cut: how it was cut, whatever other cuts of the frame follow; where it was carried along, without `pixels`.
         box_axes: along which axes boxes lie, 'camera' or 'target': those of the frame that places are in.
+        carried_ns: how much older, by the stamps, the image is that segments were carried from; None: they were not.
     """
 
     scene: Scene
@@ -75,6 +77,7 @@ class Result:
     frame: Frame = field(repr=False)
     cut: Cut = field(repr=False)
     box_axes: str = BOX_AXES[0]
+    carried_ns: int | None = None
 
     @cached_property
     def into(self) -> Transform | None:
@@ -119,7 +122,44 @@ class _Before:
             expect('pixels', self.pixels, 'u', self.parts.shape, 0, MAX_SEGMENTS)
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """The last image that was computed: how it was cut, and where it is in the newest image.
+
+    `track_id` is that of each part, int64 [P], 0 = not given yet; None before the cut came out.
+    """
+
+    prepared: Prepared
+    cut: Cut
+    trail: Trail
+    track_id: np.ndarray | None = None
+
+
+class _Coming(NamedTuple):
+    """An image that is being computed while others come: where it is in the newest one, and for `Frame.follow`."""
+
+    scene: Scene
+    trail: Trail
+    before: Callable[[np.ndarray], np.ndarray] | None = None
+    segment_before: np.ndarray | None = None
+
+
 Deliver = Callable[[Result], None]
+
+
+def _carried(cut: Cut, trail: Trail, _: np.ndarray) -> np.ndarray:
+    """Return what `Frame` needs of the image before in another one, which the trail leads to."""
+    parts = trail.carry(cut.parts).astype(np.int32)
+    return parts if cut.pixels is None else np.stack([parts, trail.carry(cut.pixels)])
+
+
+def _parts_of(segmentation: Segmentation, parts: np.ndarray, count: int) -> np.ndarray:
+    """Return which of so many parts, uint16 [H, W], each segment is, int64 [K]; small ones may be none."""
+    if len(segmentation.segments) == count:
+        return np.arange(count)
+    part = np.zeros(len(segmentation.segments) + 1, np.int64)
+    part[segmentation.labels.ravel()] = parts.ravel()
+    return part[1:]
 
 
 def _keep(_: Result) -> None:
@@ -132,6 +172,10 @@ class Pipeline:
     `process` is `prepare` and `finish`. One thread may prepare the next image while another finishes this one, and a
     third cuts the last one again (`recut`): results are the same as of one after the other, they are delivered one
     after the other, and none of an image after one of a newer image. A failed image leaves the last one as it was.
+
+    Where features take longer than there is from image to image, `carry` takes each image instead, and gives it the
+    segments of the last one that was computed, carried along by motion; beside it another thread computes some of them,
+    by `begin`, `prepare` and `arrive`.
 
     Args:
         extractor: maps an image, uint8 [H, W, 3] RGB, to its `FeatureMap`; not called where features are given.
@@ -151,7 +195,10 @@ class Pipeline:
         self.box_axes = box_axes
         self._extractor = extractor
         self._tracker = Tracker(tracking)
-        self._last: Prepared | None = None
+        self._computed: _Computed | None = None
+        self._coming: _Coming | None = None
+        self._newest: Scene | None = None
+        self._newest_is_out = False
         self._before: _Before | None = None
         self._turn = threading.Lock()
         self._not_cutting = threading.Event()
@@ -206,16 +253,94 @@ class Pipeline:
             MemoryError: when the device has too little memory.
         """
         scene, frame = prepared
+        frame.follow(*self._follow(scene.stamp_ns))
+        with self._cut_in_turn(frame) as segmentation:
+            self._newest, self._coming = scene, None
+            return self._show(_Computed(prepared, frame.last_cut, Trail(scene.image_rgb)), segmentation, deliver)
+
+    def carry(self, scene: Scene, deliver: Deliver = _keep) -> Result | None:
+        """Take the next image, and give it the segments of the last one that was computed.
+
+        Args and errors are those of `process`.
+
+        Returns:
+            The result; None where there is nothing to carry: no image was computed yet, or this one does not go on from
+            that, by its stamp, its size or what it shows.
+        """
+        check_image(scene.image_rgb)
+        with self._turn:
+            before, self._newest, self._newest_is_out = self._newest, scene, False
+            if (
+                before is None
+                or before.image_rgb.shape != scene.image_rgb.shape
+                or not self.tracking.follows(before.stamp_ns, scene.stamp_ns)
+            ):
+                self._computed = self._coming = None
+            if self._coming is not None:
+                trail = self._coming.trail.follow(scene.image_rgb)
+                self._coming = None if trail is None else self._coming._replace(trail=trail)
+            if self._computed is None:
+                return None
+            trail = self._computed.trail.follow(scene.image_rgb)
+            self._computed = None if trail is None else replace(self._computed, trail=trail)
+            return None if self._computed is None else self._show(self._computed, None, deliver)
+
+    def begin(self) -> Scene | None:
+        """Return the newest image, to be computed while those after it are carried; None where there is none.
+
+        Of two that were begun, only the last arrives.
+        """
+        with self._turn:
+            scene, computed = self._newest, self._computed
+            if scene is None:
+                return None
+            self._coming = _Coming(scene, Trail(scene.image_rgb))
+            if computed is not None:
+                self._coming = self._coming._replace(
+                    before=partial(_carried, computed.cut, computed.trail), segment_before=computed.cut.segment
+                )
+            return scene
+
+    @torch.inference_mode()
+    def arrive(self, prepared: Prepared, deliver: Deliver = _keep) -> bool:
+        """Segment an image that was begun and then prepared: from now on its segments are carried.
+
+        Args:
+            prepared: what `prepare` returned, once.
+            deliver: as for `process`; called with the newest image, unless that came out already: then the next one is
+                the first.
+
+        Returns:
+            Whether that is so; not if the camera shows something else by now.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        scene, frame = prepared
+        coming = self._coming
+        if coming is None or coming.scene is not scene:
+            return False
+        frame.follow(coming.before, coming.segment_before)
+        with self._cut_in_turn(frame) as segmentation:
+            coming = self._coming
+            if coming is None or coming.scene is not scene:
+                return False
+            self._coming = None
+            self._computed = _Computed(prepared, frame.last_cut, coming.trail)
+            if not self._newest_is_out:
+                self._show(self._computed, segmentation, deliver)
+            return True
+
+    @contextmanager
+    def _cut_in_turn(self, frame: Frame) -> Iterator[Segmentation]:
+        """Cut a new image, and wait until it is its turn to be delivered."""
         config = self.config  # one image, one set of settings, whenever they are replaced
-        frame.follow(*self._carry(scene.stamp_ns))
-        cut = frame.cut(config)
+        segmentation = frame.cut(config)
         # First the last image as it is being cut anew, which is quick in general; it does not hold up the camera.
         self._not_cutting.wait(_PATIENCE_S)
         with self._turn:
             # An image before may have been delivered with the settings of now, and none of the old ones follows it.
-            if config != self.config:
-                cut = frame.cut(self.config)
-            return self._finish(prepared, cut, deliver)
+            yield segmentation if config == self.config else frame.cut(self.config)
 
     @torch.inference_mode()
     def recut(self, config: SegmenterConfig | None = None, deliver: Deliver = _keep) -> Result | None:
@@ -226,21 +351,26 @@ class Pipeline:
             deliver: as for `process`.
 
         Returns:
-            Its result, or None if there is no image yet, or a newer one by the time it is cut.
+            Its result, or None if there is no image yet, or a newer one by the time it is cut. Where the last image
+            was not computed, the one that was is cut, and carried again.
 
         Raises:
             MemoryError: when the device has too little memory.
         """
-        last = self._last
+        last = self._computed
         if last is None:
             return None
+        prepared = last.prepared
         if config is not None:
             self.config = config
         self._not_cutting.clear()
         try:
-            cut = last.frame.cut(self.config)
+            segmentation = prepared.frame.cut(self.config)
             with self._turn:
-                return self._finish(last, cut, deliver) if self._last is last else None
+                last = self._computed
+                if last is None or last.prepared is not prepared:
+                    return None
+                return self._show(_Computed(prepared, prepared.frame.last_cut, last.trail), segmentation, deliver)
         finally:
             self._not_cutting.set()
 
@@ -266,16 +396,30 @@ class Pipeline:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
-    def _finish(self, last: Prepared, segmentation: Segmentation, deliver: Deliver) -> Result:
-        scene, frame = last
-        cut = frame.last_cut
-        self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
-        self._last = last  # from now on another thread may cut it again
-        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut, self.box_axes)
+    def _show(self, computed: _Computed, segmentation: Segmentation | None, deliver: Deliver) -> Result:
+        """Deliver the newest image with the segments of one that was computed, which may be given if it is new."""
+        (key, frame), cut, track_id = computed.prepared, computed.cut, computed.track_id
+        scene = self._newest or key
+        if scene is key:
+            self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
+        if segmentation is None or scene is not key:
+            cut = replace(cut, parts=computed.trail.carry(cut.parts), pixels=None)
+            segmentation = describe_segments(
+                cut.parts, cut.concepts, cut.config.min_segment_area, cut.tau, cut.segment, track_id
+            )
+        known = segmentation.segments.track_id.all()
+        segmentation = self._tracker.update(segmentation, scene.stamp_ns, carried=track_id is not None)
+        if not known:
+            track_id = np.zeros(len(cut.segment), np.int64) if track_id is None else track_id.copy()
+            track_id[_parts_of(segmentation, cut.parts, len(track_id))] = segmentation.segments.track_id
+        self._computed = replace(computed, track_id=track_id)  # from now on another thread may cut it again
+        self._newest_is_out = True
+        carried_ns = None if scene is key else scene.stamp_ns - key.stamp_ns
+        result = Result(scene, segmentation, frame, cut, self.box_axes, carried_ns)
         deliver(result)
         return result
 
-    def _carry(self, stamp_ns: int) -> tuple[Callable[[np.ndarray], np.ndarray] | None, np.ndarray | None]:
+    def _follow(self, stamp_ns: int) -> tuple[Callable[[np.ndarray], np.ndarray] | None, np.ndarray | None]:
         """Return `before` and `segment_before` for a frame: None if the last image is older than tracks may get."""
         before = self._before
         if before is None or not self.tracking.follows(before.stamp_ns, stamp_ns):

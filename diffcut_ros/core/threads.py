@@ -26,10 +26,23 @@ def threads_for(n: int) -> Iterator[None]:
     if n > _SINGLE_THREAD:
         yield
         return
-    # Of this thread: others keep theirs. One that first computes at this moment begins with a single thread and keeps
-    # that, which only graphs of more nodes would notice.
+    with _threads(1):
+        yield
+
+
+@contextmanager
+def leaving_a_core() -> Iterator[None]:
+    """Let PyTorch compute on one CPU thread less, if there are several: something else goes on beside it."""
+    with _threads(max(1, torch.get_num_threads() - 1)):
+        yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    # Of this thread: others keep theirs. One that first computes at this moment begins with as many and keeps that,
+    # which only graphs of more nodes would notice.
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

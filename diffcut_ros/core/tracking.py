@@ -133,7 +133,7 @@ class Tracker:
         self._shift: tuple[int, int]
         self._forget(channels=0)
 
-    def update(self, segmentation: Segmentation, stamp_ns: int) -> Segmentation:
+    def update(self, segmentation: Segmentation, stamp_ns: int, carried: bool = False) -> Segmentation:
         """Return a segmentation with the `track_id` of each of its segments.
 
         Track ids count up from 1, and none is given twice, until 65535 have been: then those of tracks that have ended
@@ -142,6 +142,7 @@ class Tracker:
         Args:
             segmentation: of the camera's next image, or another one of the last image with the same stamp.
             stamp_ns: when the image was taken, ns.
+            carried: whether segments keep the track ids that they have, of which some may be 0: not given yet.
         """
         order = _by_size(segmentation.segments)[:_MOST_SEGMENTS]
         found = _describe(segmentation.segments[order], segmentation.labels.shape, stamp_ns)
@@ -166,7 +167,11 @@ class Tracker:
                 _meetings_of_samples(self._lost_samples, grid, (lost, values))[:, 1:],
             ]
         )
-        row, column = _pair(tracks, found, meetings, likeness, live, self.config.min_similarity)
+        if carried:
+            found.id[:] = segmentation.segments.track_id[order]
+            row, column = np.nonzero((tracks.id[:, None] == found.id) & (found.id > 0))
+        else:
+            row, column = _pair(tracks, found, meetings, likeness, live, self.config.min_similarity)
 
         self._lose(tracks, np.setdiff1d(np.arange(len(tracks)), row))
         found.feature[column] = _unit((1 - _NEWEST) * tracks.feature[row] + _NEWEST * found.feature[column])

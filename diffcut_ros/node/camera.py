@@ -113,6 +113,8 @@ class Camera:
         on_click: called with what comes on one of `CLICKS`.
 
     Attributes:
+        source: of what comes, image by image.
+        network: of those that are computed while others are carried along: the newest image, see `Pipeline.begin`.
         shown: the result that was published last; None before the first since it listens to the camera.
         target: the frame that places are wanted in; None: the camera's.
 
@@ -136,6 +138,7 @@ class Camera:
         self.decoder, self.pipeline = decoder, pipeline
         self.record = CameraRecord()
         self.source: Source[Inputs] = Source(config.rate_hz)
+        self.network: Source[None] = Source(config.network_hz)
         self._node, self._on_image, self._on_bad_input = node, on_image, on_bad_input
         self._prefix = f'{name}/' if name else ''
         decoder.topic = self.topic

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from diffcut_ros.core import Segmentation
+from diffcut_ros.core import Result
 from diffcut_ros.settings import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
@@ -24,7 +24,7 @@ _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
 
-STAGES = ('decode', 'features', 'segments', 'publish', 'age')
+STAGES = ('decode', 'features', 'segments', 'carry', 'publish', 'age')
 
 
 class ErrorThrottle:
@@ -58,12 +58,15 @@ class CameraRecord:
     `counts` holds images by fate: 'lost' (on the way, as the middleware tells; of depth and camera_info, too),
     'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot be decoded), 'skipped' (above
     the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published', and of these
-    'without transform' (into the target frame).
+    'without transform' (into the target frame) and 'carried images' (see the parameter network_hz). Of those that came
+    out neither computed nor carried: 'not carried'. 'network images' were computed; 'network images dropped' were, too,
+    but the camera showed something else by then.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.segments, self.tau = 0, 0.0
+        self._carried_ns: int | None = None  # of the last image, see `Result.carried_ns`
         self.last_error = ''
         self.no_space = ''  # see `Decoder.no_space`
         self.no_transform = ''  # why the last image has no places in the target frame
@@ -120,18 +123,27 @@ class CameraRecord:
         self.counts['joined'] += 1
         self._alone_since_s = math.inf
 
-    def published(self, segmentation: Segmentation, seconds: dict[str, float]) -> None:
-        """Take note of outputs that went out, and what they took, by stage; age only where stamps tell it."""
-        self.counts['published'] += 1
+    def computed(self) -> None:
+        """Take note of an image that the backend has computed."""
+        self.counts['network images'] += 1
         self.failures_in_a_row = 0
-        self.published_again(segmentation)
-        self._outputs.append(time.monotonic())
+
+    def took(self, seconds: dict[str, float]) -> None:
+        """Take note of what an image took, by stage; age only where stamps tell it."""
         for stage, value in seconds.items():
             self._latencies[stage].append(value)
 
-    def published_again(self, segmentation: Segmentation) -> None:
+    def published(self, result: Result) -> None:
+        """Take note of outputs that went out."""
+        self.counts['published'] += 1
+        self.counts['carried images'] += result.carried_ns is not None
+        self.published_again(result)
+        self._outputs.append(time.monotonic())
+
+    def published_again(self, result: Result) -> None:
         """Take note of another cut of the last image."""
-        self.segments, self.tau = len(segmentation.segments), segmentation.tau
+        self.segments, self.tau = len(result.segmentation.segments), result.segmentation.tau
+        self._carried_ns = result.carried_ns
 
     def alone_s(self) -> float:
         """Return for how long images have come without the depth or camera_info that they are to be joined with."""
@@ -168,12 +180,16 @@ class CameraRecord:
                 values[f'{stage} p95 [ms]'] = f'{1000 * np.percentile(found, 95):.1f}'
         for fate in ('lost', 'received', 'published', 'skipped', 'replaced', 'rejected', 'failed', 'timed out'):
             values[fate] = str(self.counts[fate])
+        for fate in ('network images', 'carried images', 'not carried', 'network images dropped'):
+            values[fate] = str(self.counts[fate])
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
         values['without transform'] = str(self.counts['without transform'])
         values['subscribers'] = str(subscribers)
         values['delivery'] = '; '.join(f'{topic}: {how}' for topic, how in delivery.items())
         if self.counts['published']:
             values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}'}
+            values['last image'] = 'network' if self._carried_ns is None else 'carried'
+            values['key image age [s]'] = f'{(self._carried_ns or 0) / 1e9:.2f}'
         values['last error'] = self.last_error
         return status(level, name, text, hardware, values)
 

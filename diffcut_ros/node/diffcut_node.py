@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import rclpy
 import torch
@@ -32,8 +32,8 @@ from std_srvs.srv import Trigger
 from diffcut_ros.arguments.node import parse
 from diffcut_ros.core import Classes, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.compiled import prepare
-from diffcut_ros.core.pipeline import Prepared
-from diffcut_ros.core.threads import may_overlap
+from diffcut_ros.core.pipeline import Deliver
+from diffcut_ros.core.threads import leaving_a_core, may_overlap
 from diffcut_ros.features import CONFIGS, create_extractor
 from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
@@ -93,6 +93,15 @@ _MOST_TROUBLE = 10
 _OWN_TOPICS = {'/clock', '/diagnostics', '/parameter_events', '/rosout'}
 
 
+class Work(NamedTuple):
+    """What is left to do with an image: called with what publishes it; its stage, and what others took, in s."""
+
+    camera: Camera
+    segment: Callable[[Deliver], Any]
+    stage: str
+    seconds: dict[str, float]
+
+
 class DiffcutNode(LifecycleNode):
     """Segments the images of cameras; see `Camera` for the topics.
 
@@ -119,6 +128,7 @@ class DiffcutNode(LifecycleNode):
         self._extracting = threading.Lock()
         self._cameras: dict[str, Camera] = {}
         self._worker: LatestFrameWorker | None = None
+        self._network: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
         self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
         self._told_target = 0  # of which it was told that tau is not used
@@ -266,6 +276,7 @@ class DiffcutNode(LifecycleNode):
             f'tau {self._segmenter_config.tau}, waiting for images on {topics}'
             f'{", once somebody subscribes to an output (lazy)" if self._config.lazy else ""}'
         )
+        self._tell_carrying()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -311,6 +322,10 @@ class DiffcutNode(LifecycleNode):
             prepare = partial(self._prepare, self._extractor, self._extracting, dict(self._cameras))
             overlap = may_overlap(self._extractor.device)
             self._worker = LatestFrameWorker(sources, prepare, self._finish, self._report_thread, overlap)
+        if self._network is None or not self._network.alive:
+            sources = {name: camera.network for name, camera in self._cameras.items()}
+            compute = partial(self._compute_newest, self._extractor, self._extracting, dict(self._cameras))
+            self._network = LatestFrameWorker(sources, compute, self._finish, self._report_thread)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
 
@@ -319,9 +334,13 @@ class DiffcutNode(LifecycleNode):
         self._bond.end()
         for camera in self._cameras.values():
             camera.activate(False)
-        threads = [thread for thread in (self._worker, self._recutter) if thread is not None]
-        self._worker = self._recutter = None
-        return all([thread.close(_PATIENCE_S / 2) for thread in threads])
+        threads = self._threads
+        self._worker = self._network = self._recutter = None
+        return all([thread.close(_PATIENCE_S / 3) for thread in threads])
+
+    @property
+    def _threads(self) -> list[LatestFrameWorker | OnRequest]:
+        return [thread for thread in (self._worker, self._network, self._recutter) if thread is not None]
 
     def _release(self) -> None:
         while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
@@ -356,8 +375,8 @@ class DiffcutNode(LifecycleNode):
         extracting: threading.Lock,
         by_name: dict[str, Camera],
         waiting: dict[str, Inputs],
-    ) -> Iterator[tuple[Camera, Prepared, dict[str, float]]]:
-        """Yield the newest image of each camera with its hierarchy and what it took; runs in the worker."""
+    ) -> Iterator[Work]:
+        """Yield the newest image of each camera, with its hierarchy unless it is carried; runs in the worker."""
         scenes: dict[str, Scene] = {}
         seconds: dict[str, float] = {}
         start_s = time.monotonic()
@@ -369,6 +388,38 @@ class DiffcutNode(LifecycleNode):
             except Exception as error:  # such as MemoryError or cv2.error; see below
                 self._report_failure(by_name[name], error)
         seconds['decode'] = time.monotonic() - start_s
+        if not self._config.carries:
+            yield from self._compute(extractor, extracting, by_name, scenes, seconds)
+            return
+        for name, scene in scenes.items():
+            yield Work(by_name[name], partial(self._carry, by_name[name], scene), 'carry', dict(seconds))
+
+    def _carry(self, camera: Camera, scene: Scene, deliver: Deliver) -> Result | None:
+        try:
+            return camera.pipeline.carry(scene, deliver)
+        finally:
+            if (network := self._network) is not None:
+                network.submit(camera.name, None, scene.stamp_ns)
+
+    def _compute_newest(
+        self, extractor: Extractor, extracting: threading.Lock, by_name: dict[str, Camera], waiting: dict[str, None]
+    ) -> Iterator[Work]:
+        """Yield the newest image of each camera with its hierarchy, while others are carried beside it."""
+        newest = {name: by_name[name].pipeline.begin() for name in waiting}
+        scenes = {name: scene for name, scene in newest.items() if scene is not None}
+        with leaving_a_core():
+            yield from self._compute(extractor, extracting, by_name, scenes, {}, arrives=True)
+
+    def _compute(
+        self,
+        extractor: Extractor,
+        extracting: threading.Lock,
+        by_name: dict[str, Camera],
+        scenes: dict[str, Scene],
+        seconds: dict[str, float],
+        arrives: bool = False,
+    ) -> Iterator[Work]:
+        """Yield images with their hierarchies."""
         # The boundary between the pipeline and the robot: whatever fails in there, the node goes on and says so.
         try:
             start_s = time.monotonic()
@@ -383,20 +434,22 @@ class DiffcutNode(LifecycleNode):
                 self._report_failure(by_name[name], error)
             return
         for (name, scene), feature_map in zip(scenes.items(), feature_maps, strict=True):
-            start_s = time.monotonic()
+            start_s, pipeline = time.monotonic(), by_name[name].pipeline
             try:
-                prepared = by_name[name].pipeline.prepare(scene, feature_map)
+                prepared = pipeline.prepare(scene, feature_map)
             except Exception as error:
                 self._report_failure(by_name[name], error)
                 continue
-            yield by_name[name], prepared, seconds | {'segments': time.monotonic() - start_s}
+            segment = partial(pipeline.arrive if arrives else pipeline.finish, prepared)
+            del prepared  # it holds an image
+            yield Work(by_name[name], segment, 'segments', seconds | {'segments': time.monotonic() - start_s})
 
-    def _finish(self, work: tuple[Camera, Prepared, dict[str, float]]) -> None:
+    def _finish(self, work: Work) -> None:
         """Segment an image and publish it; runs in the worker, beside `_prepare` of the next where that pays."""
         try:
             self._segment(*work)
         except Exception as error:
-            self._report_failure(work[0], error)
+            self._report_failure(work.camera, error)
 
     def _decode(self, camera: Camera, inputs: Inputs) -> Scene:
         decoder = camera.decoder
@@ -420,20 +473,35 @@ class DiffcutNode(LifecycleNode):
     def _max_pixels(self) -> int:
         return round(self._config.max_image_megapixels * 1e6)
 
-    def _segment(self, camera: Camera, prepared: Prepared, seconds: dict[str, float]) -> None:
-        start_s, turn_s, shown_by = time.monotonic(), 0.0, None
+    def _segment(
+        self, camera: Camera, segment: Callable[[Deliver], Any], stage: str, seconds: dict[str, float]
+    ) -> None:
+        start_s, turn_s, record = time.monotonic(), 0.0, camera.record
+        shown: tuple[Result, tuple] | None = None
 
         def publish(result: Result) -> None:
-            nonlocal turn_s, shown_by
-            turn_s, shown_by = time.monotonic(), self._shown_by
+            nonlocal turn_s, shown
+            turn_s, shown = time.monotonic(), (result, self._shown_by)
             camera.publish(result)
 
-        result = camera.pipeline.finish(prepared, publish)
-        seconds |= {'segments': seconds['segments'] + turn_s - start_s, 'publish': time.monotonic() - turn_s}
-        age_s = camera.age_s(prepared.scene)
+        done = segment(publish)
+        seconds[stage] = seconds.get(stage, 0.0) + (turn_s or time.monotonic()) - start_s
+        if stage == 'carry':
+            record.counts['not carried'] += not done
+        elif done:
+            record.computed()
+        else:
+            record.counts['network images dropped'] += 1
+        if shown is None:
+            record.took(seconds)
+            return
+        result, shown_by = shown
+        seconds['publish'] = time.monotonic() - turn_s
+        age_s = camera.age_s(result.scene)
         if age_s is not None:
             seconds['age'] = age_s
-        camera.record.published(result.segmentation, seconds)
+        record.took(seconds)
+        record.published(result)
         # What has changed since its turn was shown on the image before, which was the last one then.
         if shown_by != self._shown_by and (recutter := self._recutter) is not None:
             recutter.request()
@@ -444,7 +512,7 @@ class DiffcutNode(LifecycleNode):
 
             def publish(result: Result, camera: Camera = camera) -> None:
                 camera.publish(result)
-                camera.record.published_again(result.segmentation)
+                camera.record.published_again(result)
 
             try:
                 camera.pipeline.recut(deliver=publish)
@@ -503,7 +571,10 @@ class DiffcutNode(LifecycleNode):
             camera.pipeline.config, camera.pipeline.tracking = self._segmenter_config, self._tracker_config
             camera.pipeline.box_axes = self._config.box_axes
             camera.source.limit.rate_hz = self._config.rate_hz
+            camera.network.limit.rate_hz = self._config.network_hz
             camera.update_subscription()
+        if self._worker is not None and not before.carries:
+            self._tell_carrying()
         told = self._tell_classes(anew=before.min_confidence != self._config.min_confidence)
         target = self._segmenter_config.target_segments
         if target and target != self._told_target and any(change.name == 'tau' for change in changes):
@@ -517,6 +588,13 @@ class DiffcutNode(LifecycleNode):
             self._teaching.advise(self._config.teach)
         if self._recutter is not None and (told or shown_before != self._shown_by):
             self._recutter.request()
+
+    def _tell_carrying(self) -> None:
+        if self._config.carries:
+            self.get_logger().info(
+                f'network_hz {self._config.network_hz:g}: the backend computes so many images per second at most; '
+                'others get the last segments, carried along by motion'
+            )
 
     @property
     def _shown_by(self) -> tuple:
@@ -602,15 +680,16 @@ class DiffcutNode(LifecycleNode):
         self._ticked_s = time.monotonic()
         if self._worker is not None and late_s > _STOOD_STILL_S:
             self._warn(f'this node stood still for {late_s:.0f} s: it was stopped, or the machine had no time for it')
-            self._worker.forgive(late_s)
+            for worker in filter(None, (self._worker, self._network)):
+                worker.forgive(late_s)
             for camera in self._cameras.values():
                 camera.count_from_now()
         look()
 
     def _watch(self) -> None:
         """Notice publishers that come and go and images that take too long; give up after too many failures."""
-        for thread in (self._worker, self._recutter):
-            if thread is not None and not thread.alive:
+        for thread in self._threads:
+            if not thread.alive:
                 self._report_thread(RuntimeError('a thread of the node ended; started again'))
                 self._start_threads()
         if any(camera.points_come for camera in self._cameras.values()):
@@ -619,7 +698,7 @@ class DiffcutNode(LifecycleNode):
             camera.follow()
             for text in misfits(camera):
                 self._warn(text)
-        if self._worker is not None and self._worker.overdue(self._config.timeout_s):
+        if any([worker.overdue(self._config.timeout_s) for worker in (self._worker, self._network) if worker]):
             for camera in self._cameras.values():
                 error = f'{camera.topic}: the pipeline has been busy for over {self._config.timeout_s:g} s (timeout_s)'
                 self._report(camera, 'timed out', error)

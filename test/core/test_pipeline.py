@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from diffcut_ros.core import FeatureMap, PinholeCamera, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
+from diffcut_ros.core.frame import Frame
 from diffcut_ros.core.plain import pack, unpack
 from support.scenes import quadrants
 
@@ -169,7 +170,7 @@ def test_a_cut_of_an_image_that_is_not_the_last_is_not_delivered():
     pipeline.process(Scene(noise(0), 1))
     newer = Scene(noise(1), 2)
     delivered = []
-    cut = type(pipeline._last[1]).cut
+    cut = Frame.cut
 
     def cut_while_the_next_image_comes(frame, config):
         found = cut(frame, config)
@@ -179,7 +180,7 @@ def test_a_cut_of_an_image_that_is_not_the_last_is_not_delivered():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(pipeline._last[1]), 'cut', cut_while_the_next_image_comes)
+        patch.setattr(Frame, 'cut', cut_while_the_next_image_comes)
         assert pipeline.recut(deliver=delivered.append) is None
     assert delivered == ['newer']
     assert pipeline.recut().scene is newer
