@@ -193,6 +193,12 @@ def _tracking(parser: Parser) -> None:
     parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
     parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
     parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N of these')
+    parser.add_argument(
+        '--network-hz', type=number(0.1, 1000), metavar='F', help='see the parameter; without it, trackers are compared'
+    )
+    parser.add_argument(
+        '--latency', type=number(0, 10), default=0.5, metavar='S', help="of the network's results, with --network-hz"
+    )
 
 
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it

@@ -5,12 +5,15 @@ frames, or exactly for a virtual camera over photographs. A pixel keeps its iden
 frames, so that borders that move and segments that fall apart count against a method, whoever is to blame. The best
 possible row says how much is left to gain: each pair of frames with the one-to-one assignment of their segments that
 keeps the most pixels, chosen with the true motion. All methods get the same segmentations.
+
+With `--network-hz`: what the node shows with the parameter network_hz, beside all images computed. A simulated network
+gets the newest image when it is done with the one before and the rate allows it, and has its result after `--latency`.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -19,9 +22,11 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks import carrying
+from diffcut_ros.benchmarks.carrying import Shown
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
-from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
+from diffcut_ros.core import PinholeCamera, Pipeline, Scene, Segmentation, Segmenter, SegmenterConfig, Tracker
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.evaluation.metrics import contingency_table
 from diffcut_ros.features import create_extractor
@@ -41,6 +46,7 @@ _FEWEST_POINTS = 20
 # Intersection over union from which the baseline takes two segments for the same.
 _IOU = 0.3
 TRACKER, BASELINE, NONE, BEST = 'tracker', 'IoU matching', 'no tracking', 'best possible'
+COMPUTED, CARRIED, UNMOVED = 'all computed', 'carried', 'not moved'
 
 # Flat pixel indices of the same points in two frames, int64 [M] each.
 Correspondence = tuple[np.ndarray, np.ndarray]
@@ -56,6 +62,9 @@ class Sequence:
         count: number of frames.
         image: from a frame's index to uint8 [H, W, 3] RGB.
         correspondence: from two frames' indices to where the points are that both see.
+        depth: from a frame's index to depth, float32 [H, W] in metres with NaN, and pose, float64 [4, 4], camera to
+            world; None: not known.
+        camera: of the frames with depth.
     """
 
     name: str
@@ -63,6 +72,8 @@ class Sequence:
     count: int
     image: Callable[[int], np.ndarray]
     correspondence: Callable[[int, int], Correspondence]
+    depth: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
+    camera: PinholeCamera | None = None
 
 
 @dataclass
@@ -110,6 +121,10 @@ def run(args: argparse.Namespace) -> None:
     config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine'))
     console = Figures()
     console.print(machine(device))
+    if args.network_hz is not None:
+        for sequence in sequences:
+            _compare(sequence, Pipeline(extractor, config), Pipeline(extractor, config), args, console)
+        return
     cut = f'tau {config.tau:g}, damping {config.damping:g}, refine {config.refine}'
     table = Table(title=f'tracking: backend {args.backend}, {cut}')
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
@@ -141,6 +156,79 @@ def run(args: argparse.Namespace) -> None:
     for line in lines:
         console.print(line)
     console.print(table)
+
+
+def _compare(
+    sequence: Sequence, plain: Pipeline, between: Pipeline, args: argparse.Namespace, console: Figures
+) -> None:
+    """Print what comes out with images between those that are computed, beside all of them computed."""
+    cv2.setNumThreads(1)
+    count, hz = min(sequence.count, args.limit or sequence.count), sequence.hz
+    scenes = _Scenes(sequence, count)
+    shown = {
+        COMPUTED: list(track(carrying.computed(plain, scenes), count, f'{sequence.name}: {COMPUTED}')),
+        CARRIED: list(
+            track(
+                carrying.carried(between, scenes, args.network_hz, args.latency), count, f'{sequence.name}: {CARRIED}'
+            )
+        ),
+    }
+    ages_s = np.array([one.age_s for one in shown[CARRIED]])
+    if count - (first := int(np.isnan(ages_s).sum())) < 2:
+        raise ValueError(
+            f'{sequence.name}: expected at least 2 frames after the first result, received {count - first}'
+        )
+    key = [round(i - age_s * hz) for i, age_s in enumerate(ages_s) if i >= first]
+    labels = {name: [one.labels for one in found[first:]] for name, found in shown.items()}
+    labels[UNMOVED] = [shown[COMPUTED][i].labels for i in key]
+    seen = replace(
+        sequence, count=count - first, correspondence=lambda i, j: sequence.correspondence(i + first, j + first)
+    )
+    title = f'{sequence.name}: network {args.network_hz:g} Hz, its results there after {args.latency:g} s (simulated)'
+    table = Table(title=title)
+    columns = 'kept', 'after 1 s', 'switches', 'track', 'identities', 'processor (p95)'
+    for column in ('images', *columns, 'covering', 'same pixels', 'step in space (p90)'):
+        table.add_column(column)
+    for name, found in shown.items():
+        record = Record([one.ids for one in found[first:]], [one.seconds for one in found[first:]])
+        pairs = track(range(seen.count - 1), seen.count - 1, f'{sequence.name}: motion')
+        scores, _ = measure({name: record}, [one.ravel() for one in labels[name]], seen, pairs)
+        table.add_row(name, *_cells(scores[name]), *_like(labels, name), _steps(sequence, found, first))
+        table.add_row(f'  {BEST}', *_cells(scores[BEST]))
+    table.add_row(UNMOVED, *[''] * len(columns), *_like(labels, UNMOVED))
+    console.print(
+        f'{sequence.name}: {count} frames at {hz:g} Hz; the first {first} come before the first result and do not count; '
+        f'carried by {np.nanmean(ages_s):.2f} s in the mean, {np.nanmin(ages_s):.2f} to {np.nanmax(ages_s):.2f}'
+    )
+    console.print(table)
+    console.print(
+        "covering, same pixels: agreement with the segments computed of the same image; not moved: the last result's"
+    )
+
+
+class _Scenes:
+    """The scenes of a sequence, one after the other, as often as they are asked for."""
+
+    def __init__(self, sequence: Sequence, count: int) -> None:
+        self._sequence, self._count = sequence, count
+
+    def __iter__(self) -> Iterator[Scene]:
+        for i in range(self._count):
+            depth_m = None if self._sequence.depth is None else self._sequence.depth(i)[0]
+            yield Scene(self._sequence.image(i), round(i * 1e9 / self._sequence.hz), depth_m, self._sequence.camera)
+
+
+def _like(labels: dict[str, list[np.ndarray]], name: str) -> list[str]:
+    if name == COMPUTED:
+        return ['', '']
+    return [f'{share:.3f}' for share in carrying.likeness(labels[COMPUTED], labels[name])]
+
+
+def _steps(sequence: Sequence, shown: list[Shown], first: int) -> str:
+    if sequence.depth is None:
+        return ''
+    steps = carrying.steps_m(shown[first:], [sequence.depth(i)[1] for i in range(first, len(shown))])
+    return f'{np.median(steps):.4f} m ({np.percentile(steps, 90):.3f})' if len(steps) else ''
 
 
 def follow(segmentations: list[Segmentation], hz: float) -> dict[str, Record]:
@@ -309,6 +397,8 @@ def rgbd_sequence(root: Path, hz: float, every: int) -> Sequence:
         count=len(colors),
         image=lambda i: load_image(colors[i], camera.size_hw),
         correspondence=lambda i, j: depth_correspondence(*load(i), *load(j), intrinsics),
+        depth=lambda i: load_depth(colors[i], camera.size_hw),
+        camera=camera,
     )
 
 
@@ -412,17 +502,19 @@ def _mean(values: list[float]) -> float:
 def _add_rows(table: Table, title: str, scores: dict[str, Score]) -> None:
     table.add_section()
     for name, score in scores.items():
-        table.add_row(
-            title,
-            name,
-            f'{score.kept:.3f}',
-            _number(score.kept_1s, '{:.3f}'),
-            f'{score.switches:.2f}',
-            _number(score.track_s, '{:.2f} s'),
-            _number(score.identities, '{:.0f}'),
-            _number(score.median_ms, f'{{:.1f}} ms ({score.p95_ms:.1f})'),
-        )
+        table.add_row(title, name, *_cells(score))
         title = ''
+
+
+def _cells(score: Score) -> list[str]:
+    return [
+        f'{score.kept:.3f}',
+        _number(score.kept_1s, '{:.3f}'),
+        f'{score.switches:.2f}',
+        _number(score.track_s, '{:.2f} s'),
+        _number(score.identities, '{:.0f}'),
+        _number(score.median_ms, f'{{:.1f}} ms ({score.p95_ms:.1f})'),
+    ]
 
 
 def _number(value: float, text: str) -> str:

@@ -105,7 +105,8 @@ def _place(flow: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
     """Return where the pixels of an image were, x and y, float32 [H, W, 2], by the steps of its thumbnail's."""
     height, width = size_hw
     scale = width / flow.shape[1], height / flow.shape[0]
-    return cv2.resize(flow * np.array(scale, np.float32), (width, height)) + _places(height, width)
+    steps = cv2.resize(flow * np.array(scale, np.float32), (width, height))
+    return cv2.add(steps, _places(height, width), dst=steps)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
