@@ -197,7 +197,7 @@ def _compare(
         table.add_row(f'  {BEST}', *_cells(scores[BEST]))
     table.add_row(UNMOVED, *[''] * len(columns), *_like(labels, UNMOVED))
     console.print(
-        f'{sequence.name}: {count} frames at {hz:g} Hz; the first {first} come before the first result and do not count; '
+        f'{sequence.name}: {count} frames at {hz:g} Hz; the first {first}, before the first result, do not count; '
         f'carried by {np.nanmean(ages_s):.2f} s in the mean, {np.nanmin(ages_s):.2f} to {np.nanmax(ages_s):.2f}'
     )
     console.print(table)
