@@ -88,8 +88,7 @@ class Trail:
         if self.flow is None:
             return segments
         place = _place(self.flow, segments.shape)
-        carried = cv2.remap(segments, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        return cv2.medianBlur(carried, _SMOOTHING_PX)
+        return cv2.remap(segments, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _find(before: np.ndarray, after: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -368,9 +368,12 @@ class Pipeline:
             segmentation = prepared.frame.cut(self.config)
             with self._turn:
                 last = self._computed
-                if last is None or last.prepared is not prepared:
+                if last is None:
                     return None
-                return self._show(_Computed(prepared, prepared.frame.last_cut, last.trail), segmentation, deliver)
+                if last.prepared is prepared:
+                    return self._show(_Computed(prepared, prepared.frame.last_cut, last.trail), segmentation, deliver)
+                # A newer one came out with the settings of now, or has arrived and waits for the next image.
+                return None if last.track_id is not None else self._show(last, None, deliver)
         finally:
             self._not_cutting.set()
 

@@ -334,9 +334,9 @@ class DiffcutNode(LifecycleNode):
         self._bond.end()
         for camera in self._cameras.values():
             camera.activate(False)
-        threads = self._threads
+        threads, end_s = self._threads, time.monotonic() + _PATIENCE_S
         self._worker = self._network = self._recutter = None
-        return all([thread.close(_PATIENCE_S / 3) for thread in threads])
+        return all([thread.close(max(0.0, end_s - time.monotonic())) for thread in threads])
 
     @property
     def _threads(self) -> list[LatestFrameWorker | OnRequest]:

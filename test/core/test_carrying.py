@@ -9,6 +9,7 @@ from skimage import data
 
 from diffcut_ros.core import PinholeCamera, Pipeline, Result, Scene, SegmenterConfig
 from diffcut_ros.core.clicks import clicked
+from diffcut_ros.core.frame import Frame
 from diffcut_ros.core.motion import Trail
 from diffcut_ros.features import create_extractor
 
@@ -170,6 +171,26 @@ def test_another_cut_of_a_carried_image():
         assert after.segmentation.tau == tau
         assert agreement(ids_of_pixels(result), ids_of_pixels(after), 1) > 0.96
     assert set(before.segmentation.segments.track_id) & set(result.segmentation.segments.track_id)
+
+
+def test_a_result_that_comes_while_the_last_image_is_cut_anew_is_shown(monkeypatch):
+    """Or a camera that stops now would keep the segments of before."""
+    camera, cut, arrived = pipeline(), Frame.cut, []
+    key = camera.process(scene(0)).frame
+    camera.carry(scene(1))
+    prepared = camera.prepare(camera.begin())
+    camera.carry(scene(2))
+
+    def cut_while_another_arrives(frame, config):
+        found = cut(frame, config)
+        if frame is key:
+            arrived.append(camera.arrive(prepared))
+        return found
+
+    monkeypatch.setattr(Frame, 'cut', cut_while_another_arrives)
+    result = camera.recut(replace(CONFIG, tau=0.8))
+    assert arrived == [True]
+    assert (result.scene.stamp_ns, result.carried_ns, result.segmentation.tau) == (2 * STEP_NS, STEP_NS, 0.8)
 
 
 def test_segments_that_leave_vanish_and_come_back():
