@@ -3,6 +3,7 @@
 import colorsys
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -113,14 +114,32 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         if not name.isascii() or not name.isprintable():
             continue
         (width, tall), _ = cv2.getTextSize(name, _FONT, 1.0, 1)
-        # Inside of the circle, where the name's corners are.
-        scale = min(_LARGEST * height / tall, 2 * room / math.hypot(width, tall))
-        if scale * tall < smallest:
+        # Inside of the circle, where the name's corners are; whole pixels, or each image would ask for new stamps.
+        tall_px = int(min(_LARGEST * height, 2 * room * tall / math.hypot(width, tall)))
+        if tall_px < smallest:
             continue
-        at = round(x - scale * width / 2), round(y + scale * tall / 2)
-        thick = max(1, round(scale * 2))
-        cv2.putText(overlay, name, at, _FONT, scale, (0, 0, 0), 3 * thick, cv2.LINE_AA)
-        cv2.putText(overlay, name, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+        ink, left = _stamp(name, tall_px)
+        rows, columns = ink.shape[:2]
+        top, begin = round(y) - rows // 2, round(x) - columns // 2
+        inside = slice(max(0, -top), overlay.shape[0] - top), slice(max(0, -begin), overlay.shape[1] - begin)
+        under = overlay[max(0, top) : top + rows, max(0, begin) : begin + columns]
+        cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
+
+
+@lru_cache(1000)
+def _stamp(name: str, tall_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a name with capitals of that height, and how much is left of what is under it, both uint8 [h, w, 3]."""
+    (width, tall), below = cv2.getTextSize(name, _FONT, 1.0, 1)
+    scale = tall_px / tall
+    thick = max(1, round(scale * 2))
+    margin = 2 * thick + math.ceil(scale * below)
+    size_hw = tall_px + 2 * margin, math.ceil(scale * width) + 2 * margin
+    layers = []
+    for wide in (thick, 3 * thick):
+        layer = np.zeros((*size_hw, 3), np.uint8)
+        cv2.putText(layer, name, (margin, margin + tall_px), _FONT, scale, (255, 255, 255), wide, cv2.LINE_AA)
+        layers.append(layer)
+    return layers[0], 255 - layers[1]
 
 
 def track_names(segments: Segments) -> list[str]:
