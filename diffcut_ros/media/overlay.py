@@ -118,9 +118,14 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         if scale * tall < smallest:
             continue
         at = round(x - scale * width / 2), round(y + scale * tall / 2)
-        thick = max(1, round(scale * 2))
-        cv2.putText(overlay, name, at, _FONT, scale, (0, 0, 0), 3 * thick, cv2.LINE_AA)
-        cv2.putText(overlay, name, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+        write_name(overlay, name, at, scale)
+
+
+def write_name(image: np.ndarray, name: str, at: tuple[int, int], scale: float = 1.0) -> None:
+    """Write a name onto an image, uint8 [H, W, 3], white with a dark rim; `at`: column and row of its lower left."""
+    thick = max(1, round(scale * 2))
+    cv2.putText(image, name, at, _FONT, scale, (0, 0, 0), 3 * thick, cv2.LINE_AA)
+    cv2.putText(image, name, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
 
 
 def track_names(segments: Segments) -> list[str]:
