@@ -31,7 +31,7 @@ def plot(table: Table, title: str, cells: list[Cell]) -> str:
         ]
     lines = title.split('; ')  # one alone may be wider than a page
     layout = {
-        'title': {'text': '<br>'.join(lines), 'font': {'size': 14}},
+        'title': {'text': '<br>'.join(lines), 'font': {'size': 14}, 'y': 0.97, 'yanchor': 'top'},
         'margin': {'t': 60 + 20 * len(lines)},
         'xaxis': {'title': table.x},
         'yaxis': {'title': table.y or table.figure},
