@@ -1,11 +1,12 @@
 """What each part of a vision transformer takes on a CPU, beside what it takes at least."""
 
 import statistics
-from collections import defaultdict
+import time
+from typing import Any
 
 import torch
 from rich.table import Table
-from torch.profiler import ProfilerActivity, profile
+from torch.overrides import TorchFunctionMode
 
 from diffcut_ros.features.vit.extractor import VitExtractor
 
@@ -43,20 +44,26 @@ def table(extractor: VitExtractor, pixels: torch.Tensor, rate: float, repeats: i
 
 def _seconds(extractor: VitExtractor, pixels: torch.Tensor, repeats: int) -> dict[str, float]:
     """Return part -> seconds, of the median run."""
-    runs: dict[str, list[float]] = defaultdict(list)
-    for run in range(-1, repeats):
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    runs = []
+    for _ in range(repeats + 1):
+        with _Timer() as timer:
             extractor.features(pixels)
-        if run < 0:  # the first prepares
-            continue
-        parts = dict.fromkeys((*_PARTS, _REST), 0.0)
-        for event in profiled.events():
-            if event.cpu_parent is None:
-                parts[_part(event.name.removeprefix('aten::'))] += event.cpu_time_total / 1e6
-        for part, seconds in parts.items():
-            runs[part].append(seconds)
-    return {part: statistics.median(seconds) for part, seconds in runs.items()}
+        runs.append(timer.seconds)
+    return {part: statistics.median(run[part] for run in runs[1:]) for part in runs[0]}  # the first prepares
 
 
-def _part(function: str) -> str:
-    return next((part for part, (functions, _) in _PARTS.items() if function in functions), _REST)
+class _Timer(TorchFunctionMode):
+    """Times the functions of PyTorch that are called inside, without those that they call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = dict.fromkeys((*_PARTS, _REST), 0.0)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        begun = time.perf_counter()
+        result = function(*args, **(kwargs or {}))
+        took = time.perf_counter() - begun
+        name = getattr(function, '__name__', '').strip('_')
+        part = next((part for part, (functions, _) in _PARTS.items() if name in functions), _REST)
+        self.seconds[part] += took
+        return result
