@@ -9,6 +9,8 @@ import torch
 import transformers
 
 _NAME = 'diffcut_by_head'
+# Queries at a time: bounds the memory for weights, and keeps them in the cache where images are large.
+_ROWS = 800
 
 
 def attend_by_head(network: Any) -> None:
@@ -32,5 +34,9 @@ def _by_head(
 ) -> tuple[torch.Tensor, None]:
     """Return what queries [B, heads, N, C] attend to among as many keys, [B, N, heads, C]; without a mask."""
     query, key = query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3)
-    heads = [(query[:, i] @ key[:, i]).softmax(-1) @ value[:, i] for i in range(query.shape[1])]
-    return torch.stack(heads, 2), None
+    result = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    for i in range(query.shape[1]):
+        for first in range(0, query.shape[2], _ROWS):
+            rows = slice(first, first + _ROWS)
+            result[:, rows, i] = (query[:, i, rows] @ key[:, i]).softmax(-1) @ value[:, i]
+    return result, None

@@ -136,6 +136,9 @@ def test_attention_of_a_cpu_in_bfloat16(vits, kind, monkeypatch):
     found = watched(image).features
     assert len({id(block) for block in blocks}) == len(blocks) == 3
     assert torch.equal(by_head(image).features, found)
+    monkeypatch.setattr(attention, '_ROWS', 20)  # of 50 and more tokens
+    in_parts = extractor_of(vits[kind], **options)(image).features
+    assert (in_parts - found).norm() / found.norm() < 1e-2
     monkeypatch.setattr(extractor_module, 'attend_by_head', lambda network: None)
     fused = extractor_of(vits[kind], **options)(image).features
     errors = [(features - expected).norm() / expected.norm() for features in (found, fused)]
