@@ -17,7 +17,6 @@ from diffcut_ros.evaluation.tables.measure import stored_features
 from diffcut_ros.evaluation.tables.request import ANY, Request
 from diffcut_ros.evaluation.tables.rows import Cell, Row, file_name
 from diffcut_ros.media.heat_map import draw_heat_map
-from diffcut_ros.media.overlay import write_name
 
 _PICTURES, _TARGETS = 4, 3
 # So many images, spread over the split, are looked through for those that show a class.
@@ -84,7 +83,10 @@ def together(request: Request, rows: Sequence[Row]) -> None:
         for title, picture in by_row.items():
             strips += [np.full_like(picture[:_GAP_PX], 255), picture[-_SIDE_PX:].copy()]
             if len(by_row) > 1:
-                write_name(strips[-1], title, (10, 30))
+                for ink, thickness in ((0, 6), (255, 2)):  # white with a dark rim
+                    cv2.putText(
+                        strips[-1], title, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, (ink,) * 3, thickness, cv2.LINE_AA
+                    )
         Image.fromarray(np.vstack(strips)).save(request.out / name)
 
 
