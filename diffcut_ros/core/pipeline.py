@@ -3,6 +3,7 @@
 Node, analysis and library use it; it is written here once.
 """
 
+import logging
 import math
 import threading
 from collections.abc import Callable
@@ -14,10 +15,10 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig
-from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved, points_at
 from diffcut_ros.core.motion import carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
-from diffcut_ros.core.tracking import Tracker, TrackerConfig
+from diffcut_ros.core.tracking import SAMPLES_HW, Tracker, TrackerConfig, View
 from diffcut_ros.core.transform import Transform
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check_image
 
@@ -27,6 +28,8 @@ _PATIENCE_S = 0.3
 _MOST_CELLS_AHEAD = 4096
 # How boxes may lie, see `Result.box_axes`.
 BOX_AXES = ('camera', 'target')
+
+_log = logging.getLogger('diffcut_ros')
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Scene:
         camera: of the image; None where it is not known where things are: no positions, but instances in space.
         header: whatever all outputs shall carry, such as a std_msgs/Header.
         look_up: returns what takes points of the camera into the frame that places are wanted in, or None where that is
-            not known; may wait. Called when places are needed. None: they are wanted in the camera's.
+            not known; may wait. None: they are wanted in the camera's. That frame does not move: track ids are
+            remembered by places in it.
     """
 
     image_rgb: np.ndarray = field(repr=False)
@@ -63,7 +67,7 @@ class Result:
     """What the pipeline finds in one scene.
 
     Attributes:
-        scene: as it was given.
+        scene: as it was given, with its transform looked up.
         segmentation: its segments, with `track_id`.
         frame: its features and hierarchy, for other cuts.
         cut: how it was cut, whatever other cuts of the frame follow.
@@ -138,6 +142,7 @@ class Pipeline:
         config: settings of the segments.
         tracking: settings of the track ids.
         box_axes: of the results. All three may be replaced at any time: `pipeline.config`, `.tracking`, `.box_axes`.
+        tell: called with a readable line when remembered places are forgotten.
     """
 
     def __init__(
@@ -146,11 +151,12 @@ class Pipeline:
         config: SegmenterConfig | None = None,
         tracking: TrackerConfig | None = None,
         box_axes: str = BOX_AXES[0],
+        tell: Callable[[str], object] = _log.warning,
     ) -> None:
         self.config = config or SegmenterConfig()
         self.box_axes = box_axes
         self._extractor = extractor
-        self._tracker = Tracker(tracking)
+        self._tracker = Tracker(tracking, tell)
         self._last: Prepared | None = None
         self._before: _Before | None = None
         self._turn = threading.Lock()
@@ -271,7 +277,8 @@ class Pipeline:
         cut = frame.last_cut
         self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
         self._last = last  # from now on another thread may cut it again
-        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns), frame, cut, self.box_axes)
+        scene, view = _placed(scene)
+        result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns, view), frame, cut, self.box_axes)
         deliver(result)
         return result
 
@@ -282,3 +289,15 @@ class Pipeline:
             return None, None
         both = before.parts if before.pixels is None else np.stack([before.parts, before.pixels])
         return partial(carry_segments, both, before.image), before.segment
+
+
+def _placed(scene: Scene) -> tuple[Scene, View | None]:
+    """Return a scene whose transform is looked up, and where what it shows is in a frame that does not move."""
+    if scene.look_up is None or scene.depth_m is None or scene.camera is None:
+        return scene, None
+    into = scene.look_up()
+    if into is None:
+        return replace(scene, look_up=lambda: None), None
+    return replace(scene, look_up=lambda: into), View(
+        points_at(scene.depth_m, scene.camera, into, SAMPLES_HW), into.translation_m
+    )
