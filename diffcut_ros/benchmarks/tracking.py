@@ -5,6 +5,13 @@ frames, or exactly for a virtual camera over photographs. A pixel keeps its iden
 frames, so that borders that move and segments that fall apart count against a method, whoever is to blame. The best
 possible row says how much is left to gain: each pair of frames with the one-to-one assignment of their segments that
 keeps the most pixels, chosen with the true motion. All methods get the same segmentations.
+
+With --world: do things get their identity back when the camera comes back to them? Track ids by places in the world,
+by poses of the frames, and without. *Kept*: share of the pixels that the frame before shows, too, and that have the
+identity they had there; *later*: of those that were seen 1 s before, or before the pause; *again*, *1 s*, *3 s*: of
+those out of sight for a frame, 1 s or 3 s at least; *99 %*: how many identities hold that share of the pixels; *wrong*:
+share of the *comebacks* of an identity in which it is given to something at another place. All frames in their order;
+then every other one forth and, after a pause, the others back.
 """
 
 import argparse
@@ -19,6 +26,7 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.arguments.parser import given
+from diffcut_ros.benchmarks import tracking_world
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
 from diffcut_ros.core import Segmentation, Segmenter, SegmenterConfig, Tracker
@@ -101,16 +109,18 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: for fewer than two frames, or a folder without frames.
     """
+    if args.world:
+        return tracking_world.run(args)
     if args.frames is None:
         sequences = [view_sequence(name, args.every) for name in PHOTOGRAPHS]
     else:
         sequences = [rgbd_sequence(args.frames, args.hz, args.every)]
     device = resolve_device(args.device)
     extractor = create_extractor(args.backend, device=device)
-    config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine'))
+    config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine', 'instances'))
     console = Figures()
     console.print(machine(device))
-    cut = f'tau {config.tau:g}, damping {config.damping:g}, refine {config.refine}'
+    cut = f'tau {config.tau:g}, damping {config.damping:g}, instances {config.instances}, refine {config.refine}'
     table = Table(title=f'tracking: backend {args.backend}, {cut}')
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
         table.add_column(column)

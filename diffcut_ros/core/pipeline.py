@@ -273,11 +273,11 @@ class Pipeline:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
     def _finish(self, last: Prepared, segmentation: Segmentation, deliver: Deliver) -> Result:
-        scene, frame = last
+        frame = last.frame
+        scene, view = _placed(last.scene)
         cut = frame.last_cut
         self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
         self._last = last  # from now on another thread may cut it again
-        scene, view = _placed(scene)
         result = Result(scene, self._tracker.update(segmentation, scene.stamp_ns, view), frame, cut, self.box_axes)
         deliver(result)
         return result
@@ -293,11 +293,12 @@ class Pipeline:
 
 def _placed(scene: Scene) -> tuple[Scene, View | None]:
     """Return a scene whose transform is looked up, and where what it shows is in a frame that does not move."""
-    if scene.look_up is None or scene.depth_m is None or scene.camera is None:
+    depth_m, camera = scene.depth_m, scene.camera
+    if scene.look_up is None or depth_m is None or camera is None:
         return scene, None
     into = scene.look_up()
-    if into is None:
-        return replace(scene, look_up=lambda: None), None
-    return replace(scene, look_up=lambda: into), View(
-        points_at(scene.depth_m, scene.camera, into, SAMPLES_HW), into.translation_m
-    )
+    scene = replace(scene, look_up=lambda: into)
+    try:
+        return scene, into and View(points_at(depth_m, camera, into, SAMPLES_HW), into.translation_m)
+    except ValueError:  # another aspect: told to those who ask for places
+        return scene, None
