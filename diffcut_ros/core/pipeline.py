@@ -298,7 +298,9 @@ def _placed(scene: Scene) -> tuple[Scene, View | None]:
         return scene, None
     into = scene.look_up()
     scene = replace(scene, look_up=lambda: into)
+    if into is None:
+        return scene, None
     try:
-        return scene, into and View(points_at(depth_m, camera, into, SAMPLES_HW), into.translation_m)
+        return scene, View(points_at(depth_m, camera, into, SAMPLES_HW), into.translation_m)
     except ValueError:  # another aspect: told to those who ask for places
         return scene, None
