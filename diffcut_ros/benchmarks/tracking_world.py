@@ -278,7 +278,7 @@ def _into(pose: np.ndarray) -> Transform:
 
 
 def _view(depth_m: np.ndarray, camera: PinholeCamera, pose: np.ndarray) -> View:
-    return View(points_at(depth_m, camera, _into(pose), SAMPLES_HW), pose[:3, 3])
+    return View(points_at(depth_m, camera, _into(pose), SAMPLES_HW), _into(pose))
 
 
 def _points(depth_m: np.ndarray, camera: PinholeCamera, pose: np.ndarray) -> np.ndarray:

@@ -301,6 +301,6 @@ def _placed(scene: Scene) -> tuple[Scene, View | None]:
     if into is None:
         return scene, None
     try:
-        return scene, View(points_at(depth_m, camera, into, SAMPLES_HW), into.translation_m)
+        return scene, View(points_at(depth_m, camera, into, SAMPLES_HW), into)
     except ValueError:  # another aspect: told to those who ask for places
         return scene, None

@@ -16,7 +16,7 @@ from diffcut_ros.core.types import MAX_TRACK_ID
 # Of a voxel along one axis, of a track id: both fit into one positive int64. Voxels of 0.1 m repeat after 3.3 km.
 _AXIS_BITS, _ID_BITS = 15, 16
 # Images that a voxel remembers, in effect: what it has become outweighs what it was after so many more.
-_MOST_WEIGHT = 50.0
+_MOST_WEIGHT = 200.0
 # What is left of a claim after its voxel was looked through once; a claim below the least ends.
 _SEEN_THROUGH, _LEAST_WEIGHT = 0.8, 0.1
 # A look ends this many voxels before what it meets, as depth and poses are not exact.

@@ -24,6 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.places import KEPT_SHARE, Places
 from diffcut_ros.core.plain import expect
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation, Segments
 
 # Rows and columns of samples, whatever the image's size: bounds the time. A segment of 24 x 24 pixels in an image of
@@ -43,7 +44,9 @@ _LOST_WEIGHT = 0.7
 # How much the places of a track count, beside where it was in the image before, if that showed it.
 _PLACE_WEIGHT = 0.9
 # Cosine similarity from which a segment may be what was at its place and not in the image before.
-_ALIKE_AT_PLACE = 0.6
+_ALIKE_AT_PLACE = 0.5
+# After so many images that moved by so many samples while the camera did not, by its pose, the frame moves with it.
+_MOST_UNTRUE, _MOVED = 5, 2
 # How far, as a share of the image's width and height, and up to which ratio of areas features alone may pair.
 _REACH, _LARGEST_RATIO = 0.25, 4.0
 # Weight of the new feature in a track's running mean.
@@ -58,7 +61,8 @@ class TrackerConfig:
 
     max_age_s: float = parameter(
         3.0,
-        'A segment that comes back within this time gets its track id back; after a longer pause all are new',
+        'A segment that comes back within this time gets its track id back; after a longer pause all are new, but for '
+        'those that target_frame lets find again',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
@@ -114,11 +118,11 @@ class View(NamedTuple):
 
     Attributes:
         points_m: float64 [*SAMPLES_HW, 3], what its samples show, NaN where that is not known.
-        eye_m: float64 [3], where the camera is.
+        into: takes points of the camera into that frame.
     """
 
     points_m: np.ndarray
-    eye_m: np.ndarray
+    into: Transform
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,8 @@ class Tracker:
         self._shift: tuple[int, int]
         self._places = Places(self.config.voxel_m)
         self._ended = self._none(channels=0)
+        self._pose = np.zeros(0)  # of the last image with a view
+        self._untrue = 0  # images that contradicted their pose, until that changes for the first time
         self._forget(channels=0)
 
     def update(self, segmentation: Segmentation, stamp_ns: int, view: View | None = None) -> Segmentation:
@@ -222,8 +228,9 @@ class Tracker:
         self._remember(self._lost.take(~follows))
         self._lost, self._lost_samples = _kept(self._lost, self._lost_samples, follows)
 
-        voxel = np.full(grid.size, -1)
-        if view is not None and self.config.max_remembered:
+        voxel, moves = np.full(grid.size, -1), self._moves(view)
+        by_places = view is not None and self.config.max_remembered > 0 and self._untrue < _MOST_UNTRUE
+        if view is not None and by_places:
             voxel = self._places.voxels(view.points_m).ravel()
         sample, owner, share = self._places.owners(voxel)
         tracks = self._live.join(self._lost)
@@ -233,6 +240,8 @@ class Tracker:
         likeness = np.clip(np.einsum('tc,sc->ts', tracks.feature, found.feature), 0, 1) ** 2
         self._shift = dy, dx = _find_shift(self._grid, grid, likeness[:live], self._shift)
         self._lost_samples += np.array([[0], [dy], [dx]])
+        if not moves and max(abs(dy), abs(dx)) >= _MOVED:
+            self._doubt()
         shape = len(tracks), len(order)
         meetings, there = self._meetings(grid, shape), np.zeros(shape)
         if len(sample):
@@ -255,9 +264,9 @@ class Tracker:
         new = np.flatnonzero(found.id == 0)
         found.id[new] = self._new_ids(len(new), np.concatenate([found.id, self._lost.id, self._ended.id]))
         self._live, self._grid = found, grid
-        if view is not None and self.config.max_remembered:
+        if view is not None and by_places and self._untrue < _MOST_UNTRUE:
             self._places.see(voxel, np.append(0, found.id)[grid.ravel()], stamp_ns)
-            self._places.look_through(view.points_m.reshape(-1, 3), view.eye_m)
+            self._places.look_through(view.points_m.reshape(-1, 3), view.into.translation_m)
             if self._places.forget_beyond(self.config.max_voxels):
                 self._tell_once('tracking.max_voxels', self.config.max_voxels)
         track_id = np.zeros(len(segmentation.segments), np.int64)
@@ -281,6 +290,7 @@ class Tracker:
         lost.check(live.feature.shape[1], _MOST_LOST)
         ended.check(live.feature.shape[1], MAX_TRACK_ID)
         places = Places.load(state['_places'])
+        expect('pose', state['_pose'], 'f', (min(len(state['_pose']), 12),))
         grid, samples = state['_grid'], state['_lost_samples']
         expect('grid', grid, 'i', SAMPLES_HW, 0, len(live))
         expect('lost_samples', samples, 'i', (3, samples.shape[1]), -_FARTHEST, _FARTHEST)
@@ -289,6 +299,7 @@ class Tracker:
         for value, least, most in (
             (state['_stamp_ns'], -(2**63), 2**63 - 1),
             (state['_last_id'], 0, MAX_TRACK_ID),
+            (state['_untrue'], -(2**63), _MOST_UNTRUE),
             (dy, -SAMPLES_HW[0], SAMPLES_HW[0]),
             (dx, -SAMPLES_HW[1], SAMPLES_HW[1]),
         ):
@@ -297,6 +308,7 @@ class Tracker:
         self._stamp_ns, self._last_id = state['_stamp_ns'], state['_last_id']
         self._live, self._lost, self._grid, self._lost_samples, self._shift = live, lost, grid, samples, (dy, dx)
         self._ended, self._places, self._told = ended, places, set(state['_told'])
+        self._pose, self._untrue = state['_pose'], state['_untrue']
 
     def _forget(self, channels: int) -> None:
         """End all tracks; track ids count on."""
@@ -311,6 +323,30 @@ class Tracker:
     def _none(channels: int) -> _Tracks:
         none = np.zeros(0, np.int64)
         return _Tracks(none, none, np.zeros((0, channels), np.float32), np.zeros(0), np.zeros((0, 2)), none)
+
+    def _moves(self, view: View | None) -> bool:
+        """Say whether the camera may have moved since the last image with a view."""
+        if view is None:
+            return True
+        pose = np.append(view.into.rotation.as_matrix(), view.into.translation_m)
+        same = len(self._pose) == len(pose) and np.allclose(self._pose, pose, rtol=0, atol=1e-5)
+        if len(self._pose) and not same:
+            self._untrue = -(2**62)  # a frame that does not move with the camera, whatever moves before it later
+        self._pose = pose
+        return not same
+
+    def _doubt(self) -> None:
+        """Take note that the image moved, but not the camera in its frame."""
+        if self._untrue == _MOST_UNTRUE:
+            return
+        self._untrue += 1
+        if self._untrue == _MOST_UNTRUE:
+            self._places, self._ended = Places(self.config.voxel_m), self._none(self._live.feature.shape[1])
+            self._tell(
+                'the target frame seems to move with the camera: track ids are not remembered by places in it until '
+                'the camera moves in it. Next: take a frame that does not move, such as map or odom, or set '
+                'tracking.max_remembered to 0'
+            )
 
     def _check_memory(self, channels: int, stamp_ns: int) -> None:
         """Forget all places where they may be wrong, or would be of no use."""

@@ -43,7 +43,7 @@ def look(pose: Transform, things, told: Transform | None = None) -> tuple[Segmen
     features = np.array([GREY, *(feature for *_, feature, _ in things)])
     labels[:2] = 0  # the ground is seen in each image
     present = np.unique(labels)
-    return without_ground(np.searchsorted(present, labels), features[present]), View(points, told.translation_m)
+    return without_ground(np.searchsorted(present, labels), features[present]), View(points, told)
 
 
 def show(tracker: Tracker, stamp_s: float, pose: Transform, things=TABLE, told: Transform | None = None, count=3):
@@ -154,7 +154,7 @@ def test_a_map_whose_origin_is_far_away():
     for stamp_s in (0, 60):
         for k in range(3):
             segmentation, view = look(at(0), TABLE)
-            view = View(view.points_m + far, view.eye_m + far)
+            view = View(view.points_m + far, Transform(translation_m=far))
             found.append(ids(tracker.update(segmentation, stamp_s * S + k * FRAME_NS, view)))
     assert found == [[1, 2]] * 6
 
@@ -163,7 +163,7 @@ def test_an_image_without_places_neither_reads_nor_writes_them():
     tracker, plain = Tracker(), Tracker()
     for k in range(30):
         segmentation, view = look(at(0.02 * k), TABLE)
-        nothing = View(np.full_like(view.points_m, np.nan), view.eye_m)
+        nothing = View(np.full_like(view.points_m, np.nan), view.into)
         one = tracker.update(segmentation, k * S, nothing if k % 2 else None)
         assert ids(one) == ids(plain.update(segmentation, k * S))
     assert not len(tracker._places)
@@ -271,7 +271,7 @@ def test_a_place_belongs_to_its_tracks_by_how_often_it_was_whose():
     which, owner, share = places.owners(voxel)
     found = sorted(zip(which.tolist(), owner.tolist(), share.tolist(), strict=True))
     assert found == [(0, 7, 0.75), (0, 9, 0.25), (1, 5, 1.0)]
-    for _ in range(200):  # it is another's by now
+    for _ in range(800):  # it is another's by now
         places.see(voxel, np.array([9, 5, 0]), 0)
     _, owner, share = places.owners(voxel[:1])
     assert share[owner == 9] > 0.95
@@ -283,3 +283,26 @@ def test_a_place_belongs_to_its_tracks_by_how_often_it_was_whose():
 def test_bad_settings(name):
     with pytest.raises(ValueError, match=rf'{name}: expected .*, received -1'):
         TrackerConfig(**{name: -1})
+
+
+def test_a_frame_that_moves_with_the_camera_is_told_and_its_places_are_not_used():
+    """base_link, by a static transform; the camera passes along the wall."""
+    told = []
+    tracker, plain = Tracker(tell=told.append), Tracker()
+    wall = [(0.5 * k, 0.3 * (k % 2), 0.2, (RED, GREEN, BLUE)[k % 3], 0.0) for k in range(40)]
+    for k in range(40):
+        segmentation, view = look(at(0.15 * k), wall, told=at(0))
+        found = ids(tracker.update(segmentation, k * FRAME_NS, view))
+        without = ids(plain.update(segmentation, k * FRAME_NS))
+        if k == 10:
+            offset = np.array(found) - without
+    assert len(told) == 1
+    assert 'the target frame seems to move with the camera' in told[0]
+    assert not len(tracker._places)
+    assert len(set(np.array(found) - without)) == 1
+    assert offset.any() or found == without
+    # In the end it moves in its frame: it does not move with it.
+    before = show(tracker, 5, at(0))
+    assert show(tracker, 6, at(0.1)) == before
+    assert show(tracker, 60, at(0.1)) == before
+    assert len(told) == 1
