@@ -9,11 +9,9 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
-from diffcut_ros.launch_arguments import log_level, needs_package, parameters_for, topics_by_camera, truth
+from diffcut_ros.launch_arguments import RVIZ_TOPICS, log_level, needs_package, parameters_for, topics_by_camera, truth
 
 CONFIG = PathJoinSubstitution([FindPackageShare('diffcut_ros'), 'config'])
-# What config/diffcut.rviz shows of the node.
-SHOWN = ('overlay', 'labels', 'points', 'markers', 'segments_3d')
 # Several cameras are NAME=TOPIC,NAME=TOPIC; then each has its topics under its name.
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -82,7 +80,7 @@ def _nodes(context):
     if cameras:
         # RViz shows one camera at a time: the first.
         shown = [('image', topics['image'].get(cameras[0], f'{cameras[0]}/image'))]
-        shown += [(f'diffcut/{name}', f'diffcut/{cameras[0]}/{name}') for name in SHOWN]
+        shown += [(f'diffcut/{name}', f'diffcut/{cameras[0]}/{name}') for name in RVIZ_TOPICS]
     else:
         shown = remappings
     node = Node(

@@ -43,7 +43,8 @@ def _listen(name: str, pause_s: float, topics: Sequence[str]) -> None:
         rclpy.init(args=[])
         node = rclpy.create_node('diffcut_benchmark_listener')
         for topic in topics:
-            node.create_subscription(_KINDS[topic], f'{name}/{topic}', lambda _: time.sleep(pause_s), 10)
+            # Serialized: to make Python objects of messages takes longer than a consumer in C++ takes for them.
+            node.create_subscription(_KINDS[topic], f'{name}/{topic}', lambda _: time.sleep(pause_s), 10, raw=True)
         rclpy.spin(node)
     rclpy.try_shutdown()
 

@@ -241,7 +241,7 @@ def _color_stages(extractor: Extractor, tau: float, image_rgb: np.ndarray) -> It
 
 
 def _mask_stages(image_rgb: np.ndarray, feature_map: FeatureMap, tau: float) -> Iterator[str]:
-    affinity = graph_of(feature_map)
+    affinity = graph_of(feature_map, lower=True)
     yield 'affinity'
     tree = recursive_ncut(affinity, tau, checked=True)
     yield 'hierarchy'

@@ -19,14 +19,16 @@ _SMALLEST = 1e-30
 _TILE = 32
 
 
-def graph_of(feature_map: FeatureMap, alpha: float = 10.0) -> torch.Tensor:
+def graph_of(feature_map: FeatureMap, alpha: float = 10.0, *, lower: bool = False) -> torch.Tensor:
     """Return the affinity between all cells of an image, from its points if it has some; see `affinity_matrix`."""
     if feature_map.points is None:
-        return affinity_matrix(feature_map.flat(), alpha)
-    return affinity_matrix(feature_map.points.flatten(0, 1), alpha, gaussian=True)
+        return affinity_matrix(feature_map.flat(), alpha, lower=lower)
+    return affinity_matrix(feature_map.points.flatten(0, 1), alpha, gaussian=True, lower=lower)
 
 
-def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bool = False) -> torch.Tensor:
+def affinity_matrix(
+    features: torch.Tensor, alpha: float = 10.0, *, gaussian: bool = False, lower: bool = False
+) -> torch.Tensor:
     """Return the affinity between all cells (DiffCut, section 3.2).
 
     Cosine similarity, min-max normalised over the whole matrix to [0, 1], raised to the power `alpha`, which pushes
@@ -36,6 +38,7 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bo
         features: float32 [N, C], N >= 1.
         alpha: exponent, above 0.
         gaussian: whether two cells at distance d are similar by exp(-d^2 / 2), instead of by their cosine.
+        lower: whether what is above the diagonal may be anything: on a CPU, `recursive_ncut` does not look there.
 
     Returns:
         float32 [N, N] on the features' device, symmetric, in [0, 1], diagonal 1 (up to rounding). On a CPU values below
@@ -67,7 +70,8 @@ def affinity_matrix(features: torch.Tensor, alpha: float = 10.0, *, gaussian: bo
     if whole != alpha:
         for start in range(0, len(similarity), _ROWS):
             similarity[start : start + _ROWS, : start + _ROWS].pow_(alpha)
-    _mirror(similarity.numpy())  # last: PyTorch's powers depend on where in memory a number lies
+    if not lower:
+        _mirror(similarity.numpy())  # last: PyTorch's powers depend on where in memory a number lies
     return similarity
 
 

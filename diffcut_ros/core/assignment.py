@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.threads import threads_for
 from diffcut_ros.core.types import FeatureMap
 from diffcut_ros.core.upsampling import best_upsampled, upsampled_at
@@ -29,14 +30,30 @@ def mean_features(feature_map: FeatureMap, labels: np.ndarray, cells: np.ndarray
         float32 [K, C]; see `concept_features`.
     """
     unit, count = feature_map.unit, np.bincount(labels)
+    if unit.device.type == 'cpu':
+        means = np.empty((len(count), unit.shape[1]), np.float32)
+        _means(unit.numpy(), labels.astype(np.int64), cells.astype(np.int64), count, means)
+        return torch.from_numpy(means)
     # The cells of one label after the other, as bags: each is summed in this order. `index_add_` sums as it happens on
     # a GPU, and the same image would not give the same features twice.
     bags, begins = (
         torch.from_numpy(values).to(unit.device)
         for values in (cells[np.argsort(labels, kind='stable')], np.cumsum(count) - count)
     )
-    with threads_for(len(unit)):
-        return F.embedding_bag(bags, unit, begins, mode='mean')
+    return F.embedding_bag(bags, unit, begins, mode='mean')
+
+
+@compiled("void(Array(float32, 2, 'C', readonly=True), int64[::1], int64[::1], int64[::1], float32[:, ::1])")
+def _means(unit: np.ndarray, labels: np.ndarray, cells: np.ndarray, count: np.ndarray, means: np.ndarray) -> None:
+    """Do what `mean_features` says, with vectors float32 [N, C]; count is int64 [K], of the labels."""
+    means[:] = 0
+    for m in range(len(labels)):
+        row, mean = unit[cells[m]], means[labels[m]]
+        for c in range(len(row)):
+            mean[c] += row[c]
+    for k in range(len(count)):
+        for c in range(means.shape[1]):
+            means[k, c] /= count[k]
 
 
 def assign_concepts(

@@ -327,7 +327,7 @@ class Frame:
         if self._affinity is None or self._alpha != alpha:
             bytes_of_graph = _MATRICES * 4 * math.prod(self.feature_map.grid_hw) ** 2
             check_memory(bytes_of_graph, self.feature_map.features.device, self._advice)
-            self._affinity = graph_of(self.feature_map, alpha)
+            self._affinity = graph_of(self.feature_map, alpha, lower=True)
             self._tree, self._alpha = None, alpha
         if self._tree is None or self._tree.tau < tau:
             self._tree = recursive_ncut(self._affinity, tau, tree=self._tree, checked=True)

@@ -44,7 +44,8 @@ def recursive_ncut(
             `affinity_matrix`. A node without any affinity is a segment of its own.
         tau: the largest threshold of interest, 0 to 2; the tree can be cut at any smaller one.
         tree: a hierarchy of the same affinity, to go on from where it ends.
-        checked: whether the affinity is known to be as it must be, as that of `affinity_matrix` is.
+        checked: whether the affinity is known to be as it must be, as that of `affinity_matrix` is. On a CPU only the
+            diagonal and what is below it are then read.
 
     Returns:
         The hierarchy, with the NCut value of every split; `tree` itself where it reaches to this tau.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.types import Segmentation
 
 # How far, in pixels, a simplified outline may be from the pixels at first; then by how much farther each time.
@@ -62,18 +63,30 @@ def places(segmentation: Segmentation, step: int = 1) -> tuple[np.ndarray, np.nd
     inner = cv2.erode(labels, _SQUARE) == cv2.dilate(labels, _SQUARE)
     inner[[0, -1]] = inner[:, [0, -1]] = False
     room = cv2.distanceTransform(inner.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    middles, radii = np.zeros((len(segmentation.segments), 2)), np.zeros(len(segmentation.segments))
-    for row, box in enumerate(segmentation.segments.box_xyxy):
-        x0, y0, x1, y1 = (-(-box // step)).tolist()  # the rows and columns in the box that are looked at
-        if x0 == x1 or y0 == y1:
-            middles[row] = (box[:2] + box[2:]) / 2
-            continue
-        here = np.where(labels[y0:y1, x0:x1] == row + 1, room[y0:y1, x0:x1], 0)
-        # The first of equal ones: OpenCV's minMaxLoc returns any.
-        y, x = np.unravel_index(here.argmax(), here.shape)
-        radii[row] = step * here[y, x]
-        middles[row] = step * (x0 + x) + 0.5, step * (y0 + y) + 0.5
-    return middles, radii
+    at = np.full(len(segmentation.segments), -1)
+    _roomiest(labels.astype(np.uint16), room, at)
+    y, x = np.divmod(at, labels.shape[1])
+    middles = step * np.stack([x, y], 1) + 0.5
+    box = segmentation.segments.box_xyxy
+    middles[at < 0] = (box[:, :2] + box[:, 2:])[at < 0] / 2
+    return middles, np.where(at < 0, 0.0, step * room.ravel()[at])
+
+
+@compiled('void(uint16[:, ::1], float32[:, ::1], int64[::1])')
+def _roomiest(labels: np.ndarray, room: np.ndarray, at: np.ndarray) -> None:
+    """Write where each label from 1 on has the most room, the first of equal pixels; -1 stays where it has none.
+
+    Args:
+        labels: uint16 [h, w], 0 = none.
+        room: float32 [h, w], at least 0.
+        at: int64 [K], -1, written to: pixels counted row by row.
+    """
+    most = np.full(len(at), np.float32(-1))
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            row = np.int64(labels[y, x]) - 1
+            if row >= 0 and room[y, x] > most[row]:
+                most[row], at[row] = room[y, x], y * labels.shape[1] + x
 
 
 def _masks(segmentation: Segmentation) -> Iterator[tuple[int, int, np.ndarray]]:

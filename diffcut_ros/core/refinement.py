@@ -46,6 +46,9 @@ _NOISE, _CLEAR = 6, 30
 # uint8 [256]: likeness for each difference in 16ths of where it falls to 1/e.
 _LIKENESS = np.rint(255 * np.exp(-((np.arange(256) / 16) ** 2))).astype(np.uint8)
 
+# Pixels of a row that vote together, unless all are far from borders.
+_TOGETHER = 32
+
 # The eight neighbours of a pixel, as steps in rows and columns.
 _STEPS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
 
@@ -215,12 +218,22 @@ def _inner(labels: np.ndarray, *radii: int) -> np.ndarray:
     for radius, larger in zip(radii, (0, *radii), strict=False):
         square = _square(radius)
         alone = cv2.compare(cv2.dilate(labels, square), cv2.erode(labels, square), cv2.CMP_EQ)
-        inner |= alone & ~cv2.dilate(inner, _square(larger))
-    # Every second row and column: a segment that is not seen in them is small.
-    seen = np.bincount(labels[::2, ::2][inner[::2, ::2] > 0], minlength=int(labels.max()) + 1) > 0
+        inner |= cv2.subtract(alone, cv2.dilate(inner, _square(larger))) if larger else alone
+    seen = np.zeros(int(labels.max()) + 1, np.bool_)
+    _see(labels, inner, seen)
     if not seen.all():
         inner[~seen[labels]] = 255
     return inner
+
+
+@compiled("void(Array(uint16, 2, 'C', readonly=True), uint8[:, ::1], boolean[::1])")
+def _see(labels: np.ndarray, inner: np.ndarray, seen: np.ndarray) -> None:
+    """Write which segments, bool [K], have pixels in `inner`."""
+    # Every second row and column: a segment that is not seen in them is small.
+    for y in range(0, labels.shape[0], 2):
+        for x in range(0, labels.shape[1], 2):
+            if inner[y, x]:
+                seen[labels[y, x]] = True
 
 
 def _square(radius: int) -> np.ndarray:
@@ -312,35 +325,42 @@ def _vote(
     """
     h, w = moved.shape
     look = (framed.shape[0] - h) // 2
-    for_own, for_rival, most, rival = np.empty((4, w), np.uint16)
+    for_own, for_rival, most, rival = np.empty((4, _TOGETHER), np.uint16)
     zero, extra = np.uint16(0), np.uint16(in_favour)
     for y in range(h):
-        own, held, kept = moved[y], favoured[y], inner[y]
-        for x in range(w):
-            for_own[x] = extra if held[x] == own[x] else zero
-            most[x] = zero
-            rival[x] = own[x]
-        for step in range(len(around)):
-            alike = likeness[step, y]
-            begin = look + around[step, 1]
-            label = framed[look + y + around[step, 0], begin : begin + w]
-            for x in range(w):
-                value = np.uint16(alike[x])
-                same = label[x] == own[x]
-                for_own[x] += value if same else zero
-                more = (not same) & (value >= most[x])
-                most[x] = value if more else most[x]
-                rival[x] = label[x] if more else rival[x]
-        for x in range(w):
-            for_rival[x] = extra if held[x] == rival[x] else zero
-        for step in range(len(around)):
-            alike = likeness[step, y]
-            begin = look + around[step, 1]
-            label = framed[look + y + around[step, 0], begin : begin + w]
-            for x in range(w):
-                for_rival[x] += np.uint16(alike[x]) if label[x] == rival[x] else zero
-        for x in range(w):
-            own[x] = rival[x] if (for_rival[x] > for_own[x]) & (kept[x] == 0) else own[x]
+        for left in range(0, w, _TOGETHER):
+            n = min(_TOGETHER, w - left)
+            own, held, kept = moved[y, left : left + n], favoured[y, left : left + n], inner[y, left : left + n]
+            near = False
+            for x in range(n):
+                near |= kept[x] == 0
+            if not near:
+                continue
+            for x in range(n):
+                for_own[x] = extra if held[x] == own[x] else zero
+                most[x] = zero
+                rival[x] = own[x]
+            for step in range(len(around)):
+                alike = likeness[step, y, left : left + n]
+                begin = look + left + around[step, 1]
+                label = framed[look + y + around[step, 0], begin : begin + n]
+                for x in range(n):
+                    value = np.uint16(alike[x])
+                    same = label[x] == own[x]
+                    for_own[x] += value if same else zero
+                    more = (not same) & (value >= most[x])
+                    most[x] = value if more else most[x]
+                    rival[x] = label[x] if more else rival[x]
+            for x in range(n):
+                for_rival[x] = extra if held[x] == rival[x] else zero
+            for step in range(len(around)):
+                alike = likeness[step, y, left : left + n]
+                begin = look + left + around[step, 1]
+                label = framed[look + y + around[step, 0], begin : begin + n]
+                for x in range(n):
+                    for_rival[x] += np.uint16(alike[x]) if label[x] == rival[x] else zero
+            for x in range(n):
+                own[x] = rival[x] if (for_rival[x] > for_own[x]) & (kept[x] == 0) else own[x]
 
 
 def _difference(colours: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -19,9 +19,15 @@ class Segmenter:
 
     Raises:
         ValueError: for instances in space, which need depth: `Pipeline` takes scenes that have some.
+        TypeError: for an extractor that cannot be called, such as the name of one.
     """
 
     def __init__(self, extractor: Callable[[np.ndarray], FeatureMap], config: SegmenterConfig | None = None) -> None:
+        if not callable(extractor):
+            raise TypeError(
+                f'extractor: expected a function of an image, received {extractor!r}; '
+                "diffcut_ros.features.create_extractor('color') returns one"
+            )
         self._pipeline = Pipeline(extractor)
         self.config = config or SegmenterConfig()
 

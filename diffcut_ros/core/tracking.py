@@ -21,6 +21,7 @@ import numpy as np
 import scipy.fft
 from scipy.optimize import linear_sum_assignment
 
+from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.places import KEPT_SHARE, Places
 from diffcut_ros.core.plain import expect
@@ -236,8 +237,8 @@ class Tracker:
         tracks = self._live.join(self._lost)
         live, lost = len(self._live), len(self._lost)
         tracks = tracks.join(self._ended.take(np.isin(self._ended.id, owner)))
-        # Not BLAS: it wakes threads for so little, and where all cores are busy waits 6 ms for them.
-        likeness = np.clip(np.einsum('tc,sc->ts', tracks.feature, found.feature), 0, 1) ** 2
+        likeness = np.empty((len(tracks), len(found)), np.float32)
+        _liken(tracks.feature, found.feature, likeness)
         self._shift = dy, dx = _find_shift(self._grid, grid, likeness[:live], self._shift)
         self._lost_samples += np.array([[0], [dy], [dx]])
         if not moves and max(abs(dy), abs(dx)) >= _MOVED:
@@ -407,6 +408,21 @@ class Tracker:
         ids = candidates[~np.isin(candidates, in_use)][:count]
         self._last_id = int(ids[-1]) if count else self._last_id
         return ids
+
+
+@compiled('void(float32[:, ::1], float32[:, ::1], float32[:, ::1])')
+def _liken(tracks: np.ndarray, found: np.ndarray, likeness: np.ndarray) -> None:
+    """Write the squared cosine similarity, 0 where it is negative, of vectors [T, C] and [S, C] of unit length, [T, S].
+
+    Not by BLAS: it wakes threads for so little, and where all cores are busy waits 6 ms for them.
+    """
+    for t in range(len(tracks)):
+        for s in range(len(found)):
+            a, b, cosine = tracks[t], found[s], np.float32(0)
+            for c in range(len(a)):
+                cosine += a[c] * b[c]
+            cosine = min(max(cosine, np.float32(0)), np.float32(1))
+            likeness[t, s] = cosine * cosine
 
 
 def _kept(tracks: _Tracks, samples: np.ndarray, keep: np.ndarray) -> tuple[_Tracks, np.ndarray]:

@@ -242,6 +242,7 @@ class MessageBuilder:
         in a target frame, in which zeros are a place.
         """
         values, places = values_of(segments, by_track), geometries or [None] * len(segments)
+        nowhere = self._uncertain_pose((math.nan if in_target else 0.0,) * 3)  # one for all: two fifths of the time
         found = []
         for segment, value, place in zip(segments, values, places, strict=True):
             x0, y0, x1, y1 = segment.box_xyxy
@@ -252,8 +253,8 @@ class MessageBuilder:
                 size_x=float(x1 - x0),
                 size_y=float(y1 - y0),
             )
-            position_m = ((math.nan if in_target else 0.0,) * 3) if place is None else place.position_m
-            results = [self._hypothesis(value, segment.score, position_m)]
+            pose = nowhere if place is None else self._uncertain_pose(place.position_m)
+            results = [self._hypothesis(value, segment.score, pose)]
             make = self.type_of('vision_msgs/msg/Detection2D')
             found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
         return self.type_of(DETECTIONS_2D)(header=header, detections=found)
@@ -273,7 +274,8 @@ class MessageBuilder:
             size = self.type_of('geometry_msgs/msg/Vector3')(x=x, y=y, z=z)
             center = self.pose(place.center_m, place.turned_xyzw)
             box = self.type_of('vision_msgs/msg/BoundingBox3D')(center=center, size=size)
-            results = [self._hypothesis(value, place.valid_share, place.position_m, place.turned_xyzw)]
+            pose = self._uncertain_pose(place.position_m, place.turned_xyzw)
+            results = [self._hypothesis(value, place.valid_share, pose)]
             make = self.type_of('vision_msgs/msg/Detection3D')
             found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
         return self.type_of(DETECTIONS_3D)(header=header, detections=found)
@@ -287,12 +289,13 @@ class MessageBuilder:
             orientation=self.type_of('geometry_msgs/msg/Quaternion')(x=qx, y=qy, z=qz, w=qw),
         )
 
-    def _hypothesis(
-        self, value: int, score: float, position_m: Sequence[float], turned_xyzw: Sequence[float] = NOT_TURNED
-    ) -> Any:
-        hypothesis = self.type_of('vision_msgs/msg/ObjectHypothesis')(class_id=str(value), score=score)
+    def _uncertain_pose(self, position_m: Sequence[float], turned_xyzw: Sequence[float] = NOT_TURNED) -> Any:
+        """Return geometry_msgs/PoseWithCovariance; the covariance is not known, which zeros say."""
         make = self.type_of('geometry_msgs/msg/PoseWithCovariance')
-        pose = make(pose=self.pose(position_m, turned_xyzw), covariance=np.zeros(36))
+        return make(pose=self.pose(position_m, turned_xyzw), covariance=np.zeros(36))
+
+    def _hypothesis(self, value: int, score: float, pose: Any) -> Any:
+        hypothesis = self.type_of('vision_msgs/msg/ObjectHypothesis')(class_id=str(value), score=score)
         return self.type_of('vision_msgs/msg/ObjectHypothesisWithPose')(hypothesis=hypothesis, pose=pose)
 
 

@@ -64,6 +64,14 @@ def test_a_graph_is_made_of_points_where_there_are_some():
         FeatureMap(features, (30, 40), points.transpose(0, 1))
 
 
+@pytest.mark.parametrize('alpha', [0.5, 10.0])
+@pytest.mark.parametrize('points', [False, True])
+def test_the_lower_triangle_alone_is_the_same(alpha, points):
+    features = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    whole, lower = (affinity_matrix(features, alpha, gaussian=points, lower=lower) for lower in (False, True))
+    assert torch.equal(lower.tril(), whole.tril())
+
+
 @pytest.mark.parametrize('count', [1, 5])
 def test_equal_features_are_all_alike(count):
     affinity = affinity_matrix(torch.full((count, 3), 0.3))

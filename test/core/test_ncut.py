@@ -317,6 +317,16 @@ def test_the_caller_keeps_matrix_and_threads():
     assert torch.equal(affinity.detach(), before)
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_of_a_checked_matrix_the_upper_triangle_is_not_read(seed):
+    affinity = photograph_graph(seed, 24)
+    lower = torch.where(torch.ones_like(affinity).tril() > 0, affinity, torch.nan)
+    fresh, grown = recursive_ncut(affinity, 0.9), None
+    for tau in (0.2, 0.6, 0.9):
+        grown = recursive_ncut(lower, tau, tree=grown, checked=True)
+        assert np.array_equal(grown.cut(tau), fresh.cut(tau))
+
+
 def test_a_deep_tree_needs_no_deep_stack():
     affinity = photograph_graph(15, 16)
     limit = sys.getrecursionlimit()

@@ -279,3 +279,8 @@ def test_a_graph_that_needs_more_memory_than_there_is_is_refused_before_it_is_ma
     features = FeatureMap(torch.rand(1000, 1000, 1), (1000, 1000))
     with pytest.raises(MemoryError, match=r'a graph of 1000000 cells needs more; .* \(8800.0 GB, .* GB are free\)'):
         Frame(np.zeros((1000, 1000, 3), np.uint8), features).cut(SegmenterConfig())
+
+
+def test_the_name_of_a_backend_is_no_extractor():
+    with pytest.raises(TypeError, match=r"received 'color'; .*create_extractor\('color'\)"):
+        Segmenter('color')

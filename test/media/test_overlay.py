@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,12 @@ def test_colors_are_distinct_and_the_same_whatever_the_count():
     assert colors[0].tolist() == [0, 0, 0]
     assert len(np.unique(colors, axis=0)) == 41
     assert np.array_equal(segment_colors(5), colors[:6])
+
+
+def test_numbers_that_are_close_have_other_lightnesses():
+    lightness = cv2.cvtColor(np.float32(segment_colors(200)[None, 1:] / 255), cv2.COLOR_RGB2LAB)[0, :, 0]
+    for apart in (1, 2):
+        assert np.abs(lightness[apart:] - lightness[:-apart]).min() > 20
 
 
 def test_a_track_keeps_its_color_and_a_label_has_its_own():

@@ -35,6 +35,11 @@ _START_TIMEOUT_S = 60.0
 _PATIENCE_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _ADVICE = 'run the demo again when the machine is less busy; if that does not help, see node.log'
+_NEXT = """
+Next, with images of your own:
+  a camera:    diffcut_node --ros-args -r image:=/camera/color/image_raw
+  a recording: diffcut_analyze run1.mcap -o out/ (tables, video, report)
+  names:       diffcut_teach run1.mcap --classes names.yaml (a few clicks)"""
 # Shots, a few MB each, that wait to be written.
 _MOST_UNWRITTEN = 50
 
@@ -158,6 +163,7 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
             written.result()
     console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
     console.print(cut_twice(recorder))
+    console.print(_NEXT, markup=False)
 
 
 def cut_twice(recorder: Recorder) -> str:
