@@ -77,6 +77,21 @@ def _parser() -> Parser:
         '--backend', help="feature extractor, as of the node; default: color, for a table the paper's models"
     )
     how.add_argument(
+        '--rows',
+        type=lambda text: tuple(text.split(',')),
+        default=(),
+        metavar='ROW,...',
+        help='only these rows of a table, named as their folders of results, such as dinov2,clip',
+    )
+    how.add_argument(
+        '--model',
+        action='append',
+        type=_assignment,
+        default=[],
+        metavar='ROW=BACKEND',
+        help="backend for one row of a table, in place of the paper's model, such as dinov2=FOLDER",
+    )
+    how.add_argument(
         '--tau', type=_number_as_text, metavar='TAU', help=f'short for --set tau=TAU; for {TEACH} default: {TEACH_TAU}'
     )
     how.add_argument('--alpha', type=_number_as_text, metavar='ALPHA', help='short for --set alpha=ALPHA')
@@ -168,11 +183,13 @@ _FIXED_BY_COMPARISON = {
 
 _FIXED_BY_TEACH = {'protocol': 'scores by plain', 'refine': 'takes --set refine=...'}
 _FIXED = dict.fromkeys(TABLES, _FIXED_BY_TABLE) | {COMPARISON: _FIXED_BY_COMPARISON, TEACH: _FIXED_BY_TEACH}
+_OF_TABLES = dict.fromkeys(('rows', 'model'), 'is no table')
 _OF_TEACH = dict.fromkeys(('named', 'frames', 'clicks', 'curve', 'choices', 'novelty'), f'is not {TEACH}')
 
 
 def _check_fixed(parser: Parser, args: argparse.Namespace) -> None:
-    fixed = _FIXED.get(args.dataset, {}) | ({} if args.dataset == TEACH else _OF_TEACH)
+    fixed = _FIXED.get(args.dataset, {})
+    fixed = fixed | ({} if args.dataset == TEACH else _OF_TEACH) | ({} if args.dataset in TABLES else _OF_TABLES)
     for name, reason in fixed.items():
         if (value := getattr(args, name)) != parser.get_default(name):
             option = 'dataset' if name == 'named' else name

@@ -134,6 +134,7 @@ def _columns(
 
 def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
     with packages('vit'):
+        from diffcut_ros.benchmarks import vit_parts
         from diffcut_ros.benchmarks.random_vit import random_vit
         from diffcut_ros.features.vit.extractor import VitExtractor
         from diffcut_ros.features.vit.load import load_encoder
@@ -147,10 +148,13 @@ def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.d
         encoder = load_encoder(args.backend, config)
     extractor = VitExtractor(encoder, config, device)
     pixels = extractor.upload(images[:1])
-    for line in (extractor.description, *_floors({'ViT': extractor.operations(pixels)}, extractor.precision, device)):
+    counts = {'ViT': sum(extractor.operations(pixels).values())}
+    for line in (extractor.description, *_floors(counts, extractor.precision, device)):
         console.print(line)
     columns = _columns(args, images, device, extractor, partial(_vit_stages, extractor, args.tau))
     console.print(_table(columns, args))
+    if device.type == 'cpu':
+        console.print(vit_parts.table(extractor, pixels, matrix_rate(extractor.precision, device), args.repeats))
 
 
 @torch.inference_mode()

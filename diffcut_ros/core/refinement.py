@@ -164,7 +164,11 @@ def _carried(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nd
     if labels.shape == before.shape:
         return after
     carried = np.array(labels, order='C')
-    _carry(before, after, *_places(labels.shape, before.shape), carried)
+    rows, columns = (
+        np.searchsorted(places, np.arange(length + 1))
+        for places, length in zip(_places(labels.shape, before.shape), before.shape, strict=True)
+    )
+    _carry(before, after, rows, columns, carried)
     return carried
 
 
@@ -173,13 +177,16 @@ def _carried(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nd
     'uint16[:, ::1])'
 )
 def _carry(before: np.ndarray, after: np.ndarray, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray) -> None:
-    """Do what `_carried` says, in place; rows and columns say which pixel of the smaller size each one lies in."""
-    for y in range(labels.shape[0]):
-        old, new, row = before[rows[y]], after[rows[y]], labels[y]
-        for x in range(labels.shape[1]):
-            column = columns[x]
-            if row[x] == old[column]:
-                row[x] = new[column]
+    """Do what `_carried` says, in place; rows and columns say where each pixel of the smaller size begins and ends."""
+    for row in range(before.shape[0]):
+        for column in range(before.shape[1]):
+            old, new = before[row, column], after[row, column]
+            if old == new:
+                continue
+            for y in range(rows[row], rows[row + 1]):
+                for x in range(columns[column], columns[column + 1]):
+                    if labels[y, x] == old:
+                        labels[y, x] = new
 
 
 def _nearest(labels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

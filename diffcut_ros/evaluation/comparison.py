@@ -24,7 +24,7 @@ from diffcut_ros.evaluation.results import column, write
 from diffcut_ros.evaluation.settings import Settings, resolve
 from diffcut_ros.evaluation.tables import Request
 from diffcut_ros.evaluation.tables.plot import check_plotly
-from diffcut_ros.evaluation.tables.request import file_name
+from diffcut_ros.evaluation.tables.rows import file_name
 from diffcut_ros.printable import no_formula, printable
 
 # Options of each method -> what is tried, in all combinations. DiffCut's taus fall, so that one hierarchy serves all;

@@ -126,17 +126,27 @@ def _run_table(args: argparse.Namespace) -> int:
         args.device,
         args.tune,
         args.split,
+        args.rows,
+        dict(text.split('=', 1) for text in args.model),
     )
     if args.dataset == COMPARISON:
         lines = compare(request)
         show(lines)
-        measured = any(line.settings for line in lines)
+        measured, failed = any(line.settings for line in lines), []
     else:
-        measured = run_table(TABLES[args.dataset], request)
+        measured, failed = run_table(TABLES[args.dataset], request)
     tell(f'{args.dataset}: results in {out}', sys.stdout)
     if not measured:
         print('diffcut_evaluate: nothing could be measured, the notes say why', file=sys.stderr)
-    return 0 if measured else Status.BAD_INPUT
+        return Status.BAD_INPUT
+    if failed:
+        print(
+            f'diffcut_evaluate: {len(failed)} rows could not be measured, the notes say why: {", ".join(failed)}; '
+            '--model ROW=FOLDER says where the model of a row is',
+            file=sys.stderr,
+        )
+        return Status.INCOMPLETE
+    return 0
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,12 +124,14 @@ def input_hw(input_size: int, ratio: float, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return the numbers to compute with; 'auto' takes bfloat16 on a GPU (float16 where it has none), else float32."""
+def resolve_precision(
+    precision: str, device: torch.device, on_cpu: Callable[[], torch.dtype] = lambda: torch.float32
+) -> torch.dtype:
+    """Return the numbers to compute with; 'auto' takes bfloat16 on a GPU (float16 where it has none), else `on_cpu`."""
     if precision != 'auto':
         return PRECISIONS[precision]
     if device.type != 'cuda':
-        return torch.float32
+        return on_cpu()
     return torch.bfloat16 if computes_bfloat16(device) else torch.float16
 
 
@@ -137,6 +139,13 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device computes bfloat16 at full speed."""
     # In hardware from compute capability 8.0 (Ampere) on; older GPUs only emulate it.
     return device.type != 'cuda' or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def fast_on_cpu() -> torch.dtype:
+    """Return bfloat16 where this processor has instructions for it (AVX-512 BF16, AMX), else float32."""
+    # Versions of PyTorch that do not tell are taken to run on one without.
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
+    return torch.bfloat16 if known.get('avx512_bf16') or known.get('amx_bf16') else torch.float32
 
 
 def precision_name(precision: torch.dtype) -> str:

@@ -2,12 +2,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from diffcut_ros.benchmarks import limits, pipeline
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment
 from diffcut_ros.core import FeatureMap, affinity_matrix, recursive_ncut
+from diffcut_ros.features import create_extractor
 
 MASK_STAGES = ('affinity', 'hierarchy', 'assignment')
 
@@ -67,6 +69,23 @@ def test_a_vision_transformer(vits):
     assert list(rows) == [*stages, pipeline.WHOLE, 'times faster']
     assert all(cell.strip() for cell in rows[pipeline.WHOLE])
     assert sum(line.startswith('floor of the ViT: ') for line in result.stdout.splitlines()) == 1
+    parts = table_rows(result.stdout.splitlines(), 5)
+    assert list(parts) == ['patches', 'linear maps', 'attention', 'norms, activations and others']
+    assert all(float(cells[2].split()[0]) > 0 for cells in parts.values())
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_operations_of_a_vision_transformer(vits, precision):
+    """Of the small network, counted by hand; also of attention that is not made of matrix products as it runs."""
+    extractor = create_extractor(str(vits['dinov2']), device='cpu', precision=precision, kernel='plain', input_size=112)
+    counted = extractor.operations(extractor.upload([np.zeros((60, 60, 3), np.uint8)]))
+    patches, channels, blocks = 64, 24, 3
+    tokens = patches + 1
+    assert counted == {
+        'convolution': 2 * patches * channels * 3 * 14 * 14,
+        'addmm': blocks * 2 * tokens * channels * (4 + 2 * 2) * channels,
+        'bmm': blocks * 2 * 2 * tokens * tokens * channels,
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ ADE20K is read as the code of its authors does, which published figures come fro
 import dataclasses
 
 from diffcut_ros.evaluation.tables.measure import mean_iou, over_tau, over_timestep, rate, same_class, tuned
-from diffcut_ros.evaluation.tables.pictures import similarity
+from diffcut_ros.evaluation.tables.pictures import similarity, together
 from diffcut_ros.evaluation.tables.request import ANY
 from diffcut_ros.evaluation.tables.rows import Row
 from diffcut_ros.evaluation.tables.table import Table
@@ -65,6 +65,21 @@ def _over_tau(dataset: str, published: dict[int, str]) -> tuple[Row, ...]:
             note=f'published: {published[alpha]}' if alpha in published else '',
         )
         for alpha in (1, 5, 10, 15)
+    )
+
+
+def _encoders(dataset: str, note: str = '') -> tuple[Row, ...]:
+    """Return the rows of encoders that the paper compares with its own; which sizes it took is not known here."""
+    models = {
+        'DINO': 'facebook/dino-vitb8',
+        'DINOv2': 'dinov2-base',
+        'CLIP': 'openai/clip-vit-large-patch14',
+        'SigLIP': 'google/siglip-base-patch16-224',
+    }
+    options = {'vit.kernel': 'plain'}
+    return tuple(
+        Row(title, {dataset: None}, options=options, backend=model, note=note, compared=True)
+        for title, model in models.items()
     )
 
 
@@ -151,17 +166,22 @@ TABLES = {
     'fig3': Table(
         'Figure 3: same-class ROC',
         same_class,
-        (Row('SSD-1B', {'voc': 0.83}, note='cells of the background left out'),),
+        (
+            Row('SSD-1B', {'voc': 0.83}, note='cells of the background left out'),
+            *_encoders('voc', 'published: below SSD-1B'),
+        ),
         'area under the curve',
         2,
         'false positive rate',
+        'true positive rate',
     ),
     'fig4': Table(
         'Figure 4: similarity to one cell',
         similarity,
-        (Row('SSD-1B', {ANY: None}),),
+        (Row('SSD-1B', {ANY: None}), *_encoders(ANY)),
         'area under the curve of "same class"',
         2,
+        finish=together,
     ),
     'fig5': Table(
         'Figure 5: alpha and tau on Cityscapes',

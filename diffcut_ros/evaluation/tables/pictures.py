@@ -1,5 +1,6 @@
 """Pictures of the similarity of one cell to the cells of its own image and of others (DiffCut, figure 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,8 +14,8 @@ from diffcut_ros.evaluation.datasets import Pair, load
 from diffcut_ros.evaluation.protocols import View
 from diffcut_ros.evaluation.settings import Settings
 from diffcut_ros.evaluation.tables.measure import stored_features
-from diffcut_ros.evaluation.tables.request import Request, file_name
-from diffcut_ros.evaluation.tables.rows import Cell, Row
+from diffcut_ros.evaluation.tables.request import ANY, Request
+from diffcut_ros.evaluation.tables.rows import Cell, Row, file_name
 from diffcut_ros.media.heat_map import draw_heat_map
 
 _PICTURES, _TARGETS = 4, 3
@@ -49,6 +50,8 @@ def similarity(request: Request, row: Row, dataset: str) -> list[Cell]:
     of, protocol, _ = settings.parts()
     features_of = stored_features(request, settings)
     cells = []
+    folder = request.folder(row, dataset)
+    folder.mkdir(parents=True, exist_ok=True)
     for kind, images in _most_shown(settings):
         reference = max(images, key=lambda image: image.radius)
         others = [image for image in images if image is not reference]
@@ -60,12 +63,31 @@ def similarity(request: Request, row: Row, dataset: str) -> list[Cell]:
         maps = [similarity_map(features[0], cell, target) for target in features]
         name = of.classes[kind]
         file = f'{settings.dataset}_{file_name(name)}.png'
-        Image.fromarray(_picture(views, maps, cell, kind)).save(request.out / file)
+        Image.fromarray(_picture(views, maps, cell, kind)).save(folder / file)
         first, *others = (image.pair.name for image in chosen)
         note = f'{file}: row {cell[0]}, column {cell[1]} of {first}, to {", ".join(others)}'
         title, area = f'{row.title}, {name}', _area(views, maps, kind)
         cells.append(Cell(title, settings.dataset, row.published[dataset], area, len(chosen), note=note))
     return cells
+
+
+def together(request: Request, rows: Sequence[Row]) -> None:
+    """Leave one picture for each class: its images, and below them the similarities by each row that has some."""
+    pictures: dict[str, dict[str, np.ndarray]] = {}
+    for row in rows:
+        for path in sorted(request.folder(row, ANY).glob('*.png')):
+            pictures.setdefault(path.name, {})[request.shown(row)] = np.array(Image.open(path))
+    for name, by_row in pictures.items():
+        above, *_ = by_row.values()
+        strips = [above[:_SIDE_PX]]
+        for title, picture in by_row.items():
+            strips += [np.full_like(picture[:_GAP_PX], 255), picture[-_SIDE_PX:].copy()]
+            if len(by_row) > 1:
+                for ink, thickness in ((0, 6), (255, 2)):  # white with a dark rim
+                    cv2.putText(
+                        strips[-1], title, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, (ink,) * 3, thickness, cv2.LINE_AA
+                    )
+        Image.fromarray(np.vstack(strips)).save(request.out / name)
 
 
 def _most_shown(settings: Settings) -> list[tuple[int, list[_Shown]]]:

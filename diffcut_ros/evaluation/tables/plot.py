@@ -29,7 +29,13 @@ def plot(table: Table, title: str, cells: list[Cell]) -> str:
         traces = [
             go.Bar(name=name, x=axis, y=[getattr(cell, name) for cell in cells]) for name in ('published', 'measured')
         ]
-    layout = {'title': title, 'xaxis': {'title': table.x}, 'yaxis': {'title': table.figure}}
+    lines = title.split('; ')  # one alone may be wider than a page
+    layout = {
+        'title': {'text': '<br>'.join(lines), 'font': {'size': 14}, 'y': 0.97, 'yanchor': 'top'},
+        'margin': {'t': 60 + 20 * len(lines)},
+        'xaxis': {'title': table.x},
+        'yaxis': {'title': table.y or table.figure},
+    }
     return go.Figure(traces, layout).to_html(include_plotlyjs=True, full_html=True)
 
 

@@ -46,10 +46,13 @@ def check_same(folder: Path, settings: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(path.read_text())['settings']
+        # Some are there only if they were given.
         differing = [
-            f'{name} {before[name]} there, {value} here' for name, value in settings.items() if before[name] != value
+            f'{name} {before.get(name)} there, {settings.get(name)} here'
+            for name in {**settings, **before}
+            if before.get(name) != settings.get(name)
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path}: expected a table, it is damaged: {error}') from error
     if differing:
         raise ValueError(f'{folder}: holds a table with other settings, take another -o: {"; ".join(differing)}')
@@ -62,11 +65,13 @@ def headline(table: Table, settings: dict[str, Any]) -> str:
         title += f'; first {settings["limit"]} images only'
     if not settings['backend'].startswith('the paper'):
         title += f"; backend {settings['backend']} in place of the paper's models, not comparable with its figures"
+    for row, model in settings.get('models', {}).items():
+        title += f'; {row}: {model}'
     return title
 
 
-def show(table: Table, settings: dict[str, Any], cells: list[Cell]) -> None:
-    """Print a table; notes that several cells share come once, below it."""
+def show(table: Table, settings: dict[str, Any], cells: list[Cell], left_out: list[str]) -> None:
+    """Print a table; below it notes, which several cells may share, and names of rows that were not asked for."""
     notes = list(dict.fromkeys(cell.note for cell in cells if cell.note))
     over_x = table.x and any(cell.x is not None for cell in cells)
     printed = Printed(title=headline(table, settings), title_justify='left')
@@ -86,6 +91,8 @@ def show(table: Table, settings: dict[str, Any], cells: list[Cell]) -> None:
     console.print(printed)
     for number, note in enumerate(notes, 1):
         console.print(f'[{number}] {note}', soft_wrap=True)
+    if left_out:
+        console.print(f'rows left out: {", ".join(left_out)} (--rows NAME,...)', soft_wrap=True)
 
 
 def _number(value: float | None, decimals: int, sign: str = '') -> str:

@@ -1,8 +1,7 @@
 """What someone wants a table of: where data sets and results are, how many images, on what."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from diffcut_ros.evaluation.progress import Bar
 from diffcut_ros.evaluation.run import evaluate_all
 from diffcut_ros.evaluation.settings import KINDS, Settings, resolve
 from diffcut_ros.evaluation.tables.rows import Row
-from diffcut_ros.features.models import downloads_allowed
-from diffcut_ros.features.registry import kind_of, resolve_device
+from diffcut_ros.features.models import check_model, downloads_allowed
+from diffcut_ros.features.registry import BACKENDS, kind_of, resolve_device
 
 # Stands for the first data set that is there, where the figure hardly depends on it.
 ANY = 'any'
@@ -37,6 +36,8 @@ class Request:
         device: see `create_extractor`.
         tune: number of training images that settings are chosen on.
         split: of the data sets, for a comparison of methods; None: the first one of each.
+        rows: names of those that are measured; empty: all.
+        models: name of a row -> backend for it alone, in place of the paper's model.
 
     Raises:
         ValueError: for a value out of range, an unknown backend or option, or a device that is not there.
@@ -52,6 +53,8 @@ class Request:
     device: str
     tune: int
     split: str | None = None
+    rows: Sequence[str] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():
@@ -67,6 +70,12 @@ class Request:
         resolve_device(self.device)
         if self.backend is not None:
             kind_of(self.backend, downloads_allowed(self.options))
+        for row, model in self.models.items():
+            try:
+                if model not in BACKENDS:
+                    check_model(model)
+            except ValueError as error:
+                raise ValueError(f'--model {row}: {error}') from error
 
     def describe(self) -> dict[str, Any]:
         """Return what the figures depend on, as for JSON."""
@@ -77,7 +86,26 @@ class Request:
             'options': dict(self.options),
             'device': str(resolve_device(self.device)),
             'tune': self.tune,
+            **({'rows': list(self.rows)} if self.rows else {}),
+            **({'models': dict(self.models)} if self.models else {}),
         }
+
+    def wanted(self, rows: Sequence[Row]) -> tuple[Row, ...]:
+        """Return those of a table's rows that are wanted: the named ones, else all.
+
+        Without names, a backend in place of the paper's models leaves out the rows that it does not replace.
+
+        Raises:
+            ValueError: for a name that no row has.
+        """
+        names = [row.name for row in rows if row.method is not None]
+        for option, given in (('--rows', self.rows), ('--model', self.models)):
+            for name in given:
+                if name not in names:
+                    raise ValueError(f'{option}: expected rows of this table: {", ".join(names)}, received {name!r}')
+        if self.rows:
+            return tuple(row for row in rows if row.name in self.rows)
+        return tuple(row for row in rows if not (self.backend and row.compared and row.name not in self.models))
 
     def dataset(self, name: str) -> tuple[str, Path]:
         """Return the key and the folder of a data set.
@@ -106,7 +134,7 @@ class Request:
             ValueError: for a data set that is not there, or options that do not suit the backend.
         """
         name, folder = self.dataset(dataset)
-        backend = self.backend or row.backend
+        backend = self.models.get(row.name) or (not row.compared and self.backend) or row.backend
         return resolve(
             name,
             folder,
@@ -114,13 +142,13 @@ class Request:
             limit=self.tune if training else self.limit,
             refine=row.refine,
             method=row.method,
-            options={**row.options, **self.own_options(row.method, backend, row.options), **options},
+            options={**self.own_options(row.method, backend, row.options), **options},
             backend=backend,
             device=self.device,
         )
 
     def own_options(self, method: str, backend: str, options: Mapping[str, str]) -> dict[str, str]:
-        """Return the options of backends that are for what a method takes from this one.
+        """Return options, and those of the command line, without those of other backends than a method's.
 
         Args:
             method: key of `METHODS`.
@@ -131,18 +159,20 @@ class Request:
         kind = needs if needs != 'features' else kind_of(backend, downloads_allowed(self.options))
         if any(option.startswith('layers.') for option in options):
             kind = 'layers'
-        return {option: text for option, text in self.options.items() if option.startswith(f'{kind}.')}
+        others = {*KINDS} - {kind}
+        both = {**options, **self.options}
+        return {option: text for option, text in both.items() if option.partition('.')[0] not in others}
+
+    def shown(self, row: Row) -> str:
+        """Return what a row is called in a picture: its title, with what stands for the paper's model, if any does."""
+        replaced = self.backend if self.backend and not row.compared and row.name not in self.models else ''
+        return f'{Path(replaced).name} for {row.title}' if replaced else row.title
 
     def folder(self, row: Row, dataset: str) -> Path:
         """Return the folder of a row's results on a data set."""
-        return self.out / file_name(row.title) / dataset
+        return self.out / row.name / dataset
 
     def evaluate(self, title: str, variants: list[tuple[Settings, Path]], cache: Cache | None = None) -> list[dict]:
         """Return the figures of evaluations, see `evaluate_all`; they go on where they were interrupted."""
         with Bar(title) as bar:
             return evaluate_all(variants, cache or self.cache, self.jobs, resume=True, on_image=bar.show)
-
-
-def file_name(title: str) -> str:
-    """Return a title as the name of a file or folder."""
-    return re.sub(r'[^\w.]+', '_', title.lower()).strip('_')

@@ -1,7 +1,13 @@
 """Rows of a table, which are measured, and its cells, which come out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+
+def file_name(title: str) -> str:
+    """Return a title as the name of a file or folder."""
+    return re.sub(r'[^\w.]+', '_', title.lower()).strip('_')
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class Row:
         refine: by the protocol: none or pamr.
         values: of what a curve is over, or what is chosen from.
         note: what to know about it.
+        compared: whether its model is what it stands for, beside the paper's, so that no `--backend` replaces it.
     """
 
     title: str
@@ -27,6 +34,12 @@ class Row:
     refine: str = 'none'
     values: tuple[float, ...] = ()
     note: str = ''
+    compared: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line and in the names of folders."""
+        return file_name(self.title)
 
 
 @dataclass(frozen=True)

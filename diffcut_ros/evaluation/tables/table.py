@@ -1,6 +1,6 @@
 """What a table or curve of the paper is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from diffcut_ros.evaluation.tables.request import Request
@@ -19,6 +19,8 @@ class Table:
         figure: what is measured, with its unit.
         decimals: that are shown.
         x: name of what a curve is over; empty: a table, whose plot has bars.
+        y: name of what the curves show, where that is not the figure.
+        finish: of a request and rows, called after each: brings together what several of them left.
     """
 
     title: str
@@ -27,3 +29,5 @@ class Table:
     figure: str = 'mIoU, %'
     decimals: int = 1
     x: str = ''
+    y: str = ''
+    finish: Callable[[Request, Sequence[Row]], None] = lambda request, rows: None

@@ -37,7 +37,8 @@ class VitConfig:
     )
     precision: str = parameter(
         'auto',
-        'Numbers that the network computes with; auto: bfloat16 on a GPU (float16 where it has none), else float32',
+        'Numbers that the network computes with; auto: bfloat16 on a GPU (float16 where it has none) and on a CPU with '
+        'instructions for it (AVX-512 BF16, AMX), else float32',
         choices=('auto', *PRECISIONS),
     )
     kernel: str = parameter(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
 from diffcut_ros.features.fingerprint import fingerprint
-from diffcut_ros.features.models import precision_name, resolve_precision
+from diffcut_ros.features.models import fast_on_cpu, precision_name, resolve_precision
 from diffcut_ros.features.pixels import upload
+from diffcut_ros.features.vit.attention import attend_by_head
 from diffcut_ros.features.vit.config import VitConfig
 from diffcut_ros.features.vit.encoder import VitEncoder
 from diffcut_ros.features.vit.kernel import JointKernel, compute_statistics
@@ -44,22 +46,25 @@ class VitExtractor:
         self.config, self.device = config, device
         self.patch = encoder.network.patch
         config.check(self.patch)
-        self.precision = resolve_precision(config.precision, device)
+        self.precision = resolve_precision(config.precision, device, fast_on_cpu)
         self._scaling, self._layer = encoder.scaling, encoder.network.layer
+        statistics, took = encoder.statistics if config.kernel == 'joint' else None, 0.0
+        if config.kernel == 'joint' and statistics is None:
+            begun = time.perf_counter()
+            # In float32, as those of a bundle: others would make other features of the same kernel.
+            exact = VitExtractor(encoder, replace(config, kernel='plain', precision='float32'), device)
+            statistics, took = compute_statistics(exact.raw), time.perf_counter() - begun
         self._network = self._within_memory(lambda: encoder.network.to(device, self.precision), (1, 1))
+        if device.type == 'cpu' and self.precision == torch.bfloat16:
+            attend_by_head(self._network.network)
         height, width = config.input_hw((3, 4), self.patch)
         self.description = (
             f'{encoder.source.get("model", "vit")}, {self._layer}, in {precision_name(self.precision)}, input '
             f'{width}x{height} for images of 4:3, patch {self.patch}, {config.kernel} kernel'
         )
-        self._kernel = None
-        if config.kernel == 'joint':
-            statistics = encoder.statistics
-            if statistics is None:
-                begun = time.perf_counter()
-                statistics = compute_statistics(self.raw)
-                self.description += f' (statistics computed in {time.perf_counter() - begun:.1f} s; a bundle has them)'
-            self._kernel = JointKernel(statistics, device)
+        if took:
+            self.description += f' (statistics computed in {took:.1f} s; a bundle has them)'
+        self._kernel = JointKernel(statistics, device) if statistics else None
         self.channels = self._network.channels if self._kernel is None else self._kernel.channels
 
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
@@ -128,12 +133,15 @@ class VitExtractor:
             )
         return found
 
-    def operations(self, images: torch.Tensor) -> int:
-        """Return the operations (multiply and add are two) of the network for images as `upload` gives them."""
+    def operations(self, images: torch.Tensor) -> dict[str, int]:
+        """Return the operations (multiply and add are two) of the network for images as `upload` gives them, by kind.
+
+        Kinds are those of PyTorch: convolution, addmm, bmm, ...
+        """
         # Not as it runs: of fused attention on a CPU none are counted.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             self.features(images)
-        return counter.get_total_flops()
+        return {str(kind).removeprefix('aten.'): count for kind, count in counter.get_flop_counts()['Global'].items()}
 
     @torch.inference_mode()
     def join(self, image_rgb: np.ndarray, raw: torch.Tensor) -> FeatureMap:

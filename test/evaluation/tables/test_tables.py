@@ -16,7 +16,7 @@ from diffcut_ros.evaluation.datasets import DATASETS
 from diffcut_ros.evaluation.evaluate import main
 from diffcut_ros.evaluation.evaluator import Cache
 from diffcut_ros.evaluation.methods import METHODS
-from diffcut_ros.evaluation.settings import read_options
+from diffcut_ros.evaluation.settings import KINDS, read_options
 from diffcut_ros.evaluation.tables import TABLES, Cell, Request, Row, Table, run_table
 from diffcut_ros.evaluation.tables.measure import over_tau, over_timestep, tuned
 from diffcut_ros.evaluation.tables.request import ANY
@@ -64,6 +64,11 @@ def request(root: Path, out: Path, **changes) -> Request:
     return Request(root, out, Cache(out.parent / 'features', 10**9), **values)
 
 
+def measure(table: Table, asked: Request) -> bool:
+    """Return whether anything was measured."""
+    return run_table(table, asked)[0]
+
+
 def test_published_figures():
     """Some of the paper's, by hand."""
 
@@ -99,7 +104,7 @@ def test_rows_are_what_methods_and_data_sets_know(name):
     for row in TABLES[name].rows:
         assert set(row.published) <= {*DATASETS, ANY}
         if row.method is not None:
-            options = {name: text for name, text in row.options.items() if not name.startswith('layers.')}
+            options = {name: text for name, text in row.options.items() if name.partition('.')[0] not in KINDS}
             assert read_options(METHODS[row.method].config, options)
 
 
@@ -148,7 +153,7 @@ def test_published_rows_weights_and_data_that_are_not_there(root, tmp_path, caps
     assert 'in place of' not in printed
     assert cells(out / 'table7')['SD 1.4 + PAMR', 'cityscapes']['published'] == 24.5
     reco = Table('', TABLES['table1'].measure, TABLES['table1'].rows[:1])
-    assert not run_table(reco, request(root, out / 'reco'))
+    assert not measure(reco, request(root, out / 'reco'))
     assert {cell['note'] for cell in cells(out / 'reco').values()} == {'published figure only'}
 
 
@@ -273,22 +278,80 @@ def test_pictures_of_similarities(root, tmp_path):
         assert np.unravel_index(similar.argmax(), (2, 2)) == corner
 
 
+def strips(picture: np.ndarray) -> list[np.ndarray]:
+    """Return the lines of a picture of similarities: the images, and the maps of each row."""
+    return [picture[top : top + 320].astype(int) for top in range(0, len(picture), 326)]
+
+
+@pytest.mark.parametrize('figure', ['fig3', 'fig4'])
+def test_encoders_are_compared_each_by_its_own_model(root, vits, tmp_path, capsys, figure):
+    """Two are here, the others are not: the rest is measured, and the exit status says so."""
+    kinds = {'dino': 'vit', 'dinov2': 'dinov2', 'clip': 'clip', 'siglip': 'siglip'}
+    arguments = ['--model', f'dinov2={vits["dinov2"]}', '--model', f'clip={vits["clip"]}']
+    out = tmp_path / 'out'
+    assert run(figure, root, '-o', out, *arguments) == 3
+    printed, errors = capsys.readouterr()
+    assert errors.startswith('diffcut_evaluate: 3 rows could not be measured, the notes say why: ssd_1b, dino, siglip;')
+    assert errors.count('\n') == 1
+    assert 'model google/siglip-base-patch16-224 is not on this machine' in printed
+    measured = {row.partition(',')[0] for (row, _), cell in cells(out / figure).items() if cell['measured'] is not None}
+    assert measured == {'DINOv2', 'CLIP'}
+    # All of them, and nothing else than them.
+    models = [text for row, kind in kinds.items() for text in ('--model', f'{row}={vits[kind]}')]
+    assert run(figure, root, '-o', tmp_path / 'all', *models, '--rows', 'siglip,dino,clip,dinov2') == 0
+    assert 'rows left out: ssd_1b' in capsys.readouterr().out
+    found = cells(tmp_path / 'all' / figure)
+    assert {row.partition(',')[0] for row, _ in found} == {'DINO', 'DINOv2', 'CLIP', 'SigLIP'}
+    for key, cell in cells(out / figure).items():
+        assert cell['measured'] in (None, found.get(key, {}).get('measured'))
+
+
+def test_the_cosine_of_encoders_is_plain(root, vits, tmp_path):
+    row = next(row for row in TABLES['fig3'].rows if row.title == 'DINOv2')
+    models = {'dinov2': str(vits['dinov2'])}
+
+    def kernel(**changes) -> str:
+        return request(root, tmp_path, **changes).settings(row, 'voc', {}).backend_options.kernel
+
+    assert kernel(models=models) == 'plain'
+    assert kernel(models=models, options={'vit.kernel': 'joint', 'diffusion.timestep': '9'}) == 'joint'
+    assert request(root, tmp_path, models={'dinov2': 'color'}).settings(row, 'voc', {}).backend == 'color'
+
+
+def test_a_picture_has_a_line_for_each_encoder(root, vits, tmp_path, capsys):
+    """With a backend for SSD-1B alone, rows of other models are left out unless they are asked for."""
+    out = tmp_path / 'out'
+    assert run('fig4', root, '-o', out, '--backend', 'color') == 0
+    assert 'rows left out: dino, dinov2, clip, siglip (--rows NAME,...)' in capsys.readouterr().out
+    both = tmp_path / 'both'
+    assert run('fig4', root, '-o', both, '--backend', 'color', '--model', f'dinov2={vits["dinov2"]}') == 0
+    name = 'fig4/voc_aeroplane.png'
+    alone, together, own = (
+        strips(np.array(Image.open(path)))
+        for path in (out / name, both / name, both / 'fig4/dinov2/any/voc_aeroplane.png')
+    )
+    assert (len(alone), len(together)) == (2, 3)
+    for one, other in ((alone[0], together[0]), (alone[1], together[1]), (own[1], together[2])):
+        assert np.array_equal(one[:, 320:], other[:, 320:])  # beside the name of the row
+    assert np.abs(together[1] - together[2]).max() > 20
+
+
 def test_pictures_that_cannot_be_made(root, tmp_path):
     table = TABLES['fig4']
-    assert not run_table(table, request(root, tmp_path / 'one', limit=1))
+    assert not measure(table, request(root, tmp_path / 'one', limit=1))
     assert 'expected a class that at least two images show' in cells(tmp_path / 'one')['SSD-1B', ANY]['note']
     write_dataset('bsds500', tmp_path / 'root/bsds500')
-    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'bsds'))
+    assert not measure(table, request(tmp_path / 'root', tmp_path / 'bsds'))
     assert 'expected one with classes, received bsds500' in cells(tmp_path / 'bsds')['SSD-1B', ANY]['note']
     (tmp_path / 'root/bsds500').rename(tmp_path / 'root/other')
-    assert not run_table(table, request(tmp_path / 'root', tmp_path / 'none'))
+    assert not measure(table, request(tmp_path / 'root', tmp_path / 'none'))
     assert 'no folder voc or context or' in cells(tmp_path / 'none')['SSD-1B', ANY]['note']
 
 
 def test_speed(root, tmp_path):
     out = tmp_path / 'out'
     speed = dataclasses.replace(TABLES['speed'], rows=TABLES['speed'].rows[:2])
-    assert run_table(speed, request(root, out, limit=2))  # the fixture's images are the same
+    assert measure(speed, request(root, out, limit=2))  # the fixture's images are the same
     summary = results(out / 'diffcut/voc')
     assert summary['features_stored'] == 0
     found = cells(out)
@@ -296,7 +359,7 @@ def test_speed(root, tmp_path):
     assert 1 / cell['measured'] == pytest.approx(summary['features_s']['median'] + summary['method_s']['median'])
     assert f'on {summary["machine"]}' == cell['note']
     assert 'expected a Stable Diffusion checkpoint' in found['DiffSeg, SD 1.4', ANY]['note']
-    assert not run_table(speed, request(root, tmp_path / 'two', jobs=2))
+    assert not measure(speed, request(root, tmp_path / 'two', jobs=2))
     assert '--jobs: expected 1' in cells(tmp_path / 'two')['DiffCut', ANY]['note']
 
 
@@ -309,7 +372,7 @@ def test_features_of_other_layers_and_timesteps(root, tmp_path):
         backend=str(checkpoint),
         options={'diffusion.input_size': '128', 'layers.input_size': '128'},
     )
-    assert run_table(TABLES['table3'], asked)
+    assert measure(TABLES['table3'], asked)
     assert all(cell['measured'] is not None for cell in cells(asked.out).values())
     layers = [results(asked.out / f'{row}/voc') for row in ('32x32', '32x32_64x64', 'encoder_decoder')]
     assert len({summary['mean_iou'] for summary in layers}) > 1
@@ -330,7 +393,7 @@ def test_diffseg_of_a_checkpoint(root, tmp_path):
     finer = dataclasses.replace(row, title='finer', options={'threshold': '0.1'})
     table = dataclasses.replace(TABLES['table1'], rows=(row, finer))
     asked = request(root, tmp_path / 'out', backend=str(checkpoint), options={'attention.input_size': '128'})
-    assert run_table(table, asked)
+    assert measure(table, asked)
     coarse, fine = (results(asked.out / name / 'voc') for name in ('diffseg_threshold_1_pamr', 'finer'))
     assert coarse['segments_per_image'] < fine['segments_per_image']
     for cell, summary in zip(cells(asked.out).values(), (coarse, fine), strict=True):
@@ -340,7 +403,7 @@ def test_diffseg_of_a_checkpoint(root, tmp_path):
     assert (settings['options']['threshold'], settings['refine']) == (1.0, 'pamr')
     assert (settings['backend_options']['timestep'], settings['backend_options']['noise']) == (300, False)
     # The paper's model is another one, and not there.
-    assert not run_table(table, request(root, tmp_path / 'paper', backend=None))
+    assert not measure(table, request(root, tmp_path / 'paper', backend=None))
     assert 'CompVis/stable-diffusion-v1-4 is not on this machine' in cells(tmp_path / 'paper')[row.title, 'voc']['note']
 
 
@@ -354,6 +417,10 @@ def test_diffseg_of_a_checkpoint(root, tmp_path):
         (['--tune', '0'], "--tune: expected a whole number of at least 1, received '0'"),
         (['--jobs', '0'], "--jobs: expected a whole number of at least 1, received '0'"),
         (['--backend', 'resnet'], 'backend: expected color, or ssd-1b'),
+        (['--rows', 'diffcut,dino'], "--rows: expected rows of this table: diffcut, diffcut_pamr, received 'dino'"),
+        (['--model', 'dino=color'], "--model: expected rows of this table: diffcut, diffcut_pamr, received 'dino'"),
+        (['--model', 'diffcut=resnet'], '--model diffcut: expected ssd-1b, '),
+        (['--model', 'diffcut'], "--model: expected NAME=VALUE, received 'diffcut'"),
     ],
 )
 def test_wrong_input_is_one_line(root, tmp_path, capsys, arguments, expected):
@@ -383,7 +450,7 @@ def test_plots_in_a_browser(root, tmp_path):
     bars = dataclasses.replace(TABLES['table5'], title='Bars')
     lines = Table('Lines', over_tau, (Row('DiffCut', {'voc': None}, values=(0.3, 0.7)),), x='tau')
     for table in (bars, lines):
-        run_table(table, request(root, tmp_path / table.title))
+        measure(table, request(root, tmp_path / table.title))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
         try:

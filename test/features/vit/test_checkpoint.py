@@ -19,7 +19,7 @@ def copy(vits, tmp_path):
 
 
 def features_of(folder, **options):
-    return create_extractor(str(folder), device='cpu', kernel='plain', input_size=112, **options)(
+    return create_extractor(str(folder), device='cpu', kernel='plain', precision='float32', input_size=112, **options)(
         photograph(60, 80)
     ).features
 

@@ -9,6 +9,8 @@ import transformers
 from diffcut_ros.core import Segmenter
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.models import MODELS, NAMES
+from diffcut_ros.features.vit import attention
+from diffcut_ros.features.vit import extractor as extractor_module
 from support.scenes import photograph
 from support.vits import KINDS, MEAN, STD
 
@@ -52,7 +54,7 @@ def original(folder, kind: str, image_rgb: np.ndarray, input_hw, layer: str = 'l
 
 
 def extractor_of(folder, **options):
-    return create_extractor(str(folder), **{'device': 'cpu', 'kernel': 'plain', **options})
+    return create_extractor(str(folder), **{'device': 'cpu', 'kernel': 'plain', 'precision': 'float32', **options})
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -116,6 +118,45 @@ def test_half_precision(vits, precision):
         found, expected = (extractor_of(vits[kind], precision=p)(image).features for p in (precision, 'float32'))
         assert found.dtype == torch.float32
         assert 0 < (found - expected).norm() / expected.norm() < 3e-2
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_attention_of_a_cpu_in_bfloat16(vits, kind, monkeypatch):
+    """One head after the other: as the fused one, but for rounding, and each block takes it."""
+    image = photograph(60, 80)
+    options = {'precision': 'bfloat16', 'input_size': 112}
+    expected = extractor_of(vits[kind], input_size=112)(image).features
+    by_head = extractor_of(vits[kind], **options)
+    blocks = []
+    attend = attention._by_head
+    monkeypatch.setattr(
+        attention, '_by_head', lambda module, *rest, **more: blocks.append(module) or attend(module, *rest, **more)
+    )
+    watched = extractor_of(vits[kind], **options)
+    found = watched(image).features
+    assert len({id(block) for block in blocks}) == len(blocks) == 3
+    assert torch.equal(by_head(image).features, found)
+    monkeypatch.setattr(attention, '_ROWS', 20)  # of 50 and more tokens
+    in_parts = extractor_of(vits[kind], **options)(image).features
+    assert (in_parts - found).norm() / found.norm() < 1e-2
+    monkeypatch.setattr(extractor_module, 'attend_by_head', lambda network: None)
+    fused = extractor_of(vits[kind], **options)(image).features
+    errors = [(features - expected).norm() / expected.norm() for features in (found, fused)]
+    assert 0 < errors[0] < max(1.5 * errors[1], 5e-3)
+
+
+def test_auto_takes_what_the_processor_has(vits, monkeypatch):
+    """Where there are instructions for bfloat16, else float32; it is in the description, which the log has."""
+    for known, name in (
+        ({'avx512_bf16': True, 'amx_bf16': False}, 'bfloat16'),
+        ({'avx512_bf16': False, 'amx_bf16': True}, 'bfloat16'),
+        ({'avx512_f': True}, 'float32'),
+    ):
+        monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda known=known: known, raising=False)
+        assert f' in {name}, ' in extractor_of(vits['dinov2'], precision='auto').description
+    monkeypatch.delattr(torch.cpu, 'get_capabilities')
+    assert ' in float32, ' in extractor_of(vits['dinov2'], precision='auto').description
+    assert ' in bfloat16, ' in extractor_of(vits['dinov2'], precision='bfloat16').description
 
 
 def test_an_overflow_is_told_with_what_to_do(vits):
