@@ -57,6 +57,7 @@ class FrameResult:
         finest_cut: of its hierarchy, where that was asked for.
         named: what its segments are; None without classes.
         target_frame: that the geometries are in; empty: the camera's.
+        notes: what was said of remembered places as it was segmented.
     """
 
     stamp_ns: int
@@ -70,6 +71,7 @@ class FrameResult:
     finest_cut: FinestCut | None = field(default=None, repr=False)
     named: Named | None = None
     target_frame: str = ''
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -103,7 +105,10 @@ class Analyzer:
             check_backend(path, classes, self._extractor.description, probe(self._extractor))
         self._target_frame = settings.node.target_frame
         # Columns of tables have no place for boxes that are turned.
-        self._pipeline = Pipeline(self._extractor, settings.segmenter, settings.tracker, box_axes='target')
+        self._notes: list[str] = []
+        self._pipeline = Pipeline(
+            self._extractor, settings.segmenter, settings.tracker, box_axes='target', tell=self._notes.append
+        )
         self.save, self.load = self._pipeline.save, self._pipeline.load
 
     @property
@@ -148,6 +153,7 @@ class Analyzer:
         """
         ahead, seconds = prepared
         scene, start_s = ahead.scene, time.perf_counter()
+        self._notes.clear()
         result = self._pipeline.finish(ahead)
         segmentation, geometries = result.segmentation, result.geometries
         latency_ms = (seconds + time.perf_counter() - start_s) * 1000
@@ -166,6 +172,7 @@ class Analyzer:
             finest_cut(frame, config.alpha, segmentation.tau, config.refine) if with_finest_cut else None,
             named,
             self._target_frame,
+            tuple(self._notes),
         )
 
     def _named(self, segments: Segments) -> Named | None:

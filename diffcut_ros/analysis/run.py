@@ -208,7 +208,7 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         with ReadAhead(moments) as ahead:
             for moment, result, problem in _results(ahead, analyzer, settings):
                 problems += bool(problem)
-                for text in filter(None, (problem, moment.no_space)):
+                for text in filter(None, (problem, moment.no_space, *(result.notes if result else ()))):
                     warnings.warn(text, stacklevel=2)
                 if result is not None:
                     frames += 1
@@ -446,6 +446,8 @@ def _records(
         done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1
+            for text in result.notes:
+                done.no_space.add(text, moment.stamp_ns)
             left_out = max(0, moment.image_number - done.image_number - 1)
             done.image_number = moment.image_number
             done.playback = done.playback.then(result.image_rgb.shape[:2], result.stamp_ns)

@@ -20,6 +20,7 @@ from diffcut_ros.arguments.parser import (
 
 _BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
 _REFINEMENTS = 'none', 'watershed', 'pamr'
+_INSTANCES = 'segments', 'connected', 'space'
 _FRAMES = (
     'folder with frame-N.color.jpg, .depth.png (mm), .pose.txt (camera to world) and camera-intrinsics.txt (3 x 3)'
 )
@@ -199,6 +200,12 @@ def _tracking(parser: Parser) -> None:
     parser.add_argument(
         '--latency', type=number(0, 10), default=0.5, metavar='S', help="of the network's results, with --network-hz"
     )
+    parser.add_argument('--instances', choices=_INSTANCES, help='see the parameter instances')
+    parser.add_argument('--world', action='store_true', help='with track ids by places in the world, see above')
+    parser.add_argument(
+        '--pause', type=number(0, 1e6), default=60.0, metavar='S', help='with --world: before the way back, in s'
+    )
+    parser.add_argument('--noise', action='store_true', help='with --world: poses that are off by 1 cm and 1 degree')
 
 
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it

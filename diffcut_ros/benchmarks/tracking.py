@@ -8,6 +8,13 @@ keeps the most pixels, chosen with the true motion. All methods get the same seg
 
 With `--network-hz`: what the node shows with the parameter network_hz, beside all images computed. A simulated network
 gets the newest image when it is done with the one before and the rate allows it, and has its result after `--latency`.
+
+With --world: do things get their identity back when the camera comes back to them? Track ids by places in the world,
+by poses of the frames, and without. *Kept*: share of the pixels that the frame before shows, too, and that have the
+identity they had there; *later*: of those that were seen 1 s before, or before the pause; *again*, *1 s*, *3 s*: of
+those out of sight for a frame, 1 s or 3 s at least; *99 %*: how many identities hold that share of the pixels; *wrong*:
+share of the *comebacks* of an identity in which it is given to something at another place. All frames in their order;
+then every other one forth and, after a pause, the others back.
 """
 
 import argparse
@@ -22,7 +29,7 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from diffcut_ros.arguments.parser import given
-from diffcut_ros.benchmarks import carrying
+from diffcut_ros.benchmarks import carrying, tracking_world
 from diffcut_ros.benchmarks.carrying import Shown
 from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_image
@@ -112,20 +119,22 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: for fewer than two frames, or a folder without frames.
     """
+    if args.world:
+        return tracking_world.run(args)
     if args.frames is None:
         sequences = [view_sequence(name, args.every) for name in PHOTOGRAPHS]
     else:
         sequences = [rgbd_sequence(args.frames, args.hz, args.every)]
     device = resolve_device(args.device)
     extractor = create_extractor(args.backend, device=device)
-    config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine'))
+    config = SegmenterConfig(**given(args, 'tau', 'damping', 'refine', 'instances'))
     console = Figures()
     console.print(machine(device))
     if args.network_hz is not None:
         for sequence in sequences:
             _compare(sequence, Pipeline(extractor, config), Pipeline(extractor, config), args, console)
         return
-    cut = f'tau {config.tau:g}, damping {config.damping:g}, refine {config.refine}'
+    cut = f'tau {config.tau:g}, damping {config.damping:g}, instances {config.instances}, refine {config.refine}'
     table = Table(title=f'tracking: backend {args.backend}, {cut}')
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
         table.add_column(column)

@@ -189,6 +189,19 @@ def back_project(depth_m: np.ndarray, camera: PinholeCamera, into: Transform | N
     return points
 
 
+def points_at(depth_m: np.ndarray, camera: PinholeCamera, into: Transform, grid_hw: tuple[int, int]) -> np.ndarray:
+    """Return what the middles of so many equal parts of a depth image see, float64 [*grid_hw, 3]; see `back_project`.
+
+    Unlike there, points are exact far from the frame's origin, too, and NaN at depths that no camera measures.
+    """
+    y, x = map(middles, depth_m.shape, grid_hw)
+    at = y[:, None], x
+    depth = depth_m[at].astype(float)
+    depth[~(depth < MAX_DEPTH_M)] = np.nan
+    rays = (np.broadcast_to(ray, depth_m.shape)[at] for ray in _rays(camera.scaled_to(depth_m.shape)))
+    return into(np.stack([*rays, np.ones_like(depth)], -1) * depth[..., None])
+
+
 def _turned(depth_m: np.ndarray, rays_x: np.ndarray, rays_y: np.ndarray, into: Transform) -> Iterator[np.ndarray]:
     """Yield x, y and z of each pixel along the axes of another frame, float32 [H, W], from the camera."""
     for x, y, z in into.rotation.as_matrix().astype(np.float32):

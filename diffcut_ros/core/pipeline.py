@@ -3,6 +3,7 @@
 Node, analysis and library use it; it is written here once.
 """
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +16,10 @@ import numpy as np
 import torch
 
 from diffcut_ros.core.frame import Cut, Frame, SegmenterConfig, describe_segments
-from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved
+from diffcut_ros.core.geometry import PinholeCamera, SegmentGeometry, locate_segments, moved, points_at
 from diffcut_ros.core.motion import Trail, carry_segments, thumbnail, thumbnail_hw
 from diffcut_ros.core.plain import expect
-from diffcut_ros.core.tracking import Tracker, TrackerConfig
+from diffcut_ros.core.tracking import SAMPLES_HW, Tracker, TrackerConfig, View
 from diffcut_ros.core.transform import Transform
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, check_image
 
@@ -28,6 +29,8 @@ _PATIENCE_S = 0.3
 _MOST_CELLS_AHEAD = 4096
 # How boxes may lie, see `Result.box_axes`.
 BOX_AXES = ('camera', 'target')
+
+_log = logging.getLogger('diffcut_ros')
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Scene:
         camera: of the image; None where it is not known where things are: no positions, but instances in space.
         header: whatever all outputs shall carry, such as a std_msgs/Header.
         look_up: returns what takes points of the camera into the frame that places are wanted in, or None where that is
-            not known; may wait. Called when places are needed. None: they are wanted in the camera's.
+            not known; may wait. None: they are wanted in the camera's. That frame does not move: track ids are
+            remembered by places in it.
     """
 
     image_rgb: np.ndarray = field(repr=False)
@@ -64,7 +68,7 @@ class Result:
     """What the pipeline finds in one scene.
 
     Attributes:
-        scene: as it was given.
+        scene: as it was given, with its transform looked up.
         segmentation: its segments, with `track_id`.
         frame: its features and hierarchy, for other cuts; of the image that segments were carried from, if they were.
         cut: how it was cut, whatever other cuts of the frame follow; where it was carried along, without `pixels`.
@@ -182,6 +186,7 @@ class Pipeline:
         config: settings of the segments.
         tracking: settings of the track ids.
         box_axes: of the results. All three may be replaced at any time: `pipeline.config`, `.tracking`, `.box_axes`.
+        tell: called with a readable line when remembered places are forgotten.
     """
 
     def __init__(
@@ -190,11 +195,12 @@ class Pipeline:
         config: SegmenterConfig | None = None,
         tracking: TrackerConfig | None = None,
         box_axes: str = BOX_AXES[0],
+        tell: Callable[[str], object] = _log.warning,
     ) -> None:
         self.config = config or SegmenterConfig()
         self.box_axes = box_axes
         self._extractor = extractor
-        self._tracker = Tracker(tracking)
+        self._tracker = Tracker(tracking, tell)
         self._computed: _Computed | None = None
         self._coming: _Coming | None = None
         self._newest: Scene | None = None
@@ -403,21 +409,23 @@ class Pipeline:
         """Deliver the newest image with the segments of one that was computed, which may be given if it is new."""
         (key, frame), cut, track_id = computed.prepared, computed.cut, computed.track_id
         scene = self._newest or key
-        if scene is key:
+        of_key = scene is key
+        if of_key:
             self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
-        if segmentation is None or scene is not key:
+        if segmentation is None or not of_key:
             cut = replace(cut, parts=computed.trail.carry(cut.parts), pixels=None)
             segmentation = describe_segments(
                 cut.parts, cut.concepts, cut.config.min_segment_area, cut.tau, cut.segment, track_id
             )
         known = segmentation.segments.track_id.all()
-        segmentation = self._tracker.update(segmentation, scene.stamp_ns, carried=track_id is not None)
+        scene, view = _placed(scene)
+        segmentation = self._tracker.update(segmentation, scene.stamp_ns, view, carried=track_id is not None)
         if not known:
             track_id = np.zeros(len(cut.segment), np.int64) if track_id is None else track_id.copy()
             track_id[_parts_of(segmentation, cut.parts, len(track_id))] = segmentation.segments.track_id
         self._computed = replace(computed, track_id=track_id)  # from now on another thread may cut it again
         self._newest_is_out = True
-        carried_ns = None if scene is key else scene.stamp_ns - key.stamp_ns
+        carried_ns = None if of_key else scene.stamp_ns - key.stamp_ns
         result = Result(scene, segmentation, frame, cut, self.box_axes, carried_ns)
         deliver(result)
         return result
@@ -429,3 +437,18 @@ class Pipeline:
             return None, None
         both = before.parts if before.pixels is None else np.stack([before.parts, before.pixels])
         return partial(carry_segments, both, before.image), before.segment
+
+
+def _placed(scene: Scene) -> tuple[Scene, View | None]:
+    """Return a scene whose transform is looked up, and where what it shows is in a frame that does not move."""
+    depth_m, camera = scene.depth_m, scene.camera
+    if scene.look_up is None or depth_m is None or camera is None:
+        return scene, None
+    into = scene.look_up()
+    scene = replace(scene, look_up=lambda: into)
+    if into is None:
+        return scene, None
+    try:
+        return scene, View(points_at(depth_m, camera, into, SAMPLES_HW), into)
+    except ValueError:  # another aspect: told to those who ask for places
+        return scene, None

@@ -1,8 +1,6 @@
 """Limits the rate of a stream by its stamps."""
 
-# A stamp this much before the last one of its topic is a jump in time (a looped bag, a restarted simulation); a
-# smaller step is disorder.
-JUMP_BACK_NS = 10**8
+from diffcut_ros.core.tracking import JUMP_BACK_NS as JUMP_BACK_NS
 
 # The lowest rate: an image in 1000 s.
 LOWEST_HZ = 0.001

@@ -13,7 +13,19 @@ from scipy.spatial.transform import Rotation, Slerp
 from diffcut_ros.analysis import analyze
 from diffcut_ros.recordings.bag import BagError, open_bag
 from diffcut_ros.recordings.message_types import STORE
-from support.recordings import FRAME_ID, START_NS, STEP_NS, Recorder, depth_mm, record
+from support.recordings import (
+    DEPTH,
+    FRAME_ID,
+    IMAGE,
+    INFO,
+    START_NS,
+    STEP_NS,
+    Recorder,
+    depth_mm,
+    image_message,
+    info_message,
+    record,
+)
 
 # base_link in map at the beginning and at the end of the recording, and the camera in base_link.
 BEGIN = Rotation.from_euler('xyz', [0, 5, 30], degrees=True), np.array([1.0, -2.0, 0.5])
@@ -274,3 +286,51 @@ def test_other_topics_of_transforms_are_named(tmp_path, fast):
         recorder._write('/robot1/tf', message, START_NS)
     with pytest.raises(BagError, match='expected /tf, received none; there are /robot1/tf, which are not read'):
         list(analyze(path, replace(fast, target_frame='map')))
+
+
+WALLS = ((254, 0, 0), (0, 254, 0)), ((0, 0, 254), (254, 254, 0))
+
+
+def turning(path, walls: tuple[int, ...], pauses_s: tuple[float, ...]):
+    """Record a camera that turns to walls 2 m away, each with two squares, three images each time."""
+    begin_ns = START_NS
+    with Recorder(path) as recorder:
+        for wall, pause_s in zip(walls, pauses_s, strict=True):
+            begin_ns += round(pause_s * 1e9)
+            turned = Rotation.from_euler('y', 120 * wall, degrees=True).as_quat()
+            for k in range(3):
+                stamp_ns = begin_ns + k * STEP_NS
+                recorder.write_transform(FRAME_ID, turned, [1, 2, 3], stamp_ns)
+                image = np.full((48, 64, 3), 127, np.uint8)
+                image[8:24, 8:24], image[24:40, 36:56] = WALLS[wall]
+                recorder.write(IMAGE, image_message(image, 'rgb8', stamp_ns))
+                recorder.write(INFO, info_message(48, 64, stamp_ns))
+                depth = np.full((48, 64), 2000, np.uint16)
+                recorder.write(DEPTH, image_message(depth, '16UC1', stamp_ns))
+    return path
+
+
+def square_ids(results) -> list[tuple[int, int]]:
+    """Return the track ids of both squares in each image."""
+    return [tuple(result.segmentation.labels_by_track()[(16, 32), (16, 46)].tolist()) for result in results]
+
+
+def test_what_the_camera_turns_back_to_has_its_ids(tmp_path, fast):
+    bag = turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60))
+    results, told = quietly(bag, options=replace(fast, target_frame='map'))
+    one, other = square_ids(results)[::3][:2]
+    assert square_ids(results) == [one] * 3 + [other] * 3 + [one] * 3
+    assert not set(one) & set(other)
+    assert told == []
+    without, _ = quietly(bag, options=fast)
+    assert not set(square_ids(without)[6]) & set(square_ids(without)[0])
+
+
+def test_remembered_places_that_are_full_are_told_in_the_line_at_the_end(tmp_path, run, fast):
+    bag = turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60))
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, tracking: {voxel_m: 0.02, max_voxels: 1000}}\n')
+    text, err = run(
+        bag, '-o', tmp_path / 'out', '--params', params, '--target-frame', 'map', '--no-video', '--no-report'
+    )
+    assert 'tracking.max_voxels: 1000 are reached' in (text + err).strip().splitlines()[-1]

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from diffcut_ros.benchmarks import tracking
+from diffcut_ros.benchmarks import tracking, tracking_world
 from diffcut_ros.benchmarks.tracking import BASELINE, BEST, NONE, TRACKER
+from diffcut_ros.core import PinholeCamera
 from diffcut_ros.core.frame import describe_segments
 
 KITCHEN = Path(__file__).parents[3] / 'shared' / 'data' / 'rgbd_kitchen'
@@ -152,3 +153,69 @@ def test_bad_input_is_one_line(tmp_path):
     assert 'camera-intrinsics.txt: expected this file beside the frames' in run(str(tmp_path)).stderr
     assert '--limit: expected a whole number of at least 2' in run('--limit', '1').stderr
     assert '--every: expected a whole number of at least 1' in run('--every', '0').stderr
+
+
+FLAT = PinholeCamera(100.0, 100.0, 31.5, 31.5, (64, 64))
+
+
+def test_where_points_were_seen_last():
+    """A camera that goes 0.1 m to the right, before a wall 2 m away, and comes back: all moves 5 columns."""
+    poses = [np.eye(4) for _ in range(3)]
+    poses[1][0, 3] = 0.1
+    depth = np.full((64, 64), 2000, np.uint16)
+    hidden = depth.copy()
+    hidden[:, 10:20] = 1000
+    _, second, third = tracking_world.last_seen([depth, hidden, depth], poses, FLAT, [0, 1, 2])
+    near = (second.here % 64 >= 10) & (second.here % 64 < 20)
+    inside = second.here % 64 + 5 < 64
+    assert np.array_equal(second.frame, np.where(inside & ~near, 0, -1))
+    assert np.array_equal(second.there[inside & ~near], second.here[inside & ~near] + 5)
+    # What the second does not show, or something before it hides, was seen in the first.
+    column = third.here % 64 - 5
+    assert np.array_equal(third.frame, np.where((column < 0) | ((column >= 10) & (column < 20)), 0, 1))
+    (_, _, only) = tracking_world.last_seen([depth, hidden, depth], poses, FLAT, [0, 1, 1])
+    assert set(only.frame) == {0}
+
+
+def test_scores_of_identities_that_come_back():
+    """The camera stands still; of two halves the right one is hidden for 4 s, then back."""
+    left, right = np.arange(4096) % 64 < 32, np.arange(4096) % 64 >= 32
+    poses = [np.eye(4)] * 3
+    wall, half = np.full((64, 64), 2000, np.uint16), np.full((64, 64), 2000, np.uint16)
+    half[:, 32:] = 1000
+    truth = tracking_world.last_seen([wall, half, wall], poses, FLAT, [0, 1, 2])
+    points = np.stack([np.tile(np.arange(64) / 50, 64), np.repeat(np.arange(64) / 50, 64), np.full(4096, 2.0)], 1)
+
+    def scored(again: int, hidden: int = 3, there_m: float = 0.0):
+        ids = [np.where(left, 1, 2), np.where(left, 1, hidden), np.where(left, 1, again)]
+        places = points, points - [0, 0, 1] * right[:, None], points + [there_m, 0, 0] * right[:, None]
+        return tracking_world.score(ids, truth, truth, [0, 2 * 10**9, 4 * 10**9], places)
+
+    found = scored(2)
+    assert (found.kept, found.again, found.later) == (1.0, (1.0, 1.0, 1.0), 1.0)
+    assert (found.identities, found.most, found.comebacks, found.wrong) == (3, 3, 1, 0.0)
+    found = scored(4)
+    assert found.again == (0.0, 0.0, 0.0)
+    assert (found.kept, found.later) == (1.0, 2 / 3)
+    assert (found.identities, found.comebacks) == (4, 0)
+    assert scored(2, there_m=5.0).wrong == 1.0
+
+
+@pytest.mark.skipif(
+    not KITCHEN.exists(), reason='RGB-D frames are not beside the checkout (../shared/data/rgbd_kitchen)'
+)
+def test_places_bring_identities_back():
+    done = run(str(KITCHEN), '--world', '--every', '10')
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith('│') and re.search(r'\d\.\d{3}', line)]
+    assert len(rows) == 4
+    cells = [[cell.strip() for cell in row.split('│')[1:-1]] for row in rows]
+    with_places, without = cells[2:]
+    assert float(with_places[8]) > 0.5 > float(without[8])  # out of sight for 3 s
+    assert float(with_places[10]) < 0.1
+
+
+def test_the_world_needs_frames():
+    done = run('--world')
+    assert done.returncode != 0
+    assert '--world: expected FRAMES' in done.stderr

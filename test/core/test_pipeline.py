@@ -11,6 +11,7 @@ import torch
 from diffcut_ros.core import FeatureMap, PinholeCamera, Pipeline, Result, Scene, SegmenterConfig, TrackerConfig
 from diffcut_ros.core.frame import Frame
 from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.core.transform import Transform
 from support.scenes import quadrants
 
 STEP_NS = 10**8
@@ -242,3 +243,48 @@ def test_a_failed_image_leaves_the_last_one_and_its_tracks():
     again = pipeline.recut()
     assert again.scene is first.scene
     assert again.segmentation.segments.track_id.tolist() == first.segmentation.segments.track_id.tolist()
+
+
+def looked_up(into: Transform | None):
+    """Return a function that returns a transform, and a list that grows with each call."""
+    calls = []
+
+    def look_up() -> Transform | None:
+        calls.append(into)
+        return into
+
+    return look_up, calls
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_ids_come_back_by_places_in_a_frame_that_does_not_move(known):
+    image, _ = quadrants(48, 48)
+    camera, depth_m = PinholeCamera(50.0, 50.0, 23.5, 23.5, (48, 48)), np.full((48, 48), 2.0, np.float32)
+    pipeline, found = Pipeline(cell_colors), []
+    for stamp_s in (0, 0.1, 60):
+        # The camera comes nearer by half a metre.
+        forward_m = 0.5 * (stamp_s == 60)
+        look_up, calls = looked_up(Transform(translation_m=np.array([0, 0, forward_m])) if known else None)
+        scene = Scene(image, round(stamp_s * 1e9), depth_m - np.float32(forward_m), camera, look_up=look_up)
+        result = pipeline.process(scene)
+        assert (result.geometries[0] is not None) == known
+        assert result.into is calls[0]
+        assert len(calls) == 1
+        found.append(result.segmentation.segments.track_id.tolist())
+        if stamp_s == 0.1:
+            other = Pipeline(cell_colors)
+            other.load(unpack(pack(pipeline.save())))
+    first = found[0]
+    assert found == [first, first, first if known else [4 + one for one in first]]
+    assert other.process(scene).segmentation.segments.track_id.tolist() == found[-1]
+
+
+def test_depth_of_another_aspect_is_told_by_places_alone():
+    image, _ = quadrants(48, 48)
+    camera = PinholeCamera(50.0, 50.0, 23.5, 23.5, (48, 48))
+    result = Pipeline(cell_colors).process(
+        Scene(image, 0, np.ones((48, 96), np.float32), camera, look_up=lambda: Transform())
+    )
+    assert len(result.segmentation.segments) == 4
+    with pytest.raises(ValueError, match='aspect'):
+        result.geometries  # noqa: B018

@@ -388,3 +388,31 @@ def test_what_cannot_be_ends_the_node(start_node, options, problem):
     with start_node(free_domain(), *arguments) as node:
         assert node.wait() == 2
         assert problem in node.log
+
+
+def test_what_comes_back_after_a_minute_has_its_ids(start_node, connect):
+    """By its places in map, until time goes back."""
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
+    for topic in ('camera_info', 'depth', 'image'):
+        options += ['-p', RELIABLE.format(topic)]
+    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        placed = Placed(node, peer)
+
+        def at(seconds: int) -> list[str]:
+            header = placed.header()
+            header.stamp.sec = seconds
+            return [one.id for one in placed.exchange(header)['segments'].detections]
+
+        header = placed.header()
+        placed.move(header, *MIDDLE, publisher=placed.static)
+        placed.send(header)
+        assert peer.spin_until(lambda: 'segments_3d' in peer.received and placed.receive(header))
+        before = at(1000)
+        assert len(set(before)) == 4
+        assert at(1070) == before
+        assert not set(at(500)) & set(before)
+        node.wait_for_log('track ids are forgotten: the stamp of an image went back by 570.0 s')
+        assert not set(at(570)) & set(before)
