@@ -13,7 +13,8 @@ from diffcut_ros.analysis.settings import Settings
 from diffcut_ros.classes_file import ClassesFile, check_backend
 from diffcut_ros.core import Pipeline, Scene, Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import Classes
-from diffcut_ros.core.pipeline import Prepared
+from diffcut_ros.core.objects import Sightings, look, nothing
+from diffcut_ros.core.pipeline import Prepared, Result
 from diffcut_ros.core.threads import may_overlap
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import probe
@@ -58,6 +59,7 @@ class FrameResult:
         named: what its segments are; None without classes.
         target_frame: that the geometries are in; empty: the camera's.
         notes: what was said of remembered places as it was segmented.
+        sightings: what it adds to the map of objects, where that is asked for.
     """
 
     stamp_ns: int
@@ -72,6 +74,7 @@ class FrameResult:
     named: Named | None = None
     target_frame: str = ''
     notes: tuple[str, ...] = ()
+    sightings: Sightings | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.geometries) != len(self.segmentation.segments):
@@ -88,14 +91,21 @@ class Analyzer:
         settings: parameters.
         hierarchy_tau: up to where hierarchies go at least.
         classes: what segments get names by; None: they get none.
+        with_objects: whether `FrameResult.sightings` are wanted.
 
     Raises:
         ValueError: for a backend that cannot be built, or is not the one that the classes were taught with.
         MemoryError: when the device has too little memory.
     """
 
-    def __init__(self, settings: Settings, hierarchy_tau: float = 0.0, classes: ClassesFile | None = None) -> None:
-        self._hierarchy_tau = hierarchy_tau
+    def __init__(
+        self,
+        settings: Settings,
+        hierarchy_tau: float = 0.0,
+        classes: ClassesFile | None = None,
+        with_objects: bool = False,
+    ) -> None:
+        self._hierarchy_tau, self._with_objects = hierarchy_tau, with_objects
         self._classes = None if classes is None else classes.classes
         self._min_confidence = settings.node.min_confidence
         self._extractor = create_extractor(settings.node.backend, settings.node.device, **settings.extractor)
@@ -173,6 +183,22 @@ class Analyzer:
             named,
             self._target_frame,
             tuple(self._notes),
+            self._sightings(result, named) if self._with_objects else None,
+        )
+
+    def _sightings(self, result: Result, named: Named | None) -> Sightings:
+        scene = result.scene
+        if result.into is None or scene.depth_m is None or scene.camera is None:
+            return nothing(without_places=1)
+        return look(
+            scene.image_rgb,
+            result.segmentation,
+            scene.stamp_ns,
+            scene.depth_m,
+            scene.camera,
+            result.into,
+            self._pipeline.tracking.voxel_m,
+            *(() if named is None else (named.class_id, named.confidence)),
         )
 
     def _named(self, segments: Segments) -> Named | None:

@@ -93,7 +93,7 @@ def _options(args: argparse.Namespace) -> AnalysisOptions:
 
 def _output(args: argparse.Namespace) -> OutputOptions:
     sweep = parse_sweep(args.sweep) if args.sweep else ()
-    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau', 'color_by')
+    more = given(args, 'with_source', 'raw_labels', 'csv', 'hierarchy_tau', 'color_by', 'objects')
     return OutputOptions(video=not args.no_video, sweep=sweep, report=not args.no_report, **more)
 
 
@@ -121,6 +121,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     settings = read_settings(options)  # wrong for one, wrong for all
     classes = read_named(settings)
     output.by_class(classes)
+    output.check(settings)
     if classes is not None:  # where another machine looks for it, too
         args.classes = Path(settings.node.classes_file)
     if not args.csv:

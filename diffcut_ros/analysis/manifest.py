@@ -112,7 +112,7 @@ def _comparable(asked: dict[str, Any]) -> dict[str, Any]:
     return asked | {
         'options': asked['options'] | {'params': None, 'node': None, 'classes': None},
         'settings': asked['settings'] | {'node': node},
-        'output': asked['output'] | {'sweep': None},
+        'output': asked['output'] | {'sweep': None, 'objects': asked['output'].get('objects', False)},
     }
 
 

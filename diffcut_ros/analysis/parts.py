@@ -21,10 +21,12 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from diffcut_ros.analysis.hierarchies import read_hierarchies
 from diffcut_ros.analysis.lock import LOCK
 from diffcut_ros.analysis.manifest import check_run, differences
+from diffcut_ros.analysis.objects import read_sightings
 from diffcut_ros.analysis.report.gallery import read_frames
 from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
 from diffcut_ros.analysis.tables import (
+    OBJECTS,
     RECORDINGS,
     SWEEP,
     TABLES,
@@ -34,6 +36,7 @@ from diffcut_ros.analysis.tables import (
     read_rows,
     write_table,
 )
+from diffcut_ros.core.objects import Sightings, total
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
@@ -45,11 +48,13 @@ from diffcut_ros.writing import writing
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
 _MANIFEST, _STATE, _MESSAGES, _RUN = 'manifest.json', 'state.npz', 'messages', 'run.json'
 _BAG, VIDEO = 'segments.mcap', 'overlay.mp4'
+OBJECTS_TABLE, OBJECT_POINTS = 'objects', 'objects.ply'
 _RECORDINGS = 'recordings'
 _LONGEST_REASON = 500
 _ENDINGS = ('.parquet', '.csv')
 _OUTPUTS = (
-    _RUN, _BAG, VIDEO, REPORT, *(f'{name}{ending}' for name in (*TABLES, 'sweep') for ending in _ENDINGS),
+    _RUN, _BAG, VIDEO, REPORT, OBJECT_POINTS,
+    *(f'{name}{ending}' for name in (*TABLES, 'sweep', OBJECTS_TABLE) for ending in _ENDINGS),
 )  # fmt: skip
 # Bytes at most of run.json or a manifest, and of a state.
 _MOST_ABOUT, _MOST_STATE = 2**24, 2**28
@@ -241,6 +246,14 @@ class AnalysisFolder:
         """Return a new part after those that are complete."""
         path = self._unfinished / f'part-{len(self._parts()):06d}'
         return Part(path, self._topics, self._ending)
+
+    def sightings(self, most: int) -> Sightings:
+        """Return what all parts show of things, with at most so many pairs of a voxel and a track.
+
+        Raises:
+            ValueError: for a part without them, or with others than those of this analysis.
+        """
+        return total(map(read_sightings, self._parts()), most)
 
     def finish(
         self,
@@ -443,6 +456,11 @@ def merge_outputs(folders: Sequence[Path], out: Path, ending: str, recordings: S
                 )
         merge_tables(parts, scratch / f'{name}{ending}', columns)
     write_table(scratch / f'{_RECORDINGS}{ending}', RECORDINGS, recordings)
+    objects = {folder.name: folder / f'{OBJECTS_TABLE}{ending}' for folder in folders}
+    if objects and all(part.exists() for part in objects.values()):
+        merge_tables(objects, scratch / f'{OBJECTS_TABLE}{ending}', OBJECTS)
+    else:
+        (out / f'{OBJECTS_TABLE}{ending}').unlink(missing_ok=True)  # of an analysis before
     for path in scratch.iterdir():
         with writing(out / path.name):
             os.replace(path, out / path.name)
@@ -455,7 +473,11 @@ def check_merged(out: Path, may_be_there: bool) -> None:
     Also where links or pipes are in place of what is written there.
     """
     check_plain(
-        out / name for name in (_MERGING, *(f'{table}{end}' for table in (*TABLES, _RECORDINGS) for end in _ENDINGS))
+        out / name
+        for name in (
+            _MERGING,
+            *(f'{table}{end}' for table in (*TABLES, OBJECTS_TABLE, _RECORDINGS) for end in _ENDINGS),
+        )
     )
     there = [name for ending in _ENDINGS if (out / (name := f'{_RECORDINGS}{ending}')).exists()]
     if there and not may_be_there:

@@ -17,6 +17,7 @@ from diffcut_ros.analysis.frames import RecordedFrames
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
+from diffcut_ros.analysis.objects import about_map, note, object_outputs, write_sightings
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, readable, sweep_again
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
@@ -33,6 +34,7 @@ from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row,
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.objects import Sightings, join, object_map
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
@@ -258,8 +260,9 @@ def analyze_to_folder(
             raise ValueError(f'{error}, or take --no-video') from error
     with open_recording(bag, options) as (opened, topics, settings, classes), locked(out):
         by_class = output.by_class(classes)
+        output.check(settings)
         deepest_tau = max(output.hierarchy_tau, *output.sweep, 0.0)
-        make_analyzer = functools.cache(lambda: Analyzer(settings, deepest_tau, classes))
+        make_analyzer = functools.cache(lambda: Analyzer(settings, deepest_tau, classes, output.objects))
         if overwrite:
             make_analyzer()  # what cannot run removes nothing
         complete = check_folder(out, resume, overwrite)
@@ -284,6 +287,8 @@ def analyze_to_folder(
                 done = _Done.of(state['done'])
                 analyzer.load(state['pipeline'])
                 folder.check_parts(done.frames, done.problems, output.video)
+                if output.objects:
+                    folder.sightings(settings.tracker.max_voxels)  # whether they can be read
                 reached = done.position, done.decoder, done.frames + done.problems
                 moments = Moments(opened, topics, options, settings, *reached, frames=frames_of)
         else:
@@ -301,7 +306,17 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        told = moments.warning, done.no_space.told(), _no_examples(settings, classes)
+        told = [moments.warning, done.no_space.told(), _no_examples(settings, classes)]
+        more: dict[str, Callable[[Path, Sequence[Path]], None]] = {}
+        about_objects = {}
+        if output.objects:
+            # What was there already may be of others.
+            with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
+                seen = folder.sightings(settings.tracker.max_voxels)
+            found = object_map(seen, settings.node.min_confidence)
+            told.append(note(seen, settings))
+            about_objects = {'objects': about_map(seen, found)}
+            more |= object_outputs(found, settings, classes, ending)
         summary = Summary(
             done.frames,
             moments.images,
@@ -311,14 +326,15 @@ def analyze_to_folder(
             moments.within - moments.joined,
             printable('; '.join(filter(None, told))),
         )
-        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description} | about
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description}
+        run |= about | about_objects
 
         def report(path: Path, parts: Sequence[Path]) -> None:
             write_report(path, run, path.parent, ending, read_frames(parts), by_class)
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
-            folder.finish(run, output.sweep, {REPORT: report} if output.report else {})
+            folder.finish(run, output.sweep, more | ({REPORT: report} if output.report else {}))
     return summary
 
 
@@ -472,6 +488,7 @@ class _Writing:
         self._by_class = by_class
         self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
+        self._sightings: list[Sightings] = []
 
     def __enter__(self) -> '_Writing':
         return self
@@ -496,6 +513,8 @@ class _Writing:
             self._part.add_rows('hierarchies', [hierarchy_row(result)])
             if self._output.video:
                 self._part.add_picture(self._overlay(result), record.playback)
+            if result.sightings is not None:
+                self._sightings.append(result.sightings)
             if result.finest_cut is not None:
                 write_frame(self._part.folder, moment.position, shown_frame(result))
         if record.state is not None:
@@ -512,8 +531,10 @@ class _Writing:
     def close(self, state: bytes) -> None:
         """Complete the part that is being written, if there is one."""
         if self._part is not None:
+            if self._output.objects:
+                write_sightings(self._part.folder, join(self._sightings))
             self._part.finish(state)
-        self._part = None
+        self._part, self._sightings = None, []
 
 
 def _share(bag: Bag, moment: Moment) -> float:

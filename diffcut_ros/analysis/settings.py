@@ -95,6 +95,7 @@ class OutputOptions:
         hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
         color_by: what video and report are coloured by, 'track' or 'class'; None: by class where there are classes. The
             report has a switch to the other.
+        objects: a map of objects, too: every thing once, as a table and as points.
 
     Raises:
         ValueError: for another `color_by`.
@@ -108,6 +109,7 @@ class OutputOptions:
     report: bool = True
     hierarchy_tau: float = DEEPEST_TAU
     color_by: str | None = None
+    objects: bool = False
 
     def __post_init__(self) -> None:
         if self.color_by not in (None, *COLOR_BY):
@@ -122,6 +124,14 @@ class OutputOptions:
         if self.color_by == 'class' and classes is None:
             raise ValueError('--color-by class: expected --classes, too')
         return self.color_by != 'track' and classes is not None
+
+    def check(self, settings: 'Settings') -> None:
+        """Raise ValueError when the map of objects is asked for without a frame that it could be in."""
+        if self.objects and not settings.node.target_frame:
+            raise ValueError(
+                '--objects: expected --target-frame, too, such as map, since things are put together by where they are '
+                'in a frame that does not move; received none'
+            )
 
 
 @dataclass(frozen=True)

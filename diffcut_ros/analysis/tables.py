@@ -8,6 +8,8 @@ from typing import Any
 
 from diffcut_ros.analysis.csv_file import read_csv, write_csv
 from diffcut_ros.analysis.frame_result import FrameResult
+from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.objects import MapObject
 from diffcut_ros.missing import needed
 from diffcut_ros.writing import writing
 
@@ -133,6 +135,34 @@ SWEEP = (
     ),
 )
 
+OBJECTS = (
+    Column('object_id', 'int64', '', 'The smallest of its track ids'),
+    Column('track_ids', 'list<int64>', '', 'All track ids that it was seen as, see `segments`'),
+    Column('class', 'string', '', 'Name of what its segments resemble most, else unknown; missing without classes'),
+    Column('confidence', 'float64', '', 'How sure that is, 0 to 1: mean over all views; missing likewise'),
+    Column('position_x_m', 'float64', 'm', 'Median of the points of its voxels in the target frame'),
+    Column('position_y_m', 'float64', 'm', 'Likewise'),
+    Column('position_z_m', 'float64', 'm', 'Likewise, upwards: boxes stand upright along z of the target frame'),
+    Column('box_x_m', 'float64', 'm', 'Centre of its box, without the outermost 5 % of its voxels'),
+    Column('box_y_m', 'float64', 'm', 'Likewise'),
+    Column('box_z_m', 'float64', 'm', 'Likewise'),
+    Column('box_length_m', 'float64', 'm', 'Its longer side along the ground'),
+    Column('box_width_m', 'float64', 'm', 'Its shorter side along the ground'),
+    Column('box_height_m', 'float64', 'm', 'Its side along z'),
+    Column('box_yaw_rad', 'float64', 'rad', 'Turn of its length from x to y, -pi / 2 to pi / 2'),
+    Column('voxels', 'int64', '', 'Number of its voxels, cubes of `tracking.voxel_m`'),
+    Column('views', 'int64', '', 'Number of its segments in all images; one image may show several'),
+    Column('first_ns', 'int64', 'ns', 'Stamp of the first image that shows it'),
+    Column('last_ns', 'int64', 'ns', 'Stamp of the last one'),
+    Column('best_ns', 'int64', 'ns', 'Stamp of the image that shows it best: its box inside the image, and large'),
+    Column('best_whole', 'int64', '', '1 = its box is inside that image; 0 = it reaches the edge in every image'),
+    Column('best_x0_px', 'int64', 'px', 'First column of its box in that image'),
+    Column('best_y0_px', 'int64', 'px', 'First row'),
+    Column('best_x1_px', 'int64', 'px', 'Last column + 1'),
+    Column('best_y1_px', 'int64', 'px', 'Last row + 1'),
+    Column('feature', 'list<float32>', '', 'Mean feature of its segments, of length 1'),
+)
+
 # What grows with each image, by the name of the file, without its ending.
 TABLES = {'frames': FRAMES, 'segments': SEGMENTS, 'hierarchies': HIERARCHIES, 'problems': PROBLEMS}
 
@@ -184,14 +214,41 @@ def hierarchy_row(result: FrameResult) -> Row:
     return (result.stamp_ns, *hierarchy.grid_hw, hierarchy.tau, *lists)
 
 
+def object_rows(objects: Sequence[MapObject], classes: Classes | None) -> list[Row]:
+    """Return the values of `OBJECTS`, one row per object; `classes`: of their numbers."""
+    return [
+        (
+            one.object_id,
+            list(one.track_ids),
+            *((None, None) if classes is None else (classes.name(one.class_id), one.confidence)),
+            *one.position_m,
+            *one.box_center_m,
+            *one.box_size_m,
+            one.box_yaw_rad,
+            one.voxels,
+            one.views,
+            one.first_ns,
+            one.last_ns,
+            one.best_ns,
+            int(one.best_whole),
+            *one.best_box_xyxy,
+            one.feature.tolist(),
+        )
+        for one in objects
+    ]
+
+
 def check_parquet() -> None:
     """Raise ValueError where Parquet cannot be written."""
     with needed('tables as Parquet', 'analyze', 'take --csv'):
         import pyarrow.parquet  # noqa: F401
 
 
-def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-    """Write a table as CSV or Parquet, by the ending of its name; a missing value is an empty field or null."""
+def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row], frame: str = '') -> None:
+    """Write a table as CSV or Parquet, by the ending of its name; a missing value is an empty field or null.
+
+    `frame` is that places are in, for the metadata of Parquet; empty: the camera's.
+    """
     with writing(path):
         if path.suffix == '.csv':
             names, texts = zip(*((column.name, column.type_name == 'string') for column in columns), strict=True)
@@ -201,7 +258,7 @@ def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> N
         import pyarrow.parquet
 
         values = list(zip(*rows, strict=True)) or [()] * len(columns)
-        table = pyarrow.table([list(column) for column in values], schema=_schema(columns))
+        table = pyarrow.table([list(column) for column in values], schema=_schema(columns, frame))
         with path.open('wb') as file:  # Arrow takes no names that are not UTF-8
             pyarrow.parquet.write_table(table, file)
 
@@ -318,5 +375,5 @@ def _schema(columns: Sequence[Column], frame: str = '') -> Any:
         )
         for column in columns
     ]
-    has_places = any(column in columns for column in _PLACES)
+    has_places = any(column.name == _PLACES[0].name for column in columns)
     return pyarrow.schema(fields, metadata={FRAME_KEY: frame.encode()} if frame and has_places else None)

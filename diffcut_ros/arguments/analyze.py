@@ -91,6 +91,11 @@ def _parser() -> Parser:
         choices=['track', 'class'],
         help='colours of overlay.mp4, and of report.html until its switch is turned; default: class with --classes',
     )
+    what.add_argument(
+        '--objects',
+        action='store_true',
+        help='a map of objects, with --target-frame: every thing once, as the table objects and as points, objects.ply',
+    )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')
     what.add_argument('--resume', action='store_true', help='go on with an analysis that was interrupted')

@@ -1,0 +1,109 @@
+"""The map of a recording's objects: kept of each part of an analysis, and written as a table and as points."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.analysis.settings import Settings
+from diffcut_ros.analysis.tables import OBJECTS, object_rows, write_table
+from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.objects import ObjectMap, Sightings
+from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.core.types import MAX_TRACK_ID
+from diffcut_ros.plain_files import read_plain
+from diffcut_ros.printable import printable, quoted
+from diffcut_ros.writing import writing
+
+_FILE = 'objects.npz'
+# Of such a file, packed or unpacked: every sample of 32 images in a voxel of its own takes 80 MB.
+_MOST_BYTES = 2**28
+# From here on, numbers of 32 bits are off by more than half a millimetre.
+_FAR_M = 8192.0
+
+
+def write_sightings(folder: Path, seen: Sightings) -> None:
+    """Write what the images of a part show of things into its folder."""
+    with writing(folder / _FILE):
+        (folder / _FILE).write_bytes(pack(vars(seen)))
+
+
+def read_sightings(folder: Path) -> Sightings:
+    """Return what the images of a part show of things.
+
+    Raises:
+        ValueError, OSError: for a file that holds something else, or is not there.
+    """
+    try:
+        return Sightings.load(unpack(read_plain(folder / _FILE, _MOST_BYTES), _MOST_BYTES))
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f'{folder.name}/{_FILE}: expected things of this analysis: {error}') from error
+
+
+def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
+    """Return what run.json says of the map."""
+    return {
+        'objects': len(found.objects),
+        'tracks': len(seen.track_id),
+        'tracks_in_objects': sum(len(one.track_ids) for one in found.objects),
+        'voxels': len(found.points_m),
+        'images': seen.images,
+        'images_without_places': seen.without_places,
+        'left_out': seen.left_out,
+    }
+
+
+def note(seen: Sightings, settings: Settings) -> str:
+    """Say what the map of objects lacks; empty: nothing."""
+    words = []
+    if seen.without_places:
+        total = seen.images + seen.without_places
+        frame = quoted(settings.node.target_frame)
+        words.append(f'{seen.without_places} of {total} images are not in it, since they have no places in {frame}')
+    if seen.left_out:
+        words.append(
+            f'tracking.max_voxels: {settings.tracker.max_voxels} are reached, {seen.left_out} that the fewest images '
+            'show are left out'
+        )
+    if MAX_TRACK_ID in seen.track_id:
+        words.append('all track ids were given, and some again: one object may be two things')
+    return f'objects: {"; ".join(words)}' if words else ''
+
+
+def object_outputs(
+    found: ObjectMap, settings: Settings, classes: ClassesFile | None, ending: str
+) -> dict[str, Callable[[Path, Sequence[Path]], None]]:
+    """Return the functions that write the map, by the names of the files, for `AnalysisFolder.finish`."""
+    frame = settings.node.target_frame
+    rows = object_rows(found.objects, None if classes is None else classes.classes)
+    return {
+        f'objects{ending}': lambda path, _: write_table(path, OBJECTS, rows, frame),
+        'objects.ply': lambda path, _: write_ply(path, found, frame),
+    }
+
+
+def write_ply(path: Path, found: ObjectMap, frame: str) -> None:
+    """Write the voxels of objects as a binary PLY file: the mean point and colour of each, and whose it is.
+
+    Coordinates are floats, doubles where a float would be off by more than half a millimetre.
+    """
+    kind, number = ('double', '<f8') if np.abs(found.points_m).max(initial=0) > _FAR_M else ('float', '<f4')
+    fields: list[tuple[str, str, Any]] = [
+        *((name, kind, number) for name in 'xyz'),
+        *((name, 'uchar', 'u1') for name in ('red', 'green', 'blue')),
+        ('object_id', 'int', '<i4'),
+    ]
+    header = [
+        'ply',
+        'format binary_little_endian 1.0',
+        f'comment frame_id {printable(frame)}'.encode('ascii', 'backslashreplace').decode(),
+        f'element vertex {len(found.points_m)}',
+        *(f'property {kind} {name}' for name, kind, _ in fields),
+        'end_header',
+    ]
+    vertices = np.empty(len(found.points_m), [(name, dtype) for name, _, dtype in fields])
+    for name, values in zip(vertices.dtype.names, [*found.points_m.T, *found.colors.T, found.object_id], strict=True):
+        vertices[name] = values
+    with writing(path):
+        path.write_bytes('\n'.join([*header, '']).encode() + vertices.tobytes())

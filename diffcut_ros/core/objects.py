@@ -1,0 +1,481 @@
+"""The things of a recording, each once: where they are in a frame that does not move, and what they were seen as.
+
+Each image adds what it shows: which voxels of space each track was seen in, with their points and colours, and what is
+known of the tracks. That of several images is the sum of theirs, in any grouping. At the end tracks become objects:
+
+1. A track holds a voxel where it was seen there in at least a share of the images that show it. Two tracks that hold
+   most of the voxels of the smaller one, and look alike, are one thing that was cut into both over time.
+2. A voxel belongs to the object that was seen there the most. A track that joined two things in some images, and holds
+   nothing the most, thus becomes no object.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from diffcut_ros.core.geometry import PinholeCamera, check_aspect, middles, points_at
+from diffcut_ros.core.places import KEPT_SHARE
+from diffcut_ros.core.plain import expect
+from diffcut_ros.core.transform import Transform
+from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation
+
+# Rows and columns of samples of an image: twice those that tracks are followed by, so that what is 4 pixels wide in an
+# image of 640 x 480 has some.
+SAMPLES_HW = (144, 192)
+# Of a voxel along one axis: three fit into an int64. Voxels of 0.1 m repeat after 209 km.
+_AXIS_BITS = 21
+# A track holds a voxel that it was seen in by this share of the images that show the voxel.
+_HELD = 0.25
+# Two tracks are one thing from this share of the smaller one's voxels, and this cosine similarity of features.
+_MOST_OF_IT, _ALIKE = 0.5, 0.8
+# What lies beyond these percentiles is left out of a box, as in `core.geometry`.
+_TRIMMED = 5.0
+# Parts that are added up at a time.
+_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What images show of things: N rows of a voxel and a track in it, T of tracks, and M of a track and a class.
+
+    Attributes:
+        voxel: int64 [N], sorted, then by track.
+        track: int64 [N], a track id that was seen in it.
+        share: float64 [N], in how many images, each counted by the track's share of the voxel's samples.
+        samples: int64 [N], number of samples.
+        points_m: float64 [N, 3], their sum.
+        colors: int64 [N, 3], the sum of their RGB.
+        track_id: int64 [T], sorted.
+        views: int64 [T], segments.
+        seen_ns: int64 [T, 2], stamps of the first and the last image.
+        feature: float32 [T, C], the sum of features of unit length, each times the segment's samples.
+        best: int64 [T, 7], the best view: whether the segment's box is inside the image, the area of the box in pixels,
+            the stamp, the box.
+        vote: int64 [M, 2], a track id and the number of a class, sorted.
+        confidence: float64 [M], the sum of what the track's segments were named so with.
+        images: how many have places.
+        without_places: how many have none.
+        left_out: rows of voxels that there was no room for.
+    """
+
+    voxel: np.ndarray = field(repr=False)
+    track: np.ndarray = field(repr=False)
+    share: np.ndarray = field(repr=False)
+    samples: np.ndarray = field(repr=False)
+    points_m: np.ndarray = field(repr=False)
+    colors: np.ndarray = field(repr=False)
+    track_id: np.ndarray = field(repr=False)
+    views: np.ndarray = field(repr=False)
+    seen_ns: np.ndarray = field(repr=False)
+    feature: np.ndarray = field(repr=False)
+    best: np.ndarray = field(repr=False)
+    vote: np.ndarray = field(repr=False)
+    confidence: np.ndarray = field(repr=False)
+    images: int = 0
+    without_places: int = 0
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of pairs of a voxel and a track."""
+        return len(self.voxel)
+
+    def limited(self, most: int) -> 'Sightings':
+        """Return at most so many pairs of a voxel and a track; of more, those that the fewest images show are left out."""
+        if len(self) <= most:
+            return self
+        keep = np.sort(np.argsort(-self.share, kind='stable')[: int(KEPT_SHARE * most)])
+        left = replace(self, **{name: getattr(self, name)[keep] for name in _OF_VOXELS})
+        tracks, votes = np.isin(self.track_id, left.track), np.isin(self.vote[:, 0], left.track)
+        return replace(
+            left,
+            **{name: getattr(self, name)[tracks] for name in _OF_TRACKS},
+            **{name: getattr(self, name)[votes] for name in _OF_VOTES},
+            left_out=self.left_out + len(self) - len(keep),
+        )
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> 'Sightings':
+        """Return what `vars` of one, packed and unpacked, holds.
+
+        Raises:
+            ValueError, TypeError: for another state.
+        """
+        found = cls(**state)
+        rows, tracks, votes = len(found.voxel), len(found.track_id), len(found.vote)
+        most = 2**62
+        for name, kind, shape, low, high in (
+            ('voxel', 'i', (rows,), 0, 2**63 - 1),
+            ('track', 'i', (rows,), 1, MAX_TRACK_ID),
+            ('share', 'f', (rows,), 0, most),
+            ('samples', 'i', (rows,), 1, most),
+            ('points_m', 'f', (rows, 3), -most, most),
+            ('colors', 'i', (rows, 3), 0, most),
+            ('track_id', 'i', (tracks,), 1, MAX_TRACK_ID),
+            ('views', 'i', (tracks,), 1, most),
+            ('seen_ns', 'i', (tracks, 2), -(2**63), 2**63 - 1),
+            ('feature', 'f', (tracks, *found.feature.shape[1:2]), -most, most),
+            ('best', 'i', (tracks, 7), -(2**63), 2**63 - 1),
+            ('vote', 'i', (votes, 2), 0, MAX_TRACK_ID),
+            ('confidence', 'f', (votes,), 0, most),
+        ):
+            expect(name, getattr(found, name), kind, shape, low, high)
+        for name in ('images', 'without_places', 'left_out'):
+            if not isinstance(getattr(found, name), int) or getattr(found, name) < 0:
+                raise ValueError(f'{name}: expected a whole number from 0, received {getattr(found, name)!r}')
+        for name, ids in (('track', found.track), ('vote', found.vote[:, 0])):
+            if not np.isin(ids, found.track_id).all():
+                raise ValueError(f'{name}: expected track ids of track_id, received others')
+        return found
+
+
+_OF_VOXELS = ('voxel', 'track', 'share', 'samples', 'points_m', 'colors')
+_OF_TRACKS = ('track_id', 'views', 'seen_ns', 'feature', 'best')
+_OF_VOTES = ('vote', 'confidence')
+
+
+def nothing(images: int = 0, without_places: int = 0) -> Sightings:
+    """Return what images without things show."""
+    none, triples = np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
+    return Sightings(
+        *(none, none, np.zeros(0), none, np.zeros((0, 3)), triples),
+        *(none, none, np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32), np.zeros((0, 7), np.int64)),
+        *(np.zeros((0, 2), np.int64), np.zeros(0)),
+        images,
+        without_places,
+    )
+
+
+def look(
+    image_rgb: np.ndarray,
+    segmentation: Segmentation,
+    stamp_ns: int,
+    depth_m: np.ndarray,
+    camera: PinholeCamera,
+    into: Transform,
+    voxel_m: float,
+    class_id: np.ndarray | None = None,
+    confidence: np.ndarray | None = None,
+) -> Sightings:
+    """Return what one image shows of things.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        segmentation: of it, with `track_id`; segments that are not tracked do not count.
+        stamp_ns: when it was taken.
+        depth_m: float32 [H', W'] in metres, NaN where there is none.
+        camera: of any size; scaled to that of the depth image.
+        into: takes points of the camera into a frame that does not move.
+        voxel_m: side of a voxel.
+        class_id: int64 [K], of each segment, 0 = unknown; None without classes.
+        confidence: float64 [K], of these.
+
+    Raises:
+        ValueError: when image or camera have another aspect than the depth image.
+    """
+    labels, segments = segmentation.labels, segmentation.segments
+    check_aspect('image and depth', labels.shape, depth_m.shape)
+    rows, columns = grid_hw = min(SAMPLES_HW[0], depth_m.shape[0]), min(SAMPLES_HW[1], depth_m.shape[1])
+    at = middles(labels.shape[0], rows)[:, None], middles(labels.shape[1], columns)
+    points_m, label = points_at(depth_m, camera, into, grid_hw), labels[at]
+    track = np.append(0, segments.track_id)[label]
+    seen = (track > 0) & np.isfinite(points_m).all(-1)
+    if not seen.any():
+        return nothing(images=1)
+    points_m, track, label, color = points_m[seen], track[seen], label[seen], image_rgb[at][seen].astype(np.int64)
+    voxel = _voxels(points_m, voxel_m)
+    order, starts = _groups(voxel, track)
+    samples = np.diff(starts, append=len(order))
+    voxel, track = voxel[order[starts]], track[order[starts]]
+    _, of = np.unique(voxel, return_inverse=True)
+    samples_of = np.bincount(label, minlength=len(segments) + 1)[1:]
+    shown = np.flatnonzero(samples_of)
+    shown = shown[np.argsort(segments.track_id[shown], kind='stable')]
+    ids, boxes = segments.track_id[shown], segments.box_xyxy[shown]
+    size = np.array(labels.shape[::-1])
+    whole = ((boxes[:, :2] > 0) & (boxes[:, 2:] < size)).all(1)
+    best = [whole, (boxes[:, 2:] - boxes[:, :2]).prod(1), np.full(len(ids), stamp_ns), *boxes.T]
+    feature = segments.feature[shown]
+    length = np.linalg.norm(feature, axis=1)
+    weight = samples_of[shown] / np.where(length > 0, length, 1)
+    found = nothing() if class_id is None or confidence is None else _votes(ids, class_id[shown], confidence[shown])
+    return Sightings(
+        voxel,
+        track,
+        samples / np.bincount(of, samples)[of],
+        samples,
+        np.add.reduceat(points_m[order], starts),
+        np.add.reduceat(color[order], starts),
+        ids,
+        np.ones(len(ids), np.int64),
+        np.full((len(ids), 2), stamp_ns),
+        (feature * weight[:, None]).astype(np.float32),
+        np.stack(best, 1).astype(np.int64),
+        found.vote,
+        found.confidence,
+        images=1,
+    )
+
+
+def _votes(track_id: np.ndarray, class_id: np.ndarray, confidence: np.ndarray) -> Sightings:
+    named = class_id > 0
+    votes = np.stack([track_id[named], class_id[named]], 1).astype(np.int64)
+    return replace(nothing(), vote=votes, confidence=confidence[named].astype(float))
+
+
+def join(some: Sequence[Sightings]) -> Sightings:
+    """Return what all of some images show together."""
+
+    def all_of(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one, name) for one in some])
+
+    if not some:
+        return nothing()
+    order, starts = _groups(all_of('voxel'), all_of('track'))
+    rows = {name: all_of(name)[order] for name in _OF_VOXELS}
+    joined = {name: values[starts] for name, values in rows.items() if name in ('voxel', 'track')}
+    for name in ('share', 'samples', 'points_m', 'colors'):
+        joined[name] = _added(rows[name], starts)
+    features = [one.feature for one in some if len(one.feature)] or [some[0].feature]
+    best = all_of('best')
+    # Of each track the best view last: inside the image, large, early.
+    order = np.lexsort((-best[:, 2], best[:, 1], best[:, 0], all_of('track_id')))
+    ids = all_of('track_id')[order]
+    starts = np.flatnonzero(np.diff(ids, prepend=0))
+    seen_ns = all_of('seen_ns')[order]
+    joined |= {
+        'track_id': ids[starts],
+        'views': _added(all_of('views')[order], starts),
+        'seen_ns': np.stack([_added(seen_ns[:, 0], starts, np.minimum), _added(seen_ns[:, 1], starts, np.maximum)], 1),
+        'feature': _added(np.concatenate(features)[order], starts),
+        'best': best[order][np.append(starts, len(ids))[1:] - 1],
+    }
+    vote = all_of('vote')
+    order, starts = _groups(vote[:, 0], vote[:, 1])
+    joined |= {'vote': vote[order[starts]], 'confidence': _added(all_of('confidence')[order], starts)}
+    counts = {name: sum(getattr(one, name) for one in some) for name in ('images', 'without_places', 'left_out')}
+    return Sightings(**joined, **counts)
+
+
+def total(parts: Iterable[Sightings], most: int) -> Sightings:
+    """Return what all parts show together, with at most so many pairs of a voxel and a track, see `limited`."""
+    kept: list[Sightings] = []
+    for part in parts:
+        kept.append(part)
+        if len(kept) >= _AT_A_TIME or sum(map(len, kept)) > 2 * most:
+            kept = [join(kept).limited(most)]
+    return join(kept).limited(most)
+
+
+@dataclass(frozen=True, eq=False)
+class MapObject:
+    """One thing of a recording.
+
+    Attributes:
+        object_id: the smallest of its track ids.
+        track_ids: that it was seen as, rising.
+        class_id: number of its class; 0 = unknown, or without classes.
+        confidence: of that over all views, 0 to 1.
+        position_m: median of its voxels' points.
+        box_center_m: of a box that stands upright, where z of the frame is up.
+        box_size_m: its length and width along the ground and its height, the length at least the width.
+        box_yaw_rad: turn of the length from x to y of the frame, above -pi / 2 up to pi / 2.
+        voxels: number of them.
+        views: number of its segments in all images; one image may show several.
+        first_ns, last_ns: stamps of the first and the last image that shows it.
+        feature: float32 [C], mean over its samples, of unit length.
+        best_ns: stamp of the image that shows it best.
+        best_whole: whether the segment's box is inside that image, not at its edge.
+        best_box_xyxy: first column, first row, last column + 1, last row + 1.
+    """
+
+    object_id: int
+    track_ids: tuple[int, ...]
+    class_id: int
+    confidence: float
+    position_m: tuple[float, float, float]
+    box_center_m: tuple[float, float, float]
+    box_size_m: tuple[float, float, float]
+    box_yaw_rad: float
+    voxels: int
+    views: int
+    first_ns: int
+    last_ns: int
+    feature: np.ndarray = field(repr=False)
+    best_ns: int
+    best_whole: bool
+    best_box_xyxy: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class ObjectMap:
+    """All objects of a recording, and the V voxels that they consist of.
+
+    Attributes:
+        objects: sorted by `object_id`.
+        points_m: float64 [V, 3], the mean of each voxel's points.
+        colors: uint8 [V, 3] RGB, of their colours.
+        object_id: int64 [V], whose it is.
+    """
+
+    objects: tuple[MapObject, ...]
+    points_m: np.ndarray = field(repr=False)
+    colors: np.ndarray = field(repr=False)
+    object_id: np.ndarray = field(repr=False)
+
+
+def object_map(seen: Sightings, min_confidence: float = 0.0, merges: bool = True) -> ObjectMap:
+    """Return the objects that sightings tell of.
+
+    Args:
+        seen: of all images.
+        min_confidence: what has a smaller mean confidence over all views is unknown.
+        merges: whether tracks of one thing become one object; False: each is one.
+    """
+    if not len(seen):
+        return ObjectMap((), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.int64))
+    row = np.searchsorted(seen.track_id, seen.track)
+    thing = one_thing(seen) if merges else np.arange(len(seen.track_id))
+    # The rows of a voxel, then of a thing, together; of each voxel the thing that was seen there the most is last.
+    order, starts = _groups(seen.voxel, thing[row])
+    voxel, of, share = seen.voxel[order[starts]], thing[row][order[starts]], _added(seen.share[order], starts)
+    samples = _added(seen.samples[order], starts)[:, None]
+    points_m, colors = _added(seen.points_m[order], starts) / samples, _added(seen.colors[order], starts) / samples
+    by_share = np.lexsort((-of, share, voxel))
+    owned = by_share[np.append(voxel[by_share][1:] != voxel[by_share][:-1], True)]
+    points_m, colors, of = points_m[owned], np.rint(colors[owned]).astype(np.uint8), of[owned]
+    by_thing = np.argsort(of, kind='stable')
+    points_m, colors, of = points_m[by_thing], colors[by_thing], of[by_thing]
+    objects = []
+    for places in np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1):
+        tracks = np.flatnonzero(thing == of[places[0]])
+        objects.append(_object(seen, tracks, points_m[places], min_confidence))
+    # A thing's number is the row of its first track.
+    return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of])
+
+
+def one_thing(seen: Sightings) -> np.ndarray:
+    """Return which tracks are one thing, int64 [T]: for each the row of the first track of its thing."""
+    row = np.searchsorted(seen.track_id, seen.track)
+    same, shared, size = overlaps(seen.voxel, row, seen.share, len(seen.track_id))
+    feature = seen.feature / np.maximum(np.linalg.norm(seen.feature, axis=1, keepdims=True), 1e-12)
+    alike = np.einsum('ij,ij->i', feature[same[:, 0]], feature[same[:, 1]]) >= _ALIKE
+    first = np.arange(len(size))
+
+    def root(one: int) -> int:
+        while first[one] != one:
+            first[one] = one = first[first[one]]
+        return one
+
+    for a, b in same[alike & (shared >= _MOST_OF_IT * size[same].min(1))].tolist():
+        one, other = sorted((root(a), root(b)))
+        first[other] = one
+    return np.array([root(one) for one in range(len(first))], np.int64)
+
+
+def overlaps(
+    voxel: np.ndarray, row: np.ndarray, share: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which of so many tracks hold voxels that others hold, too.
+
+    Args:
+        voxel, row, share: int64, int64 and float64 [N], of `Sightings` in its order, `row` the track's.
+        count: of the tracks.
+
+    Returns:
+        int64 [P, 2], pairs of tracks, the smaller one first; int64 [P], the number of voxels that both hold; int64
+        [count], the number that each holds.
+    """
+    _, of = np.unique(voxel, return_inverse=True)
+    held = share >= _HELD * np.bincount(of, share)[of]
+    of, row = of[held], row[held]
+    pairs = [np.zeros((0, 2), np.int64)]
+    for step in range(1, int(1 / _HELD)):  # no voxel is held by more
+        both = np.flatnonzero(of[step:] == of[:-step])
+        pairs.append(np.stack([row[both], row[both + step]], 1))
+    same, shared = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
+    return same, shared, np.bincount(row, minlength=count)
+
+
+def _object(seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, min_confidence: float) -> MapObject:
+    """Return one from the rows of its tracks and the points of its voxels."""
+    ids, views = seen.track_id[tracks], int(seen.views[tracks].sum())
+    votes = np.isin(seen.vote[:, 0], ids)
+    support = np.bincount(seen.vote[votes, 1], seen.confidence[votes], 1)
+    class_id = int(support.argmax())
+    confidence = float(support[class_id]) / views
+    if not class_id or confidence < min_confidence:
+        class_id, confidence = 0, 0.0
+    best = max(seen.best[tracks].tolist(), key=lambda one: (one[0], one[1], -one[2]))
+    feature = seen.feature[tracks].sum(0)
+    center_m, size_m, yaw_rad = upright_box(points_m)
+    return MapObject(
+        int(ids[0]),
+        tuple(ids.tolist()),
+        class_id,
+        min(1.0, confidence),
+        tuple(np.median(points_m, 0).tolist()),
+        tuple(center_m.tolist()),
+        tuple(size_m.tolist()),
+        yaw_rad,
+        len(points_m),
+        views,
+        int(seen.seen_ns[tracks, 0].min()),
+        int(seen.seen_ns[tracks, 1].max()),
+        feature / max(float(np.linalg.norm(feature)), 1e-12),
+        best[2],
+        bool(best[0]),
+        tuple(best[3:]),
+    )
+
+
+def upright_box(points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the box of points, float64 [N, 3], that stands upright: z is up, and its length lies as they spread most.
+
+    It reaches from the 5th to the 95th percentile along each of its axes, widened as in `locate_segments`.
+
+    Returns:
+        Its centre, float64 [3]; length, width and height, float64 [3]; the turn of the length from x to y, rad.
+    """
+    middle = points_m.mean(0)
+    _, axes = np.linalg.eigh(np.cov(points_m[:, :2] - middle[:2], rowvar=False, bias=True))
+    x, y = axes[:, 1]
+    yaw = float(np.arctan2(y, x))
+    low, high, turn = _extent(points_m - middle, yaw)
+    if high[0] - low[0] < high[1] - low[1]:  # spread is not extent: the length is the longer side
+        yaw += np.pi / 2
+        low, high, turn = _extent(points_m - middle, yaw)
+    yaw = np.pi / 2 - (np.pi / 2 - yaw) % np.pi
+    return middle + turn.T @ ((low + high) / 2), high - low, yaw
+
+
+def _extent(points_m: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ends of a box's sides, along its axes, and the matrix that takes points into these."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    along = points_m @ turn.T
+    low, high = np.percentile(along, [_TRIMMED, 100 - _TRIMMED], axis=0)
+    widening = (high - low) * _TRIMMED / (100 - 2 * _TRIMMED)
+    return np.maximum(low - widening, along.min(0)), np.minimum(high + widening, along.max(0)), turn
+
+
+def _voxels(points_m: np.ndarray, voxel_m: float) -> np.ndarray:
+    """Return the voxel that each point, float64 [M, 3], lies in, int64 [M], from 0."""
+    mask = (1 << _AXIS_BITS) - 1
+    x, y, z = (np.floor(points_m / voxel_m).astype(np.int64) & mask).T
+    return (x << _AXIS_BITS | y) << _AXIS_BITS | z
+
+
+def _groups(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order that sorts pairs, and where in it each different pair begins, both int64."""
+    order = np.lexsort((second, first))
+    if not len(order):
+        return order, order
+    a, b = first[order], second[order]
+    return order, np.flatnonzero(np.append(True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])))
+
+
+def _added(values: np.ndarray, starts: np.ndarray, by: np.ufunc = np.add) -> np.ndarray:
+    """Return the sums of groups of rows that begin at `starts`; of none, none."""
+    return by.reduceat(values, starts) if len(starts) else values[:0]
