@@ -313,10 +313,10 @@ def analyze_to_folder(
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
                 seen = folder.sightings(settings.tracker.max_voxels)
-            found = object_map(seen, settings.node.min_confidence)
+                found = object_map(seen, settings.node.min_confidence)
+                more |= object_outputs(found, settings, classes, ending)
             told.append(note(seen, settings))
             about_objects = {'objects': about_map(seen, found)}
-            more |= object_outputs(found, settings, classes, ending)
         summary = Summary(
             done.frames,
             moments.images,

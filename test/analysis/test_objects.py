@@ -1,0 +1,244 @@
+"""The map of objects of recordings: its table, its points, and when it cannot be had."""
+
+import filecmp
+import json
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from diffcut_ros.analysis.main import main
+from diffcut_ros.core.plain import pack, unpack
+from support.recordings import FRAME_ID, START_NS, Recorder, moving_scene, record
+from support.taught import teach
+from support.waiting import wait_for
+
+from .test_target_frame import FRAMES, MOUNTED, WALLS, film, move, turning
+
+OPTIONS = '--target-frame', 'map', '--no-video', '--no-report', '--objects'
+DTYPES = {'float': '<f4', 'double': '<f8', 'uchar': 'u1', 'int': '<i4'}
+
+
+def read_ply(path) -> tuple[np.ndarray, list[str]]:
+    """Return the vertices of a binary PLY file, and the lines of its header."""
+    header, _, data = path.read_bytes().partition(b'end_header\n')
+    lines = header.decode('ascii').splitlines()
+    assert lines[:2] == ['ply', 'format binary_little_endian 1.0']
+    (count,) = (int(line.split()[2]) for line in lines if line.startswith('element vertex '))
+    fields = [(line.split()[2], DTYPES[line.split()[1]]) for line in lines if line.startswith('property ')]
+    assert len(data) == count * np.dtype(fields).itemsize
+    return np.frombuffer(data, fields), lines
+
+
+def analyse(*arguments, status: int = 0) -> None:
+    """Run the command in this process."""
+    assert main([str(argument) for argument in arguments]) == status
+
+
+def test_every_thing_is_there_once(tmp_path, fast):
+    """The camera turns to two walls, away, and back after a minute."""
+    out = tmp_path / 'out'
+    analyse(turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60)), '-o', out, '--params', fast.params, *OPTIONS)
+    table = pyarrow.parquet.read_table(out / 'objects.parquet')
+    assert table.schema.metadata[b'frame_id'] == b'map'
+    rows = {row['object_id']: row for row in table.to_pylist()}
+    points, header = read_ply(out / 'objects.ply')
+    assert points.dtype.names == ('x', 'y', 'z', 'red', 'green', 'blue', 'object_id')
+    assert points.dtype['x'] == np.float32
+    assert 'comment frame_id map' in header
+    assert np.bincount(points['object_id']).tolist() == [
+        rows.get(k, {'voxels': 0})['voxels'] for k in range(max(rows) + 1)
+    ]
+    color = np.stack([points[name] for name in ('red', 'green', 'blue')], 1)
+    stamps = pyarrow.parquet.read_table(out / 'frames.parquet')['stamp_ns'].to_pylist()
+    for wall, squares in enumerate(WALLS):
+        for square in squares:
+            owned = np.bincount(points['object_id'][(color == square).all(1)])
+            assert owned.max() > 0.7 * owned.sum()  # cells are 5 pixels wide
+            row = rows[int(owned.argmax())]
+            assert (row['first_ns'], row['last_ns']) == (
+                (stamps[0], stamps[8]) if wall == 0 else (stamps[3], stamps[5])
+            )
+            assert row['views'] == (6 if wall == 0 else 3)
+            assert row['best_whole'] == 1
+            assert row['best_ns'] in stamps
+            assert row['class'] is None
+            assert row['confidence'] is None
+            assert np.linalg.norm(row['feature']) == pytest.approx(1, abs=1e-5)
+            mine = np.stack([points[axis][points['object_id'] == row['object_id']] for axis in 'xyz'], 1)
+            assert np.median(mine, 0) == pytest.approx([row[f'position_{axis}_m'] for axis in 'xyz'], abs=1e-3)
+    # The first square of the first wall: columns and rows 8 to 24, 2 m away, from a camera at (1, 2, 3).
+    first = rows[int(np.bincount(points['object_id'][(color == WALLS[0][0]).all(1)]).argmax())]
+    expected = (15.5 - 31.5) / 60 * 2 + 1, (15.5 - 23.5) / 60 * 2 + 2, 5
+    assert [first[f'position_{axis}_m'] for axis in 'xyz'] == pytest.approx(expected, abs=0.05)
+    assert [first[f'best_{side}_px'] for side in ('x0', 'y0', 'x1', 'y1')] == pytest.approx([8, 8, 24, 24], abs=2)
+    # It lies flat, as z of this map is ahead of the camera.
+    box_m = [first[f'box_{side}_m'] for side in ('length', 'width', 'height')]
+    assert box_m == pytest.approx([16 / 30, 16 / 30, 0], abs=0.15)
+    about = json.loads((out / 'run.json').read_text())['objects']
+    assert about['objects'] == len(rows)
+    assert (about['voxels'], about['images'], about['images_without_places']) == (len(points), 9, 0)
+    assert about['tracks_in_objects'] == sum(len(row['track_ids']) for row in rows.values())
+
+
+def test_without_being_asked_for_there_is_none(tmp_path, fast):
+    out = tmp_path / 'out'
+    analyse(film(tmp_path / 'film'), '-o', out, '--params', fast.params, *OPTIONS[:-1])
+    assert not list(out.glob('objects*'))
+    assert 'objects' not in json.loads((out / 'run.json').read_text())
+
+
+@pytest.mark.parametrize(
+    ('options', 'problem'),
+    [
+        (
+            ('--objects',),
+            '--objects: expected --target-frame, too, such as map, since things are put together by where',
+        ),
+        (('--objects', '--target-frame', 'mapp'), "there is no such frame in /tf; there are 'base_link'"),
+        (
+            ('--objects', '--target-frame', 'map', '--no-depth'),
+            'expected camera_info and depth, since places are wanted',
+        ),
+    ],
+)
+@pytest.mark.parametrize('count', [1, 2])
+def test_what_it_needs_is_named_before_anything_is_done(tmp_path, fast, capsys, options, problem, count):
+    bags = [film(tmp_path / name) for name in ('one', 'two')[:count]]
+    arguments = [*bags, '-o', tmp_path / 'out', '--params', fast.params, '--no-video', '--no-report', *options]
+    analyse(*arguments, status=2)
+    told = capsys.readouterr()
+    assert problem in told.err + told.out
+    if count == 1:
+        assert len(told.err.strip().splitlines()) == 1
+    assert not list((tmp_path / 'out').rglob('objects*'))
+
+
+def test_the_frame_may_be_that_of_the_file(tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, target_frame: map}\n')
+    options = '--params', params, '--no-video', '--no-report', '--objects', '--csv'
+    analyse(film(tmp_path / 'film'), '-o', tmp_path / 'out', *options)
+    assert (tmp_path / 'out/objects.csv').read_text().count('\n') > 1
+
+
+def test_images_without_a_transform_are_counted(tmp_path, fast, capsys, rows):
+    """The robot's last pose is that of the third image; then of no image at all."""
+    path, out = tmp_path / 'film', tmp_path / 'out'
+    with Recorder(path) as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, parent='base_link', static=True)
+        for index in range(FRAMES):
+            if index < 4:
+                move(recorder, index - 0.5)
+            recorder.write_frame(index)
+    analyse(path, '-o', out, '--params', fast.params, *OPTIONS, '--csv')
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert "objects: 3 of 6 images are not in it, since they have no places in 'map'" in line
+    assert len(rows(out / 'objects.csv')) > 1
+    stamps = [row['stamp_ns'] for row in rows(out / 'frames.csv')]
+    assert {row['last_ns'] for row in rows(out / 'objects.csv')} <= set(stamps[:3])
+
+    analyse(film(tmp_path / 'gap', static_at=None), '-o', tmp_path / 'none', '--params', fast.params, *OPTIONS)
+    assert 'objects: 6 of 6 images are not in it' in capsys.readouterr().out
+    assert pyarrow.parquet.read_table(tmp_path / 'none/objects.parquet').num_rows == 0
+    assert len(read_ply(tmp_path / 'none/objects.ply')[0]) == 0
+
+
+def test_its_bound_is_told(tmp_path, capsys):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, tracking: {voxel_m: 0.02, max_voxels: 1000}}\n')
+    analyse(turning(tmp_path / 'film', (0, 1), (0, 1)), '-o', tmp_path / 'out', '--params', params, *OPTIONS)
+    assert 'objects: tracking.max_voxels: 1000 are reached, ' in capsys.readouterr().out.strip().splitlines()[-1]
+    assert 800 < len(read_ply(tmp_path / 'out/objects.ply')[0]) <= 1000
+
+
+@pytest.fixture(scope='module')
+def long(start, tmp_path_factory):
+    """A film of 75 images with a robot that moves, an analysis in one go, and one that was killed after a part."""
+    folder = tmp_path_factory.mktemp('long')
+    with Recorder(folder / 'film') as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, parent='base_link', static=True)
+        for index in range(75):
+            recorder.write_transform('base_link', [0, 0, 0, 1], [0.02 * index, 0, 0], START_NS + index * 10**8)
+            recorder.write_frame(index)
+    (folder / 'fast.yaml').write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
+    analyse(*of(folder, 'whole'))
+    process = start(*of(folder, 'killed'))
+    wait_for((folder / 'killed/.unfinished/part-000000').exists, process)
+    process.kill()
+    process.communicate()
+    assert not (folder / 'killed/objects.csv').exists()
+    return folder
+
+
+def of(folder, out, *more) -> tuple:
+    return folder / 'film', '-o', folder / out, '--csv', '--params', folder / 'fast.yaml', *OPTIONS, *more
+
+
+def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
+    kept = long / 'killed/.unfinished/part-000000/objects.npz'
+    good = kept.read_bytes()
+    for bad in (b'', pack({}), pack(unpack(good) | {'track_id': np.zeros(1, np.int64)})):
+        kept.write_bytes(bad)
+        analyse(*of(long, 'killed', '--resume'), status=2)
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert 'part-000000/objects.npz: expected things of this analysis' in line
+    kept.unlink()
+    analyse(*of(long, 'killed', '--resume'), status=2)
+    kept.write_bytes(good)
+    analyse(*of(long, 'killed', '--resume'))
+    for name in ('objects.csv', 'objects.ply'):
+        assert filecmp.cmp(long / 'whole' / name, long / 'killed' / name, shallow=False), name
+    about = [json.loads((long / out / 'run.json').read_text())['objects'] for out in ('whole', 'killed')]
+    assert about[0] == about[1]
+    assert about[0]['images'] == 75
+
+
+def test_a_complete_analysis_without_them_is_another_one(long, capsys):
+    arguments = [one for one in of(long, 'whole', '--resume') if one != '--objects']
+    analyse(*arguments, status=2)
+    assert 'another output.objects' in capsys.readouterr().err
+    analyse(*of(long, 'whole', '--resume'))
+    # What an older version wrote does not say that there are none.
+    out = long / 'older'
+    analyse(*[one for one in of(long, 'older', '--every', '30') if one != '--objects'])
+    run = json.loads((out / 'run.json').read_text())
+    del run['output']['objects']
+    (out / 'run.json').write_text(json.dumps(run))
+    analyse(*[one for one in of(long, 'older', '--every', '30', '--resume') if one != '--objects'])
+
+
+def test_overwriting_removes_those_of_before(long):
+    analyse(*of(long, 'again', '--every', '30'))
+    assert {path.name for path in (long / 'again').glob('objects*')} == {'objects.csv', 'objects.ply'}
+    analyse(*[one for one in of(long, 'again', '--every', '30', '--overwrite') if one != '--objects'])
+    assert not list((long / 'again').glob('objects*'))
+
+
+def test_objects_of_several_recordings(tmp_path, fast):
+    out = tmp_path / 'out'
+    bags = [film(tmp_path / name) for name in ('one', 'two')]
+    analyse(*bags, '-o', out, '--params', fast.params, *OPTIONS)
+    table = pyarrow.parquet.read_table(out / 'objects.parquet')
+    assert table.schema.metadata[b'frame_id'] == b'map'
+    each = [pyarrow.parquet.read_table(out / name / 'objects.parquet').num_rows for name in ('one', 'two')]
+    assert table['recording'].to_pylist() == ['one'] * each[0] + ['two'] * each[1]
+    assert (out / 'one/objects.ply').exists()
+    analyse(*bags, '-o', out, '--params', fast.params, *OPTIONS[:-1], '--overwrite')
+    assert not list(out.rglob('objects*'))
+
+
+def test_classes(tmp_path, fast, rows):
+    points = {'ground': (32, 24), 'red': (10, 13), 'green': (52, 35)}
+    teach(tmp_path / 'classes.npz', [moving_scene(index) for index in range(3)], points, cells=10)
+    options = '--params', fast.params, *OPTIONS, '--csv', '--classes', tmp_path / 'classes.npz'
+    analyse(film(tmp_path / 'film'), '-o', tmp_path / 'out', *options)
+    found = rows(tmp_path / 'out/objects.csv')
+    assert {'ground', 'red'} <= {row['class'] for row in found}
+    for row in found:
+        assert (float(row['confidence']) == 0) == (row['class'] == 'unknown')
+
+
+def test_a_recording_without_tf_is_refused(tmp_path, fast, capsys):
+    analyse(record(tmp_path / 'film'), '-o', tmp_path / 'out', '--params', fast.params, *OPTIONS, status=2)
+    assert "target frame 'map': expected /tf, received none" in capsys.readouterr().err
