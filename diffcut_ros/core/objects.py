@@ -33,8 +33,8 @@ _HELD = 0.15
 # Two tracks are one thing from this share of the smaller one's voxels, and this cosine similarity of features: from 0.8
 # on a cup and papers join the table that they lie on; the halves of a wall have 0.94.
 _MOST_OF_IT, _ALIKE = 0.5, 0.85
-# What lies beyond these percentiles is left out of a box, as in `core.geometry`.
-_TRIMMED = 5.0
+# What lies beyond this share on each side is left out of a box, as in `core.geometry`.
+_TRIMMED = 0.05
 # Parts that are added up at a time.
 _AT_A_TIME = 64
 
@@ -280,7 +280,7 @@ class MapObject:
         track_ids: that it was seen as, rising.
         class_id: number of its class; 0 = unknown, or without classes.
         confidence: of that over all views, 0 to 1.
-        position_m: median of its voxels' points.
+        position_m: median of its voxels' points, where those with fewer samples than the median one count less.
         box_center_m: of a box that stands upright, where z of the frame is up.
         box_size_m: its length and width along the ground and its height, the length at least the width.
         box_yaw_rad: turn of the length from x to y of the frame, above -pi / 2 up to pi / 2.
@@ -343,17 +343,16 @@ def object_map(seen: Sightings, min_confidence: float = 0.0, merges: bool = True
     # The rows of a voxel, then of a thing, together; of each voxel the thing that was seen there the most is last.
     order, starts = _groups(seen.voxel, thing[row])
     voxel, of, share = seen.voxel[order[starts]], thing[row][order[starts]], _added(seen.share[order], starts)
-    samples = _added(seen.samples[order], starts)[:, None]
-    points_m, colors = _added(seen.points_m[order], starts) / samples, _added(seen.colors[order], starts) / samples
+    samples = _added(seen.samples[order], starts)
+    points_m, colors = (_added(sums[order], starts) / samples[:, None] for sums in (seen.points_m, seen.colors))
     by_share = np.lexsort((-of, share, voxel))
     owned = by_share[np.append(voxel[by_share][1:] != voxel[by_share][:-1], True)]
-    points_m, colors, of = points_m[owned], np.rint(colors[owned]).astype(np.uint8), of[owned]
-    by_thing = np.argsort(of, kind='stable')
-    points_m, colors, of = points_m[by_thing], colors[by_thing], of[by_thing]
+    owned = owned[np.argsort(of[owned], kind='stable')]
+    points_m, colors, of, samples = points_m[owned], np.rint(colors[owned]).astype(np.uint8), of[owned], samples[owned]
     objects = []
     for places in np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1):
         tracks = np.flatnonzero(thing == of[places[0]])
-        objects.append(_object(seen, tracks, points_m[places], min_confidence))
+        objects.append(_object(seen, tracks, points_m[places], samples[places], min_confidence))
     # A thing's number is the row of its first track.
     return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of])
 
@@ -409,8 +408,10 @@ def overlaps(
     return same, shared, np.bincount(row, minlength=count)
 
 
-def _object(seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, min_confidence: float) -> MapObject:
-    """Return one from the rows of its tracks and the points of its voxels."""
+def _object(
+    seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, samples: np.ndarray, min_confidence: float
+) -> MapObject:
+    """Return one from the rows of its tracks, and the points and the numbers of samples of its voxels."""
     ids, views = seen.track_id[tracks], int(seen.views[tracks].sum())
     votes = np.isin(seen.vote[:, 0], ids)
     support = np.bincount(seen.vote[votes, 1], seen.confidence[votes], 1)
@@ -420,13 +421,15 @@ def _object(seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, min_confi
         class_id, confidence = 0, 0.0
     best = max(seen.best[tracks].tolist(), key=lambda one: (one[0], one[1], -one[2]))
     feature = seen.feature[tracks].sum(0)
-    center_m, size_m, yaw_rad = upright_box(points_m)
+    # Points that fly between near and far fill their voxels with few samples; of others, none counts for two.
+    weight = np.minimum(samples, np.median(samples)).astype(float)
+    center_m, size_m, yaw_rad = upright_box(points_m, weight)
     return MapObject(
         int(ids[0]),
         tuple(ids.tolist()),
         class_id,
         min(1.0, confidence),
-        tuple(np.median(points_m, 0).tolist()),
+        tuple(_quantiles(points_m, weight, 0.5).tolist()),
         tuple(center_m.tolist()),
         tuple(size_m.tolist()),
         yaw_rad,
@@ -441,34 +444,44 @@ def _object(seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, min_confi
     )
 
 
-def upright_box(points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def upright_box(points_m: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the box of points, float64 [N, 3], that stands upright: z is up, and its length lies as they spread most.
 
-    It reaches from the 5th to the 95th percentile along each of its axes, widened as in `locate_segments`.
+    Along each of its axes it reaches from 5 to 95 % of their weights, [N], widened as in `locate_segments`.
 
     Returns:
         Its centre, float64 [3]; length, width and height, float64 [3]; the turn of the length from x to y, rad.
     """
-    middle = points_m.mean(0)
-    _, axes = np.linalg.eigh(np.cov(points_m[:, :2] - middle[:2], rowvar=False, bias=True))
-    x, y = axes[:, 1]
-    yaw = float(np.arctan2(y, x))
-    low, high, turn = _extent(points_m - middle, yaw)
+    middle = np.average(points_m, axis=0, weights=weight)
+    around = points_m - middle
+    _, axes = np.linalg.eigh((around[:, :2] * weight[:, None]).T @ around[:, :2])
+    yaw = float(np.arctan2(axes[1, 1], axes[0, 1]))
+    low, high, turn = _extent(around, weight, yaw)
     if high[0] - low[0] < high[1] - low[1]:  # spread is not extent: the length is the longer side
         yaw += np.pi / 2
-        low, high, turn = _extent(points_m - middle, yaw)
+        low, high, turn = _extent(around, weight, yaw)
     yaw = np.pi / 2 - (np.pi / 2 - yaw) % np.pi
     return middle + turn.T @ ((low + high) / 2), high - low, yaw
 
 
-def _extent(points_m: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _extent(points_m: np.ndarray, weight: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the ends of a box's sides, along its axes, and the matrix that takes points into these."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
     along = points_m @ turn.T
-    low, high = np.percentile(along, [_TRIMMED, 100 - _TRIMMED], axis=0)
-    widening = (high - low) * _TRIMMED / (100 - 2 * _TRIMMED)
+    low, high = _quantiles(along, weight, _TRIMMED), _quantiles(along, weight, 1 - _TRIMMED)
+    widening = (high - low) * _TRIMMED / (1 - 2 * _TRIMMED)
     return np.maximum(low - widening, along.min(0)), np.minimum(high + widening, along.max(0)), turn
+
+
+def _quantiles(values: np.ndarray, weight: np.ndarray, share: float) -> np.ndarray:
+    """Return for each column of values, float64 [N, D], what a share of the weights, float64 [N], lies below."""
+    found = []
+    for column in values.T:
+        order = np.argsort(column, kind='stable')
+        below = np.cumsum(weight[order]) - weight[order] / 2
+        found.append(np.interp(share * weight.sum(), below, column[order]))
+    return np.array(found)
 
 
 def _voxels(points_m: np.ndarray, voxel_m: float) -> np.ndarray:

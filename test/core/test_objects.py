@@ -189,7 +189,7 @@ def test_another_state_is_refused(change):
 def test_a_box_stands_upright_along_its_longer_side(yaw):
     grid = np.stack(np.meshgrid(*(np.linspace(-0.5, 0.5, 12),) * 3), -1).reshape(-1, 3) * (2.0, 0.8, 3.0)
     points_m = Rotation.from_euler('z', yaw).apply(grid) + np.array([5, -3, 1])
-    center_m, size_m, turned = upright_box(points_m)
+    center_m, size_m, turned = upright_box(points_m, np.ones(len(points_m)))
     assert center_m == pytest.approx((5, -3, 1))
     assert size_m == pytest.approx((2.0, 0.8, 3.0))
     assert turned == pytest.approx(yaw)
@@ -199,7 +199,19 @@ def test_what_spreads_evenly_has_its_longer_side_first():
     # More points in a narrow cross than along the long side.
     x = np.concatenate([np.linspace(-1, 1, 40), np.zeros(400)])
     y = np.concatenate([np.zeros(40), np.tile([-0.4, 0.4], 200)])
-    _, size_m, _ = upright_box(np.stack([x, y, 0 * x], 1))
+    _, size_m, _ = upright_box(np.stack([x, y, 0 * x], 1), np.ones(len(x)))
     assert size_m[0] >= size_m[1]
-    _, size_m, _ = upright_box(np.array([[1.0, 2.0, 3.0]]))
+    _, size_m, _ = upright_box(np.array([[1.0, 2.0, 3.0]]), np.ones(1))
     assert size_m.tolist() == [0, 0, 0]
+
+
+def test_points_that_fly_do_not_widen_the_box():
+    """The depth behind the thing's border, in a tenth of the samples, 3 m behind it."""
+    sights = [see(0.0, [(LEFT, 1, RED)]) for _ in range(5)]
+    behind = see(0.0, [(LEFT, 1, RED)])
+    few = replace(behind, points_m=behind.points_m * 2.5 / behind.samples[:, None], samples=np.ones(36, np.int64))
+    few = replace(few, points_m=few.points_m + np.array([0, 3, 0]), voxel=few.voxel + (31 << 21))
+    (clean,), (found,) = objects_of(sights), objects_of([*sights, few])
+    assert found.voxels == 72
+    assert found.position_m == pytest.approx(clean.position_m, abs=0.05)
+    assert found.box_size_m == pytest.approx(clean.box_size_m, abs=0.1)
