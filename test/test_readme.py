@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffcut_ros.analysis.tables import RECORDINGS, SWEEP, TABLES
+from diffcut_ros.analysis.tables import OBJECTS, RECORDINGS, SWEEP, TABLES
 from diffcut_ros.core import SegmenterConfig, TrackerConfig
 from diffcut_ros.core.parameters import parameters, range_text
 from diffcut_ros.features import CONFIGS
@@ -72,7 +72,7 @@ def test_the_readme_is_short():
 
 def test_tables_of_recordings():
     text = (ROOT / 'docs/tables.md').read_text()
-    for table, columns in {**TABLES, 'sweep': SWEEP, 'recordings': RECORDINGS}.items():
+    for table, columns in {**TABLES, 'objects': OBJECTS, 'sweep': SWEEP, 'recordings': RECORDINGS}.items():
         section = text.partition(f'\n## {table}\n')[2].partition('\n## ')[0]
         rows = [row for row in section.splitlines() if row.startswith('| `')]
         assert rows == [f'| `{c.name}` | `{c.type_name}` | {c.unit} | {c.meaning} |' for c in columns]
