@@ -28,7 +28,7 @@ SAMPLES_HW = (144, 192)
 # Of a voxel along one axis: three fit into an int64. Voxels of 0.1 m repeat after 209 km.
 _AXIS_BITS = 21
 # A track holds a voxel that it was seen in by this share of the images that show the voxel.
-# On the kitchen of the benchmark, 0.25 leaves its tiled wall in two; at 0.1 things beside each other get joined.
+# Of the kitchen that was measured, 0.25 leaves a wall in two: its halves share 0.40 of the smaller one, 0.51 with 0.15.
 _HELD = 0.15
 # Two tracks are one thing from this share of the smaller one's voxels, and this cosine similarity of features: from 0.8
 # on a cup and papers join the table that they lie on; the halves of a wall have 0.94.
