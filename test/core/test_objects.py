@@ -112,6 +112,11 @@ def test_the_best_view_is_the_largest_inside_the_image():
     found = objects_of([see(1.2, [(LEFT, 1, RED)], 1), see(0.5, [(LEFT, 1, RED)], 2), see(0.6, [(LEFT, 1, RED)], 3)])
     assert (found[0].best_ns, found[0].best_whole) == (2, True)
     assert found[0].best_box_xyxy == (25, 45, 55, 75)
+    # Larger, but the image cuts it off; of the same track, and of another one of the same object.
+    for track_id in (1, 2):
+        wide = see(0.0, [((-1.7, 0.0, -0.3, 0.3), track_id, RED)], 4)
+        (found,) = objects_of([see(0.5, [(LEFT, 1, RED)], 2)] * 2 + [wide])
+        assert (found.best_ns, found.best_whole, found.last_ns) == (2, True, 4)
     (cut,) = objects_of([see(1.5, [(LEFT, 1, RED)], 1), see(1.4, [(LEFT, 1, RED)], 2)])
     assert (cut.best_ns, cut.best_whole, cut.best_box_xyxy[0]) == (2, False, 0)
 
