@@ -400,12 +400,12 @@ def overlaps(
     _, of = np.unique(voxel, return_inverse=True)
     held = share >= _HELD * np.bincount(of, share)[of]
     of, row = of[held], row[held]
-    pairs = [np.zeros((0, 2), np.int64)]
+    pairs = [np.zeros(0, np.int64)]
     for step in range(1, int(1 / _HELD)):  # no voxel is held by more
         both = np.flatnonzero(of[step:] == of[:-step])
-        pairs.append(np.stack([row[both], row[both + step]], 1))
-    same, shared = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
-    return same, shared, np.bincount(row, minlength=count)
+        pairs.append(row[both] * count + row[both + step])
+    same, shared = np.unique(np.concatenate(pairs), return_counts=True)
+    return np.stack(np.divmod(same, count), 1), shared, np.bincount(row, minlength=count)
 
 
 def _object(
