@@ -43,7 +43,7 @@ def _numbers(message: Any) -> _Numbers:
 
 
 def transform_of(message: Any) -> Transform:
-    """Return a geometry_msgs/Transform; ValueError for one that is none."""
+    """Return a geometry_msgs/Transform; ValueError for an invalid one."""
     return _transform(_numbers(message))
 
 

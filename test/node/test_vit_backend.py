@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from diffcut_ros.features.models import fast_on_cpu, precision_name
 from support.domain import free_domain
 
 
@@ -10,7 +11,8 @@ def test_segments_images(start_node, connect, vit_bundle):
     domain = free_domain()
     options = ('-p', f'backend:={vit_bundle}', '-p', 'vit.input_size:=112', '-p', 'tau:=0.5')
     with start_node(domain, *options) as node, connect(domain) as peer:
-        node.wait_for_log('last, in float32, input 126x98 for images of 4:3, patch 14, joint kernel) on cpu')
+        numbers = precision_name(fast_on_cpu())
+        node.wait_for_log(f'last, in {numbers}, input 126x98 for images of 4:3, patch 14, joint kernel) on cpu')
         image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
         header, outputs = peer.segment(image)
         assert (outputs['labels'][0].height, outputs['labels'][0].width) == (120, 160)

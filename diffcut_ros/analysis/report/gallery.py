@@ -187,7 +187,7 @@ def read_frames(folders: Sequence[Path]) -> list[ShownFrame]:
     """Return the frames that parts hold.
 
     Raises:
-        ValueError: for a file that is none, or too many of them.
+        ValueError: for a file that holds no frame, or for too many files.
     """
     paths = [path for folder in folders for path in sorted(folder.glob(_FILE.replace('{:012d}', '*')))]
     if len(paths) > _FRAMES:
