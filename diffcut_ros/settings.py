@@ -121,8 +121,8 @@ class NodeConfig:
     )
     network_hz: float = parameter(
         0.0,
-        'For slow backends: images computed per second and camera at most, by their stamps; the others get the last '
-        'segments, carried along by motion; 0, or not below rate_hz = all that rate_hz allows are computed',
+        'For slow backends: at most this many images per second and camera are computed, by their stamps; the others '
+        'get the last segments, carried along by motion. 0, or a value not below rate_hz: all are computed',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,

@@ -9,11 +9,11 @@ from typing import Any
 from rosbags.serde import SerdeError
 
 from diffcut_ros.core import Scene
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 from diffcut_ros.core.transform import Transform
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 from diffcut_ros.recordings.message_types import STORE
-from diffcut_ros.stream.rate import JUMP_BACK_NS
 from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.transforms import TransformTree, named
 

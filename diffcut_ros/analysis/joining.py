@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.core.parameters import parameters
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 from diffcut_ros.settings import NodeConfig
-from diffcut_ros.stream.rate import JUMP_BACK_NS
 
 # Bytes of messages that wait for partners. Beyond it the oldest image is given up: depth that was recorded so much
 # later, or images that have none to the end.

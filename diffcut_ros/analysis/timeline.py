@@ -1,6 +1,6 @@
 """A time that goes on where the stamps of a recording jump."""
 
-from diffcut_ros.stream.rate import JUMP_BACK_NS
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 
 # Stamps that go on by so much more than the time of recording does are those of another clock.
 _JUMP_FORWARD_NS = 60 * 10**9

@@ -261,8 +261,8 @@ class Pipeline:
         scene, frame = prepared
         frame.follow(*self._follow(scene.stamp_ns))
         with self._cut_in_turn(frame) as segmentation:
-            self._newest, self._coming = scene, None
-            return self._show(_Computed(prepared, frame.last_cut, Trail(scene.image_rgb)), segmentation, deliver)
+            self._coming = None
+            return self._show(scene, _Computed(prepared, frame.last_cut, Trail(scene.image_rgb)), segmentation, deliver)
 
     def carry(self, scene: Scene, deliver: Deliver = _keep) -> Result | None:
         """Take the next image, and give it the segments of the last one that was computed.
@@ -289,7 +289,7 @@ class Pipeline:
                 return None
             trail = self._computed.trail.follow(scene.image_rgb)
             self._computed = None if trail is None else replace(self._computed, trail=trail)
-            return None if self._computed is None else self._show(self._computed, None, deliver)
+            return None if self._computed is None else self._show(scene, self._computed, None, deliver)
 
     def begin(self) -> Scene | None:
         """Return the newest image, to be computed while those after it are carried; None where there is none.
@@ -334,7 +334,7 @@ class Pipeline:
             self._coming = None
             self._computed = _Computed(prepared, frame.last_cut, coming.trail)
             if not self._newest_is_out:
-                self._show(self._computed, segmentation, deliver)
+                self._show(self._newest or scene, self._computed, segmentation, deliver)
             return True
 
     @contextmanager
@@ -373,13 +373,14 @@ class Pipeline:
         try:
             segmentation = prepared.frame.cut(self.config)
             with self._turn:
-                last = self._computed
-                if last is None:
+                last, newest = self._computed, self._newest
+                if last is None or newest is None:
                     return None
                 if last.prepared is prepared:
-                    return self._show(_Computed(prepared, prepared.frame.last_cut, last.trail), segmentation, deliver)
+                    last = _Computed(prepared, prepared.frame.last_cut, last.trail)
+                    return self._show(newest, last, segmentation, deliver)
                 # A newer one came out with the settings of now, or has arrived and waits for the next image.
-                return None if last.track_id is not None else self._show(last, None, deliver)
+                return None if last.track_id is not None else self._show(newest, last, None, deliver)
         finally:
             self._not_cutting.set()
 
@@ -405,26 +406,25 @@ class Pipeline:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f'expected the state of a pipeline, received another: {error!r}') from error
 
-    def _show(self, computed: _Computed, segmentation: Segmentation | None, deliver: Deliver) -> Result:
+    def _show(self, newest: Scene, computed: _Computed, segmentation: Segmentation | None, deliver: Deliver) -> Result:
         """Deliver the newest image with the segments of one that was computed, which may be given if it is new."""
         (key, frame), cut, track_id = computed.prepared, computed.cut, computed.track_id
-        scene = self._newest or key
-        of_key = scene is key
+        of_key, before = newest is key, self._before
         if of_key:
-            self._before = _Before(scene.stamp_ns, cut.parts, cut.segment, scene.image_rgb, cut.pixels)
+            before = _Before(key.stamp_ns, cut.parts, cut.segment, key.image_rgb, cut.pixels)
         if segmentation is None or not of_key:
             cut = replace(cut, parts=computed.trail.carry(cut.parts), pixels=None)
             segmentation = describe_segments(
                 cut.parts, cut.concepts, cut.config.min_segment_area, cut.tau, cut.segment, track_id
             )
         known = segmentation.segments.track_id.all()
-        scene, view = _placed(scene)
+        scene, view = _placed(newest)
         segmentation = self._tracker.update(segmentation, scene.stamp_ns, view, carried=track_id is not None)
         if not known:
             track_id = np.zeros(len(cut.segment), np.int64) if track_id is None else track_id.copy()
             track_id[_parts_of(segmentation, cut.parts, len(track_id))] = segmentation.segments.track_id
+        self._newest, self._newest_is_out, self._before = newest, True, before
         self._computed = replace(computed, track_id=track_id)  # from now on another thread may cut it again
-        self._newest_is_out = True
         carried_ns = None if of_key else scene.stamp_ns - key.stamp_ns
         result = Result(scene, segmentation, frame, cut, self.box_axes, carried_ns)
         deliver(result)

@@ -46,6 +46,8 @@ _LOST_WEIGHT = 0.7
 _PLACE_WEIGHT = 0.9
 # Cosine similarity from which a segment may be what was at its place and not in the image before.
 _ALIKE_AT_PLACE = 0.5
+# What `Places.owners` returns of no place.
+_NO_OWNERS = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
 # After so many images that moved by so many samples while the camera did not, by its pose, the frame moves with it.
 _MOST_UNTRUE, _MOVED = 5, 2
 # How far, as a share of the image's width and height, and up to which ratio of areas features alone may pair.
@@ -62,8 +64,8 @@ class TrackerConfig:
 
     max_age_s: float = parameter(
         3.0,
-        'A segment that comes back within this time gets its track id back; after a longer pause all are new, but for '
-        'those that target_frame lets find again',
+        'A segment that comes back within this time gets its track id back; after a longer pause it gets a new one, '
+        'unless target_frame lets it be found again',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
@@ -79,7 +81,7 @@ class TrackerConfig:
     voxel_m: float = parameter(
         0.1,
         'With target_frame: side of the cubes of space whose track ids are remembered, so that what comes back after '
-        'any time gets its id back; another one forgets all',
+        'any time gets its id back; a new value forgets all',
         unit='m',
         minimum=0.01,
         maximum=10.0,
@@ -87,7 +89,7 @@ class TrackerConfig:
     )
     max_remembered: int = parameter(
         1000,
-        'With target_frame: track ids out of sight that are remembered; of more, those seen longest ago end. '
+        'With target_frame: track ids out of sight that are remembered; beyond that, those seen longest ago end. '
         '0 = none: ids end after max_age_s, as without target_frame',
         minimum=0,
         maximum=20_000,
@@ -96,7 +98,7 @@ class TrackerConfig:
     max_voxels: int = parameter(
         500000,
         'With target_frame: cubes of space that are remembered, each counted for every track id that it had, at 20 '
-        'bytes; of more, those seen longest ago are forgotten',
+        'bytes; beyond that, those seen longest ago are forgotten',
         minimum=1000,
         maximum=5_000_000,
         live=True,
@@ -234,12 +236,13 @@ class Tracker:
 
         voxel, moves = np.full(grid.size, -1), self._moves(view)
         by_places = view is not None and self.config.max_remembered > 0 and self._untrue < _MOST_UNTRUE
+        owners = _NO_OWNERS
         if view is not None and by_places:
             voxel = self._places.voxels(view.points_m).ravel()
-        sample, owner, share = self._places.owners(voxel)
+            owners = self._places.owners(voxel)
         tracks = self._live.join(self._lost)
         live, lost = len(self._live), len(self._lost)
-        tracks = tracks.join(self._ended.take(np.isin(self._ended.id, owner)))
+        tracks = tracks.join(self._ended.take(np.isin(self._ended.id, owners[1])))
         likeness = np.empty((len(tracks), len(found)), np.float32)
         _liken(tracks.feature, found.feature, likeness)
         self._shift = dy, dx = _find_shift(self._grid, grid, likeness[:live], self._shift)
@@ -250,7 +253,7 @@ class Tracker:
             found.id[:] = segmentation.segments.track_id[order]
             row, column = np.nonzero((tracks.id[:, None] == found.id) & (found.id > 0))
         else:
-            row, column = self._match(tracks, found, grid, likeness, voxel, (sample, owner, share))
+            row, column = self._match(tracks, found, grid, likeness, voxel, owners)
         self._lose(tracks.take(slice(live + lost)), np.setdiff1d(np.arange(live + lost), row))
         self._ended = self._ended.take(~np.isin(self._ended.id, tracks.id[row]))
         found.feature[column] = _unit((1 - _NEWEST) * tracks.feature[row] + _NEWEST * found.feature[column])

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 from diffcut_ros.node import message_sync
-from diffcut_ros.stream.rate import JUMP_BACK_NS
 from diffcut_ros.stream.stamps import is_stamp, stamp_ns
 
 try:

@@ -1,6 +1,6 @@
 """Limits the rate of a stream by its stamps."""
 
-from diffcut_ros.core.tracking import JUMP_BACK_NS as JUMP_BACK_NS
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 
 # The lowest rate: an image in 1000 s.
 LOWEST_HZ = 0.001

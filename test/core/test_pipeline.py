@@ -245,6 +245,22 @@ def test_a_failed_image_leaves_the_last_one_and_its_tracks():
     assert again.segmentation.segments.track_id.tolist() == first.segmentation.segments.track_id.tolist()
 
 
+def test_an_image_whose_transform_fails_leaves_the_last_one():
+    def look_up():
+        raise RuntimeError('no transform')
+
+    camera, depth_m = PinholeCamera(48.0, 48.0, 24.0, 24.0, (48, 48)), np.ones((48, 48), np.float32)
+    pipeline = Pipeline(cell_colors, SegmenterConfig(damping=0.2))
+    first = pipeline.process(Scene(quadrants(48, 48)[0], STEP_NS))
+    with pytest.raises(RuntimeError, match='no transform'):
+        pipeline.process(Scene(noise(0), 2 * STEP_NS, depth_m, camera, look_up=look_up))
+    again = pipeline.recut()
+    assert again.scene is first.scene
+    assert np.array_equal(again.segmentation.labels, first.segmentation.labels)
+    state, untouched = pipeline.save()['before'], first.cut.parts
+    assert np.array_equal(state['parts'], untouched)
+
+
 def looked_up(into: Transform | None):
     """Return a function that returns a transform, and a list that grows with each call."""
     calls = []
