@@ -142,13 +142,18 @@ class Analyzer:
             scene: the image, with depth where there is some.
 
         Returns:
-            It, and the seconds it took.
+            It, and the seconds it took, but for what of the hierarchy only the tables need.
 
         Raises:
             MemoryError: when the device has too little memory.
         """
         start_s = time.perf_counter()
-        return self._pipeline.prepare(scene), time.perf_counter() - start_s
+        ahead = self._pipeline.prepare(scene)
+        seconds = time.perf_counter() - start_s
+        if ahead.frame.grown:
+            config = self._pipeline.config
+            ahead.frame.tree(config.alpha, max(config.tau, self._hierarchy_tau))
+        return ahead, seconds
 
     def finish(self, prepared: tuple[Prepared, float], with_finest_cut: bool = False) -> FrameResult:
         """Return the segments of an image that was prepared; images in their order.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -45,6 +46,10 @@ from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
 _STATE_BYTES = 2**28
+# Messages without an image that are held while the image before them is finished, at most.
+_MOST_IN_GROUP = 32
+# A moment, and its image as it is prepared, what went wrong with it, or None: it has no image.
+_Prepared = tuple[Moment, tuple[Prepared, float] | Exception | None]
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -409,8 +414,8 @@ def _results(
         RuntimeError: when more images in a row fail than the node would take (max_consecutive_failures).
     """
     failures, limit = 0, settings.node.max_consecutive_failures
-    ahead = _prepared(moments, analyzer)
-    for moment, prepared in one_ahead(ahead) if analyzer.overlaps else ahead:
+    ahead = _up_to_images(_prepared(moments, analyzer))
+    for moment, prepared in itertools.chain.from_iterable(one_ahead(ahead) if analyzer.overlaps else ahead):
         result, problem = None, moment.problem
         if prepared is not None:
             is_shown = shown(moment)
@@ -428,10 +433,26 @@ def _results(
         yield moment, result, printable(problem)
 
 
-def _prepared(
-    moments: ReadAhead[Moment], analyzer: Analyzer
-) -> Iterator[tuple[Moment, tuple[Prepared, float] | Exception | None]]:
-    """Yield each moment with its image as it is prepared, or what went wrong with it; None: it has no image."""
+def _up_to_images(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
+    """Yield moments in groups that end with an image: a group ahead is an image ahead."""
+    group: list[_Prepared] = []
+    problem: Exception | None = None
+    try:
+        for one in prepared:
+            group.append(one)
+            if one[1] is not None or len(group) >= _MOST_IN_GROUP:
+                yield group
+                group = []
+    except Exception as error:  # what was read before comes first
+        problem = error
+    if group:
+        yield group
+    if problem is not None:
+        raise problem
+
+
+def _prepared(moments: ReadAhead[Moment], analyzer: Analyzer) -> Iterator[_Prepared]:
+    """Yield each moment with its image as it is prepared."""
     for moment in moments:
         prepared: tuple[Prepared, float] | Exception | None = None
         if moment.scene is not None:

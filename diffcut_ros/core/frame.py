@@ -206,6 +206,11 @@ class Frame:
         return self._within_memory(lambda: self._cut(config))
 
     @property
+    def grown(self) -> bool:
+        """Whether a hierarchy is at hand, however deep."""
+        return self._tree is not None
+
+    @property
     def last_cut(self) -> Cut:
         """How the image was cut last; other cuts leave it as it is.
 
