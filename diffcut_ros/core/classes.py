@@ -26,6 +26,9 @@ UNKNOWN_COLOR = (128, 128, 128)
 _REGULARISED = 0.01
 # This share of the examples has an example of its own class within the distance beyond which nothing is known.
 _KNOWN_SHARE = 0.95
+# What is up to twice as far (a squared distance of 4 times as much) is known, too, where the next class is clearly
+# farther: by so many times as much.
+_STILL_KNOWN, _CLEARLY_FARTHER = 4.0, 1.5
 # Features with a cosine similarity above this are alike, whatever the examples say.
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
@@ -342,8 +345,14 @@ class _Classifier:
     def answers(self, nearest: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence, given the squared distance [K, classes] to the nearest example of each class."""
         likely = self._probabilities(nearest, self._softness)[:, :-1]
-        known = (nearest.min(1) <= self._too_far) | (not unknown)
+        known = self._known(nearest) | (not unknown)
         return np.where(known, self._ids[likely.argmax(1)], UNKNOWN), np.where(known, likely.max(1), 0.0)
+
+    def _known(self, nearest: np.ndarray) -> np.ndarray:
+        """Return what is not too far, or far from all classes but one, bool [K]."""
+        own = nearest.min(1)
+        other = np.partition(nearest, 1, 1)[:, 1] if nearest.shape[1] > 1 else own
+        return (own <= self._too_far) | ((own <= _STILL_KNOWN * self._too_far) & (other >= _CLEARLY_FARTHER * own))
 
     def _probabilities(self, nearest: np.ndarray, softness: float) -> np.ndarray:
         """Return how likely each class is, and last how likely none: as if an example of it were just too far.
