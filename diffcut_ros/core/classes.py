@@ -21,9 +21,9 @@ UNKNOWN, MAX_CLASSES = 0, 254
 UNKNOWN_NAME = 'unknown'
 LONGEST_CLASS_NAME = 64
 UNKNOWN_COLOR = (128, 128, 128)
-# What is kept of the variance within classes, beside its own, in all directions: without it, a few examples would make
-# directions vanish. CamVid's figures hardly change from 0.001 to 0.1.
-_REGULARISED = 0.01
+# What is kept of the variance within classes, beside its own, in all directions, times the number of examples that tell
+# of it: without it, a few examples would make directions vanish, and the more there are, the better they are known.
+_REGULARISED = 0.25
 # This share of the examples has an example of its own class within the distance beyond which nothing is known.
 _KNOWN_SHARE = 0.95
 # What is up to twice as far (a squared distance of 4 times as much) is known, too, where the next class is clearly
@@ -440,11 +440,11 @@ class _Shortening:
         np.add.at(mean, index, unit)
         mean /= np.maximum(count, 1)[:, None]
         squared, self._directions = _principal(unit - mean[index])
-        variance = squared / max(1, len(unit) - np.count_nonzero(count))
+        telling = max(1, len(unit) - np.count_nonzero(count))
+        variance = squared / telling
         total = variance.sum()
-        self._lost = (
-            1 - 1 / np.sqrt(1 + variance / (_REGULARISED * total)) if total > 1e-12 else np.zeros(len(variance))
-        )
+        kept = _REGULARISED / telling * total
+        self._lost = 1 - 1 / np.sqrt(1 + variance / kept) if total > 1e-12 else np.zeros(len(variance))
 
     def __call__(self, unit: np.ndarray) -> np.ndarray:
         """Return features [K, C] so shortened."""
