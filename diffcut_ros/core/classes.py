@@ -440,7 +440,7 @@ class _Shortening:
         np.add.at(mean, index, unit)
         mean /= np.maximum(count, 1)[:, None]
         squared, self._directions = _principal(unit - mean[index])
-        telling = max(1, len(unit) - np.count_nonzero(count))
+        telling = max(1, len(unit) - int(np.count_nonzero(count)))
         variance = squared / telling
         total = variance.sum()
         kept = _REGULARISED / telling * total
