@@ -30,10 +30,12 @@ benchmark() { # NAME SECONDS COMMAND...
 failed=0
 : >"$out/summary.txt"
 networks=(pipeline --backend ssd-1b --random-weights)
+vit=(pipeline --backend dinov2-small --random-weights --no-paper)
 nodes=(1024 2304 4096)
 if [ "$device" = cpu ]; then
     # No network of that size on a CPU within the time: the color backend stands for it.
     networks=(pipeline --backend color --repeats 2)
+    vit+=(--input-size 112 --repeats 2)
     nodes=(256)
 fi
 part versions 30 "$python" -c 'import platform, numpy, scipy, torch
@@ -43,7 +45,7 @@ print(f"Python {platform.python_version()}, PyTorch {torch.__version__}, NumPy {
 print(card, torch.version.cuda, torch.backends.cudnn.version() if cuda else "")'
 # Whatever is measured has to be right.
 if [ "$device" = cpu ]; then
-    part tests 60 "$python" -m pytest -q -p no:cacheprovider test/core/test_device.py
+    part tests 60 "$python" -m pytest -q -p no:cacheprovider test/core/test_device.py test/features/test_cuda_graphs.py
 else
     part tests 100 "$python" -m pytest -q -p no:cacheprovider -k 'cuda or gpu or device or test_memory or test_extractor' test/core test/features
 fi
@@ -54,6 +56,8 @@ if [ "$device" = cpu ]; then
 else
     benchmark ssd_512 60 "${networks[@]}" --no-paper --input-size 512
 fi
+# With CUDA graphs and without.
+benchmark vit 60 "${vit[@]}"
 part profile 60 "$python" benchmarks/profile_image.py --device "$device" --json "$out/profile.json"
 echo "figures in $out; parts that failed: $failed" | tee -a "$out/summary.txt"
 [ "$failed" = 0 ]

@@ -4,7 +4,8 @@ The stages are timed one by one, each until the device is done, then the whole a
 runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its weights are random, and
 its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor is the number of counted
 operations over the rate of a large matrix product on the same device: no program that computes these networks can be
-faster. With --backend color, scikit-image's Felzenszwalb and SLIC stand beside it.
+faster. On a GPU, a vision transformer without CUDA graphs stands beside it; with --backend color, scikit-image's
+Felzenszwalb and SLIC.
 """
 
 import argparse
@@ -56,6 +57,7 @@ STAGES = (
     'segments',
 )
 WHOLE, PAPER = 'whole', "paper's procedure"
+_NO_GRAPHS = 'without CUDA graphs'
 _RANDOM = 'Random weights: timings and memory only. The segments mean nothing.'
 # scikit-image's, with the settings that `diffcut_evaluate methods` has, and about as many superpixels as cells.
 _OTHERS = {
@@ -104,8 +106,9 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
     extractor = create_extractor('color', device=device)
     console.print(extractor.description)
     ours = partial(_color_stages, extractor, args.tau)
-    columns = _columns(args, images, device, extractor, ours)
+    columns = {args.backend: _ours(args, images, device, extractor, ours, args.backend)}
     if not args.no_paper:
+        columns[PAPER] = _paper(args, images, device, extractor)
         for name, segment in _OTHERS.items():
             columns[name] = _measure(
                 lambda segment=segment: (None, [partial(_other, segment)]), images, args.repeats, device, name
@@ -117,19 +120,23 @@ def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch
         console.print(limits.table(works, medians))
 
 
-def _columns(
-    args: argparse.Namespace, images: list[np.ndarray], device: torch.device, extractor: Extractor, stages: Procedure
-) -> dict[str, _Measured]:
-    """Return what a backend takes, and the paper's procedure with the same features."""
+def _ours(
+    args: argparse.Namespace,
+    images: list[np.ndarray],
+    device: torch.device,
+    extractor: Extractor,
+    stages: Procedure,
+    title: str,
+) -> _Measured:
+    """Return what a backend takes, stage by stage and as a whole."""
+    procedures = [stages, partial(_whole, extractor, args.tau)]
+    return _measure(lambda: (None, procedures), images, args.repeats, device, title)[1]
 
-    def measured(procedures: list[Procedure], repeats: int, title: str) -> _Measured:
-        return _measure(lambda: (None, procedures), images, repeats, device, title)[1]
 
-    columns = {args.backend: measured([stages, partial(_whole, extractor, args.tau)], args.repeats, args.backend)}
-    if not args.no_paper:
-        paper = [partial(_paper_color_stages, extractor, args.tau)]
-        columns[PAPER] = measured(paper, max(1, args.repeats // 5), PAPER)
-    return columns
+def _paper(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, extractor: Extractor) -> _Measured:
+    """Return what the paper's procedure takes with the same features."""
+    procedures = [partial(_paper_color_stages, extractor, args.tau)]
+    return _measure(lambda: (None, procedures), images, max(1, args.repeats // 5), device, PAPER)[1]
 
 
 def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
@@ -146,12 +153,20 @@ def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.d
         encoder = random_vit(args.backend, config.layer)
     else:
         encoder = load_encoder(args.backend, config)
+    columns = {}
+    if device.type == 'cuda':
+        extractor = VitExtractor(encoder, config, device, graphs=False)
+        stages = partial(_vit_stages, extractor, args.tau)
+        columns[_NO_GRAPHS] = _ours(args, images, device, extractor, stages, _NO_GRAPHS)
     extractor = VitExtractor(encoder, config, device)
+    stages = partial(_vit_stages, extractor, args.tau)
+    columns = {args.backend: _ours(args, images, device, extractor, stages, args.backend), **columns}
+    if not args.no_paper:
+        columns[PAPER] = _paper(args, images, device, extractor)
     pixels = extractor.upload(images[:1])
     counts = {'ViT': sum(extractor.operations(pixels).values())}
     for line in (extractor.description, *_floors(counts, extractor.precision, device)):
         console.print(line)
-    columns = _columns(args, images, device, extractor, partial(_vit_stages, extractor, args.tau))
     console.print(_table(columns, args))
     if device.type == 'cpu':
         console.print(vit_parts.table(extractor, pixels, matrix_rate(extractor.precision, device), args.repeats))

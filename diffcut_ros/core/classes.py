@@ -21,11 +21,14 @@ UNKNOWN, MAX_CLASSES = 0, 254
 UNKNOWN_NAME = 'unknown'
 LONGEST_CLASS_NAME = 64
 UNKNOWN_COLOR = (128, 128, 128)
-# What is kept of the variance within classes, beside its own, in all directions: without it, a few examples would make
-# directions vanish. CamVid's figures hardly change from 0.001 to 0.1.
-_REGULARISED = 0.01
+# What is kept of the variance within classes, beside its own, in all directions, times the number of examples that tell
+# of it: without it, a few examples would make directions vanish, and the more there are, the better they are known.
+_REGULARISED = 0.25
 # This share of the examples has an example of its own class within the distance beyond which nothing is known.
 _KNOWN_SHARE = 0.95
+# What is up to twice as far (a squared distance of 4 times as much) is known, too, where the next class is clearly
+# farther: by so many times as much.
+_STILL_KNOWN, _CLEARLY_FARTHER = 4.0, 1.5
 # Features with a cosine similarity above this are alike, whatever the examples say.
 _ALIKE = 0.99
 # Each costs one more decomposition of the examples.
@@ -342,8 +345,14 @@ class _Classifier:
     def answers(self, nearest: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return class and confidence, given the squared distance [K, classes] to the nearest example of each class."""
         likely = self._probabilities(nearest, self._softness)[:, :-1]
-        known = (nearest.min(1) <= self._too_far) | (not unknown)
+        known = self._known(nearest) | (not unknown)
         return np.where(known, self._ids[likely.argmax(1)], UNKNOWN), np.where(known, likely.max(1), 0.0)
+
+    def _known(self, nearest: np.ndarray) -> np.ndarray:
+        """Return what is not too far, or far from all classes but one, bool [K]."""
+        own = nearest.min(1)
+        other = np.partition(nearest, 1, 1)[:, 1] if nearest.shape[1] > 1 else own
+        return (own <= self._too_far) | ((own <= _STILL_KNOWN * self._too_far) & (other >= _CLEARLY_FARTHER * own))
 
     def _probabilities(self, nearest: np.ndarray, softness: float) -> np.ndarray:
         """Return how likely each class is, and last how likely none: as if an example of it were just too far.
@@ -431,11 +440,11 @@ class _Shortening:
         np.add.at(mean, index, unit)
         mean /= np.maximum(count, 1)[:, None]
         squared, self._directions = _principal(unit - mean[index])
-        variance = squared / max(1, len(unit) - np.count_nonzero(count))
+        telling = max(1, len(unit) - int(np.count_nonzero(count)))
+        variance = squared / telling
         total = variance.sum()
-        self._lost = (
-            1 - 1 / np.sqrt(1 + variance / (_REGULARISED * total)) if total > 1e-12 else np.zeros(len(variance))
-        )
+        kept = _REGULARISED / telling * total
+        self._lost = 1 - 1 / np.sqrt(1 + variance / kept) if total > 1e-12 else np.zeros(len(variance))
 
     def __call__(self, unit: np.ndarray) -> np.ndarray:
         """Return features [K, C] so shortened."""

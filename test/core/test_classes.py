@@ -141,6 +141,20 @@ def test_confidence_is_the_share_that_is_right():
     assert abs(right[known].mean() - sure[known].mean()) < 0.1
 
 
+def test_what_is_far_from_all_classes_but_one_is_known():
+    """Beyond the distance of examples to each other: what lies between two classes is not, nor what is like none."""
+    first, second, neither = directions(3)
+    random = np.random.default_rng(7)
+    classes = taught([(n, near(axis, 0.1, random), k) for k in range(4) for n, axis in (('a', first), ('b', second))])
+    # To examples of `a` squared distances are 0.6, 1.05, 1.3 and 1.5 here, to those of `b` 1.6 to 1.7; 0.93 is too far.
+    cosines = np.array([0.6, 0.3, 0.15, 0.05])
+    towards_neither = cosines[:, None] * first + np.sqrt(1 - cosines**2)[:, None] * neither
+    assert named(classes, towards_neither) == ['a', 'a', 'unknown', 'unknown']
+    between = (first + second) / np.sqrt(2) * 0.4 + np.sqrt(1 - 0.4**2) * neither
+    assert named(classes, between) == ['unknown']
+    assert named(taught([('a', first, k) for k in range(2)]), towards_neither) == ['unknown'] * 4  # no other class
+
+
 @pytest.mark.parametrize('images', [1, 2, 5, 25])
 def test_examples_are_judged_by_those_of_other_images(images):
     """In one image all floors look alike, from image to image they differ: what counts is the latter.

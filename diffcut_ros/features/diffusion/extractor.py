@@ -9,6 +9,7 @@ from torch import nn
 
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
+from diffcut_ros.features.cuda_graphs import CudaGraphs
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.diffusion.encoder import DiffusionEncoder
 from diffcut_ros.features.diffusion.unet import UNetEncoder
@@ -73,7 +74,7 @@ class DiffusionExtractor:
             f'{name}, {config.vae} VAE in {precision_name(vae_precision)}, UNet in {precision_name(self.precision)}, '
             f'input {self.input_hw[1]}x{self.input_hw[0]}, {self.grid_hw()[0]}x{self.grid_hw()[1]} cells'
         )
-        self._graphs: dict[int, tuple[_Graph, _Graph] | None] = {}
+        self._graphs = CudaGraphs(device)
         self._within_memory(lambda: self._load(encoder, vae_weights, vae_precision))
         self.prepare(1)
 
@@ -87,15 +88,8 @@ class DiffusionExtractor:
         Raises:
             MemoryError: when the device has too little memory.
         """
-        if self.device.type == 'cuda' and batch not in self._graphs:
-            try:
-                self._graphs[batch] = self._within_memory(lambda: self._capture(batch))
-            except RuntimeError as error:
-                self._graphs[batch] = None  # not tried again
-                # Slower, and the same features: said in the description, which goes into the log. Where a capture is
-                # broken off, its end fails as well, for no reason of its own.
-                reason = str(error.__context__ or error).partition('\n')[0]
-                self.description += f', without CUDA graphs for batches of {batch} ({reason})'
+        functions, shape = (self._encode, self._attend), (batch, 3, *self.input_hw)
+        self.description += self._graphs.prepare(functions, shape, self._advice(), torch.channels_last)
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features of an image, uint8 [H, W, 3] RGB; see `batch`."""
@@ -131,15 +125,12 @@ class DiffusionExtractor:
     @torch.inference_mode()
     def latents(self, images: torch.Tensor) -> torch.Tensor:
         """Return the noisy latents of images as `upload` gives them."""
-        graphs = self._graphs.get(len(images))
-        return graphs[0](images) if graphs else self._encode(images)
+        return self._graphs(self._encode, images)
 
     @torch.inference_mode()
     def features(self, latents: torch.Tensor) -> torch.Tensor:
         """Return features, float32 [B, h, w, C], of latents as `latents` gives them."""
-        graphs = self._graphs.get(len(latents))
-        # A copy in any case: the next image overwrites a graph's output.
-        return (graphs[1](latents) if graphs else self._attend(latents)).to(torch.float32, copy=bool(graphs))
+        return self._graphs(self._attend, latents).float()
 
     def fingerprint(self) -> str:
         """Return a digest of weights, prompt, noise and settings; takes about a second per gigabyte of weights."""
@@ -166,24 +157,12 @@ class DiffusionExtractor:
         noise = torch.randn(1, self._vae.channels, *latent_hw, generator=generator)
         self._noise = noise.to(self.device, self.precision)
 
-    @torch.inference_mode()
-    def _capture(self, batch: int) -> tuple['_Graph', '_Graph']:
-        # One stream for all: blocks of shared memory are only used again on the stream that they were made on.
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))  # where the weights are still being converted
-        with torch.cuda.device(self.device), torch.cuda.stream(stream):
-            images = torch.zeros(batch, 3, *self.input_hw, device=self.device)
-            vae = _Graph(self._encode, images.contiguous(memory_format=torch.channels_last), stream)
-            # They never run at the same time, so the second may use the memory that the first is done with.
-            unet = _Graph(self._attend, vae.output, stream, vae.memory_pool)
-        stream.synchronize()
-        torch.cuda.empty_cache()  # what only the capture needed
-        return vae, unet
-
     def _within_memory(self, function: Callable[[], Result]) -> Result:
+        return within_memory(function, self.device, self._advice())
+
+    def _advice(self) -> str:
         height, width = self.input_hw
-        advice = f'the network at input {width}x{height} needs more; take a smaller input_size, or vae: tiny'
-        return within_memory(function, self.device, advice)
+        return f'the network at input {width}x{height} needs more; take a smaller input_size, or vae: tiny'
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
         precision = next(self._vae.parameters()).dtype
@@ -192,37 +171,6 @@ class DiffusionExtractor:
 
     def _attend(self, latents: torch.Tensor) -> torch.Tensor:
         return self._unet(latents, self._embedded, self._prompt)
-
-
-class _Graph:
-    """A function of one tensor as CUDA graph: its kernels are launched at once, in memory that never moves."""
-
-    def __init__(
-        self,
-        function: Callable[[torch.Tensor], torch.Tensor],
-        example: torch.Tensor,
-        stream: torch.cuda.Stream,
-        memory_pool: tuple[int, int] | None = None,
-    ) -> None:
-        self._input = example.clone()
-        # Libraries choose their kernels and set up memory in the first calls, which a capture does not allow.
-        for _ in range(3):
-            function(self._input)
-        self._graph = torch.cuda.CUDAGraph()
-        # Other threads, such as those of a second node in this process, may use the device meanwhile.
-        with torch.cuda.graph(
-            self._graph,
-            pool=memory_pool,  # type: ignore[arg-type]  # PyTorch has a private name for this type
-            stream=stream,
-            capture_error_mode='thread_local',
-        ):
-            self.output = function(self._input)
-        self.memory_pool = self._graph.pool()
-
-    def __call__(self, value: torch.Tensor) -> torch.Tensor:
-        self._input.copy_(value)
-        self._graph.replay()
-        return self.output
 
 
 def _load_weights(

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffcut_ros.core.memory import Result, within_memory
 from diffcut_ros.core.types import FeatureMap, check_image
+from diffcut_ros.features.cuda_graphs import CudaGraphs
 from diffcut_ros.features.fingerprint import fingerprint
 from diffcut_ros.features.models import fast_on_cpu, precision_name, resolve_precision
 from diffcut_ros.features.pixels import upload
@@ -25,11 +26,15 @@ from diffcut_ros.features.vit.kernel import JointKernel, compute_statistics
 class VitExtractor:
     """Maps images to features of a vision transformer, made comparable by a kernel.
 
+    On a GPU the network runs as CUDA graphs, one for each size of its input: that for images of 4:3 is captured here,
+    others with the first image.
+
     Args:
         encoder: network, which is moved to the device, and what belongs to it; without statistics, those that the
             joint kernel needs are computed.
         config: what the user chose.
         device: where everything runs.
+        graphs: whether CUDA graphs are used, where that is on a GPU.
 
     Attributes:
         channels: of the features.
@@ -42,7 +47,7 @@ class VitExtractor:
         MemoryError: when the device has too little memory.
     """
 
-    def __init__(self, encoder: VitEncoder, config: VitConfig, device: torch.device) -> None:
+    def __init__(self, encoder: VitEncoder, config: VitConfig, device: torch.device, graphs: bool = True) -> None:
         self.config, self.device = config, device
         self.patch = encoder.network.patch
         config.check(self.patch)
@@ -52,7 +57,8 @@ class VitExtractor:
         if config.kernel == 'joint' and statistics is None:
             begun = time.perf_counter()
             # In float32, as those of a bundle: others would make other features of the same kernel.
-            exact = VitExtractor(encoder, replace(config, kernel='plain', precision='float32'), device)
+            plain = replace(config, kernel='plain', precision='float32')
+            exact = VitExtractor(encoder, plain, device, graphs=False)
             statistics, took = compute_statistics(exact.raw), time.perf_counter() - begun
         self._network = self._within_memory(lambda: encoder.network.to(device, self.precision), (1, 1))
         if device.type == 'cpu' and self.precision == torch.bfloat16:
@@ -66,6 +72,8 @@ class VitExtractor:
             self.description += f' (statistics computed in {took:.1f} s; a bundle has them)'
         self._kernel = JointKernel(statistics, device) if statistics else None
         self.channels = self._network.channels if self._kernel is None else self._kernel.channels
+        self._graphs = CudaGraphs(device) if graphs else CudaGraphs(device, most_shapes=0)
+        self.prepare(1)
 
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of the features of an image of that height and width."""
@@ -75,7 +83,12 @@ class VitExtractor:
         return height // self.patch, width // self.patch
 
     def prepare(self, batch: int) -> None:
-        """Do nothing: there is nothing to prepare."""
+        """Capture the CUDA graph for that many images of 4:3 at a time; nothing on a CPU.
+
+        Raises:
+            MemoryError: when the device has too little memory.
+        """
+        self._capture((batch, 3, *self.config.input_hw((3, 4), self.patch)))
 
     def __call__(self, image_rgb: np.ndarray) -> FeatureMap:
         """Return the features of an image, uint8 [H, W, 3] RGB; see `batch`."""
@@ -122,8 +135,8 @@ class VitExtractor:
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the network's own features, float32 [B, h, w, C], of images as `upload` gives them."""
-        size = tuple(images.shape[2:])
-        found = self._within_memory(lambda: self._network(images.to(self.precision)).float(), size)
+        self._capture(tuple(images.shape))
+        found = self._within_memory(lambda: self._graphs(self._compute, images), tuple(images.shape[2:]))
         if not torch.isfinite(found).all():
             name = precision_name(self.precision)
             advice = 'take bfloat16 or float32' if self.precision == torch.float16 else 'check the checkpoint'
@@ -133,14 +146,15 @@ class VitExtractor:
             )
         return found
 
+    @torch.inference_mode()
     def operations(self, images: torch.Tensor) -> dict[str, int]:
         """Return the operations (multiply and add are two) of the network for images as `upload` gives them, by kind.
 
         Kinds are those of PyTorch: convolution, addmm, bmm, ...
         """
-        # Not as it runs: of fused attention on a CPU none are counted.
+        # Not as it runs: of fused attention on a CPU none are counted, and none of a CUDA graph.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            self.features(images)
+            self._compute(images)
         return {str(kind).removeprefix('aten.'): count for kind, count in counter.get_flop_counts()['Global'].items()}
 
     @torch.inference_mode()
@@ -162,7 +176,16 @@ class VitExtractor:
         }
         return fingerprint(settings, (value for _, value in sorted(self._network.state_dict().items())))
 
+    def _compute(self, images: torch.Tensor) -> torch.Tensor:
+        return self._network(images.to(self.precision)).float()
+
+    def _capture(self, shape: tuple[int, ...]) -> None:
+        self.description += self._graphs.prepare((self._compute,), shape, _advice(shape[2:]))
+
     def _within_memory(self, function: Callable[[], Result], size: tuple[int, ...]) -> Result:
-        height, width = size
-        advice = f'the network at input {width}x{height} needs more; take a smaller input_size'
-        return within_memory(function, self.device, advice)
+        return within_memory(function, self.device, _advice(size))
+
+
+def _advice(size: tuple[int, ...]) -> str:
+    height, width = size
+    return f'the network at input {width}x{height} needs more; take a smaller input_size'

@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 
 from diffcut_ros.core import Segmenter
 from diffcut_ros.features import create_extractor
+from support.cuda_graphs import Failing, Pretended
 from support.scenes import photograph
 
 PIPELINES = {'sdxl': StableDiffusionXLPipeline, 'sd1': StableDiffusionPipeline}
@@ -176,24 +177,27 @@ def test_on_a_gpu_graphs_give_what_the_cpu_gives(checkpoints):
     assert torch.equal(first, kept)  # a later image must not overwrite an earlier one's features
 
 
-def test_without_graphs_features_are_the_same_and_the_reason_is_told_once(checkpoints, monkeypatch):
+def test_both_networks_are_captured_for_each_number_of_images(checkpoints):
+    images = [photograph(120, 200, seed) for seed in range(2)]
+    extractor = create_extractor(str(checkpoints['sd1']), device='cpu', input_size=64)
+    expected = extractor.batch(images)[1].features
+    graphs = extractor._graphs = Pretended()
+    for batch in (1, 2, 2):
+        extractor.prepare(batch)
+    assert [one.shape for one in graphs.found] == [(1, 3, 64, 64), (1, 4, 8, 8), (2, 3, 64, 64), (2, 4, 8, 8)]
+    assert torch.equal(extractor.batch(images)[1].features, expected)
+    assert [one.runs for one in graphs.found] == [0, 0, 1, 1]
+    assert 'without' not in extractor.description
+
+
+def test_without_graphs_features_are_the_same_and_the_reason_is_told_once(checkpoints):
     images = [photograph(120, 200)] * 2
     extractor = create_extractor(str(checkpoints['sd1']), device='cpu', input_size=64)
     expected = extractor.batch(images)[1].features
-
-    def capture(batch: int) -> None:
-        """Fail as `torch.cuda.graph` does, whose end fails as well."""
-        try:
-            raise RuntimeError('the reason\nand what to do')
-        finally:
-            raise RuntimeError('a previous error during capture')
-
-    with monkeypatch.context() as patch:
-        patch.setattr(extractor, 'device', torch.device('cuda'))
-        patch.setattr(extractor, '_capture', capture)
-        for _ in range(2):
-            extractor.prepare(2)
-    assert extractor.description.endswith(' cells, without CUDA graphs for batches of 2 (the reason)')
+    extractor._graphs = Failing()
+    for _ in range(2):
+        extractor.prepare(2)
+    assert extractor.description.endswith(' cells, without CUDA graphs for 2 of 64x64 px (the reason)')
     assert torch.equal(extractor.batch(images)[1].features, expected)
 
 

@@ -11,6 +11,7 @@ from diffcut_ros.features import create_extractor
 from diffcut_ros.features.models import MODELS, NAMES
 from diffcut_ros.features.vit import attention
 from diffcut_ros.features.vit import extractor as extractor_module
+from support.cuda_graphs import Failing, Pretended
 from support.scenes import photograph
 from support.vits import KINDS, MEAN, STD
 
@@ -237,6 +238,60 @@ def test_fingerprint_tells_weights_and_settings_apart(vits):
 
 def test_names_do_not_stand_for_two_kinds():
     assert len(MODELS) == sum(len(names) for names in NAMES.values())
+
+
+def test_a_graph_for_each_size_of_the_input(vits):
+    """That for images of 4:3 before there is one, others with the first image."""
+    images = [photograph(60, 80, 1), photograph(60, 80, 2), photograph(48, 32, 3), photograph(60, 80, 4)]
+    extractor = extractor_of(vits['dinov2'])
+    expected = [feature_map.features for feature_map in extractor.batch(images)]
+    graphs = extractor._graphs = Pretended()
+    extractor.prepare(1)
+    assert [one.shape for one in graphs.found] == [(1, 3, 336, 448)]
+    for _ in range(2):
+        for feature_map, features in zip(extractor.batch(images), expected, strict=True):
+            assert torch.equal(feature_map.features, features)
+    assert [(one.shape, one.runs) for one in graphs.found] == [
+        ((1, 3, 336, 448), 2),
+        ((2, 3, 336, 448), 2),
+        ((1, 3, 476, 322), 2),
+    ]
+
+
+def test_operations_are_counted_of_the_network_not_of_a_graph(vits):
+    extractor = extractor_of(vits['dinov2'], input_size=112)
+    pixels = extractor.upload([photograph(60, 80)])
+    expected = extractor.operations(pixels)
+    graphs = extractor._graphs = Pretended()
+    extractor.features(pixels)
+    assert extractor.operations(pixels) == expected
+    assert [one.runs for one in graphs.found] == [1]
+
+
+def test_without_graphs_features_are_the_same_and_the_reason_is_told_once(vits):
+    images = [photograph(60, 80, seed) for seed in range(2)]
+    extractor = extractor_of(vits['dinov2'])
+    expected = extractor.batch(images)[1].features
+    graphs = extractor._graphs = Failing()
+    for _ in range(2):
+        assert torch.equal(extractor.batch(images)[1].features, expected)
+    assert graphs.tried == [(2, 3, 336, 448)]
+    assert extractor.description.endswith(' kernel, without CUDA graphs for 2 of 448x336 px (the reason)')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@pytest.mark.parametrize('kind', KINDS)
+def test_on_a_gpu_graphs_give_what_the_cpu_gives(vits, kind):
+    images = [photograph(60, 80, 1), photograph(60, 80, 2), photograph(48, 32, 3), photograph(60, 80, 4)]
+    on_cpu, on_gpu = (extractor_of(vits[kind], device=device) for device in ('cpu', 'cuda'))
+    kept = [(one.features, one.features.clone()) for one in on_gpu.batch(images)]
+    for image, (features, _) in zip(images, kept, strict=True):
+        expected = on_cpu(image).features
+        assert (on_gpu(image).features.cpu() - expected).norm() / expected.norm() < 1e-2
+        assert (features.cpu() - expected).norm() / expected.norm() < 1e-2
+    assert 'without CUDA graphs' not in on_gpu.description
+    for features, before in kept:  # a later image must not overwrite an earlier one's
+        assert torch.equal(features, before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
