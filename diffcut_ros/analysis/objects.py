@@ -15,7 +15,6 @@ from diffcut_ros.core.objects import ObjectMap, Sightings, better_view
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
 from diffcut_ros.media.cutout import cut_out
-from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.writing import writing
@@ -23,6 +22,8 @@ from diffcut_ros.writing import writing
 _FILE, _VIEWS_FILE = 'objects.npz', 'views.npz'
 # Longer side of a picture, at most; where the segment is smaller, it is as large as in the image.
 _PICTURE_PX = 320
+# Of outlines in pictures: which object a track belongs to, and so its colour, is known at the end only.
+_OUTLINE_RGB = np.array([255, 210, 0], np.uint8)
 # Of such a file, packed or unpacked: every sample of 32 images in a voxel of its own takes 80 MB.
 _MOST_BYTES = 2**28
 # From here on, numbers of 32 bits are off by more than half a millimetre.
@@ -63,7 +64,7 @@ class BestViews:
             if before is None or better_view(best) > better_view(before[0]):
                 (row,) = np.flatnonzero(segments.track_id == track_id)
                 mask = result.segmentation.labels == segments.label[row]
-                drawn = cut_out(result.image_rgb, mask, number_colors(np.array(track_id)), _PICTURE_PX)
+                drawn = cut_out(result.image_rgb, mask, _OUTLINE_RGB, _PICTURE_PX)
                 self._views[track_id] = tuple(best), encode_jpeg(drawn)
 
     def write(self, folder: Path) -> None:

@@ -242,7 +242,7 @@ def test_each_has_a_picture_of_its_best_view(tmp_path, fast, rows):
             middle = picture[margin + 4 : -margin - 4, margin + 4 : -margin - 4].reshape(-1, 3)
             assert np.abs(np.median(middle, 0) - color).max() < 12
             corner = picture[:2, :2].reshape(-1, 3)
-            assert np.ptp(corner, axis=1).max() < 12  # gray
+            assert np.ptp(corner, axis=1).max() < np.ptp(color) / 2  # gray, but for what a JPEG file makes of it
             checked += 1
     assert checked >= 4
 

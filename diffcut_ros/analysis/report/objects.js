@@ -84,9 +84,10 @@
       const points = one.corners.map(([a, b]) => `${x(a)},${y(b)}`).join(' ');
       const shape = add(svg, 'polygon', { points, 'data-object': one.id, style: `--own: ${one.color}` });
       add(shape, 'title', {}, title(one));
-      shape.classList.toggle('chosen', one === chosen);
       shape.addEventListener('click', () => choose(one));
     });
+    const around = svg.querySelector(`[data-object="${chosen.id}"]`).getAttribute('points');
+    add(svg, 'polygon', { points: around, class: 'chosen', style: `--own: ${chosen.color}` });
     drawNames(svg, x, y);
   }
 
