@@ -14,7 +14,7 @@ from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.core.objects import ObjectMap, Sightings, better_view
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
-from diffcut_ros.media.cutout import cut_out
+from diffcut_ros.media.cutout import cut_out, outlined
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.writing import writing
@@ -52,7 +52,7 @@ class BestViews:
     """Pictures of tracks, each of the image of a part that shows it best."""
 
     def __init__(self) -> None:
-        self._views: dict[int, tuple[tuple[int, ...], bytes]] = {}
+        self._views: dict[int, tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, result: FrameResult) -> None:
         """Take pictures of what an image shows better than those before it."""
@@ -64,12 +64,14 @@ class BestViews:
             if before is None or better_view(best) > better_view(before[0]):
                 (row,) = np.flatnonzero(segments.track_id == track_id)
                 mask = result.segmentation.labels == segments.label[row]
-                drawn = cut_out(result.image_rgb, mask, _OUTLINE_RGB, _PICTURE_PX)
-                self._views[track_id] = tuple(best), encode_jpeg(drawn)
+                self._views[track_id] = tuple(best), cut_out(result.image_rgb, mask, _PICTURE_PX)
 
     def write(self, folder: Path) -> None:
         """Write them into the folder of a part."""
-        views = [[track_id, *best, jpeg] for track_id, (best, jpeg) in self._views.items()]
+        views = [
+            [track_id, *best, encode_jpeg(outlined(*part, _OUTLINE_RGB))]
+            for track_id, (best, part) in self._views.items()
+        ]
         with writing(folder / _VIEWS_FILE):
             (folder / _VIEWS_FILE).write_bytes(pack(views))
 

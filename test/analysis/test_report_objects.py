@@ -92,7 +92,8 @@ def test_a_click_shows_what_it_is(mapped, open_page, rows):  # noqa: F811
         facts = page.inner_text('#object-facts').replace('\u00a0', ' ')
         first, last, best = ((int(row[name]) - start_ns) / 1e9 for name in ('first_ns', 'last_ns', 'best_ns'))
         assert f'{first:.1f} s to {last:.1f} s' in facts
-        assert f'Best view\n{best:.1f} s' in facts
+        cut_off = '' if int(row['best_whole']) else ", cut off by the image's edge"
+        assert f'Best view\n{best:.1f} s{cut_off}\n' in facts
         assert f'Views\n{row["views"]}, as' in facts
         size = ' \u00d7 '.join(f'{float(row[f"box_{side}_m"]):.2f}' for side in ('length', 'width', 'height'))
         assert f'{size} m' in facts

@@ -15,7 +15,7 @@ from diffcut_ros.analysis.frame_result import FrameResult, Named
 from diffcut_ros.core import Segments
 from diffcut_ros.core.classes import UNKNOWN_COLOR
 from diffcut_ros.core.plain import pack, unpack
-from diffcut_ros.media.cutout import cut_out
+from diffcut_ros.media.cutout import cut_out, outlined
 from diffcut_ros.media.overlay import class_colors, draw_overlay, number_colors, track_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.writing import writing
@@ -222,7 +222,8 @@ def thumbnail(frames: Sequence[ShownFrame], track_id: int, seen_ns: tuple[int, i
     mask = (cv2.imdecode(np.frombuffer(best.labels_png, np.uint8), cv2.IMREAD_UNCHANGED) == value).view(np.uint8)
     if not mask.any():  # so small that the reduced image has none of it
         return None
-    return encode_jpeg(cut_out(image, mask, number_colors(np.array(track_id)), _THUMBNAIL_PX, enlarges=True))
+    part = cut_out(image, mask, _THUMBNAIL_PX, enlarges=True)
+    return encode_jpeg(outlined(*part, number_colors(np.array(track_id))))
 
 
 def encode_jpeg(image_rgb: np.ndarray) -> bytes:

@@ -6,7 +6,7 @@
   const element = (id) => document.getElementById(id);
   const SVG = 'http://www.w3.org/2000/svg';
   // Room for the labels of the axes, px; the height of the plan as a share of the window's.
-  const MARGIN = { left: 44, right: 8, top: 8, bottom: 42 };
+  const MARGIN = { left: 60, right: 8, top: 8, bottom: 42 };
   const TALLEST = 0.7;
   const box = element('plan');
   const title = (one) => one.name || String(one.id);
@@ -113,7 +113,7 @@
       ...(one.name ? [line('Class', `${one.name}${one.confidence ? `, confidence ${one.confidence}` : ''}`)] : []),
       line('Seen', `${one.first} to ${one.last}`),
       line('Views', `${one.views.toLocaleString('en')}, as ${one.tracks} track${one.tracks === 1 ? '' : 's'}`),
-      line('Best view', one.best),
+      line('Best view', one.whole ? one.best : `${one.best}, cut off by the image's edge`),
       line('Size', `${metres(one.size).join(' × ')} m`),
       line('Position', `${metres(one.position).join(', ')} m`),
     );

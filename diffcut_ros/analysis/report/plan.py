@@ -69,6 +69,7 @@ def plan_of(
                 'first': at(one.first_ns),
                 'last': at(one.last_ns),
                 'best': at(one.best_ns),
+                'whole': one.best_whole,
                 'picture': _picture(pictures / f'{one.object_id}.jpg'),
             }
             for one, own in zip(largest, corners, strict=True)
