@@ -412,7 +412,7 @@ class Camera:
         located = any(map(self._wanted, ('segments', 'segments_3d', 'markers')))
         geometries = result.geometries if located else [None] * len(segmentation.segments)
         segments, geometries = shown(segmentation, geometries, by_track)
-        if not located and not self._wanted('points'):
+        if not located and not any(map(self._wanted, ('points', *_OUTPUTS_OF_MAP))):
             self.record.no_transform = ''  # none is looked up
         space = header if self.target is None else self.target.header(header)
         # What is needed to read the others comes first.
@@ -447,8 +447,9 @@ class Camera:
         if any(map(self._wanted, _OF_CLASSES)):
             self._publish_classes(segmentation, header, by_track)
         if self.objects is not None:  # once all others are out
+            into = None if scene.depth_m is None or scene.camera is None else result.into  # not to wait in vain
             try:
-                self.objects.add(scene, segmentation, result.into, self.pipeline.tracking)
+                self.objects.add(scene, segmentation, into, self.pipeline.tracking)
             except ValueError as error:
                 self._tell(f'the map of objects: an image is not in it: {error}')
 
@@ -460,7 +461,7 @@ class Camera:
         if self.objects is None or self.target is None:
             return
         tracking, start_s = self.pipeline.tracking, time.monotonic()
-        shows = self.objects.changes, self.classes, self.config.min_confidence
+        shows = _, classes, least = self.objects.changes, self.classes, self.config.min_confidence
         listened = any(map(self._wanted, _OUTPUTS_OF_MAP))
         if listened and not tracking.max_remembered:
             self._tell('the map of objects is empty, since tracking.max_remembered is 0')
@@ -468,10 +469,10 @@ class Camera:
             self.objects.settle(tracking)
             return
         stamp_ns = self.objects.stamp_ns
-        objects = self.objects.map(tracking).named(self.classes, self.config.min_confidence).objects
+        objects = self.objects.map(tracking).named(classes, least).objects
         header = Header(frame_id=self.target.name)
         header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        names = [self.classes.name(one.class_id) if one.class_id else str(one.object_id) for one in objects]
+        names = [classes.name(one.class_id) if one.class_id else str(one.object_id) for one in objects]
         self._outputs['objects'].publish(MESSAGES.objects(objects, header))
         self._outputs['object_markers'].publish(object_markers(objects, names, header))
         self._shown_map = shows
