@@ -56,7 +56,7 @@ def test_parameters_that_matter():
 def test_topics():
     rows = [row.split(' | ') for row in (ROOT / 'docs/topics.md').read_text().splitlines() if row.startswith('| out')]
     told = {name: row[2] for row in rows for name in re.findall(r'`~/([\w/]+)`', row[1])}
-    outputs = {**camera._OUTPUTS, **camera._OUTPUTS_3D}
+    outputs = {**camera._OUTPUTS, **camera._OUTPUTS_3D, **camera._OUTPUTS_OF_MAP}
     assert set(told) == set(outputs) | set(camera._OUTPUTS_IF_INSTALLED)
     for name, (kind, _) in outputs.items():
         assert kind.__name__ in told[name], name

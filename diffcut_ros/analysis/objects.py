@@ -1,22 +1,29 @@
-"""The map of a recording's objects: kept of each part of an analysis, and written as a table and as points."""
+"""The map of a recording's objects: kept of each part of an analysis, and written as a table, points and pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diffcut_ros.analysis.frame_result import FrameResult
+from diffcut_ros.analysis.report.gallery import encode_jpeg
 from diffcut_ros.analysis.settings import Settings
-from diffcut_ros.analysis.tables import OBJECTS, object_rows, write_table
+from diffcut_ros.analysis.tables import OBJECTS, PICTURES, object_rows, write_table
 from diffcut_ros.classes_file import ClassesFile
-from diffcut_ros.core.objects import ObjectMap, Sightings
+from diffcut_ros.core.objects import ObjectMap, Sightings, better_view
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
+from diffcut_ros.media.cutout import cut_out, outlined
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.writing import writing
 
-_FILE = 'objects.npz'
+_FILE, _VIEWS_FILE = 'objects.npz', 'views.npz'
+# Longer side of a picture, at most; where the segment is smaller, it is as large as in the image.
+_PICTURE_PX = 320
+# Of outlines in pictures: which object a track belongs to, and so its colour, is known at the end only.
+_OUTLINE_RGB = np.array([255, 210, 0], np.uint8)
 # Of such a file, packed or unpacked: every sample of 32 images in a voxel of its own takes 80 MB.
 _MOST_BYTES = 2**28
 # From here on, numbers of 32 bits are off by more than half a millimetre.
@@ -39,6 +46,62 @@ def read_sightings(folder: Path) -> Sightings:
         return Sightings.load(unpack(read_plain(folder / _FILE, _MOST_BYTES), _MOST_BYTES))
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f'{folder.name}/{_FILE}: expected things of this analysis: {error}') from error
+
+
+class BestViews:
+    """Pictures of tracks, each of the image of a part that shows it best."""
+
+    def __init__(self) -> None:
+        self._views: dict[int, tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]] = {}
+
+    def add(self, result: FrameResult) -> None:
+        """Take pictures of what an image shows better than those before it."""
+        if result.sightings is None:
+            return
+        segments = result.segmentation.segments
+        for track_id, best in zip(result.sightings.track_id.tolist(), result.sightings.best.tolist(), strict=True):
+            before = self._views.get(track_id)
+            if before is None or better_view(best) > better_view(before[0]):
+                (row,) = np.flatnonzero(segments.track_id == track_id)
+                mask = result.segmentation.labels == segments.label[row]
+                self._views[track_id] = tuple(best), cut_out(result.image_rgb, mask, _PICTURE_PX)
+
+    def write(self, folder: Path) -> None:
+        """Write them into the folder of a part."""
+        views = [
+            [track_id, *best, encode_jpeg(outlined(*part, _OUTLINE_RGB))]
+            for track_id, (best, part) in self._views.items()
+        ]
+        with writing(folder / _VIEWS_FILE):
+            (folder / _VIEWS_FILE).write_bytes(pack(views))
+
+
+def read_views(folder: Path) -> Iterator[tuple[int, tuple[int, ...], bytes]]:
+    """Yield track id, row of `Sightings.best` and JPEG file of each picture of a part.
+
+    Raises:
+        ValueError, OSError: for a file that holds something else, or is not there.
+    """
+    try:
+        for track_id, *best, jpeg in unpack(read_plain(folder / _VIEWS_FILE, _MOST_BYTES), _MOST_BYTES):
+            if not all(isinstance(one, int) for one in (track_id, *best)) or not isinstance(jpeg, bytes):
+                raise ValueError('expected whole numbers and a picture, received others')
+            yield track_id, tuple(best), jpeg
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{folder.name}/{_VIEWS_FILE}: expected pictures of this analysis: {error}') from error
+
+
+def write_pictures(path: Path, found: ObjectMap, parts: Sequence[Path]) -> None:
+    """Write the best view of each object into a new folder, as ID.jpg."""
+    with writing(path):
+        path.mkdir()
+    wanted = {(track_id, one.best): one.object_id for one in found.objects for track_id in one.track_ids}
+    for part in parts:
+        for track_id, best, jpeg in read_views(part):
+            object_id = wanted.get((track_id, best))
+            if object_id is not None:
+                with writing(path / f'{object_id}.jpg'):
+                    (path / f'{object_id}.jpg').write_bytes(jpeg)
 
 
 def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
@@ -80,6 +143,7 @@ def object_outputs(
     return {
         f'objects{ending}': lambda path, _: write_table(path, OBJECTS, rows, frame),
         'objects.ply': lambda path, _: write_ply(path, found, frame),
+        PICTURES: lambda path, parts: write_pictures(path, found, parts),
     }
 
 

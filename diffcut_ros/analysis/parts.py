@@ -27,6 +27,7 @@ from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
 from diffcut_ros.analysis.tables import (
     OBJECTS,
+    PICTURES,
     RECORDINGS,
     SWEEP,
     TABLES,
@@ -294,6 +295,8 @@ class AnalysisFolder:
         _write_run(outputs[-1], run)
         for output in outputs:
             with writing(self.path / output.name):
+                if output.is_dir():
+                    _remove_pictures(self.path)
                 os.replace(output, self.path / output.name)
         # First away under one name: killed while files are deleted, it shall not look like something to resume.
         os.replace(self._unfinished, self.path / _FINISHED)
@@ -322,12 +325,22 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     if overwrite:
         for name in _OUTPUTS:
             (path / name).unlink(missing_ok=True)
+        _remove_pictures(path)
         shutil.rmtree(path / _UNFINISHED, ignore_errors=True)
     elif resume:
         return read_run(path)
     elif {one.name for one in path.iterdir()} - {LOCK}:
         raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
     return None
+
+
+def _remove_pictures(path: Path) -> None:
+    """Remove the pictures of objects in a folder, and theirs where it then is empty; what else is in there stays."""
+    for picture in (path / PICTURES).glob('*.jpg'):
+        if picture.stem.isdecimal():
+            picture.unlink()
+    with suppress(OSError):
+        (path / PICTURES).rmdir()
 
 
 def sweep_again(path: Path, ending: str, run: dict[str, Any], sweep: Sequence[float]) -> None:
@@ -381,7 +394,7 @@ def read_run(path: Path) -> dict[str, Any] | None:
 def _check_own(path: Path) -> None:
     """Check that all that an analysis reads or writes in a folder lies there itself."""
     check_plain([path / name for name in (*_OUTPUTS, *(f'.new-{name}' for name in _OUTPUTS))])
-    for folder in (path / _UNFINISHED, path / _FINISHED):
+    for folder in (path / _UNFINISHED, path / _FINISHED, path / PICTURES):
         check_plain([folder])
         check_plain(folder.rglob('*'))
 

@@ -18,7 +18,7 @@ from diffcut_ros.analysis.frames import RecordedFrames
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
-from diffcut_ros.analysis.objects import about_map, note, object_outputs, write_sightings
+from diffcut_ros.analysis.objects import BestViews, about_map, note, object_outputs, write_sightings
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, readable, sweep_again
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
@@ -313,7 +313,7 @@ def analyze_to_folder(
             raise _no_frames(opened, topics, moments)
         told = [moments.warning, done.no_space.told(), _no_examples(settings, classes)]
         more: dict[str, Callable[[Path, Sequence[Path]], None]] = {}
-        about_objects = {}
+        about_objects, found = {}, None
         if output.objects:
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
@@ -335,7 +335,8 @@ def analyze_to_folder(
         run |= about | about_objects
 
         def report(path: Path, parts: Sequence[Path]) -> None:
-            write_report(path, run, path.parent, ending, read_frames(parts), by_class)
+            names = None if classes is None else {key: one.name for key, one in classes.classes.classes.items()}
+            write_report(path, run, path.parent, ending, read_frames(parts), by_class, found, names)
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
@@ -510,6 +511,7 @@ class _Writing:
         self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
         self._sightings: list[Sightings] = []
+        self._views = BestViews()
 
     def __enter__(self) -> '_Writing':
         return self
@@ -536,6 +538,7 @@ class _Writing:
                 self._part.add_picture(self._overlay(result), record.playback)
             if result.sightings is not None:
                 self._sightings.append(result.sightings)
+                self._views.add(result)
             if result.finest_cut is not None:
                 write_frame(self._part.folder, moment.position, shown_frame(result))
         if record.state is not None:
@@ -554,8 +557,9 @@ class _Writing:
         if self._part is not None:
             if self._output.objects:
                 write_sightings(self._part.folder, join(self._sightings))
+                self._views.write(self._part.folder)
             self._part.finish(state)
-        self._part, self._sightings = None, []
+        self._part, self._sightings, self._views = None, [], BestViews()
 
 
 def _share(bag: Bag, moment: Moment) -> float:

@@ -160,8 +160,12 @@ OBJECTS = (
     Column('best_y0_px', 'int64', 'px', 'First row'),
     Column('best_x1_px', 'int64', 'px', 'Last column + 1'),
     Column('best_y1_px', 'int64', 'px', 'Last row + 1'),
+    Column('picture', 'string', '', 'The file of that view, beside this table: its segment with the surroundings'),
     Column('feature', 'list<float32>', '', 'Mean feature of its segments, of length 1'),
 )
+
+# The folder of pictures of objects, beside their table.
+PICTURES = 'objects'
 
 # What grows with each image, by the name of the file, without its ending.
 TABLES = {'frames': FRAMES, 'segments': SEGMENTS, 'hierarchies': HIERARCHIES, 'problems': PROBLEMS}
@@ -232,6 +236,7 @@ def object_rows(objects: Sequence[MapObject], classes: Classes | None) -> list[R
             one.best_ns,
             int(one.best_whole),
             *one.best_box_xyxy,
+            f'{PICTURES}/{one.object_id}.jpg',
             one.feature.tolist(),
         )
         for one in objects

@@ -1,13 +1,14 @@
 """`diffcut_benchmark tracking --world`: do things get their identity back when the camera comes back to them?
 
-Tracks with places in the world by known poses, beside tracks without. Truth is by depth and pose: each pixel's point is
+Tracks with places in the world by known poses, beside tracks without, and what the map of objects takes that the node
+publishes each second. Truth is by depth and pose: each pixel's point is
 looked for in the frames before, back to the last one that surely shows it. Frames are shown twice: one after the other;
 and every other one forth, then, after a pause, those in between backwards, as a robot comes back.
 """
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,9 +22,11 @@ from diffcut_ros.benchmarks.figures import Figures
 from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_frame, load_image, to_world
 from diffcut_ros.core import Pipeline, Segmentation, SegmenterConfig, Tracker
 from diffcut_ros.core.geometry import PinholeCamera, points_at
+from diffcut_ros.core.live_map import LiveMap
 from diffcut_ros.core.pipeline import Scene
 from diffcut_ros.core.places import Places
 from diffcut_ros.core.tracking import SAMPLES_HW, View
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.registry import resolve_device
@@ -80,6 +83,48 @@ class Again:
     wrong: float
 
 
+class MapCosts:
+    """Makes the map of objects as the node does, and measures its processor time.
+
+    Args:
+        hz: images per second.
+        tell: called with what the map says.
+    """
+
+    def __init__(self, hz: float, tell: Callable[[str], object]) -> None:
+        self._map, self._every = LiveMap(tell), max(1, round(hz))
+        self._config = Tracker().config
+        self._looks: list[float] = []
+        self._sums: list[float] = []
+        self._maps: list[float] = []
+        self.objects = 0
+
+    def add(self, scene: Scene, segmentation: Segmentation, into: Transform) -> None:
+        """Add an image; with the last one of each second, make the map."""
+        start_s = time.thread_time()
+        self._map.add(scene, segmentation, into, self._config)
+        self._looks.append(time.thread_time() - start_s)
+        if len(self._looks) % self._every == 0:
+            start_s = time.thread_time()
+            self._map.settle(self._config)
+            settled_s = time.thread_time()
+            self.objects = len(self._map.map(self._config).objects)
+            self._sums.append(settled_s - start_s)
+            self._maps.append(time.thread_time() - settled_s)
+
+    def told(self) -> str:
+        """Return what it took, as text."""
+        if not self._maps:
+            return ''
+        looks, sums, maps = (1000 * np.array(values) for values in (self._looks, self._sums, self._maps))
+        each = looks.mean() + (sums.sum() + maps.sum()) / len(looks)
+        return (
+            f'{self.objects} objects, {each:.1f} ms an image: {np.median(looks):.1f} ms (p95 '
+            f'{np.percentile(looks, 95):.1f}) for itself, and each second {sums.mean():.0f} ms to add up, '
+            f'{maps.mean():.0f} ms (at most {maps.max():.0f}) for the map'
+        )
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark and print its table.
 
@@ -103,7 +148,9 @@ def run(args: argparse.Namespace) -> None:
     def features(i: int):
         return extractor(load_image(paths[i], camera.size_hw))
 
-    def show(order: list[int], stamps_ns: list[int], what: str) -> dict[str, tuple[list[np.ndarray], np.ndarray]]:
+    def show(
+        order: list[int], stamps_ns: list[int], what: str, costs: MapCosts
+    ) -> dict[str, tuple[list[np.ndarray], np.ndarray]]:
         pipeline, trackers = Pipeline(extractor, config), {PLACES: Tracker(), IMAGES: Tracker()}
         ids: dict[str, list[np.ndarray]] = {name: [] for name in trackers}
         seconds: dict[str, list[float]] = {name: [] for name in trackers}
@@ -117,6 +164,8 @@ def run(args: argparse.Namespace) -> None:
                 found = tracker.update(segmentation, stamp_ns, view)
                 seconds[name].append(time.thread_time() - start_s)
                 ids[name].append(_ids(found))
+                if name == PLACES:
+                    costs.add(scene, found, to_world(told[i]))
         return {name: (ids[name], 1000 * np.array(seconds[name])) for name in trackers}
 
     count = len(paths)
@@ -130,6 +179,7 @@ def run(args: argparse.Namespace) -> None:
     columns = 'frames', 'method', 'identities', '99 %', 'kept', 'later', 'again', *(name for name, _ in _PAUSES)
     for column in (*columns, 'comebacks', 'wrong', 'time (p95)'):
         table.add_column(column)
+    costs: dict[str, MapCosts] = {}
     forth = list(range(count))
     back = [*forth[::2], *forth[1::2][::-1]]
     turn, pause_ns = len(forth[::2]), round(args.pause * 1e9)
@@ -140,7 +190,8 @@ def run(args: argparse.Namespace) -> None:
         ends = [(turn if k >= turn else 0) if order is back else k + 1 - round(hz) for k in range(count)]
         truth, earlier = last_seen(*seen, list(range(count))), last_seen(*seen, ends)
         table.add_section()
-        for name, (ids, milliseconds) in show(order, stamps_ns, title).items():
+        costs[title] = MapCosts(hz, console.print)
+        for name, (ids, milliseconds) in show(order, stamps_ns, title, costs[title]).items():
             points = (_points(load_depth(paths[i], camera.size_hw)[0], camera, poses[i]) for i in order)
             found = score(ids, truth, earlier, stamps_ns, points)
             counts = str(found.identities), str(found.most)
@@ -149,6 +200,9 @@ def run(args: argparse.Namespace) -> None:
             table.add_row(title, name, *counts, *shares, str(found.comebacks), _share(found.wrong), spent)
             title = ''
     console.print(table)
+    for title, cost in costs.items():
+        if said := cost.told():
+            console.print(f'map of objects, {title}: {said}')
 
 
 def noisy(poses: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:

@@ -10,12 +10,14 @@ known of the tracks. That of several images is the sum of theirs, in any groupin
    nothing the most, thus becomes no object.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.geometry import PinholeCamera, check_aspect, middles, points_at
 from diffcut_ros.core.places import KEPT_SHARE
 from diffcut_ros.core.plain import expect
@@ -88,14 +90,34 @@ class Sightings:
         """Return at most so many pairs of a voxel and a track, of more those that the most images show."""
         if len(self) <= most:
             return self
-        keep = np.sort(np.argsort(-self.share, kind='stable')[: int(KEPT_SHARE * most)])
-        left = replace(self, **{name: getattr(self, name)[keep] for name in _OF_VOXELS})
+        keep = np.zeros(len(self), bool)
+        keep[np.argsort(-self.share, kind='stable')[: int(KEPT_SHARE * most)]] = True
+        return self._only(keep)
+
+    def latest(self, most_tracks: int, most: int) -> 'Sightings':
+        """Return at most so many tracks, and pairs of a voxel and a track; of more those of the tracks seen last."""
+        tracks, rows = len(self.track_id), len(self)
+        if tracks <= most_tracks and rows <= most:
+            return self
+        row = np.searchsorted(self.track_id, self.track)
+        latest = np.lexsort((self.track_id, -self.seen_ns[:, 1]))
+        fits = np.arange(tracks) < (tracks if tracks <= most_tracks else max(1, int(KEPT_SHARE * most_tracks)))
+        if rows > most:
+            fits &= np.bincount(row, minlength=tracks)[latest].cumsum() <= KEPT_SHARE * most
+            fits[0] = True  # what alone is more is limited as other maps are
+        kept = np.zeros(tracks, bool)
+        kept[latest[fits]] = True
+        return self._only(kept[row]).limited(most)
+
+    def _only(self, rows: np.ndarray) -> 'Sightings':
+        """Return some of the pairs of a voxel and a track, bool [N], and what is known of their tracks."""
+        left = replace(self, **{name: getattr(self, name)[rows] for name in _OF_VOXELS})
         tracks, votes = np.isin(self.track_id, left.track), np.isin(self.vote[:, 0], left.track)
         return replace(
             left,
             **{name: getattr(self, name)[tracks] for name in _OF_TRACKS},
             **{name: getattr(self, name)[votes] for name in _OF_VOTES},
-            left_out=self.left_out + len(self) - len(keep),
+            left_out=self.left_out + len(self) - len(left),
         )
 
     @classmethod
@@ -310,6 +332,17 @@ class MapObject:
     best_whole: bool
     best_box_xyxy: tuple[int, int, int, int]
 
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The row of `Sightings.best` that it comes from."""
+        x0, y0, x1, y1 = self.best_box_xyxy
+        return int(self.best_whole), (x1 - x0) * (y1 - y0), self.best_ns, *self.best_box_xyxy
+
+    @property
+    def turned_xyzw(self) -> tuple[float, float, float, float]:
+        """The turn of the box as a quaternion."""
+        return 0.0, 0.0, math.sin(self.box_yaw_rad / 2), math.cos(self.box_yaw_rad / 2)
+
 
 @dataclass(frozen=True)
 class ObjectMap:
@@ -326,6 +359,23 @@ class ObjectMap:
     points_m: np.ndarray = field(repr=False)
     colors: np.ndarray = field(repr=False)
     object_id: np.ndarray = field(repr=False)
+
+    def named(self, classes: Classes, min_confidence: float = 0.0) -> 'ObjectMap':
+        """Return it with objects that are called what their mean feature is, whatever their views were.
+
+        Args:
+            classes: by example.
+            min_confidence: 0 to 1; what is less sure is unknown.
+
+        Raises:
+            ValueError: for features of another length than the examples'.
+        """
+        if not self.objects:
+            return self
+        class_id, confidence = classes.classify_features(np.stack([one.feature for one in self.objects]))
+        named = zip(self.objects, class_id.tolist(), confidence.tolist(), strict=True)
+        sure = ((one, *(what if what[1] >= min_confidence else (0, 0.0))) for one, *what in named)
+        return replace(self, objects=tuple(replace(one, class_id=key, confidence=share) for one, key, share in sure))
 
 
 def object_map(seen: Sightings, min_confidence: float = 0.0, merges: bool = True) -> ObjectMap:
@@ -419,7 +469,7 @@ def _object(
     confidence = float(support[class_id]) / views
     if not class_id or confidence < min_confidence:
         class_id, confidence = 0, 0.0
-    best = max(seen.best[tracks].tolist(), key=lambda one: (one[0], one[1], -one[2]))
+    best = max(seen.best[tracks].tolist(), key=better_view)
     feature = seen.feature[tracks].sum(0)
     # Points that fly between near and far fill their voxels with few samples; of others, none counts for two.
     weight = np.minimum(samples, np.median(samples)).astype(float)
@@ -442,6 +492,11 @@ def _object(
         bool(best[0]),
         tuple(best[3:]),
     )
+
+
+def better_view(best: Sequence[int]) -> tuple[int, int, int]:
+    """Return by what a row of `Sightings.best` is better than another one: inside the image, large, early."""
+    return best[0], best[1], -best[2]
 
 
 def upright_box(points_m: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -112,6 +112,20 @@ class TrackerConfig:
         age_ns = stamp_ns - before_ns
         return (age_ns >= 0) & (age_ns <= round(self.max_age_s * 1e9))
 
+    def forgets(self, before_ns: int, stamp_ns: int, voxel_m: float) -> str:
+        """Return why what is remembered of places ends with an image; empty: it does not.
+
+        Args:
+            before_ns: stamp of the image before.
+            stamp_ns: of this one.
+            voxel_m: that places are remembered by.
+        """
+        if stamp_ns < before_ns - JUMP_BACK_NS:
+            return f'the stamp of an image went back by {(before_ns - stamp_ns) / 1e9:.1f} s'
+        if self.voxel_m != voxel_m:
+            return f'tracking.voxel_m is {self.voxel_m:g} now'
+        return '' if self.max_remembered else 'tracking.max_remembered is 0 now'
+
 
 _log = logging.getLogger('diffcut_ros')
 
@@ -383,19 +397,13 @@ class Tracker:
 
     def _check_memory(self, channels: int, stamp_ns: int) -> None:
         """Forget all places where they may be wrong, or would be of no use."""
-        for reason, holds in (
-            (
-                f'the stamp of an image went back by {(self._stamp_ns - stamp_ns) / 1e9:.1f} s',
-                stamp_ns < self._stamp_ns - JUMP_BACK_NS,
-            ),
-            ('features are of another backend', channels != self._live.feature.shape[1]),
-            (f'tracking.voxel_m is {self.config.voxel_m:g} now', self.config.voxel_m != self._places.voxel_m),
-            ('tracking.max_remembered is 0 now', not self.config.max_remembered),
-        ):
-            if holds:
-                if len(self._places):
-                    self._tell(f'places of {len(self._places.ids)} track ids are forgotten: {reason}')
-                self._places, self._ended = Places(self.config.voxel_m), self._none(channels)
+        reason = self.config.forgets(self._stamp_ns, stamp_ns, self._places.voxel_m)
+        if not reason and channels != self._live.feature.shape[1]:
+            reason = 'features are of another backend'
+        if reason:
+            if len(self._places):
+                self._tell(f'places of {len(self._places.ids)} track ids are forgotten: {reason}')
+            self._places, self._ended = Places(self.config.voxel_m), self._none(channels)
 
     def _remember(self, tracks: _Tracks) -> None:
         """Keep tracks that end and were seen at known places."""

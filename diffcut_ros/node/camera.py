@@ -22,12 +22,13 @@ from visualization_msgs.msg import MarkerArray
 from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_project
 from diffcut_ros.core.clicks import Clicked
 from diffcut_ros.core.geometry import sample_at
+from diffcut_ros.core.live_map import LiveMap
 from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
 from diffcut_ros.node.instance_ids import MAX_INSTANCE, InstanceIds
 from diffcut_ros.node.messages import MESSAGES, installed
-from diffcut_ros.node.messages_3d import markers, point_cloud
+from diffcut_ros.node.messages_3d import markers, object_markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.target_frame import TargetFrame
 from diffcut_ros.node.worker import Source
@@ -65,6 +66,11 @@ _OUTPUTS_3D = {
     'points': (PointCloud2, _OUTPUT_QOS),
     'markers': (MarkerArray, _OUTPUT_QOS),
 }
+# Of the map of objects.
+_OUTPUTS_OF_MAP = {
+    'objects': (Detection3DArray, _LATCHED_QOS),
+    'object_markers': (MarkerArray, _LATCHED_QOS),
+}
 # Where their packages are installed: who reads them has these.
 _OUTPUTS_IF_INSTALLED = {'annotations': ANNOTATIONS, 'feature_image': FEATURE_IMAGE}
 
@@ -73,6 +79,8 @@ _OF_CLASSES = ('classes', 'confidence', 'classes_color', 'instances', 'mask', 'm
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
+# Share of a core that maps of objects may take.
+_MAP_SHARE = 0.1
 # How often a changed calibration is logged at most: that of a lens that zooms changes with each image.
 _REPEAT_CHANGE_S = 60.0
 
@@ -96,10 +104,11 @@ class Camera:
     """The topics of one camera, and the last result.
 
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
-    `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too; what they are called by
-    example: `~/class_info`, `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`; where the packages
-    of their types are installed `~/annotations` and `~/feature_image`. What is clicked on comes in on `~/click` and
-    `~/clicked_point`, and is answered on `~/clicked` and `~/clicked_mask`.
+    `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too, and with a target frame
+    `~/objects` and `~/object_markers`; what they are called by example: `~/class_info`, `~/classes`, `~/confidence`,
+    `~/classes_color`, `~/instances`, `~/mask`; where the packages of their types are installed `~/annotations` and
+    `~/feature_image`. What is clicked on comes in on `~/click` and `~/clicked_point`, and is answered on `~/clicked`
+    and `~/clicked_mask`.
 
     Args:
         node: on which they are.
@@ -111,12 +120,14 @@ class Camera:
         on_image: called with what comes, image by image.
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
         on_click: called with what comes on one of `CLICKS`.
+        tell: called with what is said of the map of objects.
 
     Attributes:
         source: of what comes, image by image.
         network: of those that are computed while others are carried along: the newest image, see `Pipeline.begin`.
         shown: the result that was published last; None before the first since it listens to the camera.
         target: the frame that places are wanted in; None: the camera's.
+        objects: the map of objects so far; None without a target frame.
 
     Raises:
         ValueError: for an invalid QoS override.
@@ -133,6 +144,7 @@ class Camera:
         on_image: Callable[['Camera', Inputs], None],
         on_bad_input: Callable[['Camera', str], None],
         on_click: Callable[['Camera', Point | PointStamped], None] = lambda *_: None,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.name, self.config, self.points = name, config, points
         self.decoder, self.pipeline = decoder, pipeline
@@ -159,13 +171,25 @@ class Camera:
         self.points_come = False  # whether somebody may click in space
         self._instance_ids = InstanceIds()
         self._outputs: dict[str, Publisher] = {}
-        for topic, (kind, qos) in (_OUTPUTS | (_OUTPUTS_3D if config.depth else {})).items():
+        self.objects = LiveMap(tell) if config.depth and config.target_frame else None
+        self._tell, self._shown_map, self._next_map_s = tell, (0, self.classes, 0.0), 0.0
+        outputs = _OUTPUTS | (_OUTPUTS_3D if config.depth else {}) | (_OUTPUTS_OF_MAP if self.objects else {})
+        for topic, (kind, qos) in outputs.items():
             self._outputs[topic] = self._publisher(kind, topic, qos)
-        self._left_out: dict[str, str] = {}
+        # Why an output is not there, and what is to be done.
+        self._left_out: dict[str, tuple[str, str]] = {}
+        if self.objects is None:
+            lacks = 'target_frame is empty' if config.depth else 'there is no depth'
+            wanted = 'set depth: true, and target_frame to a frame that does not move, such as map'
+            for topic in _OUTPUTS_OF_MAP:
+                self._left_out[node.resolve_topic_name(f'~/{self._prefix}{topic}')] = lacks, wanted
         for topic, name in _OUTPUTS_IF_INSTALLED.items():
             kind, reason = installed(name)
             if kind is None:
-                self._left_out[node.resolve_topic_name(f'~/{self._prefix}{topic}')] = reason
+                self._left_out[node.resolve_topic_name(f'~/{self._prefix}{topic}')] = (
+                    reason,
+                    'install it where this node runs',
+                )
             else:
                 self._outputs[topic] = self._publisher(kind, topic, _OUTPUT_QOS)
         # A bad QoS override shall be found now, and not when the first subscriber comes.
@@ -248,8 +272,8 @@ class Camera:
     def missed(self) -> Iterator[str]:
         """Say, once each, why there are not the outputs that somebody subscribes to."""
         for topic in [topic for topic in self._left_out if self._node.count_subscribers(topic)]:
-            reason = self._left_out.pop(topic)
-            yield f'{topic}: not advertised, since {reason}. Next: install it where this node runs, and start it again'
+            reason, next_step = self._left_out.pop(topic)
+            yield f'{topic}: not advertised, since {reason}. Next: {next_step}, and start it again'
 
     @property
     def topics(self) -> set[str]:
@@ -388,7 +412,7 @@ class Camera:
         located = any(map(self._wanted, ('segments', 'segments_3d', 'markers')))
         geometries = result.geometries if located else [None] * len(segmentation.segments)
         segments, geometries = shown(segmentation, geometries, by_track)
-        if not located and not self._wanted('points'):
+        if not located and not any(map(self._wanted, ('points', *_OUTPUTS_OF_MAP))):
             self.record.no_transform = ''  # none is looked up
         space = header if self.target is None else self.target.header(header)
         # What is needed to read the others comes first.
@@ -422,6 +446,37 @@ class Camera:
             self._outputs['feature_image'].publish(MESSAGES.feature_image(segmentation, header, by_track))
         if any(map(self._wanted, _OF_CLASSES)):
             self._publish_classes(segmentation, header, by_track)
+        if self.objects is not None:  # once all others are out
+            into = None if scene.depth_m is None or scene.camera is None else result.into  # not to wait in vain
+            try:
+                self.objects.add(scene, segmentation, into, self.pipeline.tracking)
+            except ValueError as error:
+                self._tell(f'the map of objects: an image is not in it: {error}')
+
+    def publish_objects(self) -> None:
+        """Bring the map of objects up to date, and publish it if it has changed and somebody listens to it.
+
+        To be called each second. A map that takes longer than a tenth of that is made the more rarely.
+        """
+        if self.objects is None or self.target is None:
+            return
+        tracking, start_s = self.pipeline.tracking, time.monotonic()
+        shows = _, classes, least = self.objects.changes, self.classes, self.config.min_confidence
+        listened = any(map(self._wanted, _OUTPUTS_OF_MAP))
+        if listened and not tracking.max_remembered:
+            self._tell('the map of objects is empty, since tracking.max_remembered is 0')
+        if not listened or shows == self._shown_map or start_s < self._next_map_s:
+            self.objects.settle(tracking)
+            return
+        stamp_ns = self.objects.stamp_ns
+        objects = self.objects.map(tracking).named(classes, least).objects
+        header = Header(frame_id=self.target.name)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        names = [classes.name(one.class_id) if one.class_id else str(one.object_id) for one in objects]
+        self._outputs['objects'].publish(MESSAGES.objects(objects, header))
+        self._outputs['object_markers'].publish(object_markers(objects, names, header))
+        self._shown_map = shows
+        self._next_map_s = start_s + (time.monotonic() - start_s) / _MAP_SHARE
 
     @property
     def camera_info(self) -> CameraInfo | None:

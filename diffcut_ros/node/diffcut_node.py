@@ -77,6 +77,8 @@ from diffcut_ros.stream.inputs import Inputs
 
 _REPEAT_WARNING_S = 60.0
 _DIAGNOSTICS_S = 1.0
+# From one map of objects to the next.
+_MAP_S = 1.0
 _WATCH_S = 0.25
 # Something is looked after each _WATCH_S; when nothing was for this long, the process stood still.
 _STOOD_STILL_S = 2.0
@@ -130,6 +132,7 @@ class DiffcutNode(LifecycleNode):
         self._worker: LatestFrameWorker | None = None
         self._network: LatestFrameWorker | None = None
         self._recutter: OnRequest | None = None
+        self._mapper: OnRequest | None = None
         self._ticked_s, self._failed_s, self._failed = 0.0, -math.inf, ''
         self._told_target = 0  # of which it was told that tau is not used
         self._throttle, self._warnings = ErrorThrottle(), ErrorThrottle(_REPEAT_WARNING_S)
@@ -144,6 +147,7 @@ class DiffcutNode(LifecycleNode):
         for period_s, look in (
             (_WATCH_S, self._watch),
             (_DIAGNOSTICS_S, self._publish_diagnostics),
+            (_MAP_S, self._request_objects),
             (NO_INPUT_S, self._warn_of_others),
         ):
             self.create_timer(period_s, partial(self._tick, look), clock=steady)
@@ -225,6 +229,10 @@ class DiffcutNode(LifecycleNode):
             for name in filter(None, self._config.cameras):
                 check_name(name)
             for name in self._config.cameras:
+
+                def tell(text: str, name: str = name) -> None:
+                    self._warn(f'camera {name}: {text}' if name else text)
+
                 camera = self._cameras[name] = Camera(
                     self,
                     name,
@@ -236,11 +244,12 @@ class DiffcutNode(LifecycleNode):
                         self._segmenter_config,
                         self._tracker_config,
                         self._config.box_axes,
-                        lambda text, name=name: self._warn(f'camera {name}: {text}' if name else text),
+                        tell,
                     ),
                     self._on_image,
                     self._reject,
                     self._on_click,
+                    tell,
                 )
                 camera.classes = self._classes
                 if self._config.target_frame:
@@ -296,6 +305,9 @@ class DiffcutNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back topics, backend and memory."""
         result = super().on_cleanup(state)
+        for camera in self._cameras.values():
+            if camera.objects is not None:
+                camera.objects.forget('the node is cleaned up')
         self._release()
         return result
 
@@ -334,6 +346,8 @@ class DiffcutNode(LifecycleNode):
             self._network = LatestFrameWorker(sources, compute, self._finish, self._report_thread)
         if self._recutter is None or not self._recutter.alive:
             self._recutter = OnRequest(self._recut, self._report_thread)
+        if self._mapper is None or not self._mapper.alive:
+            self._mapper = OnRequest(self._publish_objects, self._report_thread)
 
     def _stop(self) -> bool:
         """End listening and working; say whether the work under way ended in time."""
@@ -341,12 +355,12 @@ class DiffcutNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.activate(False)
         threads, end_s = self._threads, time.monotonic() + _PATIENCE_S
-        self._worker = self._network = self._recutter = None
+        self._worker = self._network = self._recutter = self._mapper = None
         return all([thread.close(max(0.0, end_s - time.monotonic())) for thread in threads])
 
     @property
     def _threads(self) -> list[LatestFrameWorker | OnRequest]:
-        return [thread for thread in (self._worker, self._network, self._recutter) if thread is not None]
+        return [thread for thread in (self._worker, self._network, self._recutter, self._mapper) if thread is not None]
 
     def _release(self) -> None:
         while self._cameras:  # no variable may hold the last one, with its image, when memory is collected
@@ -524,6 +538,19 @@ class DiffcutNode(LifecycleNode):
                 camera.pipeline.recut(deliver=publish)
             except Exception as error:
                 self._report_failure(camera, error)
+
+    def _request_objects(self) -> None:
+        if (mapper := self._mapper) is not None:
+            mapper.request()
+
+    def _publish_objects(self) -> None:
+        """Publish the map of objects of each camera where that is due; runs in a thread of its own."""
+        for camera in list(self._cameras.values()):
+            try:
+                camera.publish_objects()
+            except Exception as error:  # images go on
+                if self._worker is not None and self.context.ok():
+                    self._warn(f'{camera.topic}: no map of objects: {type(error).__name__}: {error}')
 
     # Parameters.
 

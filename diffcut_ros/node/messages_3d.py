@@ -4,6 +4,7 @@ Coordinates are those of the camera's optical frame: x to the right, y down, z f
 where a transform into it is given.
 """
 
+from collections.abc import Sequence
 from itertools import product
 
 import cv2
@@ -17,8 +18,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.geometry import NOT_TURNED, sample_at
+from diffcut_ros.core.objects import MapObject
 from diffcut_ros.core.transform import Transform
-from diffcut_ros.media.overlay import track_colors
+from diffcut_ros.media.overlay import number_colors, track_colors
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.stream.messages import Geometries
 
@@ -29,6 +31,8 @@ _RGB, _LABEL, _ID = (_FIELDS.index(name) for name in ('rgb', 'label', 'id'))
 
 # Sizes of markers, as a share of their distance: they look alike near and far.
 _LINE_SHARE, _CENTROID_SHARE, _TEXT_SHARE = 0.003, 0.015, 0.03
+# The same of objects of a map, in metres: they are looked at from anywhere.
+_OBJECT_LINE_M, _OBJECT_TEXT_M = 0.01, 0.1
 # Ends of the twelve edges of a box, in halves of its sides: corners that differ in one coordinate.
 _EDGES = [
     corner
@@ -126,6 +130,24 @@ def markers(segments: Segments, geometries: Geometries, header: Header, into: Tr
     return MarkerArray(markers=shown)
 
 
+def object_markers(objects: Sequence[MapObject], names: Sequence[str], header: Header) -> MarkerArray:
+    """Return boxes and names of the objects of a map for RViz, in namespaces of these words.
+
+    The first marker deletes those of earlier maps. A marker's id is the object's; colours are those of its track id.
+    """
+    shown = [Marker(header=header, action=Marker.DELETEALL)]
+    for one, name in zip(objects, names, strict=True):
+        red, green, blue = (value / 255 for value in number_colors(np.array(one.object_id)).tolist())
+        common = {'header': header, 'id': one.object_id, 'color': ColorRGBA(r=red, g=green, b=blue, a=1.0)}
+        box = Marker(ns='boxes', type=Marker.LINE_LIST, scale=Vector3(x=_OBJECT_LINE_M), **common)
+        box.pose, box.points = MESSAGES.pose(one.box_center_m, one.turned_xyzw), _edges(one.box_size_m)
+        x, y, z = one.box_center_m
+        text = Marker(ns='names', type=Marker.TEXT_VIEW_FACING, scale=Vector3(z=_OBJECT_TEXT_M), text=name, **common)
+        text.pose = MESSAGES.pose((x, y, z + one.box_size_m[2] / 2 + _OBJECT_TEXT_M))
+        shown += [box, text]
+    return MarkerArray(markers=shown)
+
+
 def _markers(
     segment: Segment, geometry: SegmentGeometry, color: list[int], header: Header, into: Transform | None
 ) -> list[Marker]:
@@ -149,9 +171,12 @@ def _markers(
         )
 
     box = marker('boxes', Marker.LINE_LIST, geometry.center_m, _LINE_SHARE)
-    sides = geometry.size_m
-    box.pose = MESSAGES.pose(geometry.center_m, geometry.turned_xyzw)
-    box.points = [Point(x=a * sides[0], y=b * sides[1], z=c * sides[2]) for a, b, c in _EDGES]
+    box.pose, box.points = MESSAGES.pose(geometry.center_m, geometry.turned_xyzw), _edges(geometry.size_m)
     text = marker('ids', Marker.TEXT_VIEW_FACING, above, _TEXT_SHARE)
     text.text = str(segment.track_id or segment.label)
     return [box, marker('centroids', Marker.SPHERE, (x, y, z), _CENTROID_SHARE), text]
+
+
+def _edges(sides_m: tuple[float, float, float]) -> list[Point]:
+    """Return the ends of the twelve edges of a box around its centre, in pairs."""
+    return [Point(x=a * sides_m[0], y=b * sides_m[1], z=c * sides_m[2]) for a, b, c in _EDGES]

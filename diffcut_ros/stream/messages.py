@@ -14,6 +14,7 @@ import numpy as np
 from diffcut_ros.core import Segmentation, SegmentGeometry, Segments
 from diffcut_ros.core.classes import UNKNOWN, UNKNOWN_NAME, Classes
 from diffcut_ros.core.geometry import NOT_TURNED
+from diffcut_ros.core.objects import MapObject
 from diffcut_ros.core.outlines import outlines, places
 
 # One entry per segment, None for one that could not be located.
@@ -278,6 +279,24 @@ class MessageBuilder:
             results = [self._hypothesis(value, place.valid_share, pose)]
             make = self.type_of('vision_msgs/msg/Detection3D')
             found.append(make(header=header, results=results, bbox=box, id=_id(segment.track_id)))
+        return self.type_of(DETECTIONS_3D)(header=header, detections=found)
+
+    def objects(self, objects: Sequence[MapObject], header: Any) -> Any:
+        """Return vision_msgs/Detection3DArray of a map: one detection for each object, in their order.
+
+        `id` is the object's number, `results[0].hypothesis.class_id` that of its class, 0 where it is unknown, the
+        score how sure that is. `bbox` is the box, `results[0].pose` the position; both are turned as the box is, about
+        z, and in the frame of the header.
+        """
+        found = []
+        for one in objects:
+            turned = one.turned_xyzw
+            x, y, z = one.box_size_m
+            size = self.type_of('geometry_msgs/msg/Vector3')(x=x, y=y, z=z)
+            box = self.type_of('vision_msgs/msg/BoundingBox3D')(center=self.pose(one.box_center_m, turned), size=size)
+            results = [self._hypothesis(one.class_id, one.confidence, self._uncertain_pose(one.position_m, turned))]
+            make = self.type_of('vision_msgs/msg/Detection3D')
+            found.append(make(header=header, results=results, bbox=box, id=str(one.object_id)))
         return self.type_of(DETECTIONS_3D)(header=header, detections=found)
 
     def pose(self, position_m: Sequence[float], turned_xyzw: Sequence[float] = NOT_TURNED) -> Any:

@@ -2,7 +2,9 @@
 
 import filecmp
 import json
+import shutil
 
+import cv2
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -186,8 +188,19 @@ def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
     kept.unlink()
     analyse(*of(long, 'killed', '--resume'), status=2)
     kept.write_bytes(good)
+    views = kept.with_name('views.npz')
+    good = views.read_bytes()
+    for bad in (b'', pack([])[:-9], pack([[1, 2]]), pack([['x', *unpack(good)[0][1:]]]), pack(7)):
+        views.write_bytes(bad)
+        analyse(*of(long, 'killed', '--resume'), status=2)
+        assert 'part-000000/views.npz: expected pictures of this analysis' in capsys.readouterr().err
+    views.write_bytes(good)
     analyse(*of(long, 'killed', '--resume'))
-    for name in ('objects.csv', 'objects.ply'):
+    for name in (
+        'objects.csv',
+        'objects.ply',
+        *(f'objects/{path.name}' for path in (long / 'whole/objects').iterdir()),
+    ):
         assert filecmp.cmp(long / 'whole' / name, long / 'killed' / name, shallow=False), name
     about = [json.loads((long / out / 'run.json').read_text())['objects'] for out in ('whole', 'killed')]
     assert about[0] == about[1]
@@ -208,9 +221,47 @@ def test_a_complete_analysis_without_them_is_another_one(long, capsys):
     analyse(*[one for one in of(long, 'older', '--every', '30', '--resume') if one != '--objects'])
 
 
+def test_each_has_a_picture_of_its_best_view(tmp_path, fast, rows):
+    """Squares of one colour on a wall, which is 2 m away, and then 1 m, where they are seen whole as well."""
+    out = tmp_path / 'out'
+    analyse(turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60)), '-o', out, '--params', fast.params, '--csv', *OPTIONS)
+    found = rows(out / 'objects.csv')
+    assert {row['picture'] for row in found} == {f'objects/{path.name}' for path in (out / 'objects').iterdir()}
+    points, _ = read_ply(out / 'objects.ply')
+    checked = 0
+    for row in found:
+        picture = cv2.imread(str(out / row['picture']))[:, :, ::-1].astype(int)
+        width, height = (int(row[f'best_{axis}1_px']) - int(row[f'best_{axis}0_px']) for axis in 'xy')
+        margin = round(0.15 * max(width, height)) + 2
+        assert picture.shape[0] <= height + 2 * margin
+        assert picture.shape[1] <= width + 2 * margin
+        own = points['object_id'] == int(row['object_id'])
+        color = np.median(np.stack([points[name][own] for name in ('red', 'green', 'blue')], 1), 0)
+        if any(tuple(color) == square for wall in WALLS for square in wall):
+            assert picture.shape[:2] == (height + 2 * margin, width + 2 * margin)  # inside the image
+            middle = picture[margin + 4 : -margin - 4, margin + 4 : -margin - 4].reshape(-1, 3)
+            assert np.abs(np.median(middle, 0) - color).max() < 12
+            corner = picture[:2, :2].reshape(-1, 3)
+            assert np.ptp(corner, axis=1).max() < np.ptp(color) / 2  # gray, but for what a JPEG file makes of it
+            checked += 1
+    assert checked >= 4
+
+
+def test_pictures_of_others_stay(tmp_path, fast):
+    out = tmp_path / 'out'
+    analyse(film(tmp_path / 'film'), '-o', out, '--params', fast.params, *OPTIONS)
+    for name in ('mine.jpg', '7.png'):
+        (out / 'objects' / name).write_bytes(b'mine')
+    analyse(film(tmp_path / 'again'), '-o', out, '--params', fast.params, *OPTIONS[:-1], '--overwrite')
+    assert {path.name for path in (out / 'objects').iterdir()} == {'mine.jpg', '7.png'}
+    shutil.rmtree(out / 'objects')
+    (out / 'objects').symlink_to(tmp_path / 'film')
+    analyse(film(tmp_path / 'third'), '-o', out, '--params', fast.params, *OPTIONS, '--overwrite', status=2)
+
+
 def test_overwriting_removes_those_of_before(long):
     analyse(*of(long, 'again', '--every', '30'))
-    assert {path.name for path in (long / 'again').glob('objects*')} == {'objects.csv', 'objects.ply'}
+    assert {path.name for path in (long / 'again').glob('objects*')} == {'objects', 'objects.csv', 'objects.ply'}
     analyse(*[one for one in of(long, 'again', '--every', '30', '--overwrite') if one != '--objects'])
     assert not list((long / 'again').glob('objects*'))
 

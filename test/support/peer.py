@@ -40,6 +40,10 @@ MORE_OUTPUTS = {
         topic: (Image, QoSProfile(depth=10))
         for topic in ('classes', 'confidence', 'classes_color', 'instances', 'mask')
     },
+    **{
+        topic: (kind, QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        for topic, kind in (('objects', Detection3DArray), ('object_markers', MarkerArray))
+    },
     'class_info': (LabelInfo, QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)),
     'mask/camera_info': (CameraInfo, QoSProfile(depth=10)),
     'clicked': (Detection2DArray, QoSProfile(depth=10)),
@@ -88,6 +92,10 @@ class Peer:
     def subscribe_to(self, topic: str, kind: type = Image, qos: QoSProfile | int = 10) -> None:
         """Subscribe to any topic; its messages are kept under its whole name."""
         self._node.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def subscribe_latched(self, topic: str) -> None:
+        """Subscribe to an output that keeps its last message; they are kept under its whole name."""
+        self.subscribe_to(topic, *MORE_OUTPUTS[topic.removeprefix('/diffcut/')])
 
     def subscribers(self, topic: str) -> list[str]:
         """Return the full names of the nodes that subscribe to a topic."""

@@ -15,6 +15,7 @@ from diffcut_ros.analysis.frame_result import FrameResult, Named
 from diffcut_ros.core import Segments
 from diffcut_ros.core.classes import UNKNOWN_COLOR
 from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.media.cutout import cut_out, outlined
 from diffcut_ros.media.overlay import class_colors, draw_overlay, number_colors, track_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.writing import writing
@@ -25,8 +26,8 @@ _JPEG_QUALITY = 85
 _PART_COLORS = 500
 # Colours of classes are to be told from those of a legend: they cover more of the image than those of tracks.
 _CLASS_OPACITY = 0.65
-# Of a thumbnail: its longer side, px, and what is shown around the segment's box, as a share of the box.
-_THUMBNAIL_PX, _AROUND = 160, 0.15
+# Longer side of a thumbnail.
+_THUMBNAIL_PX = 160
 _FILE = 'shown-{:012d}.npz'
 # Of such a file, packed or unpacked: many times what a reduced image takes.
 _MOST_BYTES = 2**26
@@ -221,24 +222,8 @@ def thumbnail(frames: Sequence[ShownFrame], track_id: int, seen_ns: tuple[int, i
     mask = (cv2.imdecode(np.frombuffer(best.labels_png, np.uint8), cv2.IMREAD_UNCHANGED) == value).view(np.uint8)
     if not mask.any():  # so small that the reduced image has none of it
         return None
-    return encode_jpeg(_cutout(image, mask, number_colors(np.array(track_id))))
-
-
-def _cutout(image: np.ndarray, mask: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Return the part of an image around a mask, with what lies beside it dimmed and its border drawn."""
-    x, y, width, height = cv2.boundingRect(mask)
-    margin = round(_AROUND * max(width, height)) + 2
-    rows, columns = slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
-    image, mask = image[rows, columns].copy(), np.ascontiguousarray(mask[rows, columns])
-    scale = _THUMBNAIL_PX / max(mask.shape)
-    size = tuple(max(1, round(side * scale)) for side in mask.shape[::-1])
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-    beside = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] // 2 + np.uint8(80)
-    drawn = np.where(mask[:, :, None] > 0, image, beside)
-    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, contours, -1, color.tolist(), 2, cv2.LINE_AA)
-    return drawn
+    part = cut_out(image, mask, _THUMBNAIL_PX, enlarges=True)
+    return encode_jpeg(outlined(*part, number_colors(np.array(track_id))))
 
 
 def encode_jpeg(image_rgb: np.ndarray) -> bytes:

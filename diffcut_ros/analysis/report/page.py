@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
+from diffcut_ros.analysis.report.plan import plan_of
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
-from diffcut_ros.analysis.tables import SWEEP, read_rows
+from diffcut_ros.analysis.tables import PICTURES, SWEEP, read_rows
 from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME
+from diffcut_ros.core.objects import ObjectMap
 from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.missing import needed
 from diffcut_ros.printable import no_formula, printable
@@ -72,6 +74,8 @@ def write_report(
     ending: str,
     frames: Sequence[ShownFrame],
     by_class: bool = False,
+    objects: ObjectMap | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> None:
     """Write the report of an analysis, one HTML file that needs nothing else.
 
@@ -82,6 +86,8 @@ def write_report(
         ending: of theirs, .parquet or .csv.
         frames: those that are shown.
         by_class: whether it is coloured by class until its switch is turned; otherwise by track.
+        objects: the map of objects, where there is one; their pictures lie beside the tables.
+        names: of the objects' classes, by their numbers; without classes None.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -89,6 +95,10 @@ def write_report(
     summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
     class_colors = _class_colors(run, ending)
+    plan = None
+    if objects is not None:
+        frame, voxel_m = run['settings']['node']['target_frame'], run['settings']['tracker']['voxel_m']
+        plan = plan_of(objects, frame, voxel_m, names or {}, tables / PICTURES, lambda ns: _at(ns, start_ns))
     template = environment().from_string(resource('report.html'))
     page = template.stream(
         name=printable(Path(run['recording']).name),
@@ -101,6 +111,7 @@ def write_report(
         frames=frames,
         data_uri=data_uri,
         by_class=by_class,
+        plan=plan,
         classes=_classes(summary, class_colors, run['frames']),
         not_seen=[name for name in class_colors if name not in {*summary.classes, UNKNOWN_NAME}],
         long_lived=[_long_lived(track, frames, start_ns, class_colors) for track in summary.tracks[:_ROWS]],
@@ -108,11 +119,12 @@ def write_report(
             'timelines': _timelines(summary, start_ns),
             'tracks': [_bars(track, summary, start_ns, class_colors) for track in _by_begin(summary.tracks)],
             'frames': [_frame(frame, start_ns) for frame in frames],
+            'plan': plan,
         },
         sweep=_sweep(tables, ending),
         scripts=[
             jinja2.utils.markupsafe.Markup(script)
-            for script in (get_plotlyjs(), resource('hierarchy.js'), resource('report.js'))
+            for script in (get_plotlyjs(), resource('hierarchy.js'), resource('objects.js'), resource('report.js'))
         ],
     )
     with writing(path), path.open('wb') as file:

@@ -1,0 +1,213 @@
+"""The map of objects of a running node: what is in it, when it comes, and when it begins anew."""
+
+import time
+
+import numpy as np
+import pytest
+from rclpy.qos import DurabilityPolicy
+from visualization_msgs.msg import Marker
+
+from diffcut_ros.media.overlay import number_colors
+from support.domain import free_domain
+from support.space import DISTANCE_M, RELIABLE, position
+
+from .test_target_frame import MIDDLE, Placed
+
+OBJECTS, MARKERS = '/diffcut/objects', '/diffcut/object_markers'
+
+
+@pytest.fixture
+def placed(start_node, connect):
+    """A node whose images have places in map, and a peer that listens to its segments."""
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
+    for topic in ('camera_info', 'depth', 'image'):
+        options += ['-p', RELIABLE.format(topic)]
+    with start_node(domain, *options) as node, connect(domain, topics=('segments', 'segments_3d')) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        yield Placed(node, peer)
+
+
+def see(placed, name: str, pose, seconds: int) -> dict:
+    """Show the four quadrants from a pose, by a static transform of a frame; return the outputs."""
+    header = placed.header(name)
+    header.stamp.sec = seconds
+    placed.move(header, *pose, publisher=placed.static)
+    assert placed.peer.spin_until(lambda: False, 0.2) is False
+    return placed.exchange(header)
+
+
+def last_map(placed, count: int):
+    """Return the last map of so many objects, once it has come."""
+    received = placed.peer.received[OBJECTS]
+    assert placed.peer.spin_until(lambda: received and len(received[-1].detections) == count), (
+        placed.node.log,
+        [len(one.detections) for one in received],
+    )
+    return received[-1]
+
+
+# Where what it sees is far from what it sees from the first pose. After a pause: it looks the same.
+AWAY = MIDDLE[0], MIDDLE[1] + np.array([50.0, 0.0, 0.0])
+
+
+def test_each_thing_is_in_it_once_whether_anybody_listened_or_not(placed):
+    peer = placed.peer
+    first = see(placed, 'here', MIDDLE, 1000)
+    for k in range(3):
+        second = see(placed, 'there', AWAY, 1100 + k)
+    assert second['segments_3d'].header.stamp != first['segments_3d'].header.stamp
+    for topic in (OBJECTS, MARKERS):
+        (info,) = peer.publisher_infos(topic)
+        assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        peer.subscribe_latched(topic)
+    found = last_map(placed, 8)
+    assert (found.header.frame_id, found.header.stamp) == ('map', second['segments_3d'].header.stamp)
+    expected = {one.id: one for output in (first, second) for one in output['segments_3d'].detections}
+    assert {one.id for one in found.detections} == set(expected)
+    for one in found.detections:
+        mate = expected[one.id]
+        assert one.header == found.header
+        assert np.abs(position(one) - position(mate)).max() < 0.1
+        assert (one.results[0].hypothesis.class_id, one.results[0].hypothesis.score) == ('0', 0.0)
+        turn = one.bbox.center.orientation
+        assert (turn.x, turn.y) == (0, 0)
+        assert np.hypot(turn.z, turn.w) == pytest.approx(1)
+        assert one.results[0].pose.pose.orientation == turn
+        size, center = one.bbox.size, one.bbox.center.position
+        assert size.x >= size.y
+        # What was seen is flat, turned, and 0.64 m by 0.32 m at a distance of 1 m.
+        distance = DISTANCE_M[np.abs(DISTANCE_M - distance_m(mate)).argmin()]
+        assert 0.4 * distance < np.linalg.norm([size.x, size.y, size.z]) < 0.9 * distance
+        assert np.linalg.norm(np.subtract(position(one), [center.x, center.y, center.z])) < 0.2 * distance
+
+    assert peer.spin_until(lambda: peer.received[MARKERS])
+    shown = peer.received[MARKERS][-1].markers
+    assert (shown[0].action, {one.header.frame_id for one in shown}) == (Marker.DELETEALL, {'map'})
+    boxes, names = ([one for one in shown if one.ns == ns] for ns in ('boxes', 'names'))
+    assert len(shown) == 1 + len(boxes) + len(names)
+    for box, name, one in zip(boxes, names, found.detections, strict=True):
+        assert (str(box.id), name.id, name.text) == (one.id, box.id, one.id)
+        assert box.pose == one.bbox.center
+        ends = np.array([[point.x, point.y, point.z] for point in box.points])
+        assert np.ptp(ends, 0) == pytest.approx([one.bbox.size.x, one.bbox.size.y, one.bbox.size.z])
+        color = [box.color.r, box.color.g, box.color.b]
+        assert color == pytest.approx((number_colors(np.array(int(one.id))) / 255).tolist(), abs=1e-6)
+        assert name.pose.position.z > box.pose.position.z + one.bbox.size.z / 2
+
+
+def distance_m(detection) -> float:
+    """Return how far ahead of the camera a detection is, from one of the two poses."""
+    ahead = [MIDDLE[0].apply(position(detection) - at, inverse=True) for _, at in (MIDDLE, AWAY)]
+    return min(ahead, key=lambda one: np.abs(one[:2]).max())[2]
+
+
+def test_it_comes_each_second_while_images_come_and_who_is_late_gets_the_last_one(placed, connect):
+    peer = placed.peer
+    peer.subscribe_latched(OBJECTS)
+    received = peer.received[OBJECTS]
+    see(placed, 'here', MIDDLE, 999)
+    last_map(placed, 4)
+    begin_s, before = time.monotonic(), len(received)
+    while time.monotonic() < begin_s + 5:
+        header = placed.header('here')
+        placed.exchange(header)
+    assert 3 <= len(received) - before <= 6
+    assert peer.spin_until(lambda: received[-1].header.stamp == header.stamp)
+    # Without images there is nothing new.
+    count = len(received)
+    assert not peer.spin_until(lambda: len(received) > count, 2.5)
+    peer.subscribe_latched(MARKERS)
+    assert peer.spin_until(lambda: peer.received[MARKERS], 5)
+
+
+def test_it_begins_anew_when_time_goes_back_and_says_so(placed):
+    placed.peer.subscribe_latched(OBJECTS)
+    before = {one.id for one in see(placed, 'here', MIDDLE, 1000)['segments'].detections}
+    see(placed, 'there', AWAY, 1100)
+    assert before < {one.id for one in last_map(placed, 8).detections}
+    after = {one.id for one in see(placed, 'here', MIDDLE, 500)['segments'].detections}
+    assert {one.id for one in last_map(placed, 4).detections} == after
+    placed.node.wait_for_log(
+        'the map of objects, of 8 track ids, begins anew: the stamp of an image went back by 600.0 s'
+    )
+
+
+def test_it_outlasts_deactivation_and_ends_with_cleanup(placed):
+    peer = placed.peer
+    peer.subscribe_latched(OBJECTS)
+    see(placed, 'here', MIDDLE, 999)
+    last_map(placed, 4)
+    assert peer.transition('deactivate')
+    assert peer.transition('activate')
+    see(placed, 'there', AWAY, 1100)
+    last_map(placed, 8)
+    assert peer.transition('deactivate')
+    assert peer.transition('cleanup')
+    placed.node.wait_for_log('the map of objects, of 8 track ids, begins anew: the node is cleaned up')
+    assert peer.transition('configure')
+    assert peer.transition('activate')
+    see(placed, 'there', AWAY, 1200)
+    last_map(placed, 4)
+
+
+def test_an_image_without_a_transform_is_not_in_it(placed):
+    placed.peer.subscribe_latched(OBJECTS)
+    see(placed, 'here', MIDDLE, 999)
+    header = placed.header('unheard_of')
+    placed.exchange(header)
+    assert placed.peer.spin_until(lambda: placed.peer.received[OBJECTS][-1:] and stamp(placed) == header.stamp)
+    last_map(placed, 4)
+
+
+def test_what_is_missing_shows_where_the_map_alone_is_wanted(placed):
+    peer = placed.peer
+    peer.unsubscribe()
+    peer.subscribe_latched(OBJECTS)
+    peer.diagnostics(told=lambda _, values: values['subscribers'] == '1')
+    texts = []
+    for _ in range(5):  # once, unless the machine stands still: it is told for some seconds
+        header = placed.header('unheard_of')
+        placed.send(header)
+        assert peer.spin_until(lambda: peer.received[OBJECTS] and stamp(placed) == header.stamp)  # noqa: B023
+        texts.append(peer.diagnostics()[1])
+        if "no places in 'map': there is no frame" in texts[-1]:
+            break
+    else:
+        pytest.fail(str(texts))
+    header = placed.header('here')
+    placed.move(header, *MIDDLE, publisher=placed.static)
+    assert not peer.spin_until(lambda: False, 0.2)
+    placed.send(header)
+    last_map(placed, 4)
+
+
+def stamp(placed):
+    return placed.peer.received[OBJECTS][-1].header.stamp
+
+
+def test_nothing_is_remembered_where_that_is_not_wanted(placed):
+    assert placed.peer.set(**{'tracking.max_remembered': 0}).successful
+    placed.peer.subscribe_latched(OBJECTS)
+    see(placed, 'here', MIDDLE, 999)
+    placed.node.wait_for_log('the map of objects is empty, since tracking.max_remembered is 0')
+    assert all(not one.detections for one in placed.peer.received[OBJECTS])
+
+
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [(['-p', 'depth:=true'], 'target_frame is empty'), ([], 'there is no depth')],
+)
+def test_what_is_missing_is_told_once_to_who_listens(start_node, connect, options, reason):
+    domain = free_domain()
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        assert peer.spin_until(lambda: False, 6) is False
+        assert 'not advertised' not in node.log
+        peer.subscribe_latched(OBJECTS)
+        text = f'{OBJECTS}: not advertised, since {reason}. Next: set depth: true, and target_frame to a frame that'
+        node.wait_for_log(text)
+        assert peer.spin_until(lambda: False, 6) is False
+        assert node.log.count('not advertised') == 1
+        assert peer.publisher_infos(OBJECTS) == []
