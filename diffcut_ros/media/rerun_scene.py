@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from diffcut_ros.core import PinholeCamera
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.missing import needed
 
 # Where things are. All in space is in the camera's optical frame; what lies below the pinhole is in pixels.

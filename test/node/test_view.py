@@ -21,7 +21,7 @@ from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin
 
 from diffcut_ros.analysis.main import main as analyze
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
 from diffcut_ros.recordings.bag import open_bag

@@ -16,7 +16,7 @@ from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
 from diffcut_ros.analysis.tables import SWEEP, read_rows
 from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.missing import needed
 from diffcut_ros.printable import no_formula, printable
 from diffcut_ros.writing import writing

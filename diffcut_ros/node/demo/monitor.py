@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.node.images import decode_image
 from diffcut_ros.node.messages_3d import geometry_of
 from diffcut_ros.stream.calibration import pinhole_camera
