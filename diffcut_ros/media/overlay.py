@@ -90,12 +90,24 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         tall_px = int(min(_LARGEST * height, 2 * room * tall / math.hypot(width, tall)))
         if tall_px < smallest:
             continue
-        ink, left = _stamp(name, tall_px)
-        rows, columns = ink.shape[:2]
-        top, begin = round(y) - rows // 2, round(x) - columns // 2
-        inside = slice(max(0, -top), overlay.shape[0] - top), slice(max(0, -begin), overlay.shape[1] - begin)
-        under = overlay[max(0, top) : top + rows, max(0, begin) : begin + columns]
-        cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
+        write_text(overlay, name, (x, y), tall_px)
+
+
+def write_text(picture: np.ndarray, text: str, middle_xy: tuple[float, float], tall_px: int) -> None:
+    """Write Latin letters around a point, white with a dark rim; what is beyond the picture is cut off.
+
+    Args:
+        picture: uint8 [H, W, 3], drawn on.
+        text: printable ASCII.
+        middle_xy: in pixels.
+        tall_px: height of capitals.
+    """
+    ink, left = _stamp(text, tall_px)
+    rows, columns = ink.shape[:2]
+    top, begin = round(middle_xy[1]) - rows // 2, round(middle_xy[0]) - columns // 2
+    inside = slice(max(0, -top), picture.shape[0] - top), slice(max(0, -begin), picture.shape[1] - begin)
+    under = picture[max(0, top) : top + rows, max(0, begin) : begin + columns]
+    cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
 
 
 @lru_cache(1000)
