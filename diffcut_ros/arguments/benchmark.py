@@ -208,6 +208,22 @@ def _tracking(parser: Parser) -> None:
     parser.add_argument('--noise', action='store_true', help='with --world: poses that are off by 1 cm and 1 degree')
 
 
+def _objects(parser: Parser) -> None:
+    parser.add_argument('root', type=Path, metavar='FRAMES', help=_FRAMES)
+    parser.add_argument(
+        '--things', type=Path, metavar='CSV', help='points that a person named: columns frame, x, y and thing'
+    )
+    parser.add_argument('--hz', type=HZ, default=30.0, help='rate at which FRAMES were taken')
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
+    parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
+    parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
+    parser.add_argument('--instances', choices=_INSTANCES, help='see the parameter instances')
+    parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
+    parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N of these')
+
+
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'borders': ('whether borders follow the image, by what people drew', _borders),
@@ -217,6 +233,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     'ncut': ('time, memory and quality of the hierarchy, beside other ways to cut', _ncut),
     'node': ('what the node adds to the pipeline', _node),
     'node_3d': ('what segments in space cost', _node_3d),
+    'objects': ('whether each thing is one object of the map', _objects),
     'pipeline': ('time and memory of each stage, from image to labels', _pipeline),
     'replay': ('what an analysis of a recording adds to the pipeline', _replay),
     'soak': ('whether the node lives and does not grow, over a long time', _soak),

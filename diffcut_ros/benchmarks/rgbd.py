@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from diffcut_ros.core import PinholeCamera
+from diffcut_ros.core.transform import Transform
 
 _NO_READING = (0, 65535)
 
@@ -56,6 +58,11 @@ def load_camera(root: Path, size_hw: tuple[int, int]) -> PinholeCamera:
         return PinholeCamera(fx, fy, cx, cy, size_hw)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
+
+
+def to_world(pose: np.ndarray) -> Transform:
+    """Return what takes points of the camera into the world, from a pose, float64 [4, 4]."""
+    return Transform(Rotation.from_matrix(pose[:3, :3]), pose[:3, 3])
 
 
 def load_image(color_path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:

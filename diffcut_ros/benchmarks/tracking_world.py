@@ -18,13 +18,12 @@ from scipy.spatial.transform import Rotation
 
 from diffcut_ros.arguments.parser import given
 from diffcut_ros.benchmarks.figures import Figures
-from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_frame, load_image
+from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, load_frame, load_image, to_world
 from diffcut_ros.core import Pipeline, Segmentation, SegmenterConfig, Tracker
 from diffcut_ros.core.geometry import PinholeCamera, points_at
 from diffcut_ros.core.pipeline import Scene
 from diffcut_ros.core.places import Places
 from diffcut_ros.core.tracking import SAMPLES_HW, View
-from diffcut_ros.core.transform import Transform
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.registry import resolve_device
@@ -273,19 +272,15 @@ def _sure(depth_m: np.ndarray) -> np.ndarray:
     return np.where(smooth, np.minimum(1000 * depth_m, 65535), 0).astype(np.uint16)
 
 
-def _into(pose: np.ndarray) -> Transform:
-    return Transform(Rotation.from_matrix(pose[:3, :3]), pose[:3, 3])
-
-
 def _view(depth_m: np.ndarray, camera: PinholeCamera, pose: np.ndarray) -> View:
-    return View(points_at(depth_m, camera, _into(pose), SAMPLES_HW), _into(pose))
+    return View(points_at(depth_m, camera, to_world(pose), SAMPLES_HW), to_world(pose))
 
 
 def _points(depth_m: np.ndarray, camera: PinholeCamera, pose: np.ndarray) -> np.ndarray:
     """Return where each pixel is in the world, float64 [H * W, 3]; NaN but for every `_STEP`-th row and column."""
     sparse = np.full_like(depth_m, np.nan)
     sparse[::_STEP, ::_STEP] = depth_m[::_STEP, ::_STEP]
-    return points_at(sparse, camera, _into(pose), depth_m.shape).reshape(-1, 3)
+    return points_at(sparse, camera, to_world(pose), depth_m.shape).reshape(-1, 3)
 
 
 def _ids(segmentation: Segmentation) -> np.ndarray:

@@ -19,6 +19,7 @@ from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.parts_in_space import parts_in_space
 from diffcut_ros.core.refinement import refine_assignment, refine_borders
 from diffcut_ros.core.runs import Runs
+from diffcut_ros.core.threads import threads_for
 from diffcut_ros.core.tree import SegmentTree
 from diffcut_ros.core.types import MAX_SEGMENTS, FeatureMap, Segmentation, Segments
 
@@ -226,7 +227,8 @@ class Frame:
         return self._within_memory(lambda: self._tree_for(alpha, tau))
 
     def _within_memory(self, work: Callable[[], Result]) -> Result:
-        return within_memory(work, self.feature_map.features.device, self._advice)
+        with threads_for(math.prod(self.feature_map.grid_hw)):
+            return within_memory(work, self.feature_map.features.device, self._advice)
 
     @property
     def _advice(self) -> str:

@@ -71,6 +71,13 @@ OPTIONS = {
         '--hz': '0.5',
         '--limit': '1',
     },
+    ('benchmark', 'objects', 'root'): {
+        '--tau': '0.5',
+        '--damping': '0.5',
+        '--hz': '0.5',
+        '--every': '1',
+        '--limit': '1',
+    },
     ('benchmark', 'ncut'): {
         '--nodes': '4',
         '--tau': '0.5',
