@@ -7,7 +7,7 @@
 #                   of CUDA libraries. For the small CPU build: TORCH_PIP_ARGS='--index-url ADDRESS', with the address that
 #                   PyTorch's installation page gives for CPU, or TORCH_PIP_ARGS='--find-links FOLDER' with its wheel there.
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test soak lint lock clean
 .DEFAULT_GOAL := help
 
 # A ROS distribution sourced in the shell announces its packages by these; mixed with ours they crash or lie.
@@ -29,6 +29,9 @@ demo: setup  ## the real node on real photographs
 
 test: setup  ## all tests, three at a time: most wait for nodes to start and messages to come
 	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+soak: setup  ## the tests that take minutes: a soak of the node, every tau of many hierarchies; not part of `make test`
+	@.venv/bin/python -m pytest -m slow
 
 lint: setup  ## style and types; .venv/bin/ruff format puts most of the style right
 	@.venv/bin/ruff check .

@@ -224,7 +224,8 @@ def _duplicates(seen: Sightings, found: ObjectMap, merges: bool) -> int:
     kept = np.isin(of[row], np.searchsorted(seen.track_id, [one.object_id for one in found.objects]))
     # Of a voxel, each object once.
     key, which = np.unique(np.stack([seen.voxel[kept], of[row][kept]], 1), axis=0, return_inverse=True)
-    same, shared, size = overlaps(*key.T, np.bincount(which.ravel(), seen.share[kept]), len(of))
+    voxel, owner = key.T
+    same, shared, size = overlaps(voxel, owner, np.bincount(which.ravel(), seen.share[kept]), len(of))
     return int(np.count_nonzero(2 * shared > size[same].min(1)))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import scipy.ndimage
 
 from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.types import Segmentation
@@ -30,11 +31,27 @@ def outlines(segmentation: Segmentation, max_points: int) -> list[list[np.ndarra
         For each segment its outlines, float32 [N, 2] each with N >= 3: x y in pixels from the upper left corner of the
         image, so that the middle of its first pixel is 0.5 0.5; closed, without the first point at the end.
     """
-    found = []
-    for x0, y0, mask in _masks(segmentation):
-        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
-        found.append([_simplified(contour, max_points) + np.float32(0.5) for contour in contours])
+    return [_around(mask, (x0, y0), max_points) for x0, y0, mask in _masks(segmentation)]
+
+
+def outlines_by_label(labels: np.ndarray, max_points: int) -> dict[int, list[np.ndarray]]:
+    """Return the outlines of each label of an image that is there, 0 left out; otherwise as `outlines`.
+
+    Args:
+        labels: integers [H, W], at least 0.
+        max_points: as for `outlines`.
+    """
+    found = {}
+    for label, box in enumerate(scipy.ndimage.find_objects(labels), 1):
+        if box is not None:
+            rows, columns = box
+            found[label] = _around((labels[box] == label).view(np.uint8), (columns.start, rows.start), max_points)
     return found
+
+
+def _around(mask: np.ndarray, corner_xy: tuple[int, int], max_points: int) -> list[np.ndarray]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=corner_xy)
+    return [_simplified(contour, max_points) + np.float32(0.5) for contour in contours]
 
 
 def _simplified(contour: np.ndarray, max_points: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 import scipy.fft
 from scipy.optimize import linear_sum_assignment
 
+from diffcut_ros.core.colors import COLOR_CHOICE, give_numbers
 from diffcut_ros.core.compiled import compiled
 from diffcut_ros.core.parameters import parameter, validate
 from diffcut_ros.core.places import KEPT_SHARE, Places
@@ -210,6 +211,7 @@ class Tracker:
         self._told: set[str] = set()
         self._stamp_ns = 0
         self._last_id = 0
+        self._skipped: np.ndarray
         self._live: _Tracks
         self._lost: _Tracks
         self._grid: np.ndarray
@@ -226,8 +228,9 @@ class Tracker:
     ) -> Segmentation:
         """Return a segmentation with the `track_id` of each of its segments.
 
-        Track ids count up from 1, and none is given twice, until 65535 have been: then those of tracks that have ended
-        are given again, the oldest first. Beyond the 1000 largest segments, the others are not tracked (0).
+        Track ids count up from 1: a new segment gets the first of the next 12 whose colour differs from those of its
+        neighbours (see `colors`). None is given twice, until 65535 have been: then those of tracks that have ended are
+        given again, the oldest first. Beyond the 1000 largest segments, the others are not tracked (0).
 
         Args:
             segmentation: of the camera's next image, or another one of the last image with the same stamp.
@@ -272,8 +275,8 @@ class Tracker:
         self._ended = self._ended.take(~np.isin(self._ended.id, tracks.id[row]))
         found.feature[column] = _unit((1 - _NEWEST) * tracks.feature[row] + _NEWEST * found.feature[column])
         found.id[column] = tracks.id[row]
-        new = np.flatnonzero(found.id == 0)
-        found.id[new] = self._new_ids(len(new), np.concatenate([found.id, self._lost.id, self._ended.id]))
+        if not found.id.all():
+            found.id[:] = self._with_new_ids(found.id, grid, np.concatenate([self._lost.id, self._ended.id]))
         self._live, self._grid = found, grid
         if view is not None and by_places and self._untrue < _MOST_UNTRUE:
             self._places.see(voxel, np.append(0, found.id)[grid.ravel()], stamp_ns)
@@ -342,6 +345,8 @@ class Tracker:
         expect('grid', grid, 'i', SAMPLES_HW, 0, len(live))
         expect('lost_samples', samples, 'i', (3, samples.shape[1]), -_FARTHEST, _FARTHEST)
         expect('lost_samples', samples[0], 'i', samples[0].shape, 0, len(lost) - 1)
+        skipped = state['_skipped']
+        expect('skipped', skipped, 'i', (min(len(skipped), COLOR_CHOICE - 1),), 1, MAX_TRACK_ID)
         dy, dx = state['_shift']
         for value, least, most in (
             (state['_stamp_ns'], -(2**63), 2**63 - 1),
@@ -352,7 +357,7 @@ class Tracker:
         ):
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f'expected a whole number from {least} to {most}, received {value!r}')
-        self._stamp_ns, self._last_id = state['_stamp_ns'], state['_last_id']
+        self._stamp_ns, self._last_id, self._skipped = state['_stamp_ns'], state['_last_id'], skipped
         self._live, self._lost, self._grid, self._lost_samples, self._shift = live, lost, grid, samples, (dy, dx)
         self._ended, self._places, self._told = ended, places, set(state['_told'])
         self._pose, self._untrue = state['_pose'], state['_untrue']
@@ -360,6 +365,8 @@ class Tracker:
     def _forget(self, channels: int) -> None:
         """End all tracks; track ids count on."""
         self._live = self._lost = self._none(channels)
+        # Ids up to the last one that none has got yet.
+        self._skipped = np.zeros(0, np.int64)
         self._grid = np.zeros(SAMPLES_HW, np.int64)
         # Three rows: which of the lost tracks, y and x, in samples, where it would be by the motion since; y and x may
         # lie outside, from where the camera may come back.
@@ -441,13 +448,29 @@ class Tracker:
         lost_samples = self._lost_samples + np.array([[len(self._live)], [0], [0]])
         self._lost, self._lost_samples = _kept(tracks, np.concatenate([live_samples, lost_samples], 1), keep)
 
-    def _new_ids(self, count: int, in_use: np.ndarray) -> np.ndarray:
-        """Return the next track ids that are not in use, in the order in which they are given."""
-        # One more than the last, and around: those in use are skipped, so twice as many candidates are enough.
-        candidates = (self._last_id + np.arange(count + len(in_use))) % MAX_TRACK_ID + 1
-        ids = candidates[~np.isin(candidates, in_use)][:count]
-        self._last_id = int(ids[-1]) if count else self._last_id
-        return ids
+    def _with_new_ids(self, ids: np.ndarray, grid: np.ndarray, in_use: np.ndarray) -> np.ndarray:
+        """Return track ids with new ones in place of 0: the next that are not in use, so that colours differ.
+
+        Args:
+            ids: int64 [S], of the segments.
+            grid: int64, their samples.
+            in_use: int64, further ids that are.
+        """
+        count = int((ids == 0).sum())
+        in_use = np.concatenate([ids, in_use])
+        # One more than the last, and around: those in use are left out, so as many more candidates are enough.
+        ahead = count + len(in_use) + len(self._skipped) + COLOR_CHOICE
+        following = (self._last_id + np.arange(ahead)) % MAX_TRACK_ID + 1
+        following = following[~np.isin(following, np.concatenate([in_use, self._skipped]))]
+        skipped = self._skipped[~np.isin(self._skipped, in_use)]
+        candidates = np.concatenate([skipped, following])[: count + COLOR_CHOICE - 1]
+        given = give_numbers(ids, _neighbours(grid, len(ids)), candidates)
+        taken = np.flatnonzero(np.isin(following, given))
+        end = int(taken[-1]) + 1 if len(taken) else 0
+        self._last_id = int(following[end - 1]) if end else self._last_id
+        passed = np.concatenate([skipped, following[:end]])
+        self._skipped = passed[~np.isin(passed, given)]
+        return given
 
 
 @compiled('void(float32[:, ::1], float32[:, ::1], float32[:, ::1])')
@@ -506,6 +529,13 @@ def _sample(segmentation: Segmentation, order: np.ndarray) -> np.ndarray:
     place = np.zeros(len(segmentation.segments) + 1, np.int64)
     place[order + 1] = np.arange(1, len(order) + 1)
     return place[segmentation.labels[y[:, None], x]]
+
+
+def _neighbours(grid: np.ndarray, count: int) -> np.ndarray:
+    """Return which of the segments touch, by their samples: bool [count, count], symmetric."""
+    near = np.zeros((count + 1, count + 1), np.bool_)
+    near[grid[1:], grid[:-1]] = near[grid[:, 1:], grid[:, :-1]] = True
+    return (near | near.T)[1:, 1:]
 
 
 def _meetings(before: np.ndarray, after: np.ndarray, shape: tuple[int, int], shift: tuple[int, int]) -> np.ndarray:

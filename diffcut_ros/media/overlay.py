@@ -9,6 +9,7 @@ import numpy as np
 
 from diffcut_ros.core import Segmentation, Segments
 from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.outlines import places
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -16,34 +17,6 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LARGEST, _SMALLEST = 1 / 28, 1 / 55
 # Nobody can read smaller ones.
 _SMALLEST_PX = 7
-# Of colours in CIELAB; hues in turns, by the golden section, which keeps those of close numbers far apart. In
-# photographs, 4 % of neighbours differ by less than 25 (13 % to people who see no red or no green).
-_LIGHTNESSES, _HUE_STEP, _MOST_CHROMA, _SAME = (35, 60, 85), (3 - 5**0.5) / 2, 92, 1.5
-
-
-def segment_colors(count: int) -> np.ndarray:
-    """Return distinct colours for labels 0..count, the same for a label in every image.
-
-    Three lightnesses in turn: neighbours, whose numbers are close in general, differ to colour-blind people, too.
-
-    Returns:
-        uint8 [count + 1, 3] RGB; label 0 (none) is black.
-    """
-    number = np.arange(count)
-    lightness = np.array(_LIGHTNESSES, np.float32)[number % len(_LIGHTNESSES)]
-    hue = 2 * np.pi * (number * _HUE_STEP % 1)
-    colors = np.zeros((count, 3), np.float32)
-    # The strongest colour of this lightness and hue that there is: CIELAB holds more than RGB, which cuts the rest off.
-    for chroma in range(0, _MOST_CHROMA, 2):
-        lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], 1, dtype=np.float32)[None]
-        rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-        there = np.abs(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) - lab).max(2)[0] < _SAME
-        colors[there] = rgb[0, there]
-    return np.concatenate([np.zeros((1, 3), np.uint8), np.rint(255 * colors).astype(np.uint8)])
-
-
-# Track ids grow as long as a node runs: colours come again after so many.
-_TRACK_COLORS = segment_colors(1000)[1:]
 
 
 def track_colors(segments: Segments) -> np.ndarray:
@@ -53,18 +26,6 @@ def track_colors(segments: Segments) -> np.ndarray:
         uint8 [K, 3] RGB.
     """
     return number_colors(np.where(segments.track_id > 0, segments.track_id, segments.label))
-
-
-def number_colors(numbers: np.ndarray) -> np.ndarray:
-    """Return the colour of each track id or label.
-
-    Args:
-        numbers: integers [...] from 1.
-
-    Returns:
-        uint8 [..., 3] RGB.
-    """
-    return _TRACK_COLORS[(numbers - 1) % len(_TRACK_COLORS)]
 
 
 def class_colors(classes: Classes, class_id: np.ndarray) -> np.ndarray:
@@ -129,12 +90,24 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
         tall_px = int(min(_LARGEST * height, 2 * room * tall / math.hypot(width, tall)))
         if tall_px < smallest:
             continue
-        ink, left = _stamp(name, tall_px)
-        rows, columns = ink.shape[:2]
-        top, begin = round(y) - rows // 2, round(x) - columns // 2
-        inside = slice(max(0, -top), overlay.shape[0] - top), slice(max(0, -begin), overlay.shape[1] - begin)
-        under = overlay[max(0, top) : top + rows, max(0, begin) : begin + columns]
-        cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
+        write_text(overlay, name, (x, y), tall_px)
+
+
+def write_text(picture: np.ndarray, text: str, middle_xy: tuple[float, float], tall_px: int) -> None:
+    """Write Latin letters around a point, white with a dark rim; what is beyond the picture is cut off.
+
+    Args:
+        picture: uint8 [H, W, 3], drawn on.
+        text: printable ASCII.
+        middle_xy: in pixels.
+        tall_px: height of capitals.
+    """
+    ink, left = _stamp(text, tall_px)
+    rows, columns = ink.shape[:2]
+    top, begin = round(middle_xy[1]) - rows // 2, round(middle_xy[0]) - columns // 2
+    inside = slice(max(0, -top), picture.shape[0] - top), slice(max(0, -begin), picture.shape[1] - begin)
+    under = picture[max(0, top) : top + rows, max(0, begin) : begin + columns]
+    cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
 
 
 @lru_cache(1000)

@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 
 from diffcut_ros.core import PinholeCamera
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
+from diffcut_ros.core.outlines import outlines_by_label
 from diffcut_ros.missing import needed
 
 # Where things are. All in space is in the camera's optical frame; what lies below the pinhole is in pixels.
 CAMERA = 'camera'
 PINHOLE = f'{CAMERA}/pinhole'
 IMAGE, OVERLAY, LABELS, SEGMENTS = (f'{PINHOLE}/{name}' for name in ('image', 'overlay', 'labels', 'segments'))
+BOXES_2D = f'{PINHOLE}/boxes'
 BOXES, POINTS = f'{CAMERA}/segments_3d', f'{CAMERA}/points'
 COUNT, COUNT_IN_SPACE = 'count/segments', 'count/segments_3d'
 TIMELINE = 'stamp'
@@ -25,6 +27,7 @@ TIMELINE = 'stamp'
 _JPEG_QUALITY = 90
 # A browser keeps points of many images.
 _MAX_POINTS = 150_000
+_MAX_OUTLINE_POINTS = 200
 # Widths of lines and points on the screen, in pixels of the user interface: alike near and far.
 _LINE_PX, _POINT_PX = 1.0, 1.5
 # Share of the segment's colour in that of a point.
@@ -66,6 +69,15 @@ def label_names(labels: np.ndarray, numbers: np.ndarray):
     return load_rerun().AnnotationContext(
         [(0, 'none', (0, 0, 0, 0)), *((label, str(number), color) for label, number, color in named)]
     )
+
+
+def outlines(labels: np.ndarray):
+    """Return the outlines of labels, uint8 or uint16 [H, W], as `rerun.LineStrips2D`; `label_names` colours them."""
+    strips, class_ids = [], []
+    for label, parts in outlines_by_label(labels, _MAX_OUTLINE_POINTS).items():
+        strips += [np.concatenate([part, part[:1]]) for part in parts]
+        class_ids += [label] * len(parts)
+    return load_rerun().LineStrips2D(strips, class_ids=class_ids, radii=_px(_LINE_PX), show_labels=False)
 
 
 def boxes_2d(centers: np.ndarray, sizes: np.ndarray, numbers: np.ndarray):
@@ -146,7 +158,7 @@ def blueprint(panels: Collection[str]):
         return views.Spatial2DView(origin=PINHOLE, contents=list(entities), name=name)
 
     flats = {
-        'image': flat('Image', IMAGE, SEGMENTS),
+        'image': flat('Image', IMAGE, SEGMENTS, BOXES_2D),
         'overlay': flat('Overlay', OVERLAY),
         'labels': flat('Labels', LABELS),
     }

@@ -17,10 +17,11 @@ from vision_msgs.msg import Detection3D
 from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segment, Segmentation, SegmentGeometry, Segments
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.geometry import NOT_TURNED, sample_at
 from diffcut_ros.core.objects import MapObject
 from diffcut_ros.core.transform import Transform
-from diffcut_ros.media.overlay import number_colors, track_colors
+from diffcut_ros.media.overlay import track_colors
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.stream.messages import Geometries
 

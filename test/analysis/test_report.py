@@ -14,9 +14,10 @@ from diffcut_ros.analysis.main import main
 from diffcut_ros.classes_file import read_classes, write_classes
 from diffcut_ros.core import Frame, Segmenter, SegmenterConfig, assign_concepts
 from diffcut_ros.core.assignment import concept_features
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.refinement import refine_borders
 from diffcut_ros.features import create_extractor
-from diffcut_ros.media.overlay import class_colors, number_colors
+from diffcut_ros.media.overlay import class_colors
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from support.browser import needs_browser
 from support.recordings import (

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from diffcut_ros.arguments.benchmark import SOAK_PHASES
 from support.domain import free_domain
 
@@ -16,6 +18,7 @@ def soak(*options: str) -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=600, env=environment)
 
 
+@pytest.mark.slow
 def test_the_node_lives_and_does_not_grow():
     phases = [name for name in SOAK_PHASES if name != 'flood']
     done = soak('--minutes', '2', '--phases', *phases)

@@ -291,7 +291,8 @@ def test_ids_come_back_by_places_in_a_frame_that_does_not_move(known):
             other = Pipeline(cell_colors)
             other.load(unpack(pack(pipeline.save())))
     first = found[0]
-    assert found == [first, first, first if known else [4 + one for one in first]]
+    assert found[1] == first
+    assert found[2] == first if known else min(found[2]) > max(first)
     assert other.process(scene).segmentation.segments.track_id.tolist() == found[-1]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffcut_ros.core import Segmentation, Tracker, TrackerConfig
+from diffcut_ros.core.colors import COLOR_CHOICE
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.types import MAX_TRACK_ID
 
@@ -264,13 +265,15 @@ def test_used_up_identities_are_given_again_the_oldest_first():
     tracker = Tracker()
     labels = np.zeros((60, 80), np.int64)
     labels[20:] = np.arange(40 * 80).reshape(40, 80) // 3.2 + 1  # 1000 in one large one, which stays
-    every_other = 2 + np.arange(70 * 999) % (MAX_TRACK_ID - 1)
+    every_other = 2 + np.arange(71 * 999) % (MAX_TRACK_ID - 1)
+    may_wait = COLOR_CHOICE - 1  # that many are passed over, for the colours of neighbours
     for i in range(70):
         features = np.zeros((1001, 71), np.float32)  # no image's features are like those of any other
         features[0, 70] = features[1:, i] = 1
         found = ids(tracker.update(describe_segments(labels, features, 0, tau=0.5), i))
         assert found[0] == 1
-        assert set(found[1:]) == {0, *every_other[999 * i : 999 * (i + 1)].tolist()}
+        assert len(set(found[1:])) == 1000
+        assert set(found[1:]) <= {0, *every_other[max(0, 999 * i - may_wait) : 999 * (i + 1) + may_wait].tolist()}
 
 
 def test_label_image_of_identities():

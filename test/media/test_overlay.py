@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from diffcut_ros.core.colors import segment_colors
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.outlines import places
-from diffcut_ros.media.overlay import draw_overlay, segment_colors, track_colors, track_names, write_names
+from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
 from support.scenes import quadrants
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry, locate_segments
+from diffcut_ros.core.colors import segment_colors
 from diffcut_ros.core.frame import describe_segments
-from diffcut_ros.media.overlay import segment_colors, track_colors
+from diffcut_ros.media.overlay import track_colors
 from diffcut_ros.media.scene_picture import draw_scene
 from diffcut_ros.media.top_view import draw_top_view
 

@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
 from diffcut_ros.classes_file import read_classes
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.node.images import encode_image
 from support.checkout import ROOT
 from support.domain import free_domain

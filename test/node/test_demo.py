@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import av
 import cv2
@@ -16,11 +17,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray
 
+from diffcut_ros.classes_file import read_classes
+from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.node.demo.camera import VirtualCameraNode
 from diffcut_ros.node.demo.main import DemoError, cut_twice
-from diffcut_ros.node.demo.monitor import Interval, Monitor, Shot, rate_hz
+from diffcut_ros.node.demo.monitor import Interval, Monitor, Named, Shot, rate_hz
 from diffcut_ros.node.demo.recorder import Recorder, titled
-from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, things_in_view
+from diffcut_ros.node.images import decode_image, encode_image
 from support.domain import free_domain
 from support.waiting import PATIENCE_S, wait_for
 
@@ -213,6 +217,49 @@ def test_a_paused_camera_publishes_nothing_and_goes_on(spin):
     spin(lambda: len(stamps) > count + 2)
 
 
+def test_two_things_are_in_any_view_and_where_it_says():
+    photograph = load_photograph(NAMED_PHOTOGRAPH)
+    for time_s in np.arange(0, 200, 0.25):
+        things = things_in_view(time_s, (480, 640))
+        assert len(things) >= 2, time_s
+        view = render_view(photograph, view_matrix(time_s, photograph.shape[:2], (480, 640)), (480, 640))
+        if 'suit' in things:
+            x, y = map(round, things['suit'])
+            red, green, blue = view[y, x].tolist()
+            assert red > 120
+            assert red > green + 40 > blue + 40
+
+
+def test_a_camera_shows_the_photographs_it_is_told_to(spin):
+    camera, monitor = VirtualCameraNode(), Monitor('/virtual_camera', '/diffcut', 0.25, depth=False)
+    images = []
+    monitor.create_subscription(Image, '/image_raw', images.append, 50)
+    spin(lambda: len(images) > 2 and monitor.camera_parameters.services_are_ready(), camera, monitor)
+    photograph, start_ns = load_photograph('chelsea'), camera.get_parameter('start_ns').value
+    chosen = monitor.show_only('chelsea')
+    spin(chosen.done)
+    count = len(images)
+    spin(lambda: len(images) > count + 3)
+    stamp_ns = images[-1].header.stamp.sec * 10**9 + images[-1].header.stamp.nanosec
+    matrix = view_matrix((stamp_ns - start_ns) / 1e9, photograph.shape[:2], (480, 640))
+    assert np.array_equal(decode_image(images[-1]), render_view(photograph, matrix, (480, 640)))
+
+
+def test_the_picture_of_names(tmp_path):
+    class_id = np.zeros((48, 300), np.uint8)
+    class_id[:, 100:200], class_id[:, 200:] = 1, 2
+    named = Named(class_id, {1: 'a', 2: 'b'}, np.array([[255, 0, 0], [0, 0, 255]], np.uint8))
+    with Recorder(tmp_path) as recorder:
+        for time_s, names in ((1, None), (2, named), (3, named)):
+            recorder.add(replace(shot(time_s * 10**9, 3, 0.5), named=names))
+    picture = cv2.imread(str(tmp_path / 'names.png'))[:, :, ::-1]
+    assert titles(picture, 300) == [strip('camera', 300), strip('3 segments at tau 0.5, named by 2 clicks', 300)]
+    unknown, red, blue = (picture[34:36, 300 + x : 300 + x + 10].reshape(-1, 3).mean(0) for x in (20, 120, 220))
+    assert unknown.max() < 5
+    assert red[0] > 100 > 5 > red[2]
+    assert blue[2] > 100 > 5 > blue[0]
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, 'ROS_DOMAIN_ID': str(free_domain()), 'COLUMNS': '100'}
 
@@ -241,6 +288,16 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     with av.open(str(tmp_path / 'out' / 'segments.mp4')) as video:
         frames = list(video.decode(video=0))
         assert video.streams.video[0].codec_context.name == 'h264'
+    # Two things were clicked on, and what looks like them has their names: all of the suit, in every image after.
+    clicked = re.findall(r"clicked on pixel \(\d+, \d+\) and called it '(\w+)'", done.stdout)
+    assert len(clicked) == 2
+    taught = read_classes(tmp_path / 'out' / 'names.yaml').classes
+    assert [one.name for one in taught.classes.values()] == clicked
+    picture = cv2.imread(str(tmp_path / 'out' / 'names.png'))[32:]
+    camera, named = picture[:, :640].astype(int), picture[:, 640:].astype(int)
+    # Beyond the small places that were clicked on, which are one segment each.
+    assert (np.abs(named - camera).sum(2) > 20).mean() > 0.2
+    assert rows[-1][-1] == '0.5'
     # At the camera's speed, up to the last image that was segmented.
     assert 4 <= frames[-1].time <= took_s
     assert (frames[0].height, frames[0].width) == (480 + 32, 2 * 640)

@@ -13,10 +13,10 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from diffcut_ros.core import PinholeCamera, Segmentation, SegmentGeometry, back_project
+from diffcut_ros.core.colors import segment_colors
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.geometry import moved
 from diffcut_ros.core.transform import Transform
-from diffcut_ros.media.overlay import segment_colors
 from diffcut_ros.node.messages import MESSAGES
 from diffcut_ros.node.messages_3d import (
     camera_info,

@@ -19,11 +19,13 @@ from mcap.writer import Writer as McapWriter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin
+from sensor_msgs.msg import Image
 
 from diffcut_ros.analysis.main import main as analyze
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.media.rerun_scene import blueprint
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.node.view.selection import Selection
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
@@ -155,23 +157,25 @@ def test_images_in_a_recording(recorded):
 
 def test_names_and_colours_are_those_of_the_tracks(recorded):
     colors = number_colors(np.array(NAMES, int))
-    for entity, kind in (('/camera/pinhole/segments', 'Boxes2D'), ('/camera/segments_3d', 'Boxes3D')):
-        for _, names in recorded[entity, f'{kind}:labels']:
-            assert names == NAMES
-        for _, packed in recorded[entity, f'{kind}:colors']:
-            assert np.array_equal(rgb(packed), colors)
-    for _, (context,) in recorded['/camera/pinhole/labels', 'AnnotationContext:context']:
+    for _, names in recorded['/camera/segments_3d', 'Boxes3D:labels']:
+        assert names == NAMES
+    for _, packed in recorded['/camera/segments_3d', 'Boxes3D:colors']:
+        assert np.array_equal(rgb(packed), colors)
+    contexts = [
+        context
+        for entity in ('labels', 'segments')
+        for _, (context,) in recorded[f'/camera/pinhole/{entity}', 'AnnotationContext:context']
+    ]
+    assert len(contexts) == 6
+    for context in contexts:
         infos = {entry['class_id']: entry['class_description']['info'] for entry in context}
         assert set(infos) == {0, 1, 2, 3, 4}
         assert [infos[label]['label'] for label in (1, 2, 3, 4)] == NAMES
         assert np.array_equal(rgb([infos[label]['color'] for label in (1, 2, 3, 4)]), colors)
 
 
-def test_boxes_points_and_counts(recorded):
-    for _, centers in recorded['/camera/pinhole/segments', 'Boxes2D:centers']:
-        assert centers == [[16, 12], [48, 12], [16, 36], [48, 36]]
-    for _, halves in recorded['/camera/pinhole/segments', 'Boxes2D:half_sizes']:
-        assert halves == 4 * [[16, 12]]
+def test_boxes_in_space_points_and_counts(recorded):
+    assert not any(kind.startswith('Boxes2D') for _, kind in recorded)
     for _, centers in recorded['/camera/segments_3d', 'Boxes3D:centers']:
         assert np.allclose(np.array(centers)[:, 2], DEPTH_M)
         assert np.array_equal(np.sign(np.array(centers)[:, :2]), [[-1, -1], [1, -1], [-1, 1], [1, 1]])
@@ -185,6 +189,72 @@ def test_boxes_points_and_counts(recorded):
         assert np.abs(rgb(packed) - expected).max() <= 0.5
     for name in ('segments', 'segments_3d'):
         assert [value for _, value in recorded[f'/count/{name}', 'Scalars:scalars']] == 3 * [[4.0]]
+
+
+def test_outlines_in_a_recording(recorded):
+    for _, strips in recorded['/camera/pinhole/segments', 'LineStrips2D:strips']:
+        # From the middle of the first pixel to that of the last one, and back to the begin.
+        assert [(np.min(strip, 0).tolist(), np.max(strip, 0).tolist()) for strip in strips] == [
+            ([x + 0.5, y + 0.5], [x + 31.5, y + 23.5]) for y in (0, 24) for x in (0, 32)
+        ]
+        assert all(strip[0] == strip[-1] for strip in strips)
+    assert [ids for _, ids in recorded['/camera/pinhole/segments', 'LineStrips2D:class_ids']] == 3 * [[1, 2, 3, 4]]
+
+
+def test_boxes_on_demand(tmp_path):
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(in_space=False))
+    assert run('--bag', bag, '--boxes', '--save', tmp_path / 'a.rrd').returncode == 0
+    found, entity = read(tmp_path / 'a.rrd'), '/camera/pinhole/boxes'
+    assert [centers for _, centers in found[entity, 'Boxes2D:centers']] == 3 * [
+        [[16, 12], [48, 12], [16, 36], [48, 36]]
+    ]
+    assert [halves for _, halves in found[entity, 'Boxes2D:half_sizes']] == 3 * [4 * [[16, 12]]]
+    assert [names for _, names in found[entity, 'Boxes2D:labels']] == 3 * [NAMES]
+    for _, packed in found[entity, 'Boxes2D:colors']:
+        assert np.array_equal(rgb(packed), number_colors(np.array(NAMES, int)))
+
+
+def test_all_of_an_image_is_shown_or_nothing(tmp_path):
+    """A camera of 20 Hz, of which the node takes each second image, at 5 Hz: each second one of these."""
+    sent = []
+    for i in range(40):
+        for topic, message in messages(10**9 + i * 50_000_000, in_space=False):
+            if i % 2 == 0 or topic in ('/image', '/camera_info'):
+                sent.append((topic, message))
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, sent)
+    done = run('--bag', bag, '--rate', '5', '--save', tmp_path / 'a.rrd')
+    assert 'at most 5 images per second are shown' in done.stderr
+    found = read(tmp_path / 'a.rrd')
+    kept = [10**9 + i * 50_000_000 for i in range(0, 40, 4)]
+    for entity, kind in (
+        ('overlay', 'EncodedImage:blob'),
+        ('labels', 'SegmentationImage:buffer'),
+        ('segments', 'LineStrips2D:strips'),
+    ):
+        assert [stamp for stamp, _ in found[f'/camera/pinhole/{entity}', kind]] == kept
+    # The first camera image, before any output, is shown by itself.
+    assert [stamp for stamp, _ in found['/camera/pinhole/image', 'EncodedImage:blob']] == kept
+
+
+def test_a_camera_without_outputs_is_shown_by_itself_and_time_may_go_back():
+    selection = Selection(5.0)
+
+    def image(time_s: float) -> Image:
+        message = Image()
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(round(time_s * 1e9), 10**9)
+        return message
+
+    def shown(times_s: list[float], role: str = 'image') -> list[float]:
+        taken = [one for time_s in times_s for one in selection.take(role, image(time_s))]
+        return [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for r, m in taken if r == role]
+
+    assert shown([100.0, 100.1, 100.2, 100.3, 100.4]) == [100.0, 100.2, 100.4]
+    assert shown([100.4, 100.5, 100.6], 'labels') == [100.4, 100.6]
+    assert shown([100.7, 100.8]) == []  # wait for what is made of them
+    assert [role for role, _ in selection.take('segments', image(100.8))] == ['image', 'segments']
+    assert shown([102.5, 102.6, 102.7]) == [102.5, 102.7]  # the node has ended
+    assert shown([10.0, 10.1, 10.2], 'labels') == [10.0, 10.2]
+    assert shown([10.2]) == [10.2]
 
 
 def publish(peer, sent: list, viewer: Viewer, best_effort: tuple[str, ...] = ()) -> None:

@@ -14,9 +14,10 @@ from diffcut_ros.analysis.finest_cut import FinestCut, reduced_size
 from diffcut_ros.analysis.frame_result import FrameResult, Named
 from diffcut_ros.core import Segments
 from diffcut_ros.core.classes import UNKNOWN_COLOR
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.media.cutout import cut_out, outlined
-from diffcut_ros.media.overlay import class_colors, draw_overlay, number_colors, track_colors
+from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.writing import writing
 

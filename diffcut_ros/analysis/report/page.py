@@ -17,8 +17,8 @@ from diffcut_ros.analysis.report.plan import plan_of
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
 from diffcut_ros.analysis.tables import PICTURES, SWEEP, read_rows
 from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.objects import ObjectMap
-from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.missing import needed
 from diffcut_ros.printable import no_formula, printable
 from diffcut_ros.writing import writing

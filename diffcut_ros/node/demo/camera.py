@@ -1,8 +1,7 @@
 """A camera node that pans and zooms over photographs, for machines without a camera."""
 
-import time
-
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -32,6 +31,8 @@ class VirtualCameraNode(Node):
 
     With the parameter `depth`, it shows the one that has depth, and publishes `depth` (32FC1) and `camera_info`, too.
     While the parameter `paused` is true it publishes nothing; once it is answered, all that was published has arrived.
+    `view_matrix` tells what an image shows, for the time from `start_ns` (a read-only parameter) to its stamp.
+    `photographs` may change at any time.
     """
 
     def __init__(self) -> None:
@@ -46,11 +47,15 @@ class VirtualCameraNode(Node):
         self._depth = self.create_publisher(Image, 'depth', 5)
         self._camera_info = self.create_publisher(CameraInfo, 'camera_info', 5)
         self._paused = self.declare_parameter('paused', False).value
-        self.add_post_set_parameters_callback(self._pause)
-        self._start_s = time.monotonic()
+        self.add_post_set_parameters_callback(self._apply)
+        start_ns, constant = self.get_clock().now().nanoseconds, ParameterDescriptor(read_only=True)
+        self._start_ns = self.declare_parameter('start_ns', start_ns, constant).value
         self.create_timer(1 / rate_hz, self._publish)
 
-    def _pause(self, changes: list[Parameter]) -> None:
+    def _apply(self, changes: list[Parameter]) -> None:
+        for change in changes:
+            if change.name == 'photographs' and self._rgbd is None:
+                self._photographs = [load_photograph(name) for name in change.value]
         self._paused = self.get_parameter('paused').value
         for publisher in (self._depth, self._camera_info, self._publisher) if self._paused else ():
             publisher.wait_for_all_acked(_ARRIVAL)
@@ -58,10 +63,11 @@ class VirtualCameraNode(Node):
     def _publish(self) -> None:
         if self._paused:
             return
-        time_s = time.monotonic() - self._start_s
+        now = self.get_clock().now()
+        time_s = (now.nanoseconds - self._start_ns) / 1e9
         photo = self._photographs[int(time_s / self._seconds_each) % len(self._photographs)]
         matrix = view_matrix(time_s, photo.shape[:2], self._size_hw)
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id='virtual_camera')
+        header = Header(stamp=now.to_msg(), frame_id='virtual_camera')
         if self._rgbd is not None:
             depth_m = render_depth(self._rgbd.depth_m, matrix, self._size_hw)
             self._depth.publish(encode_image(depth_m, '32FC1', header))

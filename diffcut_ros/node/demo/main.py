@@ -16,6 +16,7 @@ from typing import TextIO
 import rclpy
 from ament_index_python import get_package_share_directory
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import parameter_value_to_python
 from rich.console import Console
 
 from diffcut_ros.arguments.demo import parse
@@ -24,11 +25,13 @@ from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Interval, Monitor, rate_hz
 from diffcut_ros.node.demo.recorder import Recorder, title
+from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, things_in_view
 from diffcut_ros.printable import tell
 
 _TAUS = (0.25, 0.5)
 _TAUS_DEPTH = (0.4, 0.6)
 _DEPTH_PARAMETERS = ('depth:=true', 'instances:=space', 'min_part_share:=0.01')
+_NAMES = 2
 _ROW_S = 2.0
 _START_TIMEOUT_S = 60.0
 # For what takes a fraction of a second on an idle machine.
@@ -78,8 +81,11 @@ def main() -> int:
 def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     """Show the demo: half the time at one tau, half at the other; its processes end with it.
 
+    In the last quarter two things get names; not with depth.
+
     Raises:
-        DemoError: when a process ends early, no labels come, tau is refused or no image is seen cut at both taus.
+        DemoError: when a process ends early, no labels come, tau or a name is refused, or no image is seen cut at both
+            taus.
         OSError: when pictures cannot be written.
     """
     started_s = time.monotonic()
@@ -92,6 +98,9 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
             camera_arguments += ['-r', f'{topic}:=/camera/{topic}']
         node_arguments += [word for text in _DEPTH_PARAMETERS for word in ('-p', text)]
         camera_arguments += ['-p', 'depth:=true']
+    names_file = output / 'names.yaml'
+    for earlier in output.glob('names.*'):
+        earlier.unlink()
     with ExitStack() as stack:
         log = stack.enter_context((output / 'node.log').open('w+'))
         processes = {
@@ -100,7 +109,7 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
         }
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        monitor = Monitor('/virtual_camera', '/diffcut', tau, depth)
+        monitor = Monitor('/virtual_camera', '/diffcut', tau, depth, names=not depth)
         executor = SingleThreadedExecutor()
         executor.add_node(monitor)
         recorder = stack.enter_context(Recorder(output))
@@ -137,6 +146,26 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
                 spin(seconds / rows)
                 _print_row(console, monitor, time.monotonic() - start_s)
 
+        def name_things() -> None:
+            """Click on two things in the last image, which others will resemble, and say what they are."""
+            paused = monitor.pause_camera(True)
+            expect('the camera did not pause', paused.done)
+            expect('no segments of the last image', lambda: monitor.shown_ns == monitor.newest_ns)
+            asked = monitor.camera_parameters.get_parameters(['start_ns'])
+            expect('no answer of the camera', lambda: asked.done() and monitor.can_click)
+            time_s = (monitor.newest_ns - parameter_value_to_python(asked.result().values[0])) / 1e9
+            things = things_in_view(time_s, monitor.size_hw)
+            for name, (x, y) in list(things.items())[:_NAMES]:
+                taught = monitor.teach(name, names_file)
+                expect('no answer of the parameter service', taught.done)
+                if not taught.result().result.successful:
+                    raise DemoError(f'the node did not take the name {name}: {taught.result().result.reason}')
+                monitor.click(x, y)
+                expect(f'the name {name} was not learnt', lambda: name in monitor.names.values())  # noqa: B023
+                console.print(f'  [cyan]clicked on pixel ({x:.0f}, {y:.0f}) and called it {name!r}[/cyan]')
+            console.print('  [cyan]from now on, whatever looks like one of them has its name[/cyan]')
+            monitor.pause_camera(False)
+
         with console.status(f'Starting the node and a virtual camera, for {seconds:.0f} s ...'):
             expect('no labels', lambda: monitor.shown_ns > 0 and monitor.connected, _START_TIMEOUT_S)
         console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
@@ -157,11 +186,21 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
         if spin(_PATIENCE_S, lambda: monitor.tau == next_tau):
             waited_ms = 1000 * (time.monotonic() - called_s)
             console.print(f'  [cyan]the same image, cut again, arrived {waited_ms:.0f} ms after the call[/cyan]')
-        monitor.pause_camera(False)
-        show(seconds / 2)
+        if depth:
+            monitor.pause_camera(False)
+            show(seconds / 2)
+        else:
+            # What is named shall stay in view.
+            chosen = monitor.show_only(NAMED_PHOTOGRAPH)
+            expect('the camera did not take another photograph', chosen.done)
+            monitor.pause_camera(False)
+            show(seconds / 4)
+            name_things()
+            show(seconds / 4)
         for written in writing:
             written.result()
-    console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join([*sorted(recorder.names), 'node.log']))
+    names = [*sorted(recorder.names), *([] if depth else [names_file.name]), 'node.log']
+    console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join(names))
     console.print(cut_twice(recorder))
     console.print(_NEXT, markup=False)
 

@@ -5,19 +5,22 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import Point
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
-from vision_msgs.msg import Detection2DArray, Detection3DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from diffcut_ros.core import PinholeCamera, SegmentGeometry
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.node.images import decode_image
 from diffcut_ros.node.messages_3d import geometry_of
 from diffcut_ros.stream.calibration import pinhole_camera
@@ -64,6 +67,21 @@ class Space:
 
 
 @dataclass(frozen=True)
+class Named:
+    """What has which name in an image.
+
+    Attributes:
+        class_id: uint8 [H, W], 0 = unknown.
+        names: of the other values.
+        colors: uint8 [K, 3] RGB, of the values from 1.
+    """
+
+    class_id: np.ndarray
+    names: dict[int, str]
+    colors: np.ndarray
+
+
+@dataclass(frozen=True)
 class Shot:
     """One cut of a camera image.
 
@@ -73,6 +91,7 @@ class Shot:
         segments: their number.
         tau: that it was cut at; None where that is not certain.
         space: where things are, with depth.
+        named: what has which name, once there are names.
     """
 
     stamp_ns: int
@@ -81,6 +100,7 @@ class Shot:
     segments: int
     tau: float | None
     space: Space | None = None
+    named: Named | None = None
 
 
 class Monitor(Node):
@@ -92,18 +112,22 @@ class Monitor(Node):
         node: fully qualified name of the node under test.
         tau: the tau it started with.
         depth: whether there is depth.
+        names: whether names are taught.
 
     Attributes:
+        names: that the node knows, by class id.
         tau: of a cut that arrives now; None while that is not certain.
         camera_parameters, node_parameters: their parameter services.
         newest_ns: stamp of the newest camera image.
         shown_ns: stamp of the last shot.
+        size_hw: of the last camera image, px.
     """
 
-    def __init__(self, camera: str, node: str, tau: float, depth: bool) -> None:
+    def __init__(self, camera: str, node: str, tau: float, depth: bool, names: bool = False) -> None:
         super().__init__('demo_monitor')
         self.tau: float | None = tau
         self.newest_ns = self.shown_ns = self._counted_ns = 0
+        self.size_hw = (0, 0)
         self.shots: deque[Shot] = deque()
         self.interval = Interval()
         self._asked_tau, self._answered_ns, self._shown_before_ns = tau, math.inf, 0
@@ -112,6 +136,12 @@ class Monitor(Node):
         self._inputs = {'image_raw': Image} | ({'depth': Image, 'camera_info': CameraInfo} if depth else {})
         self._outputs = {'segments': Detection2DArray, 'overlay': Image}
         self._outputs |= {'labels': Image, 'segments_3d': Detection3DArray} if depth else {}
+        self._outputs |= {'classes': Image, 'classes_color': Image} if names else {}
+        self.names: dict[int, str] = {}
+        self._click = self.create_publisher(Point, f'{node}/click', 1)
+        if names:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self.create_subscription(LabelInfo, f'{node}/class_info', self._take_names, latched)
         # Stamp -> topic -> messages that no shot has been made of; those of the camera stay, for another cut.
         self._parts: OrderedDict[int, dict[str, deque[Any]]] = OrderedDict()
         for prefix, topics in (('/camera', self._inputs), (node, self._outputs)):
@@ -132,6 +162,10 @@ class Monitor(Node):
         """Ask the camera to pause, or to go on; when it answers to a pause, all its images have arrived."""
         return self.camera_parameters.set_parameters([Parameter('paused', value=paused)])
 
+    def show_only(self, photograph: str) -> Future:
+        """Ask the camera for one photograph from now on."""
+        return self.camera_parameters.set_parameters([Parameter('photographs', value=[photograph])])
+
     def set_tau(self, tau: float) -> Future:
         """Ask the node's parameter service for another tau; once, since a second one could meet what the first does."""
         self._asked_tau, self._shown_before_ns, self.tau = tau, self.shown_ns, None
@@ -139,13 +173,31 @@ class Monitor(Node):
         answer.add_done_callback(self._on_answer)
         return answer
 
+    @property
+    def can_click(self) -> bool:
+        """Whether the node hears clicks."""
+        return self._click.get_subscription_count() > 0
+
+    def teach(self, name: str, file: Path) -> Future:
+        """Ask the node to take clicks for examples of a name from now on, and to keep them in a file; '' ends it."""
+        values = {'teach': name, 'classes_file': str(file)} if name else {'teach': name}
+        changes = [Parameter(parameter, value=value) for parameter, value in values.items()]
+        return self.node_parameters.set_parameters_atomically(changes)
+
+    def click(self, x: float, y: float) -> None:
+        """Click on a pixel of the last image."""
+        self._click.publish(Point(x=float(x), y=float(y)))
+
+    def _take_names(self, message: LabelInfo) -> None:
+        self.names = {one.class_id: one.class_name for one in message.class_map if one.class_id}
+
     def _on_answer(self, _: Future) -> None:
         self._answered_ns = self.get_clock().now().nanoseconds
 
     def _take(self, topic: str, message: Any) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         if topic == 'image_raw':
-            self.newest_ns = stamp_ns
+            self.newest_ns, self.size_hw = stamp_ns, (message.height, message.width)
             self.interval.image_stamps_ns.append(stamp_ns)
         elif topic == 'segments':
             self._count(message, stamp_ns)
@@ -183,7 +235,21 @@ class Monitor(Node):
         found = {name: messages[0] for name, messages in parts.items()}
         images = decode_image(found['image_raw']), decode_image(found['overlay'])
         space = _space(found) if 'depth' in found else None
-        return Shot(stamp_ns, *images, len(found['segments'].detections), self.tau, space)
+        named = _named(found, self.names) if 'classes' in found else None
+        return Shot(stamp_ns, *images, len(found['segments'].detections), self.tau, space, named)
+
+
+def _named(found: dict[str, Any], names: dict[int, str]) -> Named | None:
+    message = found['classes']
+    class_id = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+    if not class_id.any():
+        return None
+    tints = decode_image(found['classes_color'])
+    colors = np.zeros((int(class_id.max()), 3), np.uint8)
+    for value, index in zip(*np.unique(class_id, return_index=True), strict=True):
+        if value:
+            colors[value - 1] = tints.reshape(-1, 3)[index]
+    return Named(class_id, names, colors)
 
 
 def _space(found: dict[str, Any]) -> Space | None:

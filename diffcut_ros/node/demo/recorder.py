@@ -1,10 +1,11 @@
-"""What the demo leaves behind: pictures and a video of camera image and segments side by side."""
+"""What the demo leaves behind: pictures and a video of camera image and segments, or their names, side by side."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from diffcut_ros.media.overlay import draw_overlay, write_text
 from diffcut_ros.media.scene_picture import draw_scene
 from diffcut_ros.media.video import Playback, VideoWriter
 from diffcut_ros.node.demo.monitor import Shot
@@ -13,10 +14,11 @@ from diffcut_ros.writing import writing
 _VIDEO, _UNFINISHED = 'segments.mp4', '.segments.mp4.writing'
 _TITLE_PX = 32
 _SECONDS_PER_PICTURE = 4.0
+_OPACITY_OF_NAMES = 0.6
 
 
 class Recorder:
-    """Writes `segments.mp4`, a picture every few seconds (with depth, of space, too), and one of an image cut twice.
+    """Writes `segments.mp4` and pictures: every few seconds (with depth, of space, too), of an image cut twice, names.
 
     A context manager: the video appears when it closes.
 
@@ -32,12 +34,13 @@ class Recorder:
         self.names: list[str] = []
         self.cut_twice: tuple[Shot, Shot] | None = None
         self._folder = folder
-        for earlier in (*folder.glob('segments_*s.png'), *folder.glob('tau_change.png')):
+        for earlier in (*folder.glob('segments_*s.png'), *folder.glob('tau_change.png'), *folder.glob('names.png')):
             earlier.unlink()
         self._video: VideoWriter | None = None
         self._playback = Playback()
         self._next_picture_s = self._next_scene_s = _SECONDS_PER_PICTURE / 2
         self._previous: Shot | None = None
+        self._named: Shot | None = None
 
     def __enter__(self) -> 'Recorder':
         return self
@@ -52,6 +55,8 @@ class Recorder:
             else:
                 self._video.close()
                 new.replace(self._folder / _VIDEO)
+                if self._named is not None:
+                    self._write('names.png', _row(self._named))
         finally:
             new.unlink(missing_ok=True)
 
@@ -69,6 +74,7 @@ class Recorder:
         self._video.write(picture, self._playback.time_ns)
         time_s = self._playback.time_ns / 1e9
         before, self._previous = self._previous, shot
+        self._named = shot if shot.named is not None else self._named
         if self.cut_twice is None and before is not None and _is_cut_again(before, shot):
             self.cut_twice = before, shot
             self._write('tau_change.png', _row(before, shot))
@@ -93,7 +99,8 @@ class Recorder:
 def title(shot: Shot) -> str:
     """Return what is known of a cut."""
     count = f'{shot.segments} segment{"s" * (shot.segments != 1)}'
-    return f'{count} (while tau changed)' if shot.tau is None else f'{count} at tau {shot.tau:g}'
+    cut = f'{count} (while tau changed)' if shot.tau is None else f'{count} at tau {shot.tau:g}'
+    return cut if shot.named is None else f'{cut}, named by {len(shot.named.names)} clicks'
 
 
 def _is_cut_again(before: Shot, shot: Shot) -> bool:
@@ -101,9 +108,21 @@ def _is_cut_again(before: Shot, shot: Shot) -> bool:
 
 
 def _row(*shots: Shot) -> np.ndarray:
-    """Return the camera image and its cuts side by side."""
-    cuts = [titled(shot.overlay_rgb, title(shot)) for shot in shots]
+    """Return the camera image and its cuts side by side; of one with names, these."""
+    cuts = [titled(shot.overlay_rgb if shot.named is None else _names(shot), title(shot)) for shot in shots]
     return np.concatenate([titled(shots[0].image_rgb, 'camera'), *cuts], axis=1)
+
+
+def _names(shot: Shot) -> np.ndarray:
+    """Return what has which name, over the image; each name once, where there is most room."""
+    class_id, names, colors = vars(shot.named).values()
+    picture = draw_overlay(shot.image_rgb, class_id, colors, _OPACITY_OF_NAMES)
+    for value in np.flatnonzero(np.bincount(class_id.ravel())):
+        if value:
+            room = cv2.distanceTransform(np.pad((class_id == value).view(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+            y, x = np.unravel_index(room.argmax(), room.shape)
+            write_text(picture, names.get(int(value), str(value)), (x, y), shot.image_rgb.shape[0] // 20)
+    return picture
 
 
 def titled(image_rgb: np.ndarray, title: str) -> np.ndarray:

@@ -32,32 +32,43 @@ def of_overlay(message: Image) -> Contents:
 
 
 def of_labels(message: Image | CompressedImage) -> Contents:
-    """Return the label image.
+    """Return the label image and the outlines of its labels.
 
     Raises:
         ValueError: for another encoding than mono8 and mono16, or data that are damaged or end too early.
     """
     if isinstance(message, CompressedImage):
-        return [(scene.LABELS, scene.label_image(decode_compressed_labels(message)))]
+        return _labelled(decode_compressed_labels(message))
     if message.encoding not in _LABEL_TYPES:
         raise ValueError(f'encoding: expected {" or ".join(_LABEL_TYPES)}, received {quoted(message.encoding)}')
     kind = np.dtype(_LABEL_TYPES[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
     labels = _grid(message.data, (message.height, message.width), kind, message.step)
-    return [(scene.LABELS, scene.label_image(labels.astype(kind.newbyteorder('='))))]
+    return _labelled(labels.astype(kind.newbyteorder('=')))
+
+
+def _labelled(labels: np.ndarray) -> Contents:
+    return [(scene.LABELS, scene.label_image(labels)), (scene.SEGMENTS, scene.outlines(labels))]
+
+
+def of_names(labels: np.ndarray, numbers: np.ndarray) -> Contents:
+    """Return what labels [K] and their outlines are called, and how they are coloured: by numbers [K]."""
+    return [(entity, scene.label_names(labels, numbers)) for entity in (scene.LABELS, scene.SEGMENTS)]
 
 
 def of_segments(message: Detection2DArray) -> Contents:
-    """Return boxes, what the labels are called, and how many there are; raises ValueError for ids that are none."""
+    """Return what the labels are called, and how many there are; raises ValueError for ids that are none."""
     detections = message.detections
-    labels, numbers = _labels(detections), _numbers(detections)
+    return [*of_names(_labels(detections), _numbers(detections)), (scene.COUNT, scene.count(len(detections)))]
+
+
+def of_boxes(message: Detection2DArray) -> Contents:
+    """Return the boxes of segments; raises ValueError for ids that are none."""
+    detections = message.detections
+    numbers = _numbers(detections)
     boxes = [detection.bbox for detection in detections]
     centers = [(box.center.position.x, box.center.position.y) for box in boxes]
     sizes = [(box.size_x, box.size_y) for box in boxes]
-    return [
-        (scene.SEGMENTS, scene.boxes_2d(_array(centers, 2), _array(sizes, 2), numbers)),
-        (scene.LABELS, scene.label_names(labels, numbers)),
-        (scene.COUNT, scene.count(len(detections))),
-    ]
+    return [(scene.BOXES_2D, scene.boxes_2d(_array(centers, 2), _array(sizes, 2), numbers))]
 
 
 def of_segments_3d(message: Detection3DArray) -> Contents:

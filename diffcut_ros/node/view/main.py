@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from diffcut_ros.media.rerun_scene import load_rerun
 from diffcut_ros.missing import needed
 from diffcut_ros.node.view.live import Listener
 from diffcut_ros.node.view.recorder import Recorder
+from diffcut_ros.node.view.selection import Selection
 from diffcut_ros.node.view.topics import Wanted
 from diffcut_ros.node.view.viewer import serve
 from diffcut_ros.printable import tell
@@ -63,13 +64,20 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
             stack.enter_context(_saved(recording, args.save, counts))
         else:
             print(f'open {stack.enter_context(serve(recording, args.port))} (Ctrl-C ends it)', flush=True)
-        recorder = Recorder(recording, counts)
+        recorder, selection = Recorder(recording, counts, args.boxes), Selection(args.rate)
         stack.callback(recorder.close)
+        if args.rate:
+            tell(f'at most {args.rate:g} images per second are shown, by their stamps; all with --rate 0')
+
+        def add(role: str, message: Any) -> None:
+            for chosen in selection.take(role, message):
+                recorder.add(*chosen)
+
         if messages is None:
-            _listen(wanted, recorder)
+            _listen(wanted, add)
         else:
             for role, message in messages:
-                recorder.add(role, message)
+                add(role, message)
             recorder.close()
             if not args.save:
                 threading.Event().wait()
@@ -120,9 +128,9 @@ def _check_room(file: BinaryIO) -> None:
     file.truncate(end)
 
 
-def _listen(wanted: Wanted, recorder: Recorder) -> None:
+def _listen(wanted: Wanted, add: Callable[[str, Any], None]) -> None:
     rclpy.init(args=sys.argv)
-    listener = Listener(wanted, recorder.add)
+    listener = Listener(wanted, add)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
     try:

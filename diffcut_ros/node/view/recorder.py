@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.media import rerun_scene as scene
-from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents
+from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents, of_boxes, of_names
 from diffcut_ros.printable import tell
 
 # Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
@@ -22,14 +22,15 @@ class Recorder:
     Args:
         recording: a `rerun.RecordingStream` whose sink is set.
         counts: those that are counted on.
+        boxes: whether boxes of segments are shown, too.
 
     Attributes:
         counts: messages logged, by role.
     """
 
-    def __init__(self, recording: Any, counts: Counter[str] | None = None) -> None:
+    def __init__(self, recording: Any, counts: Counter[str] | None = None, boxes: bool = False) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
-        self._recording = recording
+        self._recording, self._boxes = recording, boxes
         self._panels: set[str] = set()
         self._complaints: set[str] = set()
         # Stamp and contents of label images without segments, and stamps of segments without a label image.
@@ -47,6 +48,8 @@ class Recorder:
         """Log a message; one that cannot be shown is left out, and the first of its kind is told."""
         try:
             contents = CONTENTS[role](message)
+            if role == 'segments' and self._boxes:
+                contents += of_boxes(message)
         except ValueError as error:
             # Figures differ from one message to the next.
             kind = f'{role} {"".join(c for c in str(error) if not c.isdigit())}'
@@ -83,7 +86,7 @@ class Recorder:
     def _log_unnamed(self) -> None:
         stamp_ns, contents = self._waiting.popleft()
         none = np.zeros(0, np.int64)
-        self._log('labels', stamp_ns, [(scene.LABELS, scene.label_names(none, none)), *contents])
+        self._log('labels', stamp_ns, [*of_names(none, none), *contents])
 
     def _log(self, role: str, stamp_ns: int, contents: Contents) -> None:
         self._recording.set_time(scene.TIMELINE, timestamp=np.datetime64(stamp_ns, 'ns'))
