@@ -11,7 +11,7 @@ from ament_index_python import PackageNotFoundError, get_package_prefix
 from diffcut_ros.parameter_file import is_for, read_sections
 
 # What config/diffcut.rviz shows of the node.
-RVIZ_TOPICS = ('overlay', 'labels', 'points', 'markers', 'segments_3d')
+RVIZ_TOPICS = ('overlay', 'labels', 'points', 'markers', 'segments_3d', 'object_markers')
 _LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 # As ROS takes names of topics, without its substitutions.
 _NAME = re.compile(r'(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')

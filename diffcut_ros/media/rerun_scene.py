@@ -19,7 +19,7 @@ CAMERA = 'camera'
 PINHOLE = f'{CAMERA}/pinhole'
 IMAGE, OVERLAY, LABELS, SEGMENTS = (f'{PINHOLE}/{name}' for name in ('image', 'overlay', 'labels', 'segments'))
 BOXES_2D = f'{PINHOLE}/boxes'
-BOXES, POINTS = f'{CAMERA}/segments_3d', f'{CAMERA}/points'
+BOXES, POINTS, OBJECTS = f'{CAMERA}/segments_3d', f'{CAMERA}/points', f'{CAMERA}/objects'
 COUNT, COUNT_IN_SPACE = 'count/segments', 'count/segments_3d'
 TIMELINE = 'stamp'
 
@@ -29,7 +29,7 @@ _JPEG_QUALITY = 90
 _MAX_POINTS = 150_000
 _MAX_OUTLINE_POINTS = 200
 # Widths of lines and points on the screen, in pixels of the user interface: alike near and far.
-_LINE_PX, _POINT_PX = 1.0, 1.5
+_LINE_PX, _OBJECT_LINE_PX, _POINT_PX = 1.0, 2.5, 1.5
 # Share of the segment's colour in that of a point.
 _TINT = 0.5
 _SPACE_BACKGROUND = (24, 24, 28)
@@ -88,16 +88,26 @@ def boxes_2d(centers: np.ndarray, sizes: np.ndarray, numbers: np.ndarray):
     )
 
 
-def boxes_3d(centers_m: np.ndarray, sizes_m: np.ndarray, quaternions_xyzw: np.ndarray, numbers: np.ndarray):
-    """Return `rerun.Boxes3D`, named and coloured by numbers [K]; float [K, 3], [K, 3], [K, 4]."""
+def boxes_3d(
+    centers_m: np.ndarray,
+    sizes_m: np.ndarray,
+    quaternions_xyzw: np.ndarray,
+    numbers: np.ndarray,
+    of_objects: bool = False,
+):
+    """Return `rerun.Boxes3D`, named and coloured by numbers [K], with wide lines if of objects.
+
+    The others are float [K, 3], [K, 3], [K, 4].
+    """
     rerun = load_rerun()
+    names = [f'object {name}' for name in _names(numbers)] if of_objects else _names(numbers)
     return rerun.Boxes3D(
         centers=centers_m,
         sizes=sizes_m,
         quaternions=quaternions_xyzw,
-        labels=_names(numbers),
+        labels=names,
         colors=number_colors(numbers),
-        radii=_px(_LINE_PX),
+        radii=_px(_OBJECT_LINE_PX if of_objects else _LINE_PX),
         show_labels=True,
         fill_mode='majorwireframe',  # solid faces hide what is in the box
     )
@@ -167,7 +177,7 @@ def blueprint(panels: Collection[str]):
     if 'space' in panels:
         space = views.Spatial3DView(
             origin=CAMERA,
-            contents=[CAMERA, PINHOLE, IMAGE, BOXES, POINTS],
+            contents=[CAMERA, PINHOLE, IMAGE, BOXES, POINTS, OBJECTS],
             name='In space',
             eye_controls=views.EyeControls3D(position=_EYE_M, look_target=_TARGET_M, eye_up=(0, -1, 0)),
             line_grid=False,

@@ -1,5 +1,6 @@
 """`diffcut_view` in its own process: live beside a real publisher, and of real bags; what it records is read back."""
 
+import copy
 import os
 import re
 import signal
@@ -212,6 +213,25 @@ def test_boxes_on_demand(tmp_path):
     assert [names for _, names in found[entity, 'Boxes2D:labels']] == 3 * [NAMES]
     for _, packed in found[entity, 'Boxes2D:colors']:
         assert np.array_equal(rgb(packed), number_colors(np.array(NAMES, int)))
+
+
+def test_the_map_of_objects_is_in_space_at_any_rate(tmp_path):
+    """It is not of one image: it is shown beside images that are left out, too."""
+    sent = []
+    for i in range(4):
+        of_image = list(messages(10**9 + i * 50_000_000))
+        objects = copy.deepcopy(next(message for topic, message in of_image if topic == '/diffcut/segments_3d'))
+        for detection, name in zip(objects.detections, NAMES, strict=True):
+            detection.id = name
+        sent += [*of_image, ('/diffcut/objects', objects)]
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, sent)
+    assert '4 objects' in run('--bag', bag, '--rate', '5', '--save', tmp_path / 'a.rrd').stdout
+    found = read(tmp_path / 'a.rrd')
+    names = [value for _, value in found['/camera/objects', 'Boxes3D:labels']]
+    assert names == 4 * [[f'object {name}' for name in NAMES]]
+    assert len(found['/camera/segments_3d', 'Boxes3D:labels']) == 1
+    first = found['/camera/segments_3d', 'Boxes3D:centers'][0][1]
+    assert np.array_equal(found['/camera/objects', 'Boxes3D:centers'][0][1], first)
 
 
 def test_all_of_an_image_is_shown_or_nothing(tmp_path):

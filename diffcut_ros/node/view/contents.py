@@ -73,13 +73,25 @@ def of_boxes(message: Detection2DArray) -> Contents:
 
 def of_segments_3d(message: Detection3DArray) -> Contents:
     """Return boxes in space and how many there are; raises ValueError for ids that are none."""
+    shown = _boxes_3d(message, of_objects=False)
+    return [(scene.BOXES, shown), (scene.COUNT_IN_SPACE, scene.count(len(message.detections)))]
+
+
+def of_objects(message: Detection3DArray) -> Contents:
+    """Return the boxes of the map of objects; raises ValueError for ids that are none."""
+    return [(scene.OBJECTS, _boxes_3d(message, of_objects=True))]
+
+
+def _boxes_3d(message: Detection3DArray, of_objects: bool) -> Any:
     boxes = [detection.bbox for detection in message.detections]
     centers = [(box.center.position.x, box.center.position.y, box.center.position.z) for box in boxes]
     turns = [box.center.orientation for box in boxes]
     quaternions = [(turn.x, turn.y, turn.z, turn.w) for turn in turns]
     sizes = [(box.size.x, box.size.y, box.size.z) for box in boxes]
-    shown = scene.boxes_3d(_array(centers, 3), _array(sizes, 3), _array(quaternions, 4), _numbers(message.detections))
-    return [(scene.BOXES, shown), (scene.COUNT_IN_SPACE, scene.count(len(boxes)))]
+    numbers = (
+        np.array([_number(d.id) for d in message.detections], np.int64) if of_objects else _numbers(message.detections)
+    )
+    return scene.boxes_3d(_array(centers, 3), _array(sizes, 3), _array(quaternions, 4), numbers, of_objects)
 
 
 def of_points(message: PointCloud2) -> Contents:
@@ -104,6 +116,7 @@ CONTENTS: dict[str, Callable[[Any], Contents]] = {
     'overlay': of_overlay,
     'segments_3d': of_segments_3d,
     'points': of_points,
+    'objects': of_objects,
 }
 # Where it is seen.
 PANELS = {
@@ -113,6 +126,7 @@ PANELS = {
     'overlay': 'overlay',
     'segments_3d': 'space',
     'points': 'space',
+    'objects': 'space',
 }
 
 

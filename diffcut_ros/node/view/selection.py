@@ -31,7 +31,8 @@ class Selection:
     def take(self, role: str, message: Any) -> list[tuple[str, Any]]:
         """Return what is shown now: nothing, the message, or also the camera image that waited for it."""
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        if not self._period_ns or stamp_ns in self._chosen:
+        # The map of objects is of all images, and comes once a second.
+        if not self._period_ns or stamp_ns in self._chosen or role == 'objects':
             return [(role, message)]
         if role == 'camera_info':
             return [(role, message)] if self._is_due(role, stamp_ns) else []

@@ -12,6 +12,7 @@ OUTPUTS = {
     'overlay': Image,
     'segments_3d': Detection3DArray,
     'points': PointCloud2,
+    'objects': Detection3DArray,
 }
 _CAMERA_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
 _COMPRESSED = '/compressed'
