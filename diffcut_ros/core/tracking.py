@@ -91,7 +91,7 @@ class TrackerConfig:
     max_remembered: int = parameter(
         1000,
         'With target_frame: track ids out of sight that are remembered; beyond that, those seen longest ago end. '
-        '0 = none: ids end after max_age_s, as without target_frame',
+        '0 = none: ids end after max_age_s, as without target_frame, and there is no map of objects',
         minimum=0,
         maximum=20_000,
         live=True,
