@@ -343,11 +343,13 @@ class DiffcutNode(LifecycleNode):
         if self._network is None or not self._network.alive:
             sources = {name: camera.network for name, camera in self._cameras.items()}
             compute = partial(self._compute_newest, self._extractor, self._extracting, dict(self._cameras))
-            self._network = LatestFrameWorker(sources, compute, self._finish, self._report_thread)
+            self._network = LatestFrameWorker(
+                sources, compute, self._finish, self._report_thread, name='diffcut-network'
+            )
         if self._recutter is None or not self._recutter.alive:
-            self._recutter = OnRequest(self._recut, self._report_thread)
+            self._recutter = OnRequest(self._recut, self._report_thread, 'diffcut-recutter')
         if self._mapper is None or not self._mapper.alive:
-            self._mapper = OnRequest(self._publish_objects, self._report_thread)
+            self._mapper = OnRequest(self._publish_objects, self._report_thread, 'diffcut-mapper')
 
     def _stop(self) -> bool:
         """End listening and working; say whether the work under way ended in time."""

@@ -54,6 +54,7 @@ class LatestFrameWorker(Generic[Frame]):
         finish: called with each of them, in their order.
         on_error: called with what either raises; the threads go on.
         overlap: whether they overlap, in two threads; else one thread does one after the other.
+        name: of the thread that prepares.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LatestFrameWorker(Generic[Frame]):
         finish: Callable[[Any], None],
         on_error: Callable[[Exception], None],
         overlap: bool = False,
+        name: str = 'diffcut-worker',
     ) -> None:
         self._sources, self._prepare, self._finish, self._on_error = sources, prepare, finish, on_error
         self._wake = threading.Condition()
@@ -71,7 +73,7 @@ class LatestFrameWorker(Generic[Frame]):
         self._prepared: deque[Any] = deque()  # one at most
         self._under_way = 0
         self._counted_s: float | None = None  # since when the work under way counts
-        self._threads = [threading.Thread(target=self._prepare_all, name='diffcut-worker', daemon=True)]
+        self._threads = [threading.Thread(target=self._prepare_all, name=name, daemon=True)]
         if overlap:
             self._threads.append(threading.Thread(target=self._finish_all, name='diffcut-finisher', daemon=True))
         for thread in self._threads:
@@ -201,14 +203,17 @@ class OnRequest:
     Args:
         function: what is called.
         on_error: called with what it raises; the thread goes on.
+        name: of the thread.
     """
 
-    def __init__(self, function: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, function: Callable[[], None], on_error: Callable[[Exception], None], name: str = 'diffcut-request'
+    ) -> None:
         self._function, self._on_error = function, on_error
         self._wake = threading.Condition()
         self._wanted = self._closing = False
         self._others: deque[Callable[[], None]] = deque()
-        self._thread = threading.Thread(target=self._run, name='diffcut-request', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def request(self) -> None:

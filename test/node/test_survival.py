@@ -46,7 +46,7 @@ def test_a_callback_that_fails(start_node, connect):
         assert node.process.poll() is None
 
 
-@pytest.mark.parametrize('name', ['worker', 'finisher'])
+@pytest.mark.parametrize('name', ['worker', 'finisher', 'mapper'])
 def test_a_worker_that_ends(start_node, connect, monkeypatch, name):
     monkeypatch.setenv('OMP_NUM_THREADS', '2')  # the second thread is there on one core, too
     domain = free_domain()
@@ -60,7 +60,7 @@ def test_a_worker_that_ends(start_node, connect, monkeypatch, name):
             peer.spin_until(lambda: False, 0.1)
             return 'a thread of the node ended; started again' in node.log
 
-        peer.spin_until(ended)
+        assert peer.spin_until(ended)
         peer.segment(IMAGE)
         assert 'ERROR' in node.log
         assert peer.state() == 'active'
@@ -68,7 +68,7 @@ def test_a_worker_that_ends(start_node, connect, monkeypatch, name):
 
 def test_a_thread_that_cuts_again_ends(start_node, connect):
     domain = free_domain()
-    program = ('-c', WITH_A_THREAD_THAT_ENDS.format(name='request'))
+    program = ('-c', WITH_A_THREAD_THAT_ENDS.format(name='recutter'))
     with start_node(domain, '-p', 'rate_hz:=0.0', program=program) as node, connect(domain) as peer:
         header, _ = peer.segment(IMAGE)
         node.process.send_signal(signal.SIGUSR1)
