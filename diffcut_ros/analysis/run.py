@@ -35,6 +35,7 @@ from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row,
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.objects import Sightings, join, object_map
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
@@ -318,7 +319,8 @@ def analyze_to_folder(
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
                 seen = folder.sightings(settings.tracker.max_voxels)
-                found = object_map(seen, settings.node.min_confidence)
+                known = Classes() if classes is None else classes.classes
+                found = object_map(seen, settings.tracker.voxel_m).named(known, settings.node.min_confidence)
                 more |= object_outputs(found, settings, classes, ending)
             told.append(note(seen, settings))
             about_objects = {'objects': about_map(seen, found)}
