@@ -138,8 +138,15 @@ SWEEP = (
 OBJECTS = (
     Column('object_id', 'int64', '', 'The smallest of its track ids'),
     Column('track_ids', 'list<int64>', '', 'All track ids that it was seen as, see `segments`'),
-    Column('class', 'string', '', 'Name of what its segments resemble most, else unknown; missing without classes'),
-    Column('confidence', 'float64', '', 'How sure that is, 0 to 1: mean over all views; missing likewise'),
+    Column(
+        'class', 'string', '', 'Name of what its mean feature resembles most, else unknown; missing without classes'
+    ),
+    Column(
+        'confidence',
+        'float64',
+        '',
+        'How sure that is, 0 to 1; below `min_confidence` it is unknown, and 0; missing likewise',
+    ),
     Column('position_x_m', 'float64', 'm', 'Median of the points of its voxels in the target frame'),
     Column('position_y_m', 'float64', 'm', 'Likewise'),
     Column('position_z_m', 'float64', 'm', 'Likewise, upwards: boxes stand upright along z of the target frame'),
