@@ -465,8 +465,8 @@ def _object(
     )
 
 
-def better_view(best: Sequence[Any]) -> tuple[Any, Any]:
-    """Return by what a row of `Sightings.best` is better than another one: by the segment's area, then if it is earlier.
+def better_view(best: Sequence[Any] | np.ndarray) -> tuple[Any, Any]:
+    """Return by what a row of `Sightings.best` is better than another: a large segment, then an early image.
 
     At the image's edge, where a part is not seen, a segment counts by half its area: a large view that misses a part
     shows more of a thing than a sliver inside the image.

@@ -99,7 +99,8 @@ class TrackerConfig:
     max_voxels: int = parameter(
         500000,
         'With target_frame: cubes of space that are remembered, each counted for every track id that it had, at 20 '
-        'bytes, and as many again in the map of objects, at 80 bytes; beyond that, those seen longest ago are forgotten',
+        'bytes, and as many again in the map of objects, at 80 bytes; beyond that, those seen longest ago are '
+        'forgotten',
         minimum=1000,
         maximum=5_000_000,
         live=True,

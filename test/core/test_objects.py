@@ -114,7 +114,7 @@ def test_the_best_view_is_the_largest_and_what_the_image_cuts_off_counts_by_half
     found = objects_of([see(1.2, [(LEFT, 1, RED)], 1), see(0.5, [(LEFT, 1, RED)], 2), see(0.6, [(LEFT, 1, RED)], 3)])
     assert (found[0].best_ns, found[0].best_whole, found[0].best_area_px) == (2, True, 900)
     assert found[0].best_box_xyxy == (25, 45, 55, 75)
-    # 85 columns of it, cut off by the image's edge, against how many inside the image; of one track, or two of one object.
+    # 85 columns of it at the edge against 50 or 35 inside the image; of one track, or of two of one object.
     for track_id in (1, 2):
         for inside_m, best_ns in ((1.0, 2), (0.7, 4)):
             inside = [see(0.5, [((-inside_m, 0.0, -0.3, 0.3), 1, RED)], 2)] * 2
