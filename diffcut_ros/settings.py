@@ -65,8 +65,8 @@ class NodeConfig:
     )
     target_frame: str = parameter(
         '',
-        "Frame that places are given in, by TF at the image's stamp, such as map: positions, boxes, points, markers; "
-        "empty: the camera's",
+        "Frame that places are given in, by TF at the image's stamp, such as map: positions, boxes, points, markers, "
+        "and the map of objects, which there is only then; empty: the camera's",
     )
     transform_timeout_s: float = parameter(
         0.1,
@@ -228,8 +228,7 @@ def check_together(node: NodeConfig, segmenter: SegmenterConfig) -> None:
         )
     if node.target_frame and not node.depth:
         raise ValueError(
-            f'target_frame: {quoted(node.target_frame)} is where places are given, which need depth; expected depth: '
-            'true with it, received false'
+            f'target_frame: {quoted(node.target_frame)} needs depth; expected depth: true with it, received false'
         )
 
 

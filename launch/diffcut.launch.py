@@ -37,6 +37,11 @@ ARGUMENTS = [
         default_value='',
         description="raw, compressedDepth or compressed; empty = the parameter file's",
     ),
+    DeclareLaunchArgument(
+        'target_frame',
+        default_value='',
+        description="Frame that places are given in, such as map, needs depth; empty = the parameter file's",
+    ),
     DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node'),
     DeclareLaunchArgument(
         'use_sim_time', default_value='', description="true: time comes from /clock; empty = the parameter file's"
@@ -63,7 +68,7 @@ def _nodes(context):
 
     clock = {'use_sim_time': truth('use_sim_time', value['use_sim_time'])} if value['use_sim_time'] else {}
     parameters = {
-        name: value[name] for name in ('backend', 'image_transport', 'depth_transport') if value[name]
+        name: value[name] for name in ('backend', 'image_transport', 'depth_transport', 'target_frame') if value[name]
     } | clock
     if cameras:
         parameters['cameras'] = cameras

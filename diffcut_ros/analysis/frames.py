@@ -54,7 +54,8 @@ class RecordedFrames:
             found = {name: one for name, one in again.topics.items() if one.type_name in _TYPES and one.count}
             if not {_TF, _TF_STATIC} & found.keys():
                 others = f'; there are {", ".join(found)}, which are not read' if found else ''
-                raise BagError(f'{bag.path}: target frame {quoted(target)}: expected /tf, received none{others}')
+                lost = f'; not all could be read: {again.lost}' if again.lost else ''
+                raise BagError(f'{bag.path}: target frame {quoted(target)}: expected /tf, received none{others}{lost}')
             static = list(self._messages(again, _TF_STATIC))
             self._spans = [self._span(static, 0)]
             self._static_trouble.update(self._spans[0].tree.trouble)
@@ -64,6 +65,7 @@ class RecordedFrames:
                 span = self._spans[-1]
                 span.tree.add(message, static=False)
                 span.end_ns = max(span.end_ns, time_ns)
+            lost = again.lost
         for span, later in pairwise(self._spans):
             if later.begin_ns > span.end_ns:
                 span.end_ns = later.begin_ns - 1
@@ -71,6 +73,7 @@ class RecordedFrames:
         frames = sorted({frame for span in self._spans for frame in span.tree.frames})
         if target not in frames:
             there = f'there are {named(frames)}' if frames else 'there are no transforms'
+            there += f'; not all could be read: {lost}' if lost else ''
             raise BagError(f'{bag.path}: target frame {quoted(target)}: there is no such frame in /tf; {there}')
 
     def _messages(self, bag: Bag, topic: str) -> Iterator[tuple[int, Any]]:

@@ -20,7 +20,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help='length, from the first labels on (default 20)',
     )
     parser.add_argument(
-        '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
+        '-o', '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
     )
     parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
     return parser.parse_args(arguments)

@@ -22,6 +22,9 @@ Tell = Callable[[str], object]
 # What a full folder or a damaged file in it raises, which Numba leaves to its callers.
 _UNUSABLE = OSError, EOFError, ValueError, KeyError, ImportError, AttributeError, UnpicklingError
 
+# What is told before something is compiled.
+COMPILING = 'compiling for this processor, which takes up to a minute and is done once'
+
 _log = logging.getLogger('diffcut_ros')
 _lock = threading.Lock()
 _waiting: list[tuple[Any, str]] = []
@@ -77,7 +80,7 @@ def prepare(tell: Tell = _log.warning, warn: Tell = _log.warning) -> None:
             reason = _compile(dispatcher, signature) or reason
             if not dispatcher.stats.cache_hits:
                 if not count:
-                    tell('compiling for this processor, which takes up to a minute and is done once')
+                    tell(COMPILING)
                 count += 1
             dispatcher.disable_compile()
             del _waiting[0]

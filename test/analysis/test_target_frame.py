@@ -278,6 +278,13 @@ def test_a_recording_that_is_resumed_has_the_same_places(tmp_path, fast):
         assert np.array_equal(one.scene.look_up().translation_m, other.scene.look_up().translation_m)
 
 
+def test_what_a_cut_off_recording_lacks_may_be_in_the_rest(tmp_path, fast):
+    path = next(record(tmp_path / 'film', 200).glob('*.mcap'))  # of several chunks
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(BagError, match=r'expected /tf, received none; not all could be read: .*no end'):
+        list(analyze(path, replace(fast, target_frame='map')))
+
+
 def test_other_topics_of_transforms_are_named(tmp_path, fast):
     path = tmp_path / 'film'
     with Recorder(path) as recorder:

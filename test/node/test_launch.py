@@ -160,14 +160,14 @@ def test_every_argument_reaches_the_node(start_launch, connect, tmp_path):
     file.write_text('/**:\n  ros__parameters:\n    tau: 0.25\n    lazy: false\n    backend: ssd-1b\n')
     arguments = ['image:=/cam/color/image_raw', 'depth:=/cam/depth', f'params_file:={file}', 'backend:=color']
     arguments += ['namespace:=robot1', 'use_sim_time:=yes', 'image_transport:=compressed', 'log_level:=debug']
-    arguments += ['depth_transport:=compressedDepth']
+    arguments += ['depth_transport:=compressedDepth', 'target_frame:=map']
     with start_launch(domain, 'diffcut.launch.py', *arguments) as (_, log), connect(domain) as peer:
         wait_for(lambda: 'waiting for images on /cam/color/image_raw/compressed' in log.read_text())
         assert 'DEBUG' in log.read_text()
         topics = ('/cam/color/image_raw/compressed', '/cam/color/camera_info', '/cam/depth/compressedDepth')
         assert peer.spin_until(lambda: all(peer.subscribers(topic) == ['/robot1/diffcut'] for topic in topics))
         client = peer.client(GetParameters, '/robot1/diffcut/get_parameters')
-        names = ['tau', 'use_sim_time', 'depth', 'backend']
+        names = ['tau', 'use_sim_time', 'depth', 'backend', 'target_frame']
         values = peer.call(client, GetParameters.Request(names=names)).values
         assert (values[0].double_value, values[1].bool_value, values[2].bool_value) == (0.25, True, True)
         assert values[3].string_value == 'color'

@@ -374,7 +374,7 @@ def test_what_was_before_simulated_time_went_back_is_forgotten(start_node, conne
     [
         (
             ['target_frame:=map'],
-            "target_frame: 'map' is where places are given, which need depth",
+            "target_frame: 'map' needs depth",
         ),
         (
             ['depth:=true', 'target_frame:=/map'],

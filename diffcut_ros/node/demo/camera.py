@@ -1,14 +1,18 @@
 """A camera node that pans and zooms over photographs, for machines without a camera."""
 
+import sys
+
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from diffcut_ros.arguments.parser import Parser
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rgbd_photograph import load_rgbd_photograph
 from diffcut_ros.media.virtual_camera import (
@@ -51,6 +55,9 @@ class VirtualCameraNode(Node):
         start_ns, constant = self.get_clock().now().nanoseconds, ParameterDescriptor(read_only=True)
         self._start_ns = self.declare_parameter('start_ns', start_ns, constant).value
         self.create_timer(1 / rate_hz, self._publish)
+        shown = (self._publisher, self._depth, self._camera_info) if self._rgbd else (self._publisher,)
+        topics = ', '.join(publisher.topic_name for publisher in shown)
+        self.get_logger().info(f'publishing {topics} at {rate_hz:g} Hz')
 
     def _apply(self, changes: list[Parameter]) -> None:
         for change in changes:
@@ -77,6 +84,12 @@ class VirtualCameraNode(Node):
 
 def main() -> None:
     """Run the camera until it is interrupted."""
+    parser = Parser(
+        'python -m diffcut_ros.node.demo.camera',
+        description='A virtual camera: publishes image_raw and, with -p depth:=true, depth and camera_info.',
+        epilog='Topics and parameters as of any node: --ros-args -r image_raw:=/camera/image_raw -p rate_hz:=30.0',
+    )
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init()
     try:
         with interruptible():

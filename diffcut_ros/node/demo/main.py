@@ -1,6 +1,7 @@
 """`diffcut_demo`: runs node and virtual camera, shows what comes out and keeps pictures of it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from rclpy.parameter import parameter_value_to_python
 from rich.console import Console
 
 from diffcut_ros.arguments.demo import parse
+from diffcut_ros.core.compiled import COMPILING
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.video import check_video
@@ -40,9 +42,9 @@ _STOP_TIMEOUT_S = 5.0
 _ADVICE = 'run the demo again when the machine is less busy; if that does not help, see node.log'
 _NEXT = """
 Next, with images of your own:
-  a camera:    diffcut_node --ros-args -r image:=/camera/color/image_raw
-  a recording: diffcut_analyze run1.mcap -o out/ (tables, video, report)
-  names:       diffcut_teach run1.mcap --classes names.yaml (a few clicks)"""
+  a camera:    {0}diffcut_node --ros-args -r image:=/camera/color/image_raw
+  a recording: {0}diffcut_analyze run1.mcap -o out/ (tables, video, report)
+  names:       {0}diffcut_teach run1.mcap --classes names.yaml (a few clicks)"""
 # Shots, a few MB each, that wait to be written.
 _MOST_UNWRITTEN = 50
 
@@ -163,13 +165,14 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
                 monitor.click(x, y)
                 expect(f'the name {name} was not learnt', lambda: name in monitor.names.values())  # noqa: B023
                 console.print(f'  [cyan]clicked on pixel ({x:.0f}, {y:.0f}) and called it {name!r}[/cyan]')
-            console.print('  [cyan]from now on, whatever looks like one of them has its name[/cyan]')
+            console.print('  [cyan]from now on, segments of the same colour and texture get the same name[/cyan]')
             monitor.pause_camera(False)
 
         with console.status(f'Starting the node and a virtual camera, for {seconds:.0f} s ...'):
             expect('no labels', lambda: monitor.shown_ns > 0 and monitor.connected, _START_TIMEOUT_S)
-        console.print(f'First labels after {time.monotonic() - started_s:.1f} s.\n')
-        console.print('Rates: different images by their stamps; one that is cut again is no other.')
+        once = ', since the node had to be compiled for this processor, once' if COMPILING in _whole(log) else ''
+        console.print(f'First labels after {time.monotonic() - started_s:.1f} s{once}.\n')
+        console.print('Rates: an image that is cut again is not counted twice.')
         console.print('Latency: from the stamp of an image to the arrival of its segments.')
         console.print('[bold]  time   camera   segmented   latency   segments    tau[/bold]')
         start_s = time.monotonic()
@@ -202,7 +205,15 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     names = [*sorted(recorder.names), *([] if depth else [names_file.name]), 'node.log']
     console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join(names))
     console.print(cut_twice(recorder))
-    console.print(_NEXT, markup=False)
+    console.print(_NEXT.format(_folder_of_commands()), markup=False)
+
+
+def _folder_of_commands() -> str:
+    """Return what has to stand before the names of the commands: nothing where the shell finds them."""
+    here = Path(sys.executable).parent
+    if shutil.which('diffcut_node') or not (here / 'diffcut_node').is_file():
+        return ''
+    return f'{os.path.relpath(here)}/' if here.is_relative_to(Path.cwd()) else f'{here}/'
 
 
 def cut_twice(recorder: Recorder) -> str:
@@ -249,9 +260,13 @@ def _process(log: TextIO, module: str, *ros_args: str) -> Iterator[subprocess.Po
             process.wait()
 
 
+def _whole(log: TextIO) -> str:
+    # Not by `log` itself: its place in the file is that of the processes that write it.
+    return Path(log.name).read_text(errors='replace')
+
+
 def _tail(log: TextIO) -> str:
-    log.seek(0)
-    return ''.join(log.readlines()[-15:])
+    return ''.join(_whole(log).splitlines(keepends=True)[-15:])
 
 
 if __name__ == '__main__':
