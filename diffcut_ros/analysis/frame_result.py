@@ -188,10 +188,10 @@ class Analyzer:
             named,
             self._target_frame,
             tuple(self._notes),
-            self._sightings(result, named) if self._with_objects else None,
+            self._sightings(result) if self._with_objects else None,
         )
 
-    def _sightings(self, result: Result, named: Named | None) -> Sightings:
+    def _sightings(self, result: Result) -> Sightings:
         scene = result.scene
         if result.into is None or scene.depth_m is None or scene.camera is None:
             return nothing(without_places=1)
@@ -203,7 +203,6 @@ class Analyzer:
             scene.camera,
             result.into,
             self._pipeline.tracking.voxel_m,
-            *(() if named is None else (named.class_id, named.confidence)),
         )
 
     def _named(self, segments: Segments) -> Named | None:

@@ -47,7 +47,7 @@ class RecordedFrames:
     """
 
     def __init__(self, bag: Bag, target: str) -> None:
-        self.target = target
+        self.target, self._camera = target, ''
         self._damaged: Counter[str] = Counter()
         self._static_trouble: Counter[str] = Counter()
         with open_bag(bag.path) as again:  # what cannot be read is told as the images are read
@@ -99,6 +99,11 @@ class RecordedFrames:
         return jumps
 
     @property
+    def moves_with_camera(self) -> bool:
+        """Whether the target frame moves with the camera of the scenes that were placed: to know after the last one."""
+        return bool(self._camera) and any(span.tree.moves_with(self.target, self._camera) for span in self._spans)
+
+    @property
     def note(self) -> str:
         """What is wrong with the transforms, as text; empty: nothing."""
         trouble = self._damaged.copy()
@@ -121,8 +126,9 @@ class RecordedFrames:
             recorded_ns: when its image was recorded.
         """
         found, problem = None, ''
+        self._camera = scene.header.frame_id.lstrip('/')
         try:
-            found = self._look_up(scene.header.frame_id.lstrip('/'), scene.stamp_ns, recorded_ns)
+            found = self._look_up(self._camera, scene.stamp_ns, recorded_ns)
         except ValueError as error:
             problem = f'no places in {quoted(self.target)}: {printable(error)}'
         return replace(scene, look_up=lambda: found), problem

@@ -117,9 +117,22 @@ def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
     }
 
 
-def note(seen: Sightings, settings: Settings) -> str:
-    """Say what the map of objects lacks; empty: nothing."""
+def note(seen: Sightings, settings: Settings, moves_with_camera: bool) -> str:
+    """Say what the map of objects lacks, and how the node's would differ; empty: nothing.
+
+    Args:
+        seen: what is in it.
+        settings: of the analysis.
+        moves_with_camera: whether its frame does.
+    """
     words = []
+    if moves_with_camera:
+        words.append(
+            f'the target frame {quoted(settings.node.target_frame)} moves with the camera, so the map is of no use, as '
+            'all things lie upon each other. Next: take a frame that does not move, such as map or odom'
+        )
+    if not settings.tracker.max_remembered:
+        words.append('tracking.max_remembered is 0, with which a node has no map of objects')
     if seen.without_places:
         total = seen.images + seen.without_places
         frame = quoted(settings.node.target_frame)

@@ -35,6 +35,7 @@ from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row,
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.objects import Sightings, join, object_map
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
@@ -66,6 +67,7 @@ class Summary:
         lost: what of the recording could not be read, as text; empty: nothing.
         unjoined: images without depth or camera_info.
         warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
+        objects: in the map of objects; None: there is no map.
     """
 
     frames: int
@@ -75,6 +77,7 @@ class Summary:
     lost: str
     unjoined: int
     warning: str
+    objects: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -88,7 +91,8 @@ class Summary:
 
     def text(self, bag: Path, out: Path) -> str:
         """Return it in a line, as text."""
-        parts = [f'{bag}: {self.frames} of {self.images} images segmented, outputs in {out}']
+        objects = '' if self.objects is None else f'{self.objects} object{"s" * (self.objects != 1)}, '
+        parts = [f'{bag}: {self.frames} of {self.images} images segmented, {objects}outputs in {out}']
         if self.problems:
             table = next((path.name for path in sorted(out.glob('problems.*'))), 'the table problems')
             what = 'images or messages' if self.problems > 1 else 'image or message'
@@ -107,8 +111,13 @@ class Summary:
             ValueError, KeyError: when it holds none.
         """
         run = {'causes': '', 'unjoined': 0} | run  # which older ones do not have
-        values = {one.name: run[one.name] for one in dataclasses.fields(Summary)}
-        for name, kind in Summary.__annotations__.items():
+        kinds = Summary.__annotations__ | {'objects': int}
+        if 'objects' not in run:
+            del kinds['objects']
+        elif isinstance(run['objects'], dict):  # what is said of the map, of which the number is one thing
+            run |= {'objects': run['objects'].get('objects')}
+        values = {name: run[name] for name in kinds}
+        for name, kind in kinds.items():
             if not isinstance(values[name], kind) or (kind is int and values[name] < 0):
                 raise ValueError(f'{name}: expected {kind.__name__}, received {values[name]!r}')
         return Summary(**values)
@@ -318,9 +327,10 @@ def analyze_to_folder(
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
                 seen = folder.sightings(settings.tracker.max_voxels)
-                found = object_map(seen, settings.node.min_confidence)
+                known = Classes() if classes is None else classes.classes
+                found = object_map(seen, settings.tracker.voxel_m).named(known, settings.node.min_confidence)
                 more |= object_outputs(found, settings, classes, ending)
-            told.append(note(seen, settings))
+            told.append(note(seen, settings, frames_of is not None and frames_of.moves_with_camera))
             about_objects = {'objects': about_map(seen, found)}
         summary = Summary(
             done.frames,
@@ -330,8 +340,11 @@ def analyze_to_folder(
             printable(opened.lost),
             moments.within - moments.joined,
             printable('; '.join(filter(None, told))),
+            None if found is None else len(found.objects),
         )
-        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description}
+        run = dataclasses.asdict(summary)
+        del run['objects']  # the number is among what is said of the map
+        run |= {'joined': moments.joined, 'model': analyzer.description}
         run |= about | about_objects
 
         def report(path: Path, parts: Sequence[Path]) -> None:

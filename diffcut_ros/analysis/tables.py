@@ -138,12 +138,26 @@ SWEEP = (
 OBJECTS = (
     Column('object_id', 'int64', '', 'The smallest of its track ids'),
     Column('track_ids', 'list<int64>', '', 'All track ids that it was seen as, see `segments`'),
-    Column('class', 'string', '', 'Name of what its segments resemble most, else unknown; missing without classes'),
-    Column('confidence', 'float64', '', 'How sure that is, 0 to 1: mean over all views; missing likewise'),
-    Column('position_x_m', 'float64', 'm', 'Median of the points of its voxels in the target frame'),
+    Column(
+        'class', 'string', '', 'Name of what its mean feature resembles most, else unknown; missing without classes'
+    ),
+    Column('confidence', 'float64', '', 'How sure that is, from `min_confidence` to 1; 0 = unknown; missing likewise'),
+    Column(
+        'position_x_m',
+        'float64',
+        'm',
+        'Median of the points of its voxels in the target frame, each voxel weighted by its samples, at most by the '
+        'median number of samples of all its voxels',
+    ),
     Column('position_y_m', 'float64', 'm', 'Likewise'),
     Column('position_z_m', 'float64', 'm', 'Likewise, upwards: boxes stand upright along z of the target frame'),
-    Column('box_x_m', 'float64', 'm', 'Centre of its box, without the outermost 5 % of its voxels'),
+    Column(
+        'box_x_m',
+        'float64',
+        'm',
+        'Centre of its box: along each side from 5 to 95 % of the same weights, each end moved out by 1/18 of that '
+        'length, at most to the outermost point; no side is shorter than a voxel',
+    ),
     Column('box_y_m', 'float64', 'm', 'Likewise'),
     Column('box_z_m', 'float64', 'm', 'Likewise'),
     Column('box_length_m', 'float64', 'm', 'Its longer side along the ground'),
@@ -151,17 +165,31 @@ OBJECTS = (
     Column('box_height_m', 'float64', 'm', 'Its side along z'),
     Column('box_yaw_rad', 'float64', 'rad', 'Turn of its length from x to y, -pi / 2 to pi / 2'),
     Column('voxels', 'int64', '', 'Number of its voxels, cubes of `tracking.voxel_m`'),
-    Column('views', 'int64', '', 'Number of its segments in all images; one image may show several'),
-    Column('first_ns', 'int64', 'ns', 'Stamp of the first image that shows it'),
+    Column(
+        'views',
+        'int64',
+        '',
+        'Number of segments of its track ids that have a depth sample, in images with a transform; one image may show '
+        'several',
+    ),
+    Column('first_ns', 'int64', 'ns', 'Stamp of the first image with such a segment'),
     Column('last_ns', 'int64', 'ns', 'Stamp of the last one'),
-    Column('best_ns', 'int64', 'ns', 'Stamp of the image that shows it best: its box inside the image, and large'),
-    Column('best_whole', 'int64', '', '1 = its box is inside that image; 0 = it reaches the edge in every image'),
-    Column('best_x0_px', 'int64', 'px', 'First column of its box in that image'),
+    Column(
+        'best_ns',
+        'int64',
+        'ns',
+        'Stamp of the image that shows it best: of all these segments the one of the most pixels, where one whose box '
+        "reaches the image's edge counts by half",
+    ),
+    Column(
+        'best_whole', 'int64', '', "1 = the box of that segment is inside the image; 0 = it reaches the image's edge"
+    ),
+    Column('best_x0_px', 'int64', 'px', 'First column of the box of that segment'),
     Column('best_y0_px', 'int64', 'px', 'First row'),
     Column('best_x1_px', 'int64', 'px', 'Last column + 1'),
     Column('best_y1_px', 'int64', 'px', 'Last row + 1'),
     Column('picture', 'string', '', 'The file of that view, beside this table: its segment with the surroundings'),
-    Column('feature', 'list<float32>', '', 'Mean feature of its segments, of length 1'),
+    Column('feature', 'list<float32>', '', 'Mean feature of its segments, each weighted by its samples, of length 1'),
 )
 
 # The folder of pictures of objects, beside their table.

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         within = things.thing + things.frame * len(things.names)
         table.add_row('segments, each image alone', '', '', '', *_cells(agree(within, shown.segment)))
     for name, merges in (('a track id is an object', False), ('objects', True)):
-        found = object_map(seen, merges=merges)
+        found = object_map(seen, pipeline.tracking.voxel_m, merges)
         row = [name, str(len(found.objects)), str(_holding_most(found)), str(_duplicates(seen, found, merges))]
         if things is not None:
             row += _cells(agree(things.thing, owners(shown.points_m, found, pipeline.tracking.voxel_m)))

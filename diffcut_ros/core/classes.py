@@ -258,21 +258,24 @@ class Classes:
         Raises:
             ValueError: for features of another length, from another backend.
         """
-        class_id, confidence = self.classify_features(segments.feature)
-        sure = confidence >= min_confidence
-        return np.where(sure, class_id, UNKNOWN), np.where(sure, confidence, 0.0)
+        return self.classify_features(segments.feature, min_confidence=min_confidence)
 
-    def classify_features(self, feature: np.ndarray, unknown: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def classify_features(
+        self, feature: np.ndarray, unknown: bool = True, min_confidence: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Say what segments of these features, float32 [K, C], are; otherwise as `classify`.
 
         Args:
             feature: `Segments.feature`.
             unknown: whether that may be an answer; otherwise each segment gets the name that fits best.
+            min_confidence: 0 to 1; what is less sure is unknown.
         """
         if not len(feature) or not len(self):
             return np.zeros(len(feature), np.int64), np.zeros(len(feature))
         self._check_width(feature.shape[1])
-        return self._classifier.classify(feature, unknown)
+        class_id, confidence = self._classifier.classify(feature, unknown)
+        sure = confidence >= min_confidence
+        return np.where(sure, class_id, UNKNOWN), np.where(sure, confidence, 0.0)
 
     def prepare(self) -> None:
         """Do now what would otherwise take time in the first `classify`: it grows with the number of examples."""

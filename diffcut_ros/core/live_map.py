@@ -95,12 +95,12 @@ class LiveMap:
         """Return the objects of all images so far, without classes."""
         self.settle(config)
         with self._lock:
-            kept, last, begun = list(self._kept), self._last, self._begun
+            kept, last, begun, voxel_m = list(self._kept), self._last, self._begun, self._voxel_m
         whole = join(kept)
         bounded = self._bounded(whole, config)
         if bounded is not whole:
             self._keep([bounded], begun)
-        return object_map(join([bounded, last]))
+        return object_map(join([bounded, last]), voxel_m)
 
     def forget(self, reason: str) -> None:
         """Begin anew, and say so where there was something."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.classes import UNKNOWN, Classes
 from diffcut_ros.core.geometry import PinholeCamera, check_aspect, middles, points_at
 from diffcut_ros.core.places import KEPT_SHARE
 from diffcut_ros.core.plain import expect
@@ -43,7 +43,7 @@ _AT_A_TIME = 64
 
 @dataclass(frozen=True)
 class Sightings:
-    """What images show of things: N rows of a voxel and a track in it, T of tracks, and M of a track and a class.
+    """What images show of things: N rows of a voxel and a track in it, and T of tracks.
 
     Attributes:
         voxel: int64 [N], sorted, then by track.
@@ -56,10 +56,8 @@ class Sightings:
         views: int64 [T], segments.
         seen_ns: int64 [T, 2], stamps of the first and the last image.
         feature: float32 [T, C], the sum of features of unit length, each times the segment's samples.
-        best: int64 [T, 7], the best view: whether the segment's box is inside the image, the area of the box in pixels,
-            the stamp, the box.
-        vote: int64 [M, 2], a track id and the number of a class, sorted.
-        confidence: float64 [M], the sum of what the track's segments were named so with.
+        best: int64 [T, 7], the best view, see `better_view`: whether the segment's box is inside the image, the area of
+            the segment in pixels, the stamp, the box.
         images: how many have places.
         without_places: how many have none.
         left_out: rows of voxels that there was no room for.
@@ -76,8 +74,6 @@ class Sightings:
     seen_ns: np.ndarray = field(repr=False)
     feature: np.ndarray = field(repr=False)
     best: np.ndarray = field(repr=False)
-    vote: np.ndarray = field(repr=False)
-    confidence: np.ndarray = field(repr=False)
     images: int = 0
     without_places: int = 0
     left_out: int = 0
@@ -112,11 +108,10 @@ class Sightings:
     def _only(self, rows: np.ndarray) -> 'Sightings':
         """Return some of the pairs of a voxel and a track, bool [N], and what is known of their tracks."""
         left = replace(self, **{name: getattr(self, name)[rows] for name in _OF_VOXELS})
-        tracks, votes = np.isin(self.track_id, left.track), np.isin(self.vote[:, 0], left.track)
+        tracks = np.isin(self.track_id, left.track)
         return replace(
             left,
             **{name: getattr(self, name)[tracks] for name in _OF_TRACKS},
-            **{name: getattr(self, name)[votes] for name in _OF_VOTES},
             left_out=self.left_out + len(self) - len(left),
         )
 
@@ -128,7 +123,7 @@ class Sightings:
             ValueError, TypeError: for another state.
         """
         found = cls(**state)
-        rows, tracks, votes = len(found.voxel), len(found.track_id), len(found.vote)
+        rows, tracks = len(found.voxel), len(found.track_id)
         most = 2**62
         for name, kind, shape, low, high in (
             ('voxel', 'i', (rows,), 0, 2**63 - 1),
@@ -142,22 +137,18 @@ class Sightings:
             ('seen_ns', 'i', (tracks, 2), -(2**63), 2**63 - 1),
             ('feature', 'f', (tracks, *found.feature.shape[1:2]), -most, most),
             ('best', 'i', (tracks, 7), -(2**63), 2**63 - 1),
-            ('vote', 'i', (votes, 2), 0, MAX_TRACK_ID),
-            ('confidence', 'f', (votes,), 0, most),
         ):
             expect(name, getattr(found, name), kind, shape, low, high)
         for name in ('images', 'without_places', 'left_out'):
             if not isinstance(getattr(found, name), int) or getattr(found, name) < 0:
                 raise ValueError(f'{name}: expected a whole number from 0, received {getattr(found, name)!r}')
-        for name, ids in (('track', found.track), ('vote', found.vote[:, 0])):
-            if not np.isin(ids, found.track_id).all():
-                raise ValueError(f'{name}: expected track ids of track_id, received others')
+        if not np.isin(found.track, found.track_id).all():
+            raise ValueError('track: expected track ids of track_id, received others')
         return found
 
 
 _OF_VOXELS = ('voxel', 'track', 'share', 'samples', 'points_m', 'colors')
 _OF_TRACKS = ('track_id', 'views', 'seen_ns', 'feature', 'best')
-_OF_VOTES = ('vote', 'confidence')
 
 
 def nothing(images: int = 0, without_places: int = 0) -> Sightings:
@@ -166,7 +157,6 @@ def nothing(images: int = 0, without_places: int = 0) -> Sightings:
     return Sightings(
         *(none, none, np.zeros(0), none, np.zeros((0, 3)), triples),
         *(none, none, np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32), np.zeros((0, 7), np.int64)),
-        *(np.zeros((0, 2), np.int64), np.zeros(0)),
         images,
         without_places,
     )
@@ -180,8 +170,6 @@ def look(
     camera: PinholeCamera,
     into: Transform,
     voxel_m: float,
-    class_id: np.ndarray | None = None,
-    confidence: np.ndarray | None = None,
 ) -> Sightings:
     """Return what one image shows of things.
 
@@ -193,8 +181,6 @@ def look(
         camera: of any size; scaled to that of the depth image.
         into: takes points of the camera into a frame that does not move.
         voxel_m: side of a voxel.
-        class_id: int64 [K], of each segment, 0 = unknown; None without classes.
-        confidence: float64 [K], of these.
 
     Raises:
         ValueError: when image or camera have another aspect than the depth image.
@@ -220,11 +206,10 @@ def look(
     ids, boxes = segments.track_id[shown], segments.box_xyxy[shown]
     size = np.array(labels.shape[::-1])
     whole = ((boxes[:, :2] > 0) & (boxes[:, 2:] < size)).all(1)
-    best = [whole, (boxes[:, 2:] - boxes[:, :2]).prod(1), np.full(len(ids), stamp_ns), *boxes.T]
+    best = [whole, segments.area_px[shown], np.full(len(ids), stamp_ns), *boxes.T]
     feature = segments.feature[shown]
     length = np.linalg.norm(feature, axis=1)
     weight = samples_of[shown] / np.where(length > 0, length, 1)
-    found = nothing() if class_id is None or confidence is None else _votes(ids, class_id[shown], confidence[shown])
     return Sightings(
         voxel,
         track,
@@ -237,16 +222,8 @@ def look(
         np.full((len(ids), 2), stamp_ns),
         (feature * weight[:, None]).astype(np.float32),
         np.stack(best, 1).astype(np.int64),
-        found.vote,
-        found.confidence,
         images=1,
     )
-
-
-def _votes(track_id: np.ndarray, class_id: np.ndarray, confidence: np.ndarray) -> Sightings:
-    named = class_id > 0
-    votes = np.stack([track_id[named], class_id[named]], 1).astype(np.int64)
-    return replace(nothing(), vote=votes, confidence=confidence[named].astype(float))
 
 
 def join(some: Sequence[Sightings]) -> Sightings:
@@ -264,8 +241,8 @@ def join(some: Sequence[Sightings]) -> Sightings:
         joined[name] = _added(rows[name], starts)
     features = [one.feature for one in some if len(one.feature)] or [some[0].feature]
     best = all_of('best')
-    # Of each track the best view last: inside the image, large, early.
-    order = np.lexsort((-best[:, 2], best[:, 1], best[:, 0], all_of('track_id')))
+    # Of each track the best view last.
+    order = np.lexsort((*np.stack(better_view(best.T))[::-1], all_of('track_id')))
     ids = all_of('track_id')[order]
     starts = np.flatnonzero(np.diff(ids, prepend=0))
     seen_ns = all_of('seen_ns')[order]
@@ -276,9 +253,6 @@ def join(some: Sequence[Sightings]) -> Sightings:
         'feature': _added(np.concatenate(features)[order], starts),
         'best': best[order][np.append(starts, len(ids))[1:] - 1],
     }
-    vote = all_of('vote')
-    order, starts = _groups(vote[:, 0], vote[:, 1])
-    joined |= {'vote': vote[order[starts]], 'confidence': _added(all_of('confidence')[order], starts)}
     counts = {name: sum(getattr(one, name) for one in some) for name in ('images', 'without_places', 'left_out')}
     return Sightings(**joined, **counts)
 
@@ -300,17 +274,19 @@ class MapObject:
     Attributes:
         object_id: the smallest of its track ids.
         track_ids: that it was seen as, rising.
-        class_id: number of its class; 0 = unknown, or without classes.
-        confidence: of that over all views, 0 to 1.
+        class_id: number of what its mean feature is called; 0 = unknown, or without classes.
+        confidence: how sure that is, 0 to 1, see `Classes.classify`.
         position_m: median of its voxels' points, where those with fewer samples than the median one count less.
         box_center_m: of a box that stands upright, where z of the frame is up.
-        box_size_m: its length and width along the ground and its height, the length at least the width.
+        box_size_m: its length and width along the ground and its height, each at least a voxel's side; the length is at
+            least the width.
         box_yaw_rad: turn of the length from x to y of the frame, above -pi / 2 up to pi / 2.
         voxels: number of them.
         views: number of its segments in all images; one image may show several.
         first_ns, last_ns: stamps of the first and the last image that shows it.
         feature: float32 [C], mean over its samples, of unit length.
         best_ns: stamp of the image that shows it best.
+        best_area_px: of the segment in that image.
         best_whole: whether the segment's box is inside that image, not at its edge.
         best_box_xyxy: first column, first row, last column + 1, last row + 1.
     """
@@ -329,14 +305,14 @@ class MapObject:
     last_ns: int
     feature: np.ndarray = field(repr=False)
     best_ns: int
+    best_area_px: int
     best_whole: bool
     best_box_xyxy: tuple[int, int, int, int]
 
     @property
     def best(self) -> tuple[int, ...]:
         """The row of `Sightings.best` that it comes from."""
-        x0, y0, x1, y1 = self.best_box_xyxy
-        return int(self.best_whole), (x1 - x0) * (y1 - y0), self.best_ns, *self.best_box_xyxy
+        return int(self.best_whole), self.best_area_px, self.best_ns, *self.best_box_xyxy
 
     @property
     def turned_xyzw(self) -> tuple[float, float, float, float]:
@@ -360,8 +336,8 @@ class ObjectMap:
     colors: np.ndarray = field(repr=False)
     object_id: np.ndarray = field(repr=False)
 
-    def named(self, classes: Classes, min_confidence: float = 0.0) -> 'ObjectMap':
-        """Return it with objects that are called what their mean feature is, whatever their views were.
+    def named(self, classes: Classes, min_confidence: float) -> 'ObjectMap':
+        """Return it with objects that are called what their mean feature is, whatever their segments were called.
 
         Args:
             classes: by example.
@@ -372,18 +348,18 @@ class ObjectMap:
         """
         if not self.objects:
             return self
-        class_id, confidence = classes.classify_features(np.stack([one.feature for one in self.objects]))
+        feature = np.stack([one.feature for one in self.objects])
+        class_id, confidence = classes.classify_features(feature, min_confidence=min_confidence)
         named = zip(self.objects, class_id.tolist(), confidence.tolist(), strict=True)
-        sure = ((one, *(what if what[1] >= min_confidence else (0, 0.0))) for one, *what in named)
-        return replace(self, objects=tuple(replace(one, class_id=key, confidence=share) for one, key, share in sure))
+        return replace(self, objects=tuple(replace(one, class_id=key, confidence=sure) for one, key, sure in named))
 
 
-def object_map(seen: Sightings, min_confidence: float = 0.0, merges: bool = True) -> ObjectMap:
-    """Return the objects that sightings tell of.
+def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMap:
+    """Return the objects that sightings tell of, without classes; see `ObjectMap.named`.
 
     Args:
         seen: of all images.
-        min_confidence: what has a smaller mean confidence over all views is unknown.
+        voxel_m: side of their voxels.
         merges: whether tracks of one thing become one object; False: each is one.
     """
     if not len(seen):
@@ -402,7 +378,7 @@ def object_map(seen: Sightings, min_confidence: float = 0.0, merges: bool = True
     objects = []
     for places in np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1):
         tracks = np.flatnonzero(thing == of[places[0]])
-        objects.append(_object(seen, tracks, points_m[places], samples[places], min_confidence))
+        objects.append(_object(seen, tracks, points_m[places], samples[places], voxel_m))
     # A thing's number is the row of its first track.
     return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of])
 
@@ -459,50 +435,51 @@ def overlaps(
 
 
 def _object(
-    seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, samples: np.ndarray, min_confidence: float
+    seen: Sightings, tracks: np.ndarray, points_m: np.ndarray, samples: np.ndarray, voxel_m: float
 ) -> MapObject:
     """Return one from the rows of its tracks, and the points and the numbers of samples of its voxels."""
-    ids, views = seen.track_id[tracks], int(seen.views[tracks].sum())
-    votes = np.isin(seen.vote[:, 0], ids)
-    support = np.bincount(seen.vote[votes, 1], seen.confidence[votes], 1)
-    class_id = int(support.argmax())
-    confidence = float(support[class_id]) / views
-    if not class_id or confidence < min_confidence:
-        class_id, confidence = 0, 0.0
+    ids = seen.track_id[tracks]
     best = max(seen.best[tracks].tolist(), key=better_view)
     feature = seen.feature[tracks].sum(0)
     # Points that fly between near and far fill their voxels with few samples; of others, none counts for two.
     weight = np.minimum(samples, np.median(samples)).astype(float)
-    center_m, size_m, yaw_rad = upright_box(points_m, weight)
+    center_m, size_m, yaw_rad = upright_box(points_m, weight, voxel_m)
     return MapObject(
         int(ids[0]),
         tuple(ids.tolist()),
-        class_id,
-        min(1.0, confidence),
+        UNKNOWN,
+        0.0,
         tuple(_quantiles(points_m, weight, 0.5).tolist()),
         tuple(center_m.tolist()),
         tuple(size_m.tolist()),
         yaw_rad,
         len(points_m),
-        views,
+        int(seen.views[tracks].sum()),
         int(seen.seen_ns[tracks, 0].min()),
         int(seen.seen_ns[tracks, 1].max()),
         feature / max(float(np.linalg.norm(feature)), 1e-12),
         best[2],
+        best[1],
         bool(best[0]),
         tuple(best[3:]),
     )
 
 
-def better_view(best: Sequence[int]) -> tuple[int, int, int]:
-    """Return by what a row of `Sightings.best` is better than another one: inside the image, large, early."""
-    return best[0], best[1], -best[2]
+def better_view(best: Sequence[Any] | np.ndarray) -> tuple[Any, Any]:
+    """Return by what a row of `Sightings.best` is better than another: a large segment, then an early image.
+
+    At the image's edge, where a part is not seen, a segment counts by half its area: a large view that misses a part
+    shows more of a thing than a sliver inside the image.
+    """
+    whole, area_px, stamp_ns = best[:3]
+    return area_px * (1 + whole), -stamp_ns
 
 
-def upright_box(points_m: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def upright_box(points_m: np.ndarray, weight: np.ndarray, least_m: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the box of points, float64 [N, 3], that stands upright: z is up, and its length lies as they spread most.
 
-    Along each of its axes it reaches from 5 to 95 % of their weights, [N], widened as in `locate_segments`.
+    Along each of its axes it reaches from 5 to 95 % of their weights, [N], widened as in `locate_segments`, and is no
+    shorter than `least_m`: the points of a surface, or of one voxel, may have no extent.
 
     Returns:
         Its centre, float64 [3]; length, width and height, float64 [3]; the turn of the length from x to y, rad.
@@ -516,7 +493,7 @@ def upright_box(points_m: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, n
         yaw += np.pi / 2
         low, high, turn = _extent(around, weight, yaw)
     yaw = np.pi / 2 - (np.pi / 2 - yaw) % np.pi
-    return middle + turn.T @ ((low + high) / 2), high - low, yaw
+    return middle + turn.T @ ((low + high) / 2), np.maximum(high - low, least_m), yaw
 
 
 def _extent(points_m: np.ndarray, weight: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

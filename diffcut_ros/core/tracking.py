@@ -91,7 +91,7 @@ class TrackerConfig:
     max_remembered: int = parameter(
         1000,
         'With target_frame: track ids out of sight that are remembered; beyond that, those seen longest ago end. '
-        '0 = none: ids end after max_age_s, as without target_frame, and there is no map of objects',
+        '0 = none: ids end after max_age_s, as without target_frame, and a node has no map of objects',
         minimum=0,
         maximum=20_000,
         live=True,
@@ -99,7 +99,8 @@ class TrackerConfig:
     max_voxels: int = parameter(
         500000,
         'With target_frame: cubes of space that are remembered, each counted for every track id that it had, at 20 '
-        'bytes; beyond that, those seen longest ago are forgotten',
+        'bytes, and as many again in the map of objects, at 80 bytes; beyond that, those seen longest ago are '
+        'forgotten',
         minimum=1000,
         maximum=5_000_000,
         live=True,
@@ -398,8 +399,8 @@ class Tracker:
             self._places, self._ended = Places(self.config.voxel_m), self._none(self._live.feature.shape[1])
             self._tell(
                 'the target frame seems to move with the camera: track ids are not remembered by places in it until '
-                'the camera moves in it. Next: take a frame that does not move, such as map or odom, or set '
-                'tracking.max_remembered to 0'
+                'the camera moves in it, and a map of objects in it is of no use. Next: take a frame that does not '
+                'move, such as map or odom, or set tracking.max_remembered to 0'
             )
 
     def _check_memory(self, channels: int, stamp_ns: int) -> None:

@@ -19,6 +19,8 @@ from diffcut_ros.printable import quoted
 KEPT_S = 10.0
 # Lengths of quaternions that are off by more are told; as tf2 does, rotations are taken as if they were of length 1.
 _UNIT = 1e-2
+# What changes less is at rest: m, and parts of a quaternion.
+_MOVED = 1e-4
 # Frames that an error names.
 _NAMED = 8
 
@@ -58,6 +60,14 @@ class _History:
     static: bool
     stamps_ns: list[int] = field(default_factory=list)
     links: list[tuple[str, _Numbers]] = field(default_factory=list)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes, by more than poses are rounded to."""
+        turned = np.array([numbers[3:] for _, numbers in self.links])
+        turned *= np.sign(turned @ turned[0] + 1e-12)[:, None]  # a quaternion and its negative are one turn
+        numbers = np.hstack([[numbers[:3] for _, numbers in self.links], turned])
+        return bool((np.abs(numbers - numbers[0]) > _MOVED).any()) or len({parent for parent, _ in self.links}) > 1
 
     def at(self, stamp_ns: int) -> tuple[str, Transform]:
         """Return parent and transform; TransformError outside of what is known."""
@@ -170,6 +180,30 @@ class TransformTree:
                     if not self._changed.wait(end_s - time.monotonic()):
                         raise
 
+    def moves_with(self, target: str, source: str) -> bool:
+        """Say whether a frame moves in a frame above it, while another one stands still in it.
+
+        Args:
+            target: the frame, such as base_link.
+            source: the other one, such as a camera's that is mounted there.
+        """
+        with self._changed:
+            ups = [self._above(frame.lstrip('/')) for frame in (target, source)]
+            common = next((frame for frame in ups[0] if frame in ups[1]), None)
+            if common is None:
+                return False
+            moves = {frame: frame in self._of and self._of[frame].moves for up in ups for frame in up}
+            between = [frame for up in ups for frame in up[: up.index(common)]]
+            above = ups[0][ups[0].index(common) :]
+            return not any(moves[frame] for frame in between) and any(moves[frame] for frame in above)
+
+    def _above(self, frame: str) -> list[str]:
+        """Return a frame, its last parent, and so on."""
+        up = [frame]
+        while (history := self._of.get(up[-1])) is not None and history.links[-1][0] not in up:
+            up.append(history.links[-1][0])
+        return up
+
     def _lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
         if stamp_ns == 0:
             stamp_ns = self._last_common(target, source)
@@ -205,13 +239,7 @@ class TransformTree:
             frame = parent
 
     def _last_common(self, target: str, source: str) -> int:
-        stamps, ups = [], []
-        for frame in (source, target):
-            up = [frame]
-            while (history := self._of.get(frame)) is not None and history.links[-1][0] not in up:
-                frame = history.links[-1][0]
-                up.append(frame)
-            ups.append(up)
+        stamps, ups = [], [self._above(frame) for frame in (source, target)]
         for own, other in (ups, ups[::-1]):
             for frame in own:
                 if frame in other:  # what is above does not count

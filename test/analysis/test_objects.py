@@ -146,6 +146,46 @@ def test_images_without_a_transform_are_counted(tmp_path, fast, capsys, rows):
     assert len(read_ply(tmp_path / 'none/objects.ply')[0]) == 0
 
 
+@pytest.mark.parametrize(('frame', 'moves'), [('base_link', True), (FRAME_ID, True), ('map', False)])
+def test_a_frame_that_moves_with_the_camera_is_told(tmp_path, fast, capsys, frame, moves):
+    """Six images, of which each is much like the one before: by images alone it would not show."""
+    out = tmp_path / 'out'
+    analyse(film(tmp_path / 'film'), '-o', out, '--params', fast.params, '--target-frame', frame, *OPTIONS[2:])
+    text = f"objects: the target frame '{frame}' moves with the camera, so the map is of no use, as all things lie upon"
+    assert (text in capsys.readouterr().out) == moves
+    assert (text in json.loads((out / 'run.json').read_text())['warning']) == moves
+
+
+def test_a_camera_at_rest_is_not_told_of(tmp_path, fast, capsys):
+    with Recorder(tmp_path / 'film') as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, parent='map', static=True)
+        for index in range(3):
+            recorder.write_frame(index)
+    analyse(tmp_path / 'film', '-o', tmp_path / 'out', '--params', fast.params, *OPTIONS)
+    assert 'warning' not in capsys.readouterr().out
+
+
+def test_the_line_at_the_end_names_their_number(tmp_path, fast, capsys):
+    bag, out = film(tmp_path / 'film'), tmp_path / 'out'
+    options = '-o', out, '--params', fast.params, *OPTIONS
+    analyse(bag, *options)
+    count = pyarrow.parquet.read_table(out / 'objects.parquet').num_rows
+    text = f'{bag}: {FRAMES} of {FRAMES} images segmented, {count} objects, outputs in {out}\n'
+    assert capsys.readouterr().out == text
+    analyse(bag, *options, '--resume')
+    assert capsys.readouterr().out == text
+    analyse(bag, *options[:-1], '--overwrite')
+    assert 'images segmented, outputs in' in capsys.readouterr().out
+
+
+def test_a_map_that_a_node_would_not_have_is_told(tmp_path, capsys):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, tracking: {max_remembered: 0}}\n')
+    analyse(film(tmp_path / 'film'), '-o', tmp_path / 'out', '--params', params, *OPTIONS)
+    assert 'objects: tracking.max_remembered is 0, with which a node has no map of objects' in capsys.readouterr().out
+    assert pyarrow.parquet.read_table(tmp_path / 'out/objects.parquet').num_rows > 1
+
+
 def test_its_bound_is_told(tmp_path, capsys):
     params = tmp_path / 'params.yaml'
     params.write_text('/**:\n  ros__parameters: {color: {cells: 10}, tracking: {voxel_m: 0.02, max_voxels: 1000}}\n')

@@ -65,6 +65,9 @@ def test_boxes_are_where_the_table_says(mapped, open_page, rows, window, scheme)
     off = metres[:, 0].mean() + (ticks[:, 0] - pixels[:, 0].mean()) / scale[0] - ticks[:, 1]
     assert np.abs(off).max() < 0.02
     assert 'x of map, m' in page.inner_text('#plan')
+    said = page.inner_text('section[aria-labelledby="objects-title"] .lead')
+    assert 'from above, along the z axis of map, which must point up' in said
+    assert 'without those more than 2.2 m above the lowest ones' in said
     assert page.evaluate('document.scrollingElement.scrollWidth <= innerWidth')
     box = page.locator('#plan svg').bounding_box()
     assert box['x'] + box['width'] <= window['width']

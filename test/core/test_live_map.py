@@ -41,7 +41,7 @@ def test_it_is_the_map_of_all_images_however_often_it_is_asked_for():
     whole = object_map(join([
         look(scene.image_rgb, segmentation, scene.stamp_ns, scene.depth_m, CAMERA, into, CONFIG.voxel_m)
         for scene, segmentation, into in shown
-    ]))  # fmt: skip
+    ]), CONFIG.voxel_m)  # fmt: skip
     for settled, asked in ((10**9, 10**9), (7, 10**9), (30, 11), (1, 1)):
         live = LiveMap()
         for k, one in enumerate(shown, start=1):
@@ -177,10 +177,10 @@ def test_names_are_those_of_the_mean_feature():
     live.add(*show(2.0, 2, 2 * S, GREEN), CONFIG)
     found = live.map(CONFIG)
     classes = Classes()
-    assert [one.class_id for one in found.named(classes).objects] == [0, 0]
+    assert [one.class_id for one in found.named(classes, 0.0).objects] == [0, 0]
     for name, feature in (('door', RED), ('plant', GREEN)):
         classes = classes.with_example(name, feature.astype(np.float32), 1.0, Source('film', name, 0, 0))
-    named = found.named(classes).objects
+    named = found.named(classes, 0.0).objects
     assert [classes.name(one.class_id) for one in named] == ['door', 'plant']
     assert all(0 < one.confidence <= 1 for one in named)
     assert [(one.class_id, one.confidence) for one in found.named(classes, 1.01).objects] == [(0, 0.0)] * 2

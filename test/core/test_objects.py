@@ -21,7 +21,7 @@ COLOR = {1: (200, 0, 0), 2: (0, 200, 0)}
 PARTLY = RED + 0.4 * BLUE  # like RED, by 0.93
 
 
-def see(eye_x: float, things, stamp_ns: int = 0, origin_m: float = 0.0, **named) -> Sightings:
+def see(eye_x: float, things, stamp_ns: int = 0, origin_m: float = 0.0) -> Sightings:
     """Return what a camera sees of a wall with things: x and z from and to, in m, their track id and feature."""
     rows, columns = np.mgrid[:120, :160]
     x, z = (columns - 79.5) / 100 * WALL_M + eye_x, (59.5 - rows) / 100 * WALL_M
@@ -36,11 +36,11 @@ def see(eye_x: float, things, stamp_ns: int = 0, origin_m: float = 0.0, **named)
     segmentation = replace(segmentation, segments=replace(segmentation.segments, track_id=ids))
     depth = np.full((120, 160), WALL_M, np.float32)
     into = Transform(AHEAD, np.array([eye_x + origin_m, origin_m, 0.0]))
-    return look(image, segmentation, stamp_ns, depth, CAMERA, into, VOXEL_M, **named)
+    return look(image, segmentation, stamp_ns, depth, CAMERA, into, VOXEL_M)
 
 
 def objects_of(sights, **options):
-    return object_map(join(sights), **options).objects
+    return object_map(join(sights), VOXEL_M, **options).objects
 
 
 LEFT, RIGHT = (-0.6, 0.0, -0.3, 0.3), (0.0, 0.6, -0.3, 0.3)
@@ -53,8 +53,8 @@ def test_a_thing_that_was_two_tracks_one_after_the_other_is_one():
     assert (found.first_ns, found.last_ns) == (10, 14)
     assert found.position_m == pytest.approx((-0.3, 2.0, 0.0), abs=0.02)
     assert found.box_center_m == pytest.approx((-0.3, 2.0, 0.0), abs=0.02)
-    # By the means of voxels, half a voxel is missing at each end.
-    assert found.box_size_m == pytest.approx((0.5, 0.0, 0.5), abs=0.03)
+    # By the means of voxels, half a voxel is missing at each end. It is flat, and as thick as a voxel.
+    assert found.box_size_m == pytest.approx((0.5, VOXEL_M, 0.5), abs=0.03)
     assert found.box_yaw_rad == pytest.approx(0, abs=1e-3)
     mean = 3 * RED + 2 * PARTLY / np.linalg.norm(PARTLY)
     assert found.feature == pytest.approx(mean / np.linalg.norm(mean), abs=0.02)
@@ -63,7 +63,9 @@ def test_a_thing_that_was_two_tracks_one_after_the_other_is_one():
 def test_what_looks_different_at_the_same_place_is_another_thing():
     found = objects_of([see(0.0, [(LEFT, 1, RED)])] * 3 + [see(0.0, [(LEFT, 2, GREEN)])] * 2)
     assert [one.track_ids for one in found] == [(1,)]  # the voxels are its, by how often it was seen there
-    found = object_map(join([see(0.0, [(LEFT, 1, RED)])] * 3 + [see(0.0, [((-0.6, 0.3, -0.3, 0.3), 2, GREEN)])] * 2))
+    found = object_map(
+        join([see(0.0, [(LEFT, 1, RED)])] * 3 + [see(0.0, [((-0.6, 0.3, -0.3, 0.3), 2, GREEN)])] * 2), VOXEL_M
+    )
     assert [one.track_ids for one in found.objects] == [(1,), (2,)]
     assert [one.voxels for one in found.objects] == [36, 18]
     assert found.object_id.tolist() == [1] * 36 + [2] * 18
@@ -94,7 +96,7 @@ def test_without_merging_each_track_is_its_own():
 
 
 def test_points_and_colours():
-    found = object_map(see(0.0, [(LEFT, 1, RED), (RIGHT, 2, RED)]))
+    found = object_map(see(0.0, [(LEFT, 1, RED), (RIGHT, 2, RED)]), VOXEL_M)
     assert len(found.points_m) == len(found.object_id) == 72
     for object_id, color in COLOR.items():
         points_m = found.points_m[found.object_id == object_id]
@@ -108,44 +110,38 @@ def test_a_map_whose_origin_is_far_away():
     assert far.box_size_m == pytest.approx(near.box_size_m, abs=1e-3)
 
 
-def test_the_best_view_is_the_largest_inside_the_image():
+def test_the_best_view_is_the_largest_and_what_the_image_cuts_off_counts_by_half():
     found = objects_of([see(1.2, [(LEFT, 1, RED)], 1), see(0.5, [(LEFT, 1, RED)], 2), see(0.6, [(LEFT, 1, RED)], 3)])
-    assert (found[0].best_ns, found[0].best_whole) == (2, True)
+    assert (found[0].best_ns, found[0].best_whole, found[0].best_area_px) == (2, True, 900)
     assert found[0].best_box_xyxy == (25, 45, 55, 75)
-    # Larger, but the image cuts it off; of the same track, and of another one of the same object.
+    # 85 columns of it at the edge against 50 or 35 inside the image; of one track, or of two of one object.
     for track_id in (1, 2):
-        wide = see(0.0, [((-1.7, 0.0, -0.3, 0.3), track_id, RED)], 4)
-        (found,) = objects_of([see(0.5, [(LEFT, 1, RED)], 2)] * 2 + [wide])
-        assert (found.best_ns, found.best_whole, found.last_ns) == (2, True, 4)
+        for inside_m, best_ns in ((1.0, 2), (0.7, 4)):
+            inside = [see(0.5, [((-inside_m, 0.0, -0.3, 0.3), 1, RED)], 2)] * 2
+            (found,) = objects_of([*inside, see(0.1, [((-1.7, 0.0, -0.3, 0.3), track_id, RED)], 4)])
+            assert (found.best_ns, found.best_whole, found.last_ns) == (best_ns, best_ns == 2, 4)
     (cut,) = objects_of([see(1.5, [(LEFT, 1, RED)], 1), see(1.4, [(LEFT, 1, RED)], 2)])
     assert (cut.best_ns, cut.best_whole, cut.best_box_xyxy[0]) == (2, False, 0)
 
 
-def test_its_class_is_what_its_views_say_together():
-    said = [(4, 0.9), (9, 0.6), (9, 0.6), (0, 0.0)]
-    sights = [
-        see(0.0, [(LEFT, 1, RED)], class_id=np.array([which]), confidence=np.array([sure])) for which, sure in said
-    ]
-    (found,) = objects_of(sights)
-    assert (found.class_id, found.confidence) == (9, pytest.approx(0.3))
-    (found,) = objects_of(sights, min_confidence=0.31)
-    assert (found.class_id, found.confidence) == (0, 0)
+def test_the_area_of_a_view_is_that_of_its_segment_and_not_of_its_box():
+    square, hole = (-0.9, 0.1, -0.5, 0.5), (-0.8, 0.0, -0.4, 0.4)
+    views = [see(0.5, [(square, 1, RED), (hole, 2, GREEN)], 1), see(0.5, [(hole, 1, RED)], 2)]
+    assert [one.best[0, 1] for one in views] == [50 * 50 - 40 * 40, 40 * 40]
+    assert objects_of(views)[0].best_ns == 2
 
 
 def test_images_without_depth_or_things_count():
     sights = [see(0.0, [(LEFT, 1, RED)]), nothing(images=1), nothing(without_places=1)]
     assert (join(sights).images, join(sights).without_places) == (2, 1)
     assert join([]).images == 0
-    assert object_map(nothing()).objects == ()
+    assert object_map(nothing(), VOXEL_M).objects == ()
     untracked = see(0.0, [(LEFT, 0, RED)])
     assert (untracked.images, len(untracked)) == (1, 0)
 
 
 def test_the_sum_does_not_depend_on_what_was_added_first():
-    sights = [
-        see(0.1 * k, [(LEFT, 1 + k // 2, RED), (RIGHT, 9, GREEN)], k, class_id=np.array([3, 0]), confidence=np.ones(2))
-        for k in range(5)
-    ]
+    sights = [see(0.1 * k, [(LEFT, 1 + k // 2, RED), (RIGHT, 9, GREEN)], k) for k in range(5)]
     whole, parts = join(sights), join([join(sights[3:]), join(sights[:2]), sights[2]])
     for name, values in vars(whole).items():
         assert np.allclose(values, getattr(parts, name)), name
@@ -158,7 +154,7 @@ def test_it_is_bounded():
     # Those that the most images show stay.
     assert np.bincount(bounded.track).tolist() == [0, 36, 9]
     assert total(sights, most=72).left_out == 0
-    (one,) = object_map(total(sights, most=40)).objects
+    (one,) = object_map(total(sights, most=40), VOXEL_M).objects
     assert (one.object_id, total(sights, most=40).track_id.tolist()) == (1, [1])
     many = total([see(0.6 * k, [((0.6 * k, 0.6 * k + 0.6, 0, 0.6), k + 1, RED)]) for k in range(200)], most=100)
     assert len(many) <= 100
@@ -166,7 +162,7 @@ def test_it_is_bounded():
 
 
 def test_what_was_saved_is_read():
-    seen = see(0.0, [(LEFT, 1, RED), (RIGHT, 2, RED)], class_id=np.array([3, 0]), confidence=np.ones(2))
+    seen = see(0.0, [(LEFT, 1, RED), (RIGHT, 2, RED)])
     again = Sightings.load(unpack(pack(vars(seen))))
     for name, values in vars(seen).items():
         assert np.array_equal(values, getattr(again, name)), name
@@ -179,7 +175,6 @@ def test_what_was_saved_is_read():
         {'track': np.full(72, 5)},
         {'samples': np.zeros(72, np.int64)},
         {'points_m': np.full((72, 3), np.nan)},
-        {'vote': np.array([[7, 1]]), 'confidence': np.ones(1)},
         {'feature': np.zeros((1, 8), np.float32)},
         {'images': -1},
         {'more': 1},
@@ -194,7 +189,7 @@ def test_another_state_is_refused(change):
 def test_a_box_stands_upright_along_its_longer_side(yaw):
     grid = np.stack(np.meshgrid(*(np.linspace(-0.5, 0.5, 12),) * 3), -1).reshape(-1, 3) * (2.0, 0.8, 3.0)
     points_m = Rotation.from_euler('z', yaw).apply(grid) + np.array([5, -3, 1])
-    center_m, size_m, turned = upright_box(points_m, np.ones(len(points_m)))
+    center_m, size_m, turned = upright_box(points_m, np.ones(len(points_m)), VOXEL_M)
     assert center_m == pytest.approx((5, -3, 1))
     assert size_m == pytest.approx((2.0, 0.8, 3.0))
     assert turned == pytest.approx(yaw)
@@ -204,10 +199,16 @@ def test_what_spreads_evenly_has_its_longer_side_first():
     # More points in a narrow cross than along the long side.
     x = np.concatenate([np.linspace(-1, 1, 40), np.zeros(400)])
     y = np.concatenate([np.zeros(40), np.tile([-0.4, 0.4], 200)])
-    _, size_m, _ = upright_box(np.stack([x, y, 0 * x], 1), np.ones(len(x)))
+    _, size_m, _ = upright_box(np.stack([x, y, 0 * x], 1), np.ones(len(x)), VOXEL_M)
     assert size_m[0] >= size_m[1]
-    _, size_m, _ = upright_box(np.array([[1.0, 2.0, 3.0]]), np.ones(1))
-    assert size_m.tolist() == [0, 0, 0]
+
+
+def test_a_box_is_at_least_a_voxel_along_each_side():
+    center_m, size_m, _ = upright_box(np.array([[1.0, 2.0, 3.0]]), np.ones(1), VOXEL_M)
+    assert (center_m.tolist(), size_m.tolist()) == ([1, 2, 3], [VOXEL_M] * 3)
+    (found,) = objects_of([see(0.0, [((-0.04, 0.0, 0.04, 0.08), 1, RED)])])
+    assert (found.voxels, found.box_size_m) == (1, (VOXEL_M,) * 3)
+    assert found.box_center_m == pytest.approx((-0.02, 2.0, 0.06), abs=0.03)
 
 
 def test_points_that_fly_do_not_widen_the_box():

@@ -156,11 +156,12 @@ def test_same_map_of_objects(start_node, connect, tmp_path):
         assert peer.spin_until(lambda: found and found[-1].header.stamp == image.header.stamp), node.log
     assert {one.id for one in found[-1].detections} == set(table)
     assert len(table) >= 3
-    # By the mean feature, and by what views are called: here it is the same.
-    named = {one.id for one in found[-1].detections if one.results[0].hypothesis.class_id == '1'}
-    assert named == {key for key, row in table.items() if row['class'] == 'red'} != set()
+    assert {row['class'] for row in table.values()} == {'red', 'unknown'}
     for one in found[-1].detections:
         row, box, at = table[one.id], one.bbox, one.results[0].pose.pose.position
+        said = one.results[0].hypothesis
+        assert {'0': 'unknown', '1': 'red'}[said.class_id] == row['class']
+        assert said.score == pytest.approx(float(row['confidence']), abs=1e-6)
         yaw = 2 * np.arctan2(box.center.orientation.z, box.center.orientation.w)
         values = at.x, at.y, at.z, *(getattr(box.center.position, axis) for axis in 'xyz')
         values += box.size.x, box.size.y, box.size.z, yaw

@@ -256,3 +256,33 @@ def test_slashes_of_ros_1_are_left_out():
     add(tree, link('/map', '/camera', S, (1, 0, 0)))
     assert tree.frames == ['camera', 'map']
     assert tree.lookup('/map', 'camera', S).translation_m[0] == 1
+
+
+def test_what_moves_with_what():
+    """map > odom > base > camera and lidar, and base > arm > hand, which moves."""
+    tree = TransformTree()
+    turned = Rotation.from_euler('z', 0.1).as_quat()
+    for k in range(5):
+        add(
+            tree,
+            link('map', 'odom', k * S, quaternion=turned * (-1) ** k),
+            link('odom', 'base', k * S, (0.1 * k, 0, 0)),
+        )
+        add(tree, link('base', 'arm', k * S, quaternion=Rotation.from_euler('z', 0.1 * k).as_quat()))
+    add(tree, link('base', 'camera', 0), link('base', 'lidar', 0), link('arm', 'hand', 0), static=True)
+    for target, source, expected in (
+        ('base', 'camera', True),
+        ('/camera', 'camera', True),
+        ('lidar', 'camera', True),
+        ('hand', 'arm', True),
+        ('odom', 'camera', False),
+        ('map', 'camera', False),
+        ('base', 'hand', False),
+        ('hand', 'camera', False),
+        ('map', 'odom', False),  # both are at rest, whichever sign the quaternion has
+        ('elsewhere', 'camera', False),
+    ):
+        assert tree.moves_with(target, source) == expected, (target, source)
+    add(tree, link('map', 'odom', 9 * S, (0, 0.2, 0)))
+    assert tree.moves_with('odom', 'odom')
+    assert not tree.moves_with('map', 'camera')

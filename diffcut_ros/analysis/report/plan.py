@@ -18,7 +18,8 @@ from diffcut_ros.printable import printable
 _MOST_OBJECTS = 200
 # Of a picture.
 _MOST_BYTES = 2**20
-# What is higher above the lowest points hides no ground: ceilings, lamps.
+# What is higher above the lowest points is not drawn, since it would hide what is below: ceilings, lamps. The lowest
+# points: those that this share of all lie below.
 _CEILING_M, _LOWEST = 2.2, 0.02
 # Around all boxes, as a share of their extent.
 _AROUND = 0.04
@@ -53,6 +54,7 @@ def plan_of(
     return {
         'frame': printable(frame),
         'total': len(found.objects),
+        'ceiling': _CEILING_M,
         'extent': [*_short(low), *_short(high)],
         'ground': _ground(found, voxel_m, low, high),
         'objects': [
