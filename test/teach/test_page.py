@@ -601,6 +601,7 @@ def test_the_name_box_covers_nothing_that_is_asked_about_and_hints_move_nothing(
         assert page.locator('#room').bounding_box() == room
         page.press('#name', 'Escape')
     page.mouse.click(*place(page, 0.5, 0.45))
+    page.wait_for_selector('#namer:not([hidden])')
     mask = lit(page)
     stage, box = (page.locator(one).bounding_box() for one in ('#stage', '#namer'))
     asked = np.argwhere(mask)[:, ::-1] / mask.shape[::-1] * [stage['width'], stage['height']] + [stage['x'], stage['y']]
