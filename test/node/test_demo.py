@@ -278,7 +278,7 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     assert all(rate == '-' or float(rate) < 20 for row in rows for rate in row[:2])
     told = re.search(r'One image, cut twice: (\d+) segments? at tau 0.25 and (\d+) segments at tau 0.5\.', done.stdout)
     assert 1 <= int(told[1]) < int(told[2])
-    assert done.stdout.rstrip().endswith('names:       diffcut_teach run1.mcap --classes names.yaml (a few clicks)')
+    assert done.stdout.rstrip().endswith('diffcut_teach run1.mcap --classes names.yaml (a few clicks)')
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert {'segments.mp4', 'tau_change.png', 'node.log'} <= names
     assert any(re.fullmatch(r'segments_\d\ds\.png', name) for name in names)
