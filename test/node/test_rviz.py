@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from diffcut_ros.launch_arguments import RVIZ_TOPICS
-from diffcut_ros.node.camera import _OUTPUTS, _OUTPUTS_3D
+from diffcut_ros.node.camera import _OUTPUTS, _OUTPUTS_3D, _OUTPUTS_OF_MAP
 from support.domain import free_domain
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / 'config/diffcut.rviz').read_text())
@@ -21,7 +21,8 @@ TYPES = {
 def test_every_topic_and_type_is_there(start_node, connect):
     displays = CONFIG['Visualization Manager']['Displays']
     domain = free_domain()
-    with start_node(domain, '-p', 'depth:=true', '-p', 'lazy:=false') as node, connect(domain, topics=()) as peer:
+    options = ('-p', 'depth:=true', '-p', 'target_frame:=map', '-p', 'lazy:=false')
+    with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
         node.wait_for_log('waiting for images')
         assert peer.spin_until(lambda: peer.subscription_infos('/image'))
         for display in displays:
@@ -33,7 +34,7 @@ def test_every_topic_and_type_is_there(start_node, connect):
             assert peer.spin_until(types), topic
             assert types() == {TYPES[display['Class']]}
     shown = {display['Topic']['Value'] for display in displays}
-    everything = {f'diffcut/{topic}' for topic in _OUTPUTS | _OUTPUTS_3D}
+    everything = {f'diffcut/{topic}' for topic in _OUTPUTS | _OUTPUTS_3D | _OUTPUTS_OF_MAP}
     assert shown - {'image'} <= everything
 
 
