@@ -205,7 +205,7 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     names = [*sorted(recorder.names), *([] if depth else [names_file.name]), 'node.log']
     console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join(names))
     console.print(cut_twice(recorder))
-    console.print(_NEXT.format(_folder_of_commands()), markup=False)
+    console.print(_NEXT.format(_folder_of_commands()), markup=False, soft_wrap=True)
 
 
 def _folder_of_commands() -> str:
