@@ -47,10 +47,11 @@ from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
 _STATE_BYTES = 2**28
-# Messages without an image that are held while the image before them is finished, at most.
-_MOST_IN_GROUP = 32
+# Of messages without an image that are held while the image before them is finished, at most; and of each beside its
+# data.
+_MOST_HELD_BYTES, _MOMENT_BYTES = 2**27, 2**10
 # A moment, and its image as it is prepared, what went wrong with it, or None: it has no image.
-_Prepared = tuple[Moment, tuple[Prepared, float] | Exception | None]
+_Ready = tuple[Moment, tuple[Prepared, float] | Exception | None]
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -447,16 +448,18 @@ def _results(
         yield moment, result, printable(problem)
 
 
-def _up_to_images(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
+def _up_to_images(prepared: Iterator[_Ready]) -> Iterator[list[_Ready]]:
     """Yield moments in groups that end with an image: a group ahead is an image ahead."""
-    group: list[_Prepared] = []
+    group: list[_Ready] = []
+    held_bytes = 0
     problem: Exception | None = None
     try:
-        for one in prepared:
-            group.append(one)
-            if one[1] is not None or len(group) >= _MOST_IN_GROUP:
+        for moment, image in prepared:
+            group.append((moment, image))
+            held_bytes += _MOMENT_BYTES + (0 if moment.message is None else len(moment.message.cdr))
+            if image is not None or held_bytes > _MOST_HELD_BYTES:
                 yield group
-                group = []
+                group, held_bytes = [], 0
     except Exception as error:  # what was read before comes first
         problem = error
     if group:
@@ -465,7 +468,7 @@ def _up_to_images(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
         raise problem
 
 
-def _prepared(moments: ReadAhead[Moment], analyzer: Analyzer) -> Iterator[_Prepared]:
+def _prepared(moments: ReadAhead[Moment], analyzer: Analyzer) -> Iterator[_Ready]:
     """Yield each moment with its image as it is prepared."""
     for moment in moments:
         prepared: tuple[Prepared, float] | Exception | None = None

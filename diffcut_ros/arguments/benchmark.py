@@ -178,6 +178,19 @@ def _teach(parser: Parser) -> None:
     parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N images')
 
 
+def _frames(parser: Parser, least: int) -> None:
+    """Declare how FRAMES are segmented, and which: so many at least."""
+    parser.add_argument('--hz', type=HZ, default=30.0, help='rate at which FRAMES were taken')
+    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
+    parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
+    parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
+    parser.add_argument('--instances', choices=_INSTANCES, help='see the parameter instances')
+    parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
+    parser.add_argument('--limit', type=whole(least), metavar='N', help='only the first N of these')
+
+
 def _tracking(parser: Parser) -> None:
     parser.add_argument(
         'frames',
@@ -186,21 +199,13 @@ def _tracking(parser: Parser) -> None:
         metavar='FRAMES',
         help=f'{_FRAMES}; without it, a virtual camera over photographs',
     )
-    parser.add_argument('--hz', type=HZ, default=30.0, help='rate at which FRAMES were taken')
-    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
-    parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
-    parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
-    parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
-    parser.add_argument('--limit', type=whole(2), metavar='N', help='only the first N of these')
+    _frames(parser, least=2)
     parser.add_argument(
         '--network-hz', type=number(0.1, 1000), metavar='F', help='see the parameter; without it, trackers are compared'
     )
     parser.add_argument(
         '--latency', type=number(0, 10), default=0.5, metavar='S', help="of the network's results, with --network-hz"
     )
-    parser.add_argument('--instances', choices=_INSTANCES, help='see the parameter instances')
     parser.add_argument('--world', action='store_true', help='with track ids by places in the world, see above')
     parser.add_argument(
         '--pause', type=number(0, 1e6), default=60.0, metavar='S', help='with --world: before the way back, in s'
@@ -213,15 +218,7 @@ def _objects(parser: Parser) -> None:
     parser.add_argument(
         '--things', type=Path, metavar='CSV', help='points that a person named: columns frame, x, y and thing'
     )
-    parser.add_argument('--hz', type=HZ, default=30.0, help='rate at which FRAMES were taken')
-    parser.add_argument('--backend', default='color', help='feature extractor, see the parameter backend')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda')
-    parser.add_argument('--tau', type=TAU, help='NCut threshold; default: as of the parameter tau')
-    parser.add_argument('--damping', type=DAMPING, help='see the parameter damping')
-    parser.add_argument('--refine', choices=_REFINEMENTS, help='see the parameter refine')
-    parser.add_argument('--instances', choices=_INSTANCES, help='see the parameter instances')
-    parser.add_argument('--every', type=whole(1), default=1, metavar='N', help='only every N-th frame')
-    parser.add_argument('--limit', type=whole(1), metavar='N', help='only the first N of these')
+    _frames(parser, least=1)
 
 
 # name -> what it measures, and the function that declares its options; `benchmarks/NAME.py` describes and runs it

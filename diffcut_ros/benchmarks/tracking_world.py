@@ -1,9 +1,9 @@
 """`diffcut_benchmark tracking --world`: do things get their identity back when the camera comes back to them?
 
 Tracks with places in the world by known poses, beside tracks without, and what the map of objects takes that the node
-publishes each second. Truth is by depth and pose: each pixel's point is
-looked for in the frames before, back to the last one that surely shows it. Frames are shown twice: one after the other;
-and every other one forth, then, after a pause, those in between backwards, as a robot comes back.
+publishes each second. Truth is by depth and pose: each pixel's point is looked for in the frames before, back to the
+last one that surely shows it. Frames are shown twice: one after the other; and every other one forth, then, after a
+pause, those in between backwards, as a robot comes back.
 """
 
 import argparse

@@ -21,8 +21,8 @@ UNKNOWN, MAX_CLASSES = 0, 254
 UNKNOWN_NAME = 'unknown'
 LONGEST_CLASS_NAME = 64
 UNKNOWN_COLOR = (128, 128, 128)
-# What is kept of the variance within classes, beside its own, in all directions, times the number of examples that tell
-# of it: without it, a few examples would make directions vanish, and the more there are, the better they are known.
+# So much of the variance within classes, divided by the number of examples that it is estimated from, is added in all
+# directions: a few examples do not show all directions in which a class varies; many do.
 _REGULARISED = 0.25
 # This share of the examples has an example of its own class within the distance beyond which nothing is known.
 _KNOWN_SHARE = 0.95

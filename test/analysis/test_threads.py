@@ -52,9 +52,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_the_next_image_is_prepared_meanwhile(tmp_path: Path, begun: list[int]):
-    bag = record(tmp_path / 'bag', FRAMES)
-    analyze_to_folder(bag, tmp_path / 'out', AnalysisOptions(), OutputOptions())
+@pytest.mark.parametrize('every', [1, 30])
+def test_the_next_image_is_prepared_meanwhile(tmp_path: Path, begun: list[int], every: int):
+    """Of all images, and of each 30th: then 89 messages lie between them."""
+    bag = record(tmp_path / 'bag', every * FRAMES)
+    analyze_to_folder(bag, tmp_path / 'out', AnalysisOptions(every=every), OutputOptions())
     assert begun == [2, 3, 4, 4]
 
 

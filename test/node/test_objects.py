@@ -7,7 +7,7 @@ import pytest
 from rclpy.qos import DurabilityPolicy
 from visualization_msgs.msg import Marker
 
-from diffcut_ros.media.overlay import number_colors
+from diffcut_ros.core.colors import number_colors
 from support.domain import free_domain
 from support.space import DISTANCE_M, RELIABLE, position
 

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.objects import MapObject, ObjectMap
-from diffcut_ros.media.overlay import number_colors
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.printable import printable
 
