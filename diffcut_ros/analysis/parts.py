@@ -199,9 +199,9 @@ class AnalysisFolder:
                     f'{", ".join(differing)}; take --overwrite to begin anew'
                 )
         else:
-            self._unfinished.mkdir(parents=True, exist_ok=True)
             beginning = written.with_suffix('.writing')
             with writing(written):
+                self._unfinished.mkdir(parents=True, exist_ok=True)
                 beginning.unlink(missing_ok=True)  # it may have another name
                 beginning.write_text(json.dumps(manifest, indent=2))
                 os.replace(beginning, written)
@@ -298,16 +298,19 @@ class AnalysisFolder:
                 if output.is_dir():
                     _remove_pictures(self.path)
                 os.replace(output, self.path / output.name)
-        # First away under one name: killed while files are deleted, it shall not look like something to resume.
-        os.replace(self._unfinished, self.path / _FINISHED)
-        shutil.rmtree(self.path / _FINISHED)
+        with writing(self.path):
+            # First away under one name: killed while files are deleted, it shall not look like something to resume.
+            os.replace(self._unfinished, self.path / _FINISHED)
+            shutil.rmtree(self.path / _FINISHED)
 
     def discard(self) -> None:
         """Remove what has been begun."""
-        shutil.rmtree(self._unfinished)
+        with writing(self._unfinished):
+            shutil.rmtree(self._unfinished)
 
     def _parts(self) -> list[Path]:
-        return sorted(path for path in self._unfinished.glob('part-*') if not path.suffix)
+        with writing(self._unfinished):  # somebody may have deleted it
+            return sorted(path for path in self._unfinished.glob('part-*') if not path.suffix)
 
 
 def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:

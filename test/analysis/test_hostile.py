@@ -11,7 +11,9 @@ import pytest
 
 from diffcut_ros.analysis.main import main
 from diffcut_ros.analysis.many import folder_names
+from diffcut_ros.analysis.parts import AnalysisFolder
 from diffcut_ros.analysis.tables import PROBLEMS, read_rows, write_table
+from diffcut_ros.writing import WritingError
 from support.recordings import (
     DEPTH,
     IMAGE,
@@ -245,3 +247,14 @@ def test_nothing_is_promised_of_a_folder_that_is_gone(tmp_path, start, number):
     assert 'what is done is kept' not in line
     assert number is not None or (str(tmp_path / 'out') in line and 'cannot be written' in line)
     assert 'Traceback' not in err
+
+
+@pytest.mark.parametrize(
+    'act', [AnalysisFolder.next_part, AnalysisFolder.discard, lambda folder: folder.finish({}, (), {})]
+)
+def test_every_step_says_that_it_cannot_write_into_a_folder_that_is_gone(tmp_path, act):
+    folder = AnalysisFolder(tmp_path / 'out', (), '.parquet')
+    assert folder.begin({}) is None
+    shutil.rmtree(tmp_path / 'out')
+    with pytest.raises(WritingError, match=r'out.* cannot be written: No such file'):
+        act(folder)

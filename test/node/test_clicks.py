@@ -96,8 +96,8 @@ class Clicker:
         return line
 
     def names(self):
-        """Return the names of the classes as they were told last."""
-        return [one.class_name for one in self.peer.received['class_info'][-1].class_map]
+        """Return the names of the classes as they were told last; none before the first message."""
+        return [one.class_name for told in self.peer.received['class_info'][-1:] for one in told.class_map]
 
     def wait_for_names(self, *names):
         assert self.peer.spin_until(lambda: self.names() == ['unknown', *names]), self.names()

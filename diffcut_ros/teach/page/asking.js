@@ -4,8 +4,8 @@ import { aimAt, drawMarks, showFrame, step } from '/drawing.js';
 import { act, alone, alike, classOf, frames, isName, nameOf, now, rgb, state, stored, tidy } from '/state.js';
 
 const TYPED = 'diffcut_teach typed';
-// px: between name box and place, and of the raster on which the box looks for its place; per side, places that it tries.
-const [GAP, RASTER, PLACES] = [20, 6, 12];
+// px between name box and place; places that the box tries, per side.
+const [GAP, PLACES] = [20, 12];
 
 // The list ---------------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,24 @@ export function openNamer() {
   element('name').focus({ preventScroll: true });
 }
 
+// Returns a function that counts the pixels of a mask that a rectangle touches (a table of sums from the top left).
+function counter(mask, across) {
+  const [down, wide] = [mask.length / across, across + 1];
+  const sums = new Int32Array(wide * (down + 1));
+  for (let row = 0; row < down; row += 1) {
+    for (let column = 0, sum = 0; column < across; column += 1) {
+      sum += mask[row * across + column] ? 1 : 0;
+      sums[(row + 1) * wide + column + 1] = sums[row * wide + column + 1] + sum;
+    }
+  }
+  const within = (value, most) => Math.min(Math.max(value, 0), most);
+  return (left, top, right, bottom) => {
+    const [x0, x1] = [within(Math.floor(left), across), within(Math.ceil(right), across)];
+    const [y0, y1] = [within(Math.floor(top), down) * wide, within(Math.ceil(bottom), down) * wide];
+    return sums[y1 + x1] - sums[y1 + x0] - sums[y0 + x1] + sums[y0 + x0];
+  };
+}
+
 // Puts the box where it covers least of what is asked about, near to it.
 function placeNamer() {
   const { aim } = now;
@@ -92,18 +110,16 @@ function placeNamer() {
   const scale = stage.width / across;
   const onPage = (x, y) => [stage.left + (x + 0.5) * scale, stage.top + (y + 0.5) * scale];
   const [x, y] = onPage(aim.x, aim.y);
-  const asked = [];
-  for (let i = 0; i < aim.mask.length; i += RASTER) {
-    const row = Math.floor(i / across);
-    if (aim.mask[i] && row % RASTER === 0) asked.push(onPage(i % across, row));
-  }
+  const [count, all] = [counter(aim.mask, across), aim.mask.length];
+  const column = (u) => (u - stage.left) / scale;
+  const row = (v) => (v - stage.top) / scale;
   const between = (from, to, k) => from + (Math.max(0, to - from) * k) / (PLACES - 1);
   let best = { cost: Infinity };
   for (let k = 0; k < PLACES * PLACES; k += 1) {
     const left = between(room.left, room.right - namer.width, k % PLACES);
     const top = between(room.top, look.bottom - namer.height, Math.floor(k / PLACES));
     const [right, bottom] = [left + namer.width, top + namer.height];
-    const covered = asked.filter(([u, v]) => u > left && u < right && v > top && v < bottom).length / (asked.length || 1);
+    const covered = count(column(left), row(top), column(right), row(bottom)) / (count(0, 0, all, all) || 1);
     const distance = Math.hypot(Math.max(left - x, 0, x - right), Math.max(top - y, 0, y - bottom));
     const cost = 10000 * covered + (distance < GAP ? 100000 : distance);
     if (cost < best.cost) best = { cost, left, top };
