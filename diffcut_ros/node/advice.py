@@ -36,7 +36,7 @@ def complaints(node: Node, camera: Camera) -> Iterator[str]:
         advice = _on_silence(node, subscription, lost[subscription.topic], camera.came_s(subscription.topic))
         yield f'no {what} in {NO_INPUT_S:.0f} s on {subscription.topic} ({count}); {advice}'
     for subscription in camera.subscriptions:
-        if count := camera.record.mostly_lost()[subscription.topic]:
+        if count := camera.record.often_lost()[subscription.topic]:
             yield (
                 f'{subscription.topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s; '
                 f'{_on_losses(subscription)}'
@@ -125,7 +125,7 @@ def _on_losses(subscription: Subscription) -> str:
 
 def _or_too_large(subscription: Subscription) -> str:
     """Name what keeps large images from arriving by this machine's settings; empty: nothing that is known."""
-    if subscription.message_type != _IMAGES[0]:
+    if subscription.message_type not in _IMAGES:  # compressed ones, too: they share it with those of depth
         return ''
     causes = []
     middleware = rclpy.get_rmw_implementation_identifier()

@@ -319,7 +319,15 @@ class Camera:
         )
 
     def _listen(self, kind: type, topic: str, name: str) -> None:
-        subscriber = Subscription(self._node, kind, topic, f'{self._prefix}{name}', self.record.lost)
+        subscriber = Subscription(
+            self._node,
+            kind,
+            topic,
+            f'{self._prefix}{name}',
+            self.record.lost,
+            joined=self.config.depth,
+            replaceable=kind is CameraInfo,
+        )
         self._subscribers.append(subscriber)
         self._heard_s[subscriber.topic] = time.monotonic()
         subscriber.registerCallback(self._hear, subscriber.topic)

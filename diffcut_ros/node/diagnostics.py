@@ -55,7 +55,7 @@ class ErrorThrottle:
 class CameraRecord:
     """What happened to the images of one camera; written by the node's threads, read by its diagnostics.
 
-    `counts` holds images by fate: 'lost' (on the way, as the middleware tells; of depth and camera_info, too),
+    `counts` holds images by fate: 'lost' (on the way, or replaced before they were taken; of depth, too),
     'received', 'joined' (with depth and camera_info, where wanted), 'rejected' (cannot be decoded), 'skipped' (above
     the rate), 'replaced' (by a newer one while the pipeline was busy), 'failed', 'timed out', 'published', and of these
     'without transform' (into the target frame) and 'carried images' (see the parameter network_hz). Of those that came
@@ -100,10 +100,10 @@ class CameraRecord:
         since_s = max(time.monotonic() - RATE_WINDOW_S, self._listening_since_s + _SETTLING_S)
         return Counter(topic for moment, topic in list(self._lost) if moment >= since_s)
 
-    def mostly_lost(self) -> Counter[str]:
-        """Return the same of topics where more got lost than came."""
+    def often_lost(self) -> Counter[str]:
+        """Return the same of topics where more than a quarter of what was sent got lost."""
         came = len(_recent(self._inputs, time.monotonic()))
-        return Counter({topic: count for topic, count in self.lost_lately().items() if count > came})
+        return Counter({topic: count for topic, count in self.lost_lately().items() if 3 * count > came})
 
     def rejected_lately(self) -> bool:
         """Say whether a message was refused for its content in the last seconds."""
@@ -209,7 +209,7 @@ class CameraRecord:
             return DiagnosticStatus.WARN, self.no_space
         if self.no_transform:
             return DiagnosticStatus.WARN, f'{self.no_transform} ({self.counts["without transform"]} images so far)'
-        for topic, count in self.mostly_lost().items():
+        for topic, count in self.often_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)
         if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):

@@ -21,8 +21,9 @@ OVERRIDABLE = (
     QoSPolicyKind.RELIABILITY,
     QoSPolicyKind.DURABILITY,
 )
-# Only the newest message counts: a longer queue would only age.
-_DEPTH = 1
+# Only the newest message counts: a longer queue would only age. Where several topics are joined, it takes all of a
+# moment: what reliable delivery sends again comes in bursts, of which a queue of one keeps the last.
+_DEPTH, _DEPTH_JOINED = 1, 5
 # What each policy is asked for, from less to more, and called. The middleware chooses the best only when a subscription
 # is made; where it stands as the value of a parameter, `follow` chooses.
 _BEST = {
@@ -61,15 +62,31 @@ class Subscription(sync.SimpleFilter):
         kind: type of the messages.
         topic: name.
         name: by which it can be remapped.
-        on_lost: called with the topic and the number of messages that got lost on the way.
+        on_lost: called with the topic and the number of messages that got lost on the way, or were replaced by the next
+            ones before they were taken.
+        joined: whether its messages are joined with those of others.
+        replaceable: whether a message that the next one takes the place of is no loss.
 
     Raises:
         ValueError: for an invalid QoS override.
     """
 
-    def __init__(self, node: Node, kind: type, topic: str, name: str, on_lost: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        kind: type,
+        topic: str,
+        name: str,
+        on_lost: Callable[[str, int], None],
+        joined: bool = False,
+        replaceable: bool = False,
+    ) -> None:
         super().__init__()
         self._node, self._kind, self._on_lost, self.name = node, kind, on_lost, name
+        self._depth, self._replaceable = _DEPTH_JOINED if joined else _DEPTH, replaceable
+        # Number of the last message; lost ones that the middleware told of since; those that it did not, but may yet.
+        self._number: int | None = None
+        self._told_since = self._untold = 0
         self.topic = node.resolve_topic_name(topic)
         self.message_type = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
         self._chosen = self._best(_FIRST)
@@ -77,25 +94,45 @@ class Subscription(sync.SimpleFilter):
 
     def _made(self) -> Any:
         best = QoSProfile(
-            depth=_DEPTH, reliability=ReliabilityPolicy.BEST_AVAILABLE, durability=DurabilityPolicy.BEST_AVAILABLE
+            depth=self._depth, reliability=ReliabilityPolicy.BEST_AVAILABLE, durability=DurabilityPolicy.BEST_AVAILABLE
         )
         events = SubscriptionEventCallbacks(
             message_lost=self._lose,
+            matched=lambda _: self._begin(),
             incompatible_qos=lambda _: self.follow(),
         )
         with overridable(self.topic):
             return self._node.create_subscription(
                 self._kind,
                 self.topic,
-                self.signalMessage,
+                self._receive,
                 best,
                 event_callbacks=events,
                 # Called with the profile in which overrides are, before it is used.
                 qos_overriding_options=QoSOverridingOptions(OVERRIDABLE, callback=self._choose),
             )
 
+    def _begin(self) -> None:
+        """Compare no number with that of another publisher."""
+        self._number, self._told_since, self._untold = None, 0, 0
+
+    def _receive(self, message: Any, info: dict[str, Any]) -> None:
+        # The middleware does not tell what it replaces in the queue. Not all of them number messages, and publishers
+        # number their own.
+        number, before = info.get('publication_sequence_number'), self._number
+        untold = 0 if number is None or before is None else number - before - 1 - self._told_since
+        if untold > 0 and not self._replaceable and self._node.count_publishers(self.topic) == 1:
+            self._untold += untold
+            self._on_lost(self.topic, untold)
+        self._number, self._told_since = number, 0
+        self.signalMessage(message)
+
     def _lose(self, event: Any) -> None:
-        self._on_lost(self.topic, event.total_count_change)
+        known = min(event.total_count_change, self._untold)
+        self._untold -= known
+        self._told_since += event.total_count_change - known
+        if event.total_count_change > known:
+            self._on_lost(self.topic, event.total_count_change - known)
 
     def _choose(self, qos: QoSProfile) -> SetParametersResult:
         for policy, value in self._chosen.items():

@@ -85,6 +85,31 @@ def test_images_lost_on_the_way_are_counted_and_told(start_node, connect):
         assert int(values['lost']) > 5
 
 
+@pytest.mark.parametrize('depth', [False, True])
+def test_every_image_that_was_sent_is_counted(start_node, connect, depth):
+    """Also those that others replace before the node takes them, of which the middleware says nothing."""
+    domain, sent = free_domain(), 60
+    options = ['-p', 'qos_overrides./image.subscription.reliability:=reliable', '-p', f'depth:={str(depth).lower()}']
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+
+        def came(values) -> int:
+            return int(values['received']) + int(values['lost'])
+
+        # What is lost before the first one that comes, nobody knows.
+        before = 0
+        while before == 0:
+            peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
+            peer.spin_until(lambda: False, 2)
+            before = came(peer.diagnostics()[2])
+        for _ in range(sent):  # faster than anybody takes them
+            peer.publish(encode_image(IMAGE, 'rgb8', peer.header()))
+        _, _, values = peer.diagnostics(told=lambda _, values: came(values) >= before + sent)
+        assert came(values) == before + sent
+        assert int(values['received']) > 0
+        assert int(values['lost']) > 0
+
+
 def test_warns_when_few_images_come_out(running, flow):
     _, peer, _ = running
     peer.segment(IMAGE)  # what is under way would come out after the first bad one
