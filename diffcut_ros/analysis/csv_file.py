@@ -1,6 +1,7 @@
 """Tables as CSV, read and written."""
 
 import csv
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,19 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], 
         for row in rows:
             pairs = zip(row, texts, strict=True)
             writer.writerow([no_formula(value) if text and value is not None else value for value, text in pairs])
+
+
+def append_file(part: Path, path: Path) -> None:
+    """Write the rows of a table after those of another one of the same columns."""
+    with path.open('ab') as file, part.open('rb') as rows:
+        next(rows)
+        shutil.copyfileobj(rows, file)
+
+
+def append_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write rows as `read_csv` yields them after those of a table."""
+    with path.open('a', newline='', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerows(rows)
 
 
 def read_csv(path: Path) -> Iterator[list[str]]:

@@ -11,15 +11,15 @@ from diffcut_ros.analysis.report.gallery import encode_jpeg
 from diffcut_ros.analysis.settings import Settings
 from diffcut_ros.analysis.tables import OBJECTS, PICTURES, object_rows, write_table
 from diffcut_ros.classes_file import ClassesFile
-from diffcut_ros.core.objects import ObjectMap, Sightings, better_view
-from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.core.objects import ObjectMap, Sightings, better_view, join
+from diffcut_ros.core.plain import expect, pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
 from diffcut_ros.media.cutout import cut_out, outlined
 from diffcut_ros.plain_files import read_plain
 from diffcut_ros.printable import printable, quoted
 from diffcut_ros.writing import writing
 
-_FILE, _VIEWS_FILE = 'objects.npz', 'views.npz'
+_FILE, _PLACES_FILE, _VIEWS_FILE = 'objects.npz', 'places.npz', 'views.npz'
 # Longer side of a picture, at most; where the segment is smaller, it is as large as in the image.
 _PICTURE_PX = 320
 # Of outlines in pictures: which object a track belongs to, and so its colour, is known at the end only.
@@ -30,10 +30,27 @@ _MOST_BYTES = 2**28
 _FAR_M = 8192.0
 
 
-def write_sightings(folder: Path, seen: Sightings) -> None:
-    """Write what the images of a part show of things into its folder."""
+def write_sightings(folder: Path, seen: Sequence[tuple[Sightings, np.ndarray]]) -> None:
+    """Write what the images of a part show of things into its folder.
+
+    Args:
+        folder: of the part.
+        seen: of each image what it shows, and the track ids of all its segments, int64 [K].
+    """
     with writing(folder / _FILE):
-        (folder / _FILE).write_bytes(pack(vars(seen)))
+        (folder / _FILE).write_bytes(pack(vars(join([one for one, _ in seen]))))
+    places: dict[str, list[np.ndarray]] = {'voxel': [], 'row': [], 'samples': []}
+    rows = 0
+    for one, track_id in seen:
+        order = np.argsort(track_id)
+        places['row'].append(rows + order[np.searchsorted(track_id, one.track, sorter=order)])
+        places['voxel'].append(one.voxel)
+        places['samples'].append(one.samples)
+        rows += len(track_id)
+    none = np.zeros(0, np.int64)
+    with writing(folder / _PLACES_FILE):
+        arrays = {name: np.concatenate([none, *values]) for name, values in places.items()}
+        (folder / _PLACES_FILE).write_bytes(pack(arrays | {'rows': rows}))
 
 
 def read_sightings(folder: Path) -> Sightings:
@@ -46,6 +63,24 @@ def read_sightings(folder: Path) -> Sightings:
         return Sightings.load(unpack(read_plain(folder / _FILE, _MOST_BYTES), _MOST_BYTES))
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f'{folder.name}/{_FILE}: expected things of this analysis: {error}') from error
+
+
+def objects_of_rows(found: ObjectMap, table: Path) -> list[int | None]:
+    """Return which object each row of the table `segments` of a part shows; None: no place of it is in the map.
+
+    Raises:
+        ValueError, OSError: for a file beside it that holds something else, or is not there.
+    """
+    folder = table.parent
+    try:
+        state = unpack(read_plain(folder / _PLACES_FILE, _MOST_BYTES), _MOST_BYTES)
+        voxel, row, samples, rows = (state[name] for name in ('voxel', 'row', 'samples', 'rows'))
+        expect('voxel', voxel, 'i', (len(voxel),), 0)
+        expect('row', row, 'i', (len(voxel),), 0, rows - 1)
+        expect('samples', samples, 'i', (len(voxel),), 1)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f'{folder.name}/{_PLACES_FILE}: expected places of this analysis: {error}') from error
+    return [one or None for one in found.object_of(voxel, row, samples, rows).tolist()]
 
 
 class BestViews:

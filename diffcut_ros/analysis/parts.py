@@ -261,6 +261,7 @@ class AnalysisFolder:
         run: dict[str, Any],
         sweep: Sequence[float],
         more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
+        segment_columns: Mapping[str, Callable[[Path], Sequence[Any]]] | None = None,
     ) -> None:
         """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
 
@@ -269,6 +270,8 @@ class AnalysisFolder:
             sweep: values of tau for the table `sweep`; none: no such table.
             more: by the name of a further output, the function that writes it; it gets the path, in a folder with the
                 outputs before it, and the folders of all parts.
+            segment_columns: by the name of a column of the table `segments` that is known by now only, what returns its
+                values for that table of a part.
         """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
@@ -281,7 +284,8 @@ class AnalysisFolder:
         outputs = [final / 'segments' / _BAG]
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
-            join_tables([part / outputs[-1].name for part in parts], outputs[-1], columns, self._frame)
+            tables = [part / outputs[-1].name for part in parts]
+            join_tables(tables, outputs[-1], columns, self._frame, segment_columns if name == 'segments' else None)
         if sweep:
             outputs.append(final / f'sweep{self._ending}')
             _write_sweep(final / f'hierarchies{self._ending}', outputs[-1], sweep)

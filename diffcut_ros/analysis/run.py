@@ -18,7 +18,7 @@ from diffcut_ros.analysis.frames import RecordedFrames
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
-from diffcut_ros.analysis.objects import BestViews, about_map, note, object_outputs, write_sightings
+from diffcut_ros.analysis.objects import BestViews, about_map, note, object_outputs, objects_of_rows, write_sightings
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, readable, sweep_again
 from diffcut_ros.analysis.reading import Moment, Moments
 from diffcut_ros.analysis.report.gallery import Slots, read_frames, shown_frame, write_frame
@@ -36,7 +36,7 @@ from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.core.classes import Classes
-from diffcut_ros.core.objects import Sightings, join, object_map
+from diffcut_ros.core.objects import Sightings, object_map
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
@@ -354,7 +354,8 @@ def analyze_to_folder(
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
-            folder.finish(run, output.sweep, more | ({REPORT: report} if output.report else {}))
+            which = {} if found is None else {'object_id': functools.partial(objects_of_rows, found)}
+            folder.finish(run, output.sweep, more | ({REPORT: report} if output.report else {}), which)
     return summary
 
 
@@ -526,7 +527,7 @@ class _Writing:
         self._by_class = by_class
         self._by_track = settings.node.labels == 'track'
         self._part: Part | None = None
-        self._sightings: list[Sightings] = []
+        self._seen: list[tuple[Sightings, np.ndarray]] = []
         self._views = BestViews()
 
     def __enter__(self) -> '_Writing':
@@ -553,7 +554,7 @@ class _Writing:
             if self._output.video:
                 self._part.add_picture(self._overlay(result), record.playback)
             if result.sightings is not None:
-                self._sightings.append(result.sightings)
+                self._seen.append((result.sightings, result.segmentation.segments.track_id))
                 self._views.add(result)
             if result.finest_cut is not None:
                 write_frame(self._part.folder, moment.position, shown_frame(result))
@@ -572,10 +573,10 @@ class _Writing:
         """Complete the part that is being written, if there is one."""
         if self._part is not None:
             if self._output.objects:
-                write_sightings(self._part.folder, join(self._sightings))
+                write_sightings(self._part.folder, self._seen)
                 self._views.write(self._part.folder)
             self._part.finish(state)
-        self._part, self._sightings, self._views = None, [], BestViews()
+        self._part, self._seen, self._views = None, [], BestViews()
 
 
 def _share(bag: Bag, moment: Moment) -> float:

@@ -1,12 +1,11 @@
 """The tables of an analysis: their columns, rows from results, and files as Parquet or CSV."""
 
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcut_ros.analysis.csv_file import read_csv, write_csv
+from diffcut_ros.analysis.csv_file import append_file, append_rows, read_csv, write_csv
 from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.objects import MapObject
@@ -78,6 +77,13 @@ SEGMENTS = (
     Column('score', 'float64', '', 'Cohesion: mean cosine similarity of its cells to their mean, 0 to 1'),
     Column('class', 'string', '', 'Name of what it resembles, unknown where that is nothing; missing without classes'),
     Column('confidence', 'float64', '', 'How sure that is, 0 to 1, 0 where it is unknown; missing likewise'),
+    Column(
+        'object_id',
+        'int64',
+        '',
+        'The object of the map that most of its depth samples lie in, see `objects`; missing without `--objects`, and '
+        'where it has none',
+    ),
     *_PLACES,
     Column('box_min_x_m', 'float64', 'm', 'Smallest x of its box in space, without the outermost 5 %'),
     Column('box_min_y_m', 'float64', 'm', 'Smallest y'),
@@ -229,6 +235,7 @@ def segment_rows(result: FrameResult) -> list[Row]:
             *segment.centroid_xy,
             segment.score,
             *class_and_confidence,
+            None,  # filled in once the map is known
             *(
                 (None,) * 10
                 if place is None
@@ -296,7 +303,13 @@ def write_table(path: Path, columns: Sequence[Column], rows: Iterable[Row], fram
             pyarrow.parquet.write_table(table, file)
 
 
-def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column], frame: str = '') -> None:
+def join_tables(
+    parts: Sequence[Path],
+    path: Path,
+    columns: Sequence[Column],
+    frame: str = '',
+    filled: Mapping[str, Callable[[Path], Sequence[Any]]] | None = None,
+) -> None:
     """Write the rows of several tables of the same ending, one after the other, as one; one part at a time.
 
     Args:
@@ -304,22 +317,43 @@ def join_tables(parts: Sequence[Path], path: Path, columns: Sequence[Column], fr
         path: of the whole.
         columns: of each.
         frame: that places are in, for the metadata of Parquet; empty: the camera's.
+        filled: by the name of a column, what returns its values for a part, in place of those that it has.
+
+    Raises:
+        ValueError: for a part with another number of rows than values for it.
     """
+    places = {column.name: place for place, column in enumerate(columns)}
     with writing(path):
         if path.suffix == '.csv':
             write_table(path, columns, [])
-            with path.open('ab') as file:
-                for part in parts:
-                    with part.open('rb') as rows:
-                        next(rows)
-                        shutil.copyfileobj(rows, file)
+            for part in parts:
+                if not filled:
+                    append_file(part, path)
+                    continue
+                _, *rows = read_csv(part)
+                for name, values in filled.items():
+                    for row, value in zip(rows, _as_many(values(part), len(rows), part), strict=True):
+                        row[places[name]] = '' if value is None else str(value)
+                append_rows(path, rows)
             return
+        import pyarrow
         import pyarrow.parquet
 
         with path.open('wb') as joined, pyarrow.parquet.ParquetWriter(joined, _schema(columns, frame)) as writer:
             for part in parts:
                 with part.open('rb') as opened, pyarrow.parquet.ParquetFile(opened) as file:
-                    writer.write_table(file.read())
+                    table = file.read()
+                for name, values in (filled or {}).items():
+                    field = table.schema.field(name)
+                    array = pyarrow.array(_as_many(values(part), len(table), part), field.type)
+                    table = table.set_column(places[name], field, array)
+                writer.write_table(table)
+
+
+def _as_many(values: Sequence[Any], count: int, part: Path) -> Sequence[Any]:
+    if len(values) != count:
+        raise ValueError(f'{part}: expected values for {count} rows, received {len(values)}')
+    return values
 
 
 def merge_tables(parts: Mapping[str, Path], path: Path, columns: Sequence[Column]) -> None:

@@ -8,6 +8,8 @@ known of the tracks. That of several images is the sum of theirs, in any groupin
    what that makes of them, until no two are left.
 2. A voxel belongs to the object that was seen there the most. A track that joined two things in some images, and holds
    nothing the most, thus becomes no object.
+3. A segment of an image shows the object that most of its samples lie in: two segments may show one object, and a
+   track may show another one in some images.
 """
 
 import math
@@ -329,12 +331,38 @@ class ObjectMap:
         points_m: float64 [V, 3], the mean of each voxel's points.
         colors: uint8 [V, 3] RGB, of their colours.
         object_id: int64 [V], whose it is.
+        voxel: int64 [V], as in `Sightings`.
     """
 
     objects: tuple[MapObject, ...]
     points_m: np.ndarray = field(repr=False)
     colors: np.ndarray = field(repr=False)
     object_id: np.ndarray = field(repr=False)
+    voxel: np.ndarray = field(repr=False)
+
+    def object_of(self, voxel: np.ndarray, group: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
+        """Return the object that most samples of each of G groups lie in, such as of each segment of an image.
+
+        Args:
+            voxel: int64 [M], as in `Sightings`.
+            group: int64 [M], 0..G-1.
+            samples: int64 [M], number of samples of that group in that voxel.
+            count: G.
+
+        Returns:
+            int64 [G], an `object_id`, of equal ones the smallest; 0 = no sample lies in a voxel of the map.
+        """
+        order = np.argsort(self.voxel)
+        at = np.searchsorted(self.voxel, voxel, sorter=order)
+        row = np.append(order, -1)[at]
+        known = np.append(self.voxel, -1)[row] == voxel
+        group, owner, samples = group[known], self.object_id[row[known]], samples[known]
+        order, starts = _groups(group, owner)
+        group, owner, samples = group[order[starts]], owner[order[starts]], _added(samples[order], starts)
+        found = np.zeros(count, np.int64)
+        rising = np.lexsort((-owner, samples))  # the last one that is written is left
+        found[group[rising]] = owner[rising]
+        return found
 
     def named(self, classes: Classes, min_confidence: float) -> 'ObjectMap':
         """Return it with objects that are called what their mean feature is, whatever their segments were called.
@@ -363,7 +391,8 @@ def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMa
         merges: whether tracks of one thing become one object; False: each is one.
     """
     if not len(seen):
-        return ObjectMap((), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.int64))
+        none = np.zeros(0, np.int64)
+        return ObjectMap((), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), none, none)
     row = np.searchsorted(seen.track_id, seen.track)
     thing = one_thing(seen) if merges else np.arange(len(seen.track_id))
     # The rows of a voxel, then of a thing, together; of each voxel the thing that was seen there the most is last.
@@ -380,7 +409,7 @@ def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMa
         tracks = np.flatnonzero(thing == of[places[0]])
         objects.append(_object(seen, tracks, points_m[places], samples[places], voxel_m))
     # A thing's number is the row of its first track.
-    return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of])
+    return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of], voxel[owned])
 
 
 def one_thing(seen: Sightings) -> np.ndarray:

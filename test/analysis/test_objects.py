@@ -1,5 +1,6 @@
 """The map of objects of recordings: its table, its points, and when it cannot be had."""
 
+import csv
 import filecmp
 import json
 import shutil
@@ -81,6 +82,15 @@ def test_every_thing_is_there_once(tmp_path, fast):
     assert about['objects'] == len(rows)
     assert (about['voxels'], about['images'], about['images_without_places']) == (len(points), 9, 0)
     assert about['tracks_in_objects'] == sum(len(row['track_ids']) for row in rows.values())
+    # Each segment shows the object that its places belong to, and the square is the same one when it comes back.
+    segments = pyarrow.parquet.read_table(out / 'segments.parquet').to_pylist()
+    assert {row['object_id'] for row in segments} == set(rows)
+    squares = [row for row in segments if np.allclose((row['centroid_x_px'], row['centroid_y_px']), 15.5, atol=2)]
+    assert {row['stamp_ns'] for row in squares} == set(stamps)
+    seen = {stamp: {row['object_id'] for row in squares if row['stamp_ns'] == stamp} for stamp in stamps}
+    first_wall, second_wall = [*stamps[:3], *stamps[6:]], stamps[3:6]
+    assert [seen[stamp] for stamp in first_wall] == [{first['object_id']}] * 6
+    assert first['object_id'] not in set.union(*(seen[stamp] for stamp in second_wall))
 
 
 def test_without_being_asked_for_there_is_none(tmp_path, fast):
@@ -235,8 +245,18 @@ def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
         analyse(*of(long, 'killed', '--resume'), status=2)
         assert 'part-000000/views.npz: expected pictures of this analysis' in capsys.readouterr().err
     views.write_bytes(good)
+    places = kept.with_name('places.npz')
+    good = places.read_bytes()
+    fewer = unpack(good) | {'rows': unpack(good)['rows'] + 1}
+    for bad in (b'', pack({}), pack(unpack(good) | {'rows': 1}), pack(7), pack(fewer)):
+        places.write_bytes(bad)
+        analyse(*of(long, 'killed', '--resume'), status=2)
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert 'part-000000/places.npz: expected places of this analysis' in line or 'expected values for' in line
+    places.write_bytes(good)
     analyse(*of(long, 'killed', '--resume'))
     for name in (
+        'segments.csv',
         'objects.csv',
         'objects.ply',
         *(f'objects/{path.name}' for path in (long / 'whole/objects').iterdir()),
@@ -245,6 +265,10 @@ def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
     about = [json.loads((long / out / 'run.json').read_text())['objects'] for out in ('whole', 'killed')]
     assert about[0] == about[1]
     assert about[0]['images'] == 75
+    with (long / 'killed/segments.csv').open(newline='') as file:
+        shown = [row['object_id'] for row in csv.DictReader(file)]
+    assert len({*shown}) > 10
+    assert {*map(int, shown)} <= set(read_ply(long / 'killed/objects.ply')[0]['object_id'].tolist())
 
 
 def test_a_complete_analysis_without_them_is_another_one(long, capsys):

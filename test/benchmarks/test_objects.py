@@ -38,7 +38,7 @@ def test_a_thing_and_its_object_may_have_few_strays():
 
 def test_points_belong_to_the_object_of_the_nearest_voxel():
     voxels = np.array([[0.0, 0, 0], [1.0, 0, 0]])
-    found = ObjectMap((), voxels, np.zeros((2, 3), np.uint8), np.array([4, 9]))
+    found = ObjectMap((), voxels, np.zeros((2, 3), np.uint8), np.array([4, 9]), np.array([0, 1]))
     points = np.array([[0.04, 0, 0], [0.95, 0, 0], [0.5, 0, 0], [np.nan, 0, 0]])
     assert objects.owners(points, found, 0.1).tolist() == [4, 9, 0, 0]
 

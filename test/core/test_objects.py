@@ -221,3 +221,24 @@ def test_points_that_fly_do_not_widen_the_box():
     assert found.voxels == 72
     assert found.position_m == pytest.approx(clean.position_m, abs=0.05)
     assert found.box_size_m == pytest.approx(clean.box_size_m, abs=0.1)
+
+
+def test_the_object_of_a_group_is_the_one_that_most_samples_lie_in():
+    found = object_map(see(0.0, [(LEFT, 1, RED), (RIGHT, 2, RED)]), VOXEL_M)
+    left, right = (found.voxel[found.object_id == key] for key in (1, 2))
+    voxel = np.array([left[0], right[0], right[1], left[0], right[0], 2**62, right[0]])
+    group = np.array([0, 0, 0, 1, 1, 2, 4])
+    samples = np.array([3, 2, 2, 5, 5, 9, 1])
+    assert found.object_of(voxel, group, samples, 5).tolist() == [2, 1, 0, 0, 2]
+    none = np.zeros(0, np.int64)
+    assert object_map(nothing(), VOXEL_M).object_of(voxel, group, samples, 5).tolist() == [0] * 5
+    assert found.object_of(none, none, none, 0).tolist() == []
+
+
+def test_a_track_that_holds_nothing_shows_the_object_that_it_is_part_of():
+    sights = [see(0.0, [(LEFT, 1, RED), (RIGHT, 2, GREEN)])] * 4 + [see(0.0, [((-0.6, 0.2, -0.3, 0.3), 3, BLUE)])]
+    whole = join(sights)
+    found = object_map(whole, VOXEL_M)
+    assert [one.track_ids for one in found.objects] == [(1,), (2,)]
+    of = found.object_of(whole.voxel, whole.track, whole.samples, 4)
+    assert of.tolist() == [0, 1, 2, 1]
