@@ -1,19 +1,27 @@
 """The recipes of docs/recipes.md beside a running node: what they do, and that they show what is printed."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 import time
 
 import numpy as np
+import pytest
 import yaml
 from geometry_msgs.msg import Point
+from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
 from diffcut_ros.analysis.tables import TABLES
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.stream.stamps import stamp_ns
 from support.checkout import ROOT
 from support.domain import free_domain
+from support.recordings import IMAGE, START_NS, STEP_NS, record
 from support.scenes import quadrants
+from support.waiting import PATIENCE_S
 
 PAGE = (ROOT / 'docs/recipes.md').read_text()
 SECTIONS = dict(re.findall(r'^## (.*?)\n(.*?)(?=^## |\Z)', PAGE, re.MULTILINE | re.DOTALL))
@@ -111,6 +119,37 @@ def test_a_place_in_map_has_the_fields_that_are_shown():
     message.detections = [Detection3D(results=[ObjectHypothesisWithPose()])]
     assert check_fields(shown, message) >= 15
     assert shown['header']['frame_id'] == 'map'
+
+
+@pytest.mark.parametrize('name', ['film', 'film.bag'])
+def test_a_recording_is_played(start_node, connect, tmp_path, name):
+    """All images come, with their stamps, and the node takes them; again where they have not met within the 2 s."""
+    code, _, shown = blocks('Play a recording without `ros2`')
+    (tmp_path / 'play.py').write_text(code)
+    film = record(tmp_path / name, 6)
+    domain = free_domain()
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    with (
+        start_node(domain, '-r', f'image:={IMAGE}', '-p', 'rate_hz:=0.0') as node,
+        connect(domain, topics=('labels',)) as peer,
+    ):
+        peer.remove_all()
+        peer.subscribe_to(IMAGE, Image)
+        node.wait_for_log('waiting for images')
+        for _ in range(5):
+            command = [sys.executable, str(tmp_path / 'play.py'), str(film), IMAGE]
+            play = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+            assert play.returncode == 0, play.stderr
+            assert without_figures(play.stdout) == without_figures(shown)
+            peer.spin_until(lambda: peer.received['labels'] and len(peer.received[IMAGE]) >= 6, 5.0)
+            images, labels = (list(map(stamp_ns, peer.received[topic])) for topic in (IMAGE, 'labels'))
+            if labels and len(images) == 6:
+                break
+            for topic in (IMAGE, 'labels'):
+                peer.received[topic].clear()
+    assert play.stdout.startswith('6 messages in 0.')
+    assert images == [START_NS + k * STEP_NS for k in range(6)]
+    assert set(labels) <= set(images)
 
 
 def test_tables_have_the_columns_that_are_used():
