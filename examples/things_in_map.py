@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
-"""Keeps where things are in a map: joins outputs of diffcut_ros with the camera's images and transforms them.
+"""Keeps where things are in a map, with a picture of each: joins outputs of diffcut_ros with the camera's images.
 
-It needs message_filters and tf2_ros, and a node with `depth: true` that runs beside it:
+It needs a node with `depth: true` and `target_frame: map` that runs beside it:
 
-    python3 examples/things_in_map.py --ros-args -r image:=/camera/color/image_raw -p frame:=map
+    python3 examples/things_in_map.py --ros-args -r image:=/camera/color/image_raw
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 
-import message_filters
 import numpy as np
 import rclpy
-import tf2_ros
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection3DArray
+
+try:
+    import message_filters
+except ModuleNotFoundError:  # as after `make setup`: the Python registry lacks it
+    from diffcut_ros.node import message_sync as message_filters
 
 
 @dataclass
@@ -35,38 +35,28 @@ class ThingsInMap(Node):
 
     def __init__(self) -> None:
         super().__init__('things_in_map')
-        self.frame = self.declare_parameter('frame', 'map').value
         self.things: dict[str, Thing] = {}
-        self.buffer = tf2_ros.Buffer()
-        self.listener = tf2_ros.TransformListener(self.buffer, self, spin_thread=True)
         topics = {'image': Image, '/diffcut/labels': Image, '/diffcut/segments_3d': Detection3DArray}
-        subscribers = [message_filters.Subscriber(self, kind, topic) for topic, kind in topics.items()]
+        inputs = [message_filters.SimpleFilter() for _ in topics]
+        for (topic, kind), one in zip(topics.items(), inputs, strict=True):
+            self.create_subscription(kind, topic, one.signalMessage, 10)
         # Every output has the stamp of its image.
-        self.joined = message_filters.TimeSynchronizer(subscribers, 30)
+        self.joined = message_filters.TimeSynchronizer(inputs, 30)
         self.joined.registerCallback(self.take)
 
     def take(self, image: Image, labels: Image, segments: Detection3DArray) -> None:
         """Update all things that an image shows."""
-        header = segments.header
-        try:
-            found = self.buffer.lookup_transform(
-                self.frame, header.frame_id, Time.from_msg(header.stamp), Duration(seconds=0.2)
-            ).transform
-        except tf2_ros.TransformException as error:
-            self.get_logger().warning(f'an image is left out: {error}', throttle_duration_sec=5.0)
-            return
-        t, q = found.translation, found.rotation
-        turn, move = Rotation.from_quat([q.x, q.y, q.z, q.w]), np.array([t.x, t.y, t.z])
         pixels, label_of = array_of(image), array_of(labels)
         for one in segments.detections:
             at, label = one.results[0].pose.pose.position, int(one.results[0].hypothesis.class_id)
             thing = self.things.setdefault(one.id, Thing(np.zeros(3)))
-            thing.position_m = turn.apply([at.x, at.y, at.z]) + move
+            thing.position_m = np.array([at.x, at.y, at.z])
             thing.seen += 1
             rows, columns = np.nonzero(label_of == label)
             thing.picture = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         places = ', '.join(f'{key} at {np.round(thing.position_m, 2)}' for key, thing in list(self.things.items())[:3])
-        self.get_logger().info(f'{len(self.things)} things in {self.frame}: {places}', throttle_duration_sec=1.0)
+        frame = segments.header.frame_id
+        self.get_logger().info(f'{len(self.things)} things in {frame}: {places}', throttle_duration_sec=1.0)
 
 
 def array_of(image: Image) -> np.ndarray:

@@ -140,9 +140,8 @@ def write_pictures(path: Path, found: ObjectMap, parts: Sequence[Path]) -> None:
 
 
 def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
-    """Return what run.json says of the map."""
+    """Return what run.json says of the map, beside the number of its objects."""
     return {
-        'objects': len(found.objects),
         'tracks': len(seen.track_id),
         'tracks_in_objects': sum(len(one.track_ids) for one in found.objects),
         'voxels': len(found.points_m),

@@ -111,16 +111,12 @@ class Summary:
         Raises:
             ValueError, KeyError: when it holds none.
         """
-        run = {'causes': '', 'unjoined': 0} | run  # which older ones do not have
-        kinds = Summary.__annotations__ | {'objects': int}
-        if 'objects' not in run:
-            del kinds['objects']
-        elif isinstance(run['objects'], dict):  # what is said of the map, of which the number is one thing
-            run |= {'objects': run['objects'].get('objects')}
+        run = {'causes': '', 'unjoined': 0, 'objects': None} | run  # which older ones do not have
+        kinds = Summary.__annotations__
         values = {name: run[name] for name in kinds}
         for name, kind in kinds.items():
-            if not isinstance(values[name], kind) or (kind is int and values[name] < 0):
-                raise ValueError(f'{name}: expected {kind.__name__}, received {values[name]!r}')
+            if not isinstance(values[name], kind) or (isinstance(values[name], int) and values[name] < 0):
+                raise ValueError(f'{name}: expected {getattr(kind, "__name__", kind)}, received {values[name]!r}')
         return Summary(**values)
 
 
@@ -323,16 +319,16 @@ def analyze_to_folder(
             raise _no_frames(opened, topics, moments)
         told = [moments.warning, done.no_space.told(), _no_examples(settings, classes)]
         more: dict[str, Callable[[Path, Sequence[Path]], None]] = {}
-        about_objects, found = {}, None
+        about_the_map, found = {}, None
         if output.objects:
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
                 seen = folder.sightings(settings.tracker.max_voxels)
-                known = Classes() if classes is None else classes.classes
-                found = object_map(seen, settings.tracker.voxel_m).named(known, settings.node.min_confidence)
+                names = Classes() if classes is None else classes.classes
+                found = object_map(seen, settings.tracker.voxel_m).named(names, settings.node.min_confidence)
                 more |= object_outputs(found, settings, classes, ending)
             told.append(note(seen, settings, frames_of is not None and frames_of.moves_with_camera))
-            about_objects = {'objects': about_map(seen, found)}
+            about_the_map = {'map': about_map(seen, found)}
         summary = Summary(
             done.frames,
             moments.images,
@@ -343,14 +339,12 @@ def analyze_to_folder(
             printable('; '.join(filter(None, told))),
             None if found is None else len(found.objects),
         )
-        run = dataclasses.asdict(summary)
-        del run['objects']  # the number is among what is said of the map
-        run |= {'joined': moments.joined, 'model': analyzer.description}
-        run |= about | about_objects
+        run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description}
+        run |= about | about_the_map
 
         def report(path: Path, parts: Sequence[Path]) -> None:
-            names = None if classes is None else {key: one.name for key, one in classes.classes.classes.items()}
-            write_report(path, run, path.parent, ending, read_frames(parts), by_class, found, names)
+            known = None if classes is None else classes.classes
+            write_report(path, run, path.parent, ending, read_frames(parts), by_class, found, known)
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):

@@ -30,6 +30,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         'graphics card can show; with --save: all)',
     )
     parser.add_argument(
+        '--max-size',
+        type=whole(0, 65535),
+        default=0,
+        metavar='PX',
+        help='shrink images and labels whose longer side is longer than that; 0 = never (default 0)',
+    )
+    parser.add_argument(
         '--port',
         type=whole(1, 65534),
         default=_PORT,

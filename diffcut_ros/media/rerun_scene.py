@@ -129,13 +129,13 @@ def points(points_m: np.ndarray, colors: np.ndarray, numbers: np.ndarray):
     return load_rerun().Points3D(points_m[chosen], colors=tinted, radii=_px(_POINT_PX))
 
 
-def pinhole(camera: PinholeCamera):
-    """Return `rerun.Pinhole`."""
+def pinhole(camera: PinholeCamera, scale: float = 1.0):
+    """Return `rerun.Pinhole`, of images that are shown smaller by a factor."""
     height, width = camera.size_hw
     return load_rerun().Pinhole(
-        focal_length=(camera.fx, camera.fy),
-        principal_point=(camera.cx, camera.cy),
-        resolution=(width, height),
+        focal_length=(scale * camera.fx, scale * camera.fy),
+        principal_point=(scale * camera.cx, scale * camera.cy),
+        resolution=(scale * width, scale * height),
         image_plane_distance=_IMAGE_PLANE_M,
     )
 

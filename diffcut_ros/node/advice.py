@@ -78,13 +78,13 @@ def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float
     if others := subscription.publishers(of_type=False):
         types = ', '.join(sorted({info.topic_type for info in others}))
         return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'
-    if topics := _published(node, subscription.message_type, subscription.topic):
+    if topics := _published(node, subscription, subscription.message_type):
         more = f' and {len(topics) - _MOST_TOPICS} more' * (len(topics) > _MOST_TOPICS)
         there = f'{subscription.message_type} is on {", ".join(topics[:_MOST_TOPICS])}{more}; to listen there'
         return f'{there}, remap: --ros-args -r {subscription.name}:={_base(topics[0], subscription.message_type)}'
     if subscription.message_type in _IMAGES:
         (other,) = {*_IMAGES} - {subscription.message_type}
-        if topics := _published(node, other, subscription.topic):
+        if topics := _published(node, subscription, other):
             base = _base(topics[0], other)
             transport = topics[0][len(base) + 1 :] or 'raw'
             # Parameters image_transport and depth_transport.
@@ -95,15 +95,33 @@ def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float
     return f'to listen elsewhere, remap: --ros-args -r {subscription.name}:=/your/camera/topic'
 
 
-def _published(node: Node, message_type: str, near: str) -> list[str]:
-    """Return the topics of a type that other nodes publish, those with the most similar names first."""
-    own = f'{node.get_fully_qualified_name()}/'
+def _published(node: Node, subscription: Subscription, message_type: str) -> list[str]:
+    """Return the topics of a type that may be meant, those with the most similar names first.
+
+    Neither outputs, of this node or another one of its kind, nor depth by its name in place of an image.
+    """
+    own = node.get_fully_qualified_name()
+    there = dict(node.get_topic_names_and_types())
+    depth_wanted = subscription.name.rpartition('/')[2] == 'depth'
     topics = [
         topic
-        for topic, types in node.get_topic_names_and_types()
-        if message_type in types and not topic.startswith(own) and node.count_publishers(topic)
+        for topic, types in there.items()
+        if message_type in types
+        and not topic.startswith(f'{own}/')
+        and f'{topic.rpartition("/")[0]}/label_info' not in there
+        and (depth_wanted or message_type not in _IMAGES or not _named_depth(topic))
+        and node.count_publishers(topic)
     ]
-    return sorted(topics, key=lambda topic: -difflib.SequenceMatcher(None, near, topic).ratio())
+
+    def rank(topic: str) -> tuple[bool, float]:
+        alike = difflib.SequenceMatcher(None, subscription.topic, topic).ratio()
+        return depth_wanted and not _named_depth(topic), -alike
+
+    return sorted(topics, key=rank)
+
+
+def _named_depth(topic: str) -> bool:
+    return any(word in topic.lower() for word in ('depth', 'disparity'))
 
 
 def _base(topic: str, message_type: str) -> str:

@@ -12,6 +12,7 @@ from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_t
 from diffcut_ros.core import Classes, Segment
 from diffcut_ros.core.classes import Source
 from diffcut_ros.features.probe import comparable
+from diffcut_ros.printable import quoted
 
 # Description and probe of a backend, see `ClassesFile`.
 Backend = tuple[str, np.ndarray]
@@ -100,6 +101,7 @@ class Teaching:
         self._log = log
         self._backend: Callable[[], Backend] | None = None
         self._known: Backend | None = None
+        self._advised = False
 
     @property
     def classes(self) -> Classes:
@@ -153,12 +155,14 @@ class Teaching:
             return state
 
     def advise(self, teach: str) -> None:
-        """Warn where what is taught will be lost."""
-        if teach and self.state.path is None:
+        """Warn where what is taught will be lost: with the first name, not with each one after it."""
+        lost = bool(teach) and self.state.path is None
+        if lost and not self._advised:
             self._log.warning(
-                'teach without classes_file: examples are lost when the node ends; set classes_file to the path of a '
-                'new file to keep them'
+                f'teach without classes_file: examples of {quoted(teach)}, and of names after it, are lost when the '
+                'node ends; set classes_file to the path of a new file to keep them'
             )
+        self._advised = lost or (self._advised and self.state.path is None)
 
     def learn(self, name: str, segment: Segment, source: Source, instead_of: Source | None = None) -> None:
         """Take an example, and write the file.

@@ -78,8 +78,9 @@ def test_every_thing_is_there_once(tmp_path, fast):
     # It lies flat, as z of this map is ahead of the camera.
     box_m = [first[f'box_{side}_m'] for side in ('length', 'width', 'height')]
     assert box_m == pytest.approx([16 / 30, 16 / 30, 0], abs=0.15)
-    about = json.loads((out / 'run.json').read_text())['objects']
-    assert about['objects'] == len(rows)
+    run = json.loads((out / 'run.json').read_text())
+    about = run['map']
+    assert run['objects'] == len(rows)
     assert (about['voxels'], about['images'], about['images_without_places']) == (len(points), 9, 0)
     assert about['tracks_in_objects'] == sum(len(row['track_ids']) for row in rows.values())
     # Each segment shows the object that its places belong to, and the square is the same one when it comes back.
@@ -97,7 +98,9 @@ def test_without_being_asked_for_there_is_none(tmp_path, fast):
     out = tmp_path / 'out'
     analyse(film(tmp_path / 'film'), '-o', out, '--params', fast.params, *OPTIONS[:-1])
     assert not list(out.glob('objects*'))
-    assert 'objects' not in json.loads((out / 'run.json').read_text())
+    run = json.loads((out / 'run.json').read_text())
+    assert run['objects'] is None
+    assert 'map' not in run
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
         *(f'objects/{path.name}' for path in (long / 'whole/objects').iterdir()),
     ):
         assert filecmp.cmp(long / 'whole' / name, long / 'killed' / name, shallow=False), name
-    about = [json.loads((long / out / 'run.json').read_text())['objects'] for out in ('whole', 'killed')]
+    about = [json.loads((long / out / 'run.json').read_text())['map'] for out in ('whole', 'killed')]
     assert about[0] == about[1]
     assert about[0]['images'] == 75
     with (long / 'killed/segments.csv').open(newline='') as file:
@@ -280,9 +283,16 @@ def test_a_complete_analysis_without_them_is_another_one(long, capsys):
     out = long / 'older'
     analyse(*[one for one in of(long, 'older', '--every', '30') if one != '--objects'])
     run = json.loads((out / 'run.json').read_text())
-    del run['output']['objects']
+    del run['output']['objects'], run['objects']
     (out / 'run.json').write_text(json.dumps(run))
     analyse(*[one for one in of(long, 'older', '--every', '30', '--resume') if one != '--objects'])
+    # Or says something else by the same word.
+    (out / 'run.json').write_text(json.dumps(run | {'objects': {'objects': 3, 'tracks': 4}}))
+    capsys.readouterr()
+    analyse(*[one for one in of(long, 'older', '--every', '30', '--resume') if one != '--objects'], status=2)
+    error = capsys.readouterr().err
+    assert f'{out}: holds a complete analysis that cannot be read (objects: expected int | None, received' in error
+    assert '--overwrite' in error
 
 
 def test_each_has_a_picture_of_its_best_view(tmp_path, fast, rows):

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from diffcut_ros.classes_file import read_classes
+from diffcut_ros.core.classes import UNKNOWN_COLOR
+from diffcut_ros.core.colors import number_colors
 from support.browser import needs_browser
 from support.recordings import moving_scene
 from support.taught import teach
@@ -147,6 +150,37 @@ def test_names_of_classes(tmp_path, open_page):  # noqa: F811
     assert 'ground' in page.locator('#plan .name').all_text_contents()
     assert MARKUP in page.inner_text('#object-list')
     assert page.title() == 'Segments of film'
+
+
+COLORS = """(all) => Object.fromEntries(all.map((one) => {
+    const key = one.dataset.object ?? one.parentElement.dataset.object;
+    const style = getComputedStyle(one);
+    return [key, one.tagName === 'polygon' ? style.stroke : style.backgroundColor];
+}))"""
+
+
+@needs_browser
+def test_colours_follow_the_switch(tmp_path, open_page, rows):  # noqa: F811
+    """By track each object has its own colour; by class that of its class, grey where it is unknown."""
+    (tmp_path / 'fast.yaml').write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')
+    teach(tmp_path / 'classes.npz', [moving_scene(index) for index in range(3)], {'ground': (32, 24)}, cells=10)
+    options = '--params', tmp_path / 'fast.yaml', *OPTIONS, '--classes', tmp_path / 'classes.npz'
+    analyse(film(tmp_path / 'film'), '-o', tmp_path / 'out', *options)
+    table = {row['object_id']: row['class'] for row in rows(tmp_path / 'out/objects.csv')}
+    assert {*table.values()} == {'ground', 'unknown'}
+    ground = read_classes(tmp_path / 'classes.npz').classes
+    of_class = {'ground': ground.color(ground.id_of('ground')), 'unknown': UNKNOWN_COLOR}
+    page = open_page(tmp_path / 'out/report.html')
+    for choice in ('track', 'class', 'track'):
+        page.check(f'input[name="colors"][value="{choice}"]')
+        own = {key: number_colors(np.array(int(key))).tolist() for key in table}
+        colors = own if choice == 'track' else {key: of_class[name] for key, name in table.items()}
+        expected = {key: f'rgb({", ".join(map(str, color))})' for key, color in colors.items()}
+        for selector in ('#plan polygon[data-object]', '#object-list .swatch'):
+            assert page.eval_on_selector_all(selector, COLORS) == expected
+        shown = page.inner_text('#object-title').rpartition(' ')[2]
+        swatch = page.eval_on_selector('#object-swatch', '(one) => getComputedStyle(one).backgroundColor')
+        assert swatch == expected[shown]
 
 
 @needs_browser

@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from diffcut_ros.benchmarks import limits, pipeline
+from diffcut_ros.benchmarks import limits, pipeline, vit_parts
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment
 from diffcut_ros.core import FeatureMap, affinity_matrix, recursive_ncut
 from diffcut_ros.features import create_extractor
@@ -71,7 +73,23 @@ def test_a_vision_transformer(vits):
     assert sum(line.startswith('floor of the ViT: ') for line in result.stdout.splitlines()) == 1
     parts = table_rows(result.stdout.splitlines(), 5)
     assert list(parts) == ['patches', 'linear maps', 'attention', 'norms, activations and others']
-    assert all(float(cells[2].split()[0]) > 0 for cells in parts.values())
+
+
+def test_each_function_is_timed_for_its_part():
+    x, weight, window = torch.ones(1, 1, 4, 4), torch.ones(3, 4), torch.ones(1, 1, 2, 2)
+    calls = {
+        'patches': lambda: F.conv2d(x, window),
+        'linear maps': lambda: F.linear(x, weight),
+        'attention': lambda: F.scaled_dot_product_attention(x, x, x),
+        'norms, activations and others': lambda: F.layer_norm(x, (4,)),
+    }
+    for part, call in calls.items():
+        begin_s = time.perf_counter()
+        with vit_parts._Timer() as timer:
+            call()
+        took_s = time.perf_counter() - begin_s
+        assert [name for name, seconds in timer.seconds.items() if seconds] == [part]
+        assert timer.seconds[part] < took_s
 
 
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])

@@ -20,9 +20,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from diffcut_ros.classes_file import read_classes
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.node.demo.camera import VirtualCameraNode
-from diffcut_ros.node.demo.main import DemoError, cut_twice
+from diffcut_ros.node.demo.main import DemoError, _before_commands, cut_twice
 from diffcut_ros.node.demo.monitor import Interval, Monitor, Named, Shot, rate_hz
-from diffcut_ros.node.demo.recorder import Recorder, titled
+from diffcut_ros.node.demo.recorder import TITLE_PX, Recorder, titled
 from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, things_in_view
 from diffcut_ros.node.images import decode_image, encode_image
 from support.domain import free_domain
@@ -33,11 +33,11 @@ COMMAND = [sys.executable, '-m', 'diffcut_ros.node.demo.main']
 
 def titles(picture: np.ndarray, width: int = 640) -> list[bytes]:
     """Return the strips above the images of a picture."""
-    return [picture[:32, x : x + width].tobytes() for x in range(0, picture.shape[1], width)]
+    return [picture[:TITLE_PX, x : x + width].tobytes() for x in range(0, picture.shape[1], width)]
 
 
 def strip(text: str, width: int = 640) -> bytes:
-    return titled(np.zeros((1, width, 3), np.uint8), text)[:32].tobytes()
+    return titled(np.zeros((1, width, 3), np.uint8), text)[:TITLE_PX].tobytes()
 
 
 def shot(stamp_ns: int, segments: int, tau: float | None) -> Shot:
@@ -68,7 +68,7 @@ def test_the_picture_of_one_image_cut_twice(tmp_path):
     picture = cv2.imread(str(tmp_path / 'tau_change.png'))
     expected = 'camera', '5 segments at tau 0.25', '9 segments at tau 0.5'
     assert titles(picture, 300) == [strip(text, 300) for text in expected]
-    assert [picture[32:, x].mean() for x in (0, 300, 600)] == [0, 5, 9]
+    assert [picture[TITLE_PX:, x].mean() for x in (0, 300, 600)] == [0, 5, 9]
     assert cut_twice(recorder) == 'One image, cut twice: 5 segments at tau 0.25 and 9 segments at tau 0.5.'
 
 
@@ -77,7 +77,7 @@ def test_a_title_claims_no_tau_that_is_not_certain(tmp_path):
         recorder.add(shot(10**9, 1, None))
         recorder.add(shot(10**9 + 5 * 10**9, 1, None))
     picture = cv2.imread(str(tmp_path / 'segments_05s.png'))
-    assert titles(picture, 300)[1] == strip('1 segment (while tau changed)', 300)
+    assert titles(picture, 300)[1] == strip('1 segment, tau is changing', 300)
 
 
 @pytest.fixture
@@ -253,8 +253,10 @@ def test_the_picture_of_names(tmp_path):
         for time_s, names in ((1, None), (2, named), (3, named)):
             recorder.add(replace(shot(time_s * 10**9, 3, 0.5), named=names))
     picture = cv2.imread(str(tmp_path / 'names.png'))[:, :, ::-1]
-    assert titles(picture, 300) == [strip('camera', 300), strip('3 segments at tau 0.5, named by 2 clicks', 300)]
-    unknown, red, blue = (picture[34:36, 300 + x : 300 + x + 10].reshape(-1, 3).mean(0) for x in (20, 120, 220))
+    assert titles(picture, 300) == [strip('camera', 300), strip('3 segments, named by 2 clicks', 300)]
+    unknown, red, blue = (
+        picture[TITLE_PX + 2 : TITLE_PX + 4, 300 + x : 300 + x + 10].reshape(-1, 3).mean(0) for x in (20, 120, 220)
+    )
     assert unknown.max() < 5
     assert red[0] > 100 > 5 > red[2]
     assert blue[2] > 100 > 5 > blue[0]
@@ -283,8 +285,10 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     assert {'segments.mp4', 'tau_change.png', 'node.log'} <= names
     assert any(re.fullmatch(r'segments_\d\ds\.png', name) for name in names)
     picture = cv2.imread(str(tmp_path / 'out' / 'tau_change.png'))
-    assert picture.shape == (480 + 32, 3 * 640, 3)
+    assert picture.shape == (480 + TITLE_PX, 3 * 640, 3)
     assert titles(picture)[1:] == [strip(f'{told[1]} segments at tau 0.25'), strip(f'{told[2]} segments at tau 0.5')]
+    letters = (picture[:TITLE_PX, 640:] > 128).any((1, 2)).sum()
+    assert letters * 390 / picture.shape[1] > 6  # as wide as a phone, it can be read
     with av.open(str(tmp_path / 'out' / 'segments.mp4')) as video:
         frames = list(video.decode(video=0))
         assert video.streams.video[0].codec_context.name == 'h264'
@@ -293,14 +297,30 @@ def test_the_demo_shows_two_taus_and_leaves_pictures(tmp_path):
     assert len(clicked) == 2
     taught = read_classes(tmp_path / 'out' / 'names.yaml').classes
     assert [one.name for one in taught.classes.values()] == clicked
-    picture = cv2.imread(str(tmp_path / 'out' / 'names.png'))[32:]
+    picture = cv2.imread(str(tmp_path / 'out' / 'names.png'))[TITLE_PX:]
     camera, named = picture[:, :640].astype(int), picture[:, 640:].astype(int)
     # Beyond the small places that were clicked on, which are one segment each.
     assert (np.abs(named - camera).sum(2) > 20).mean() > 0.2
     assert rows[-1][-1] == '0.5'
     # At the camera's speed, up to the last image that was segmented.
     assert 4 <= frames[-1].time <= took_s
-    assert (frames[0].height, frames[0].width) == (480 + 32, 2 * 640)
+    assert (frames[0].height, frames[0].width) == (480 + TITLE_PX, 2 * 640)
+
+
+@pytest.mark.parametrize(
+    ('installed', 'found', 'before'),
+    [('.venv/bin', '', '.venv/bin/'), ('.venv/bin', '.venv/bin', ''), ('elsewhere', '', 'ros2 run diffcut_ros ')],
+)
+def test_the_commands_that_it_names_are_found(tmp_path, monkeypatch, installed, found, before):
+    """Beside the interpreter, on the PATH, or in a ROS workspace, where only ros2 looks."""
+    for folder in ('.venv/bin', 'elsewhere'):
+        (tmp_path / folder).mkdir(parents=True)
+    command = tmp_path / installed / 'diffcut_node'
+    command.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / '.venv/bin/python'))
+    monkeypatch.setenv('PATH', str(tmp_path / found) if found else '')
+    assert _before_commands() == before
 
 
 def test_with_depth_it_shows_segments_in_space(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import LabelInfo
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
@@ -98,18 +99,32 @@ def test_says_that_camera_info_and_depth_are_silent(start_node, connect):
 
 
 def test_lists_the_topics_that_may_be_meant_nearest_first(start_node, connect):
+    """Depth in place of an image, or outputs of another node like this one, are not meant."""
     domain = free_domain()
     options = ('-r', 'image:=/front/image', '-p', 'depth:=true', '-p', 'lazy:=false', '-r', 'camera_info:=/front/info')
+    options += ('-r', 'depth:=/front/range')
     with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
         peer.publisher(Image, '/rear_camera/depth/rectified')
         peer.publisher(Image, '/front/image_raw')
-        there = 'sensor_msgs/msg/Image is on /front/image_raw, /image, '
+        peer.publisher(Image, '/front/image_node/overlay')
+        peer.publisher(LabelInfo, '/front/image_node/label_info')
+        there = 'sensor_msgs/msg/Image is on /front/image_raw, /image; '
         node.wait_for_log(f'no image in 5 s on /front/image (0 publishers); {there}')
         (line,) = [line for line in node.log.splitlines() if there in line]
-        assert '/rear_camera/depth/rectified' in line
-        assert '/diffcut/labels' not in line
         assert line.endswith('to listen there, remap: --ros-args -r image:=/front/image_raw')
         node.wait_for_log('on /front/info (0 publishers); sensor_msgs/msg/CameraInfo is on /camera_info; to listen')
+        there = 'sensor_msgs/msg/Image is on /depth, /rear_camera/depth/rectified, /front/image_raw, /image; '
+        node.wait_for_log(f'no message in 5 s on /front/range (0 publishers); {there}')
+        assert 'remap: --ros-args -r depth:=/depth' in node.log
+
+
+def test_depth_alone_is_no_image(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-r', 'image:=/cam', '-p', 'lazy:=false') as node, connect(domain, topics=()) as peer:
+        peer.remove_all()
+        peer.publisher(Image, '/camera/depth')
+        node.wait_for_log('to listen elsewhere, remap: --ros-args -r image:=/your/camera/topic')
+        assert '/camera/depth' not in node.log
 
 
 def test_says_where_there_are_compressed_images_only(start_node, connect):

@@ -215,6 +215,39 @@ def test_boxes_on_demand(tmp_path):
         assert np.array_equal(rgb(packed), number_colors(np.array(NAMES, int)))
 
 
+@pytest.mark.parametrize(('max_px', 'scale'), [(32, 0.5), (64, 1)])
+def test_all_in_pixels_is_shown_smaller(tmp_path, max_px, scale):
+    """Image, labels and what lies upon them alike; in space all stays as it is."""
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content())
+    assert run('--bag', bag, '--boxes', '--max-size', max_px, '--save', tmp_path / 'a.rrd').returncode == 0
+    found, flat = read(tmp_path / 'a.rrd'), '/camera/pinhole'
+    image, quadrant = quadrants(*SIZE_HW)
+    step = round(1 / scale)
+    for name in ('image', 'overlay'):
+        for _, (blob,) in found[f'{flat}/{name}', 'EncodedImage:blob']:
+            shown = cv2.imdecode(np.array(blob, np.uint8), cv2.IMREAD_COLOR_RGB)
+            assert shown.shape == image[::step, ::step].shape
+            assert (
+                name == 'overlay' or np.abs(shown.astype(int) - image[::step, ::step]).mean() < 6
+            )  # one pixel aside: 12 more
+    for _, (values,) in found[f'{flat}/labels', 'SegmentationImage:buffer']:
+        expected = quadrant[::step, ::step] + 1
+        assert np.array_equal(np.array(values, np.uint8).reshape(expected.shape), expected)
+    for _, (matrix,) in found[flat, 'Pinhole:image_from_camera']:
+        full = [CAMERA.fx, 0, 0, 0, CAMERA.fy, 0, CAMERA.cx, CAMERA.cy]
+        assert matrix == [*(scale * value for value in full), 1]
+    for _, (resolution,) in found[flat, 'Pinhole:resolution']:
+        assert resolution == [scale * SIZE_HW[1], scale * SIZE_HW[0]]
+    for _, strips in found[f'{flat}/segments', 'LineStrips2D:strips']:
+        assert np.max(strips[-1], 0).tolist() == [scale * SIZE_HW[1] - 0.5, scale * SIZE_HW[0] - 0.5]
+    for _, centers in found[f'{flat}/boxes', 'Boxes2D:centers']:
+        assert centers == (scale * np.array([[16, 12], [48, 12], [16, 36], [48, 36]])).tolist()
+    for _, halves in found[f'{flat}/boxes', 'Boxes2D:half_sizes']:
+        assert halves == 4 * [[scale * 16, scale * 12]]
+    for _, points in found['/camera/points', 'Points3D:positions']:
+        assert len(points) == (SIZE_HW[0] - 1) * SIZE_HW[1]
+
+
 def test_the_map_of_objects_is_in_space_at_any_rate(tmp_path):
     """It is not of one image: it is shown beside images that are left out, too."""
     sent = []

@@ -14,6 +14,8 @@
   // What is small lies on top, so that it can be clicked on.
   const drawn = [...plan.objects].sort((one, other) => area(other) - area(one));
   let chosen = plan.objects[0];
+  // Both colours: the switch of the page decides which one is worn.
+  const colors = (one) => `--by-track: ${one.color}` + (one.class_color ? `; --by-class: ${one.class_color}` : '');
 
   function add(parent, name, attributes, text) {
     const made = document.createElementNS(SVG, name);
@@ -82,12 +84,12 @@
     });
     drawn.forEach((one) => {
       const points = one.corners.map(([a, b]) => `${x(a)},${y(b)}`).join(' ');
-      const shape = add(svg, 'polygon', { points, 'data-object': one.id, style: `--own: ${one.color}` });
+      const shape = add(svg, 'polygon', { points, class: 'own', 'data-object': one.id, style: colors(one) });
       add(shape, 'title', {}, title(one));
       shape.addEventListener('click', () => choose(one));
     });
     const around = svg.querySelector(`[data-object="${chosen.id}"]`).getAttribute('points');
-    add(svg, 'polygon', { points: around, class: 'chosen', style: `--own: ${chosen.color}` });
+    add(svg, 'polygon', { points: around, class: 'chosen own', style: colors(chosen) });
     drawNames(svg, x, y);
   }
 
@@ -103,7 +105,7 @@
   function choose(one) {
     chosen = one;
     element('object-title').textContent = one.name ? `${one.name} · ${one.id}` : `Object ${one.id}`;
-    element('object-swatch').style.background = one.color;
+    element('object-swatch').style = colors(one);
     const picture = element('object-picture');
     picture.hidden = !one.picture;
     if (one.picture) picture.src = one.picture;
@@ -127,8 +129,8 @@
     const [item, button, swatch] = ['li', 'button', 'i'].map((name) => document.createElement(name));
     button.type = 'button';
     button.dataset.object = one.id;
-    swatch.className = 'swatch';
-    swatch.style.background = one.color;
+    swatch.className = 'swatch own';
+    swatch.style = colors(one);
     button.append(swatch, one.name ? `${one.name} · ${one.id}` : String(one.id));
     button.addEventListener('click', () => choose(one));
     item.append(button);

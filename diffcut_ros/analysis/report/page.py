@@ -16,7 +16,7 @@ from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.analysis.report.plan import plan_of
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
 from diffcut_ros.analysis.tables import PICTURES, SWEEP, read_rows
-from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME
+from diffcut_ros.core.classes import UNKNOWN_COLOR, UNKNOWN_NAME, Classes
 from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.objects import ObjectMap
 from diffcut_ros.missing import needed
@@ -75,7 +75,7 @@ def write_report(
     frames: Sequence[ShownFrame],
     by_class: bool = False,
     objects: ObjectMap | None = None,
-    names: Mapping[int, str] | None = None,
+    classes: Classes | None = None,
 ) -> None:
     """Write the report of an analysis, one HTML file that needs nothing else.
 
@@ -87,7 +87,7 @@ def write_report(
         frames: those that are shown.
         by_class: whether it is coloured by class until its switch is turned; otherwise by track.
         objects: the map of objects, where there is one; their pictures lie beside the tables.
-        names: of the objects' classes, by their numbers; without classes None.
+        classes: that objects may have; None: they have none.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -98,7 +98,7 @@ def write_report(
     plan = None
     if objects is not None:
         frame, voxel_m = run['settings']['node']['target_frame'], run['settings']['tracker']['voxel_m']
-        plan = plan_of(objects, frame, voxel_m, names or {}, tables / PICTURES, lambda ns: _at(ns, start_ns))
+        plan = plan_of(objects, frame, voxel_m, classes, tables / PICTURES, lambda ns: _at(ns, start_ns))
     template = environment().from_string(resource('report.html'))
     page = template.stream(
         name=printable(Path(run['recording']).name),

@@ -2,13 +2,14 @@
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from diffcut_ros.core.classes import UNKNOWN, Classes
 from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.objects import MapObject, ObjectMap
 from diffcut_ros.plain_files import read_plain
@@ -30,7 +31,7 @@ def plan_of(
     found: ObjectMap,
     frame: str,
     voxel_m: float,
-    names: Mapping[int, str],
+    classes: Classes | None,
     pictures: Path,
     at: Callable[[int], str],
 ) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def plan_of(
         found: the map.
         frame: that it is in.
         voxel_m: side of its voxels.
-        names: of the classes, by their numbers.
+        classes: that objects may have; None: they have none.
         pictures: the folder of the objects' best views.
         at: gives a stamp in ns as text.
     """
@@ -60,9 +61,10 @@ def plan_of(
         'objects': [
             {
                 'id': one.object_id,
-                'name': printable(names.get(one.class_id, '')),
+                'name': printable(classes.classes[one.class_id].name) if classes and one.class_id != UNKNOWN else '',
                 'confidence': round(one.confidence, 2),
                 'color': '#' + bytes(number_colors(np.array(one.object_id))).hex(),
+                'class_color': '#' + bytes(classes.color(one.class_id)).hex() if classes else None,
                 'corners': [_short(corner) for corner in own],
                 'position': _short(one.position_m),
                 'size': _short(one.box_size_m),

@@ -205,14 +205,16 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
     names = [*sorted(recorder.names), *([] if depth else [names_file.name]), 'node.log']
     console.print(f'\nPictures and a video are in {output}/:\n  ' + '\n  '.join(names))
     console.print(cut_twice(recorder))
-    console.print(_NEXT.format(_folder_of_commands()), markup=False, soft_wrap=True)
+    console.print(_NEXT.format(_before_commands()), markup=False, soft_wrap=True)
 
 
-def _folder_of_commands() -> str:
+def _before_commands() -> str:
     """Return what has to stand before the names of the commands: nothing where the shell finds them."""
     here = Path(sys.executable).parent
-    if shutil.which('diffcut_node') or not (here / 'diffcut_node').is_file():
+    if shutil.which('diffcut_node'):
         return ''
+    if not (here / 'diffcut_node').is_file():
+        return 'ros2 run diffcut_ros '  # a ROS workspace keeps them where only ros2 looks
     return f'{os.path.relpath(here)}/' if here.is_relative_to(Path.cwd()) else f'{here}/'
 
 

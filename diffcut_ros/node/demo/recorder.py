@@ -12,7 +12,9 @@ from diffcut_ros.node.demo.monitor import Shot
 from diffcut_ros.writing import writing
 
 _VIDEO, _UNFINISHED = 'segments.mp4', '.segments.mp4.writing'
-_TITLE_PX = 32
+# The strip above an image, and how tall letters in it are at most: readable on a phone, three images side by side.
+TITLE_PX = 64
+_LETTERS = 1.3
 _SECONDS_PER_PICTURE = 4.0
 _OPACITY_OF_NAMES = 0.6
 
@@ -99,8 +101,9 @@ class Recorder:
 def title(shot: Shot) -> str:
     """Return what is known of a cut."""
     count = f'{shot.segments} segment{"s" * (shot.segments != 1)}'
-    cut = f'{count} (while tau changed)' if shot.tau is None else f'{count} at tau {shot.tau:g}'
-    return cut if shot.named is None else f'{cut}, named by {len(shot.named.names)} clicks'
+    if shot.named is not None:
+        return f'{count}, named by {len(shot.named.names)} clicks'
+    return f'{count}, tau is changing' if shot.tau is None else f'{count} at tau {shot.tau:g}'
 
 
 def _is_cut_again(before: Shot, shot: Shot) -> bool:
@@ -126,7 +129,13 @@ def _names(shot: Shot) -> np.ndarray:
 
 
 def titled(image_rgb: np.ndarray, title: str) -> np.ndarray:
-    """Return an image with a title in a strip above it, uint8 [H + 32, W, 3]."""
-    strip = np.full((_TITLE_PX, image_rgb.shape[1], 3), 24, np.uint8)
-    cv2.putText(strip, title, (10, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (235, 235, 235), 1, cv2.LINE_AA)
+    """Return an image with a title in a strip above it, uint8 [H + TITLE_PX, W, 3]."""
+    strip = np.full((TITLE_PX, image_rgb.shape[1], 3), 24, np.uint8)
+    left = TITLE_PX // 4
+    (width, _), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)
+    # In tenths: letters shall not grow and shrink in the video with each figure.
+    scale = min(_LETTERS, max(1, (image_rgb.shape[1] - 2 * left) * 10 // width) / 10)
+    below = TITLE_PX // 2 + round(11 * scale)  # capitals are 22 px tall at 1.0
+    ink, thick = (235, 235, 235), max(1, round(2 * scale))
+    cv2.putText(strip, title, (left, below), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thick, cv2.LINE_AA)
     return np.concatenate([strip, image_rgb])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detection3DArray
@@ -21,32 +22,56 @@ _POINT_TYPES = {'x': 'f4', 'y': 'f4', 'z': 'f4', 'rgb': 'u4', 'label': 'u4', 'id
 _WORDS = (PointField.FLOAT32, PointField.UINT32)
 
 
-def of_image(message: Image | CompressedImage) -> Contents:
+class Shrinking:
+    """Makes images smaller whose longer side is longer than `max_px`; 0: none.
+
+    Attributes:
+        scale: of the last image, 1 or less, for boxes, whose messages do not tell how large the image is.
+    """
+
+    def __init__(self, max_px: int = 0) -> None:
+        self._max_px = max_px
+        self.scale = 1.0
+
+    def of(self, size_hw: tuple[int, int]) -> float:
+        """Return how large images of this size are shown, 1 for as they are."""
+        self.scale = min(1.0, self._max_px / max(*size_hw, 1)) if self._max_px else 1.0
+        return self.scale
+
+    def image(self, image: np.ndarray, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
+        """Return an image [H, W] or [H, W, 3] as it is shown."""
+        scale = self.of(image.shape[:2])
+        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+        return image if scale == 1 else cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def of_image(message: Image | CompressedImage, shrinking: Shrinking) -> Contents:
     """Return the camera's image; raises ValueError for one that cannot be decoded."""
-    return [(scene.IMAGE, scene.picture(_decode(message)))]
+    return [(scene.IMAGE, scene.picture(shrinking.image(_decode(message))))]
 
 
-def of_overlay(message: Image) -> Contents:
+def of_overlay(message: Image, shrinking: Shrinking) -> Contents:
     """Return the overlay; raises ValueError for one that cannot be decoded."""
-    return [(scene.OVERLAY, scene.picture(_decode(message)))]
+    return [(scene.OVERLAY, scene.picture(shrinking.image(_decode(message))))]
 
 
-def of_labels(message: Image | CompressedImage) -> Contents:
+def of_labels(message: Image | CompressedImage, shrinking: Shrinking) -> Contents:
     """Return the label image and the outlines of its labels.
 
     Raises:
         ValueError: for another encoding than mono8 and mono16, or data that are damaged or end too early.
     """
     if isinstance(message, CompressedImage):
-        return _labelled(decode_compressed_labels(message))
+        return _labelled(decode_compressed_labels(message), shrinking)
     if message.encoding not in _LABEL_TYPES:
         raise ValueError(f'encoding: expected {" or ".join(_LABEL_TYPES)}, received {quoted(message.encoding)}')
     kind = np.dtype(_LABEL_TYPES[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
     labels = _grid(message.data, (message.height, message.width), kind, message.step)
-    return _labelled(labels.astype(kind.newbyteorder('=')))
+    return _labelled(labels.astype(kind.newbyteorder('=')), shrinking)
 
 
-def _labelled(labels: np.ndarray) -> Contents:
+def _labelled(labels: np.ndarray, shrinking: Shrinking) -> Contents:
+    labels = shrinking.image(labels, cv2.INTER_NEAREST)
     return [(scene.LABELS, scene.label_image(labels)), (scene.SEGMENTS, scene.outlines(labels))]
 
 
@@ -55,29 +80,30 @@ def of_names(labels: np.ndarray, numbers: np.ndarray) -> Contents:
     return [(entity, scene.label_names(labels, numbers)) for entity in (scene.LABELS, scene.SEGMENTS)]
 
 
-def of_segments(message: Detection2DArray) -> Contents:
+def of_segments(message: Detection2DArray, _: Shrinking) -> Contents:
     """Return what the labels are called, and how many there are; raises ValueError for ids that are none."""
     detections = message.detections
     return [*of_names(_labels(detections), _numbers(detections)), (scene.COUNT, scene.count(len(detections)))]
 
 
-def of_boxes(message: Detection2DArray) -> Contents:
-    """Return the boxes of segments; raises ValueError for ids that are none."""
+def of_boxes(message: Detection2DArray, shrinking: Shrinking) -> Contents:
+    """Return the boxes of segments of the last image; raises ValueError for ids that are none."""
     detections = message.detections
     numbers = _numbers(detections)
     boxes = [detection.bbox for detection in detections]
     centers = [(box.center.position.x, box.center.position.y) for box in boxes]
     sizes = [(box.size_x, box.size_y) for box in boxes]
-    return [(scene.BOXES_2D, scene.boxes_2d(_array(centers, 2), _array(sizes, 2), numbers))]
+    scale = shrinking.scale
+    return [(scene.BOXES_2D, scene.boxes_2d(scale * _array(centers, 2), scale * _array(sizes, 2), numbers))]
 
 
-def of_segments_3d(message: Detection3DArray) -> Contents:
+def of_segments_3d(message: Detection3DArray, _: Shrinking) -> Contents:
     """Return boxes in space and how many there are; raises ValueError for ids that are none."""
     shown = _boxes_3d(message, of_objects=False)
     return [(scene.BOXES, shown), (scene.COUNT_IN_SPACE, scene.count(len(message.detections)))]
 
 
-def of_objects(message: Detection3DArray) -> Contents:
+def of_objects(message: Detection3DArray, _: Shrinking) -> Contents:
     """Return the boxes of the map of objects; raises ValueError for ids that are none."""
     return [(scene.OBJECTS, _boxes_3d(message, of_objects=True))]
 
@@ -94,7 +120,7 @@ def _boxes_3d(message: Detection3DArray, of_objects: bool) -> Any:
     return scene.boxes_3d(_array(centers, 3), _array(sizes, 3), _array(quaternions, 4), numbers, of_objects)
 
 
-def of_points(message: PointCloud2) -> Contents:
+def of_points(message: PointCloud2, _: Shrinking) -> Contents:
     """Return the point cloud; raises ValueError for one without the node's fields, or whose data end too early."""
     cloud = read_points(message).ravel()
     points_m = np.stack([cloud[axis] for axis in 'xyz'], 1)
@@ -103,12 +129,13 @@ def of_points(message: PointCloud2) -> Contents:
     return [(scene.POINTS, scene.points(points_m, rgb, numbers))]
 
 
-def of_camera_info(message: CameraInfo) -> Contents:
+def of_camera_info(message: CameraInfo, shrinking: Shrinking) -> Contents:
     """Return the camera; raises ValueError for one that is not calibrated."""
-    return [(scene.PINHOLE, scene.pinhole(pinhole_camera(message)))]
+    camera = pinhole_camera(message)
+    return [(scene.PINHOLE, scene.pinhole(camera, shrinking.of(camera.size_hw)))]
 
 
-CONTENTS: dict[str, Callable[[Any], Contents]] = {
+CONTENTS: dict[str, Callable[[Any, Shrinking], Contents]] = {
     'image': of_image,
     'camera_info': of_camera_info,
     'labels': of_labels,

@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
             stack.enter_context(_saved(recording, args.save, counts))
         else:
             print(f'open {stack.enter_context(serve(recording, args.port))} (Ctrl-C ends it)', flush=True)
-        recorder, selection = Recorder(recording, counts, args.boxes), Selection(args.rate)
+        recorder, selection = Recorder(recording, counts, args.boxes, args.max_size), Selection(args.rate)
         stack.callback(recorder.close)
         if args.rate:
             tell(f'at most {args.rate:g} images per second are shown, by their stamps; all with --rate 0')

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffcut_ros.media import rerun_scene as scene
-from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents, of_boxes, of_names
+from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents, Shrinking, of_boxes, of_names
 from diffcut_ros.printable import tell
 
 # Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
@@ -23,14 +23,17 @@ class Recorder:
         recording: a `rerun.RecordingStream` whose sink is set.
         counts: those that are counted on.
         boxes: whether boxes of segments are shown, too.
+        max_px: images whose longer side is longer are shown smaller; 0: none.
 
     Attributes:
         counts: messages logged, by role.
     """
 
-    def __init__(self, recording: Any, counts: Counter[str] | None = None, boxes: bool = False) -> None:
+    def __init__(
+        self, recording: Any, counts: Counter[str] | None = None, boxes: bool = False, max_px: int = 0
+    ) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
-        self._recording, self._boxes = recording, boxes
+        self._recording, self._boxes, self._shrinking = recording, boxes, Shrinking(max_px)
         self._panels: set[str] = set()
         self._complaints: set[str] = set()
         # Stamp and contents of label images without segments, and stamps of segments without a label image.
@@ -47,9 +50,9 @@ class Recorder:
     def add(self, role: str, message: Any) -> None:
         """Log a message; one that cannot be shown is left out, and the first of its kind is told."""
         try:
-            contents = CONTENTS[role](message)
+            contents = CONTENTS[role](message, self._shrinking)
             if role == 'segments' and self._boxes:
-                contents += of_boxes(message)
+                contents += of_boxes(message, self._shrinking)
         except ValueError as error:
             # Figures differ from one message to the next.
             kind = f'{role} {"".join(c for c in str(error) if not c.isdigit())}'
