@@ -34,7 +34,9 @@ class NodeConfig:
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG, ...)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
-        False, 'Subscribe to camera_info and depth, too, and take only images with depth of the same stamp'
+        False,
+        'Subscribe to camera_info and depth, too, and take only images with depth of the same stamp; for all cameras '
+        'of the node: one without depth needs a node of its own',
     )
     depth_transport: str = parameter(
         'raw',
@@ -65,8 +67,8 @@ class NodeConfig:
     )
     target_frame: str = parameter(
         '',
-        "Frame that places are given in, by TF at the image's stamp, such as map: positions, boxes, points, markers, "
-        "and the map of objects, which there is only then; empty: the camera's",
+        "Frame that positions, boxes, points and markers are given in, by TF at the image's stamp, such as map; empty: "
+        "the camera's. There is a map of objects only where this is set",
     )
     transform_timeout_s: float = parameter(
         0.1,

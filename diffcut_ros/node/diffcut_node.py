@@ -39,11 +39,11 @@ from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
-from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
+from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, silences, twins
 from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera, check_name
 from diffcut_ros.node.clicks import Clicks
-from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status, title
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
@@ -747,20 +747,26 @@ class DiffcutNode(LifecycleNode):
         for camera in self._cameras.values() if limit else ():
             if (count := camera.record.failures_in_a_row) >= limit:
                 last = f'{count} failures in a row (max_consecutive_failures: {limit}), the last one'
-                return f'gave up after {last}: {camera.record.last_error}'
+                return f'gave up after {last}: {camera.record.last_failure}'
         return ''
 
     def _warn_of_others(self) -> None:
         """Tell what is wrong with what other nodes do, or do not."""
         for camera in self._cameras.values():
-            for text in complaints(self, camera):
+            for subscription, text in silences(self, camera, self._cameras.values()):
+                if self._warn(text):
+                    camera.told_silent(subscription.topic)
+            for text in complaints(camera):
                 self._warn(text)
             for text in camera.missed():
                 self.get_logger().info(text)
 
-    def _warn(self, text: str) -> None:
-        if self._warnings.allows(text):
+    def _warn(self, text: str) -> bool:
+        """Log a warning, unless it repeats too soon; say whether it is in the log."""
+        allowed = self._warnings.allows(text)
+        if allowed:
             self.get_logger().warning(text)
+        return allowed
 
     def _publish_diagnostics(self) -> None:
         if text := twins(self):
@@ -782,11 +788,18 @@ class DiffcutNode(LifecycleNode):
         message = DiagnosticArray(status=[whole])
         message.header.stamp = self.get_clock().now().to_msg()
         for camera in self._cameras.values() if self._worker else ():
-            title = f'{name}: {camera.name or "camera"}'
             for fate in ('skipped', 'replaced'):
                 camera.record.counts[fate] = camera.source.counts[fate]
             message.status.append(
-                camera.record.status(title, hardware, self._diagnostics_config, camera.delivery, camera.listeners())
+                camera.record.status(
+                    title(name, camera.name),
+                    hardware,
+                    self._diagnostics_config,
+                    camera.delivery,
+                    camera.listeners(),
+                    camera.topic,
+                    camera.lacks(),
+                )
             )
         self._diagnostics.publish(message)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 
-from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs, find_sources, instead
 from diffcut_ros.printable import tell
 from diffcut_ros.recordings.bag import Bag, open_bag
 from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
@@ -53,9 +53,16 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     outputs = find_outputs(types, wanted)
     received = ', '.join(sorted(types)) or 'no topics'
     if not outputs:
+        cameras: dict[str, list[str]] = {}
+        for source in find_sources(types):  # which part of it is a camera's name, is not recorded
+            own = source.startswith(f'{wanted.node}/') or source == wanted.node
+            node = wanted.node if own else source
+            cameras.setdefault(node, []).append(source.removeprefix(node).strip('/'))
+        next_step = (
+            instead(cameras, wanted) or 'Choose the node that was recorded with --node, its camera with --camera'
+        )
         raise ValueError(
-            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}. Choose the '
-            'node that was recorded with --node and its camera with --camera'
+            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}. {next_step}'
         )
     try:
         camera = find_camera(types, wanted)
