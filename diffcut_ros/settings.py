@@ -11,6 +11,7 @@ from diffcut_ros.core.classes import check_class_name
 from diffcut_ros.core.parameters import parameter, parameters, validate
 from diffcut_ros.core.pipeline import BOX_AXES
 from diffcut_ros.features import BACKENDS, CONFIGS
+from diffcut_ros.parameter_file import like
 from diffcut_ros.printable import quoted
 from diffcut_ros.stream.calibration import CALIBRATIONS
 from diffcut_ros.stream.images import MAX_PIXELS
@@ -263,8 +264,10 @@ def check_known(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> 
     """Refuse unknown parameters.
 
     Raises:
-        ValueError: listing the known ones.
+        ValueError: naming those that may be meant, and listing the known ones.
     """
-    unknown = unknown_parameters(names, specs)
+    unknown, known = unknown_parameters(names, specs), known_parameters(specs)
     if unknown:
-        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known_parameters(specs))}')
+        resembling = ', '.join(dict.fromkeys(filter(None, (like(name, known) for name in unknown))))
+        meant = f'; {resembling} may be meant' if resembling else ''
+        raise ValueError(f'unknown parameter {", ".join(unknown)}{meant}; known are {", ".join(known)}')

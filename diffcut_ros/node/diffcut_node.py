@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status, title
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
-from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
+from diffcut_ros.node.parameter_sources import file_of, mixed_lists, parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import (
     as_kept,
     changed_config,
@@ -116,13 +117,15 @@ class DiffcutNode(LifecycleNode):
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self._empty: set[str] = set()
+        self._arguments = arguments
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        self._declare(arguments)
-        self._config = read(self, NodeConfig)
-        self._segmenter_config = read(self, SegmenterConfig)
-        self._tracker_config = read(self, TrackerConfig, 'tracking.')
-        self._points_config = read(self, PointsConfig, 'points.')
-        self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
+        with self._naming_the_file():
+            self._declare(arguments)
+            self._config = read(self, NodeConfig)
+            self._segmenter_config = read(self, SegmenterConfig)
+            self._tracker_config = read(self, TrackerConfig, 'tracking.')
+            self._points_config = read(self, PointsConfig, 'points.')
+            self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
         self._teaching = Teaching(self.get_logger())
         self._transforms = Transforms(self)
@@ -160,6 +163,15 @@ class DiffcutNode(LifecycleNode):
         """Return the node's logger."""
         return self._printable_logger
 
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """Put the parameter file before an error of a parameter that is from one."""
+        try:
+            yield
+        except ValueError as error:
+            file = file_of(self._arguments, self.get_fully_qualified_name(), str(error))
+            raise ValueError(f'{file}{error}') from error
+
     def declare_parameters(
         self, namespace: str, parameters: list[tuple[Any, ...]], ignore_override: bool = False
     ) -> list[Parameter]:
@@ -171,7 +183,9 @@ class DiffcutNode(LifecycleNode):
         if ignore_override:
             for name, value, *_ in parameters:
                 if name in RCLPY_OWN and not isinstance(value, bool):
-                    raise ValueError(f'parameter {name}: expected bool, received {[] if value is None else value!r}')
+                    received = [] if value is None else value
+                    with self._naming_the_file():
+                        raise ValueError(f'parameter {name}: expected bool, received {received!r}')
             self._empty |= {name for name, value, *_ in parameters if value is None}
             parameters = [one for one in parameters if one[1] is not None]
         return super().declare_parameters(namespace, parameters, ignore_override)
@@ -833,7 +847,9 @@ def main(args: list[str] | None = None) -> int:
                 parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
-                PrintableLogger('diffcut').fatal(str(error))
+                given = sys.argv if args is None else args
+                mixed = '; '.join(mixed_lists(given)) if 'of same type' in str(error) else ''
+                PrintableLogger('diffcut').fatal(mixed or str(error))
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()

@@ -59,10 +59,10 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
             node = wanted.node if own else source
             cameras.setdefault(node, []).append(source.removeprefix(node).strip('/'))
         next_step = (
-            instead(cameras, wanted) or 'Choose the node that was recorded with --node, its camera with --camera'
+            instead(cameras, wanted) or 'choose the node that was recorded with --node, its camera with --camera'
         )
         raise ValueError(
-            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}. {next_step}'
+            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}; {next_step}'
         )
     try:
         camera = find_camera(types, wanted)

@@ -67,10 +67,11 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
         recorder, selection = Recorder(recording, counts, args.boxes), Selection(args.rate)
         stack.callback(recorder.close)
         if args.rate:
-            slower = '; if the page stays white, or lags behind more and more (no graphics card): --rate 1' * (
-                not args.save
+            hint = '; if the page stays white, or lags behind more and more (no graphics card): --rate 1'
+            tell(
+                f'at most {args.rate:g} image{"s" * (args.rate != 1)} per second, chosen by their stamps; all with --rate 0'
+                f'{"" if args.save or args.rate <= 1 else hint}'
             )
-            tell(f'at most {args.rate:g} images per second are shown, by their stamps; all with --rate 0{slower}')
 
         def add(role: str, message: Any) -> None:
             for chosen in selection.take(role, message):
