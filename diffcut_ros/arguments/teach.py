@@ -77,6 +77,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def beginning(args: argparse.Namespace) -> str:
+    """Return what is told before the program is imported: with a node, nothing else is to be seen for a while."""
+    if args.node is None:
+        return ''
+    node = '/' + args.node.strip('/')
+    return f'diffcut_teach: collecting images of {node} for {args.seconds:g} s, once its parameters are read ...'
+
+
 def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))

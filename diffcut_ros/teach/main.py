@@ -78,11 +78,6 @@ def _end(lesson: Lesson) -> str:
 def _run(args: argparse.Namespace, served: list[Page]) -> None:
     """Collect frames, and serve until a signal comes."""
     with ExitStack() as stack:
-        if args.node is not None:  # it may take a while until anything else is told
-            tell(
-                f'diffcut_teach: collecting images of {_name(args)} for {args.seconds:g} s, once its parameters are '
-                'read ...'
-            )
         node = None if args.node is None else stack.enter_context(_running(args.node))
         options = _options(args) if node is None else _options_of(node, args, stack)
         if left_out := left_out_parameters(options):

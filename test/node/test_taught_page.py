@@ -45,7 +45,8 @@ def test_the_node_calls_things_as_the_page_does(start_node, connect, tmp_path):
 def test_one_of_several_cameras_is_asked_for_and_shown(start_node, connect, tmp_path):
     domain = free_domain()
     environment = os.environ | {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-    command = [sys.executable, '-m', 'diffcut_ros.teach.main', '--node', '/diffcut', '--seconds', '3']
+    program = 'import sys; from diffcut_ros.commands import teach; sys.exit(teach())'
+    command = [sys.executable, '-c', program, '--node', '/diffcut', '--seconds', '3']
     command += ['--classes', str(tmp_path / 'names.yaml')]
     with (
         start_node(domain, '-p', 'cameras:=[front, rear]', '-r', 'rear/image:=/rear_camera/image_raw') as process,

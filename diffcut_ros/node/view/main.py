@@ -69,8 +69,8 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
         if args.rate:
             hint = '; if the page stays white, or lags behind more and more (no graphics card): --rate 1'
             tell(
-                f'at most {args.rate:g} image{"s" * (args.rate != 1)} per second, chosen by their stamps; all with --rate 0'
-                f'{"" if args.save or args.rate <= 1 else hint}'
+                f'at most {args.rate:g} image{"s" * (args.rate != 1)} per second, chosen by their stamps; all with '
+                f'--rate 0{"" if args.save or args.rate <= 1 else hint}'
             )
 
         def add(role: str, message: Any) -> None:
