@@ -10,11 +10,12 @@ With `--network-hz`: what the node shows with the parameter network_hz, beside a
 gets the newest image when it is done with the one before and the rate allows it, and has its result after `--latency`.
 
 With --world: do things get their identity back when the camera comes back to them? Track ids by places in the world,
-by poses of the frames, and without. *Kept*: share of the pixels that the frame before shows, too, and that have the
-identity they had there; *later*: of those that were seen 1 s before, or before the pause; *again*, *1 s*, *3 s*: of
-those out of sight for a frame, 1 s or 3 s at least; *99 %*: how many identities hold that share of the pixels; *wrong*:
-share of the *comebacks* of an identity in which it is given to something at another place. All frames in their order;
-then every other one forth and, after a pause, the others back.
+by poses of the frames, and without; and *objects*, those of the map of all frames that segments show. *Kept*: share of
+the pixels that the frame before shows, too, and that have the identity they had there; *later*: of those that were seen
+1 s before, or before the pause; *again*, *1 s*, *3 s*: of those out of sight for a frame, 1 s or 3 s at least; *99 %*:
+how many identities hold that share of the pixels; *wrong*: share of the *comebacks* of an identity in which it is given
+to something at another place. All frames in their order; then every other one forth and, after a pause, the others
+back.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """`diffcut_benchmark tracking --world`: do things get their identity back when the camera comes back to them?
 
-Tracks with places in the world by known poses, beside tracks without, and what the map of objects takes that the node
+Tracks with places in the world by known poses, beside tracks without; the objects that segments show in the map of all
+images, as `diffcut_analyze --objects` gives them; and what the map of objects takes that the node
 publishes each second. Truth is by depth and pose: each pixel's point is looked for in the frames before, back to the
 last one that surely shows it. Frames are shown twice: one after the other; and every other one forth, then, after a
 pause, those in between backwards, as a robot comes back.
@@ -23,10 +24,12 @@ from diffcut_ros.benchmarks.rgbd import frame_paths, load_camera, load_depth, lo
 from diffcut_ros.core import Pipeline, Segmentation, SegmenterConfig, Tracker
 from diffcut_ros.core.geometry import PinholeCamera, points_at
 from diffcut_ros.core.live_map import LiveMap
+from diffcut_ros.core.objects import Sightings, join, look, object_map
 from diffcut_ros.core.pipeline import Scene
 from diffcut_ros.core.places import Places
 from diffcut_ros.core.tracking import SAMPLES_HW, View
 from diffcut_ros.core.transform import Transform
+from diffcut_ros.core.types import MAX_TRACK_ID
 from diffcut_ros.evaluation.measure import machine
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.registry import resolve_device
@@ -40,7 +43,7 @@ _DEPTH_TOLERANCE, _EDGE_PX = 0.05, 4
 # this side, or the next one, of where the identity was seen before.
 _SAME_PLACE, _NEAR_M = 0.25, 0.1
 _NOISE_M, _NOISE_DEGREES = 0.01, 1.0
-PLACES, IMAGES = 'with places', 'without'
+PLACES, IMAGES, OBJECTS = 'with places', 'without', 'objects'
 _PAUSES = ('1 s', 1.0), ('3 s', 3.0)
 
 
@@ -154,6 +157,7 @@ def run(args: argparse.Namespace) -> None:
         pipeline, trackers = Pipeline(extractor, config), {PLACES: Tracker(), IMAGES: Tracker()}
         ids: dict[str, list[np.ndarray]] = {name: [] for name in trackers}
         seconds: dict[str, list[float]] = {name: [] for name in trackers}
+        sights: list[Sightings] = []
         for i, stamp_ns in track(zip(order, stamps_ns, strict=True), len(order), f'{args.frames.name}: {what}'):
             frame = load_frame(paths[i], camera.size_hw)
             scene = Scene(frame.image_rgb, stamp_ns, frame.depth_m, camera)
@@ -166,7 +170,10 @@ def run(args: argparse.Namespace) -> None:
                 ids[name].append(_ids(found))
                 if name == PLACES:
                     costs.add(scene, found, to_world(told[i]))
-        return {name: (ids[name], 1000 * np.array(seconds[name])) for name in trackers}
+                    place = frame.depth_m, camera, to_world(told[i]), tracker.config.voxel_m
+                    sights.append(look(frame.image_rgb, found, stamp_ns, *place))
+        shown = {name: (ids[name], 1000 * np.array(seconds[name])) for name in trackers}
+        return shown | {OBJECTS: (_objects(ids[PLACES], sights, Tracker().config.voxel_m), np.zeros(0))}
 
     count = len(paths)
     depths = [_sure(np.nan_to_num(load_depth(path, camera.size_hw)[0])) for path in paths]
@@ -196,7 +203,9 @@ def run(args: argparse.Namespace) -> None:
             found = score(ids, truth, earlier, stamps_ns, points)
             counts = str(found.identities), str(found.most)
             shares = [_share(share) for share in (found.kept, found.later, *found.again)]
-            spent = f'{np.median(milliseconds):.1f} ms ({np.percentile(milliseconds, 95):.1f})'
+            spent = ''
+            if len(milliseconds):
+                spent = f'{np.median(milliseconds):.1f} ms ({np.percentile(milliseconds, 95):.1f})'
             table.add_row(title, name, *counts, *shares, str(found.comebacks), _share(found.wrong), spent)
             title = ''
     console.print(table)
@@ -335,6 +344,22 @@ def _points(depth_m: np.ndarray, camera: PinholeCamera, pose: np.ndarray) -> np.
     sparse = np.full_like(depth_m, np.nan)
     sparse[::_STEP, ::_STEP] = depth_m[::_STEP, ::_STEP]
     return points_at(sparse, camera, to_world(pose), depth_m.shape).reshape(-1, 3)
+
+
+def _objects(ids: list[np.ndarray], sights: list[Sightings], voxel_m: float) -> list[np.ndarray]:
+    """Return the object that each pixel's segment shows in the map of all images, 0 = none.
+
+    Args:
+        ids: track id of each pixel, of each image.
+        sights: what each shows.
+        voxel_m: side of their voxels.
+    """
+    found = object_map(join(sights), voxel_m)
+    tracks = MAX_TRACK_ID + 1
+    return [
+        found.object_of(one.voxel, one.track, one.samples, tracks)[image]
+        for image, one in zip(ids, sights, strict=True)
+    ]
 
 
 def _ids(segmentation: Segmentation) -> np.ndarray:
