@@ -119,8 +119,8 @@ class Subscription(sync.SimpleFilter):
 
     def follow(self) -> None:
         """Subscribe anew if another quality of service has become the best; whoever registered stays."""
-        for info in self.publishers():
-            self._seen_s.setdefault(tuple(info.endpoint_gid), time.monotonic())
+        present, now_s = {tuple(info.endpoint_gid) for info in self.publishers()}, time.monotonic()
+        self._seen_s = {publisher: self._seen_s.get(publisher, now_s) for publisher in present}
         best, before = self._best(self._chosen), self._subscription
         if before is not None and any(best[p] != self._chosen[p] and not self.overridden(p) for p in best):
             self._chosen = best
