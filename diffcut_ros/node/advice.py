@@ -14,6 +14,7 @@ from rclpy.qos import ReliabilityPolicy
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S
 from diffcut_ros.node.subscription import Subscription, full_names
+from diffcut_ros.printable import counted
 
 NO_INPUT_S = 5.0
 _MOST_TOPICS = 5
@@ -55,7 +56,7 @@ def complaints(camera: Camera) -> Iterator[str]:
     for subscription in camera.subscriptions:
         if count := camera.record.mostly_lost()[subscription.topic]:
             yield (
-                f'{subscription.topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s; '
+                f'{subscription.topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s; '
                 f'{_on_losses(subscription)}'
             )
     if not camera.silent(NO_INPUT_S) and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():

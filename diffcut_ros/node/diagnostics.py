@@ -14,6 +14,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from diffcut_ros.core import Result
+from diffcut_ros.printable import counted
 from diffcut_ros.settings import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
@@ -212,8 +213,11 @@ class CameraRecord:
 
     def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str) -> tuple[bytes, str]:
         """Return level and message: the cause of the last seconds, before one that was seen earlier."""
-        failed = DiagnosticStatus.ERROR, f'{self.failures_in_a_row} images in a row failed: {self.last_failure}'
-        rejected = DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_rejection}'
+        failed = (
+            DiagnosticStatus.ERROR,
+            f'{counted(self.failures_in_a_row, "image")} in a row failed: {self.last_failure}',
+        )
+        rejected = DiagnosticStatus.WARN, f'{counted(self.counts["rejected"], "image")} rejected: {self.last_rejection}'
         fails_lately = self.failures_in_a_row and (self._hangs or _lately(self._failed_s, now_s))
         if fails_lately and (self._hangs or self._failed_s >= self._rejected_s):
             return failed
@@ -232,9 +236,12 @@ class CameraRecord:
         if self.no_space:
             return DiagnosticStatus.WARN, self.no_space
         if self.no_transform:
-            return DiagnosticStatus.WARN, f'{self.no_transform} ({self.counts["without transform"]} images so far)'
+            return (
+                DiagnosticStatus.WARN,
+                f'{self.no_transform} ({counted(self.counts["without transform"], "image")} so far)',
+            )
         for topic, count in self.mostly_lost().items():
-            return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
+            return DiagnosticStatus.WARN, f'{topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)
         if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):
             return DiagnosticStatus.WARN, (

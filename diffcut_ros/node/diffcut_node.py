@@ -63,7 +63,7 @@ from diffcut_ros.node.teaching import Backend, Teaching
 from diffcut_ros.node.transforms import Transforms
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
-from diffcut_ros.printable import printable, quoted
+from diffcut_ros.printable import counted, printable, quoted
 from diffcut_ros.settings import (
     RCLPY_OWN,
     SPECS,
@@ -760,7 +760,7 @@ class DiffcutNode(LifecycleNode):
         limit = self._config.max_consecutive_failures
         for camera in self._cameras.values() if limit else ():
             if (count := camera.record.failures_in_a_row) >= limit:
-                last = f'{count} failures in a row (max_consecutive_failures: {limit}), the last one'
+                last = f'{counted(count, "failure")} in a row (max_consecutive_failures: {limit}), the last one'
                 return f'gave up after {last}: {camera.record.last_failure}'
         return ''
 

@@ -15,6 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from diffcut_ros.node import sync
+from diffcut_ros.printable import counted
 
 # What parameters may change of a topic's quality of service, as qos_overrides.TOPIC.subscription.POLICY.
 OVERRIDABLE = (
@@ -135,8 +136,7 @@ class Subscription(sync.SimpleFilter):
 
     def count_publishers(self) -> str:
         """Return how many publishers the topic has, of any type, in words."""
-        count = len(self.publishers(of_type=False))
-        return f'{count} publisher{"s" * (count != 1)}'
+        return counted(len(self.publishers(of_type=False)), 'publisher')
 
     def newest_publisher_s(self) -> float:
         """Return how long the newest publisher of the right type has been there, in seconds; infinity without any."""

@@ -33,7 +33,7 @@ from diffcut_ros.features.registry import Extractor
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.missing import needed
 from diffcut_ros.plain_files import check_plain
-from diffcut_ros.printable import LONGEST_NAME, file_name, printable, quoted, tell
+from diffcut_ros.printable import LONGEST_NAME, counted, file_name, printable, quoted, tell
 from diffcut_ros.progress import BarOrLines
 from diffcut_ros.teach.lesson import Lesson
 from diffcut_ros.teach.live import LiveFrames
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end(lesson: Lesson) -> str:
     if lesson.problem:
         return f'{lesson.problem}{"; what was taught since is lost" * lesson.unsaved}'
-    count = len(lesson.classes)
-    return f'{count} example{"s" * (count != 1)} of {len(lesson.classes.classes)} names, in {lesson.path}'
+    taught = counted(len(lesson.classes), 'example'), counted(len(lesson.classes.classes), 'name')
+    return f'{" of ".join(taught)}, in {lesson.path}'
 
 
 def _run(args: argparse.Namespace, served: list[Page]) -> None:

@@ -95,7 +95,7 @@ def test_warns_when_few_images_come_out(running, flow):
         peer.diagnostics(
             level=WARN,
             told=lambda message, _, count=count: message.startswith(
-                f'{count} images rejected: /image: image ignored: rgb8 image of'
+                f'{count} image{"s" * (count > 1)} rejected: /image: image ignored: rgb8 image of'
             ),
         )
     peer.segment(IMAGE)
@@ -173,9 +173,9 @@ def test_the_message_tells_the_cause_of_the_last_seconds(start_node, connect):
         def told(text: str, publish_one=lambda: None) -> None:
             peer.diagnostics(level=None, told=lambda message, _: text in message, meanwhile=publish_one)
 
-        told('images rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
+        told('rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
         told('no depth within 0.02 s (sync_slop_s) of their stamps on /depth', lambda: publish('rgb8', 7))
-        told('images rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
+        told('rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
         told('no image for')
         told('images/s', lambda: publish('rgb8', 0))
 

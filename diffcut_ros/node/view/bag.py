@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.serialization import deserialize_message
 
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs, find_sources, instead
-from diffcut_ros.printable import tell
+from diffcut_ros.printable import counted, tell
 from diffcut_ros.recordings.bag import Bag, open_bag
 from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
 
@@ -46,7 +46,7 @@ def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[
     for words in filter(None, [bag.note, bag.lost and f'not all could be read: {bag.lost}']):
         tell(words)
     for about, count in left_out.items():
-        tell(f'left out: {count} messages of {about}')
+        tell(f'left out: {counted(count, "message")} of {about}')
 
 
 def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]:
