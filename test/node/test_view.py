@@ -415,7 +415,7 @@ def test_nodes_and_cameras_that_run_are_told_and_their_images_found(view, start_
             )
         with view(*save, '--node', '/robot/diffcut', domain=domain) as viewer:
             viewer.wait_for('/robot/diffcut has cameras front, rear: --camera front')
-            assert 'Is it running' not in viewer.log
+            assert 'there is no /robot/diffcut' not in viewer.log
         with view(*save, '--node', '/robot/diffcut', '--camera', 'rear', domain=domain) as viewer:
             viewer.wait_for('waiting for the camera on /rear_camera/image_raw, which /robot/diffcut listens to')
             for camera in ('front', 'rear', 'other'):

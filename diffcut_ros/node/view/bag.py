@@ -53,14 +53,9 @@ def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]
     outputs = find_outputs(types, wanted)
     received = ', '.join(sorted(types)) or 'no topics'
     if not outputs:
-        cameras: dict[str, list[str]] = {}
-        for source in find_sources(types):  # which part of it is a camera's name, is not recorded
-            own = source.startswith(f'{wanted.node}/') or source == wanted.node
-            node = wanted.node if own else source
-            cameras.setdefault(node, []).append(source.removeprefix(node).strip('/'))
-        next_step = (
-            instead(cameras, wanted) or 'choose the node that was recorded with --node, its camera with --camera'
-        )
+        # Who published there, is not recorded.
+        there = instead(dict.fromkeys(find_sources(types), ()), wanted)
+        next_step = there or 'choose the node that was recorded with --node, its camera with --camera'
         raise ValueError(
             f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}; {next_step}'
         )

@@ -82,14 +82,11 @@ class Listener(Node):
         )
 
     def _instead(self, types: Mapping[str, str]) -> str:
-        cameras: dict[str, list[str]] = {}
-        for source in find_sources(types):
-            for node in {full_names([one]) for one in self.get_publishers_info_by_topic(f'{source}/segments')}:
-                known = source == node or source.startswith(f'{node}/')
-                cameras.setdefault(node if known else source, []).append(
-                    source.removeprefix(node).strip('/') if known else ''
-                )
-        return instead(cameras, self._wanted)
+        publishers = {
+            source: [full_names([one]) for one in self.get_publishers_info_by_topic(f'{source}/segments')]
+            for source in find_sources(types)
+        }
+        return instead(publishers, self._wanted)
 
     def _subscribe(self, topics: dict[str, Topic]) -> None:
         for role, topic in topics.items():

@@ -88,14 +88,19 @@ def find_sources(types: Mapping[str, str]) -> list[str]:
     )
 
 
-def instead(cameras: Mapping[str, Collection[str]], wanted: Wanted) -> str:
+def instead(publishers: Mapping[str, Collection[str]], wanted: Wanted) -> str:
     """Say which cameras the wanted node has, or which other nodes there are; empty: none.
 
     Args:
-        cameras: of each node that is there, by its full name; an empty name for the only one.
+        publishers: of each of `find_sources`, the full names of the nodes that publish there, as far as they are known.
         wanted: what is not there.
     """
-    named = {node: sorted(filter(None, names)) for node, names in sorted(cameras.items())}
+    cameras: dict[str, list[str]] = {}
+    for source, nodes in sorted(publishers.items()):
+        fitting = [node for node in (*nodes, wanted.node) if f'{source}/'.startswith(f'{node}/')]
+        node = fitting[0] if fitting else source
+        cameras.setdefault(node, []).append(source.removeprefix(node).strip('/'))
+    named = {node: list(filter(None, names)) for node, names in cameras.items()}
     if wanted.node in named:
         names = named[wanted.node]
         if not names:
