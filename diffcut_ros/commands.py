@@ -1,7 +1,7 @@
 """The commands, as pyproject.toml lists them.
 
 Each reads its command line first: what is wrong there, and --help, is told before its program is imported, which takes
-seconds. Then it imports that, and says what it lacks.
+seconds; so is what it begins with, where that takes long. Then it imports that, and says what it lacks.
 """
 
 from diffcut_ros.interruption import end_by_signals
@@ -64,7 +64,10 @@ def _run(name: str, module: str, extra: str = '') -> int:
     from diffcut_ros.printable import tell
 
     command = f'diffcut_{name}'
-    import_module(f'diffcut_ros.arguments.{name}').parse(sys.argv[1:])
+    arguments = import_module(f'diffcut_ros.arguments.{name}')
+    args = arguments.parse(sys.argv[1:])
+    if hasattr(arguments, 'beginning') and (text := arguments.beginning(args)):
+        tell(text)
     try:
         with needed(command, extra):
             return import_module(f'diffcut_ros.{module}').main()

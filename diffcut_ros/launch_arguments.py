@@ -83,7 +83,8 @@ def topics_by_camera(texts: dict[str, str], of_file: object) -> dict[str, dict[s
             set(by_camera) <= set(cameras) if name == 'camera_info' else set(by_camera) == set(cameras)
         ):
             expected = f'NAME=TOPIC for each of the cameras {whose}, {", ".join(named)}' if named else 'one TOPIC'
-            raise ValueError(f'{name}: expected {expected}; received {texts[name]!r}')
+            alone = '. A camera without depth needs a node of its own' if name == 'depth' and len(cameras) > 1 else ''
+            raise ValueError(f'{name}: expected {expected}; received {texts[name]!r}{alone}')
     return topics
 
 

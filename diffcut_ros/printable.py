@@ -32,6 +32,11 @@ def quoted(text: object) -> str:
     return f"'{printable(text, LONGEST_NAME)}'"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words, such as 1 image or 2 images."""
+    return f'{count} {thing}{"s" * (count != 1)}'
+
+
 def tell(text: object, file: TextIO | None = None) -> None:
     """Print a line, on stderr unless told otherwise, whatever it holds and whatever the terminal can show."""
     file = file or sys.stderr

@@ -11,6 +11,7 @@ from diffcut_ros.core.classes import check_class_name
 from diffcut_ros.core.parameters import parameter, parameters, validate
 from diffcut_ros.core.pipeline import BOX_AXES
 from diffcut_ros.features import BACKENDS, CONFIGS
+from diffcut_ros.parameter_file import like
 from diffcut_ros.printable import quoted
 from diffcut_ros.stream.calibration import CALIBRATIONS
 from diffcut_ros.stream.images import MAX_PIXELS
@@ -34,7 +35,9 @@ class NodeConfig:
         'raw', 'Subscribe to image (raw) or to image/compressed (JPEG, PNG, ...)', choices=('raw', 'compressed')
     )
     depth: bool = parameter(
-        False, 'Subscribe to camera_info and depth, too, and take only images with depth of the same stamp'
+        False,
+        'Subscribe to camera_info and depth, too, and take only images with depth of the same stamp; for all cameras '
+        'of the node: one without depth needs a node of its own',
     )
     depth_transport: str = parameter(
         'raw',
@@ -65,8 +68,8 @@ class NodeConfig:
     )
     target_frame: str = parameter(
         '',
-        "Frame that places are given in, by TF at the image's stamp, such as map: positions, boxes, points, markers, "
-        "and the map of objects, which there is only then; empty: the camera's",
+        "Frame that positions, boxes, points and markers are given in, by TF at the image's stamp, such as map; empty: "
+        "the camera's. There is a map of objects only where this is set",
     )
     transform_timeout_s: float = parameter(
         0.1,
@@ -261,8 +264,10 @@ def check_known(names: Iterable[str], specs: list[tuple[str, type]] = SPECS) -> 
     """Refuse unknown parameters.
 
     Raises:
-        ValueError: listing the known ones.
+        ValueError: naming those that may be meant, and listing the known ones.
     """
-    unknown = unknown_parameters(names, specs)
+    unknown, known = unknown_parameters(names, specs), known_parameters(specs)
     if unknown:
-        raise ValueError(f'unknown parameter {", ".join(unknown)}; known are {", ".join(known_parameters(specs))}')
+        resembling = ', '.join(dict.fromkeys(filter(None, (like(name, known) for name in unknown))))
+        meant = f'; {resembling} may be meant' if resembling else ''
+        raise ValueError(f'unknown parameter {", ".join(unknown)}{meant}; known are {", ".join(known)}')

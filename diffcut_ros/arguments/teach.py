@@ -29,6 +29,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar='NAME',
         help='instead of a recording: the last images of a node that runs, such as /diffcut, with its parameters',
     )
+    parser.add_argument('--camera', metavar='NAME', help='with --node: name of the camera, for a node with several')
     parser.add_argument(
         '--seconds',
         type=number(0.1, 3600),
@@ -71,7 +72,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     own = [f'--{name.replace("_", "-")}' for name in ('params', 'node_name') if getattr(args, name) is not None]
     if args.node is not None and own:
         parser.error(f'expected --node without {own[0]}: the parameters are those of the node')
+    if args.node is None and args.camera is not None:
+        parser.error('expected --camera with --node, received a RECORDING: choose there with --image-topic')
     return args
+
+
+def beginning(args: argparse.Namespace) -> str:
+    """Return what is told before the program is imported: with a node, nothing else is to be seen for a while."""
+    if args.node is None:
+        return ''
+    node = '/' + args.node.strip('/')
+    return f'diffcut_teach: collecting images of {node} for {args.seconds:g} s, once its parameters are read ...'
 
 
 def _address(text: str) -> str:

@@ -85,7 +85,7 @@ def prepare(tell: Tell = _log.warning, warn: Tell = _log.warning) -> None:
             dispatcher.disable_compile()
             del _waiting[0]
         if count:
-            tell(f'compiled {count} functions in {time.monotonic() - began:.0f} s')
+            tell(f'compiled {count} function{"s" * (count != 1)} in {time.monotonic() - began:.0f} s')
         if reason:
             warn(
                 f'what was compiled is not kept, so that the next start compiles again ({reason}). '

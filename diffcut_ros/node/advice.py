@@ -3,7 +3,7 @@
 import difflib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rclpy.qos import ReliabilityPolicy
 from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S
 from diffcut_ros.node.subscription import Subscription, full_names
+from diffcut_ros.printable import counted
 
 NO_INPUT_S = 5.0
 _MOST_TOPICS = 5
@@ -22,26 +23,43 @@ _LARGE_IMAGE = 16e6
 _SHARED_MEMORY = '/dev/shm'
 # Who has set one of these has chosen.
 _FAST_DDS_SETTINGS = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS'
+_TRANSPORTS = ('compressed', 'compressedDepth')
 _IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
-def complaints(node: Node, camera: Camera) -> Iterator[str]:
-    """Say what a camera lacks, and what may help."""
+def silences(node: Node, camera: Camera, cameras: Collection[Camera]) -> Iterator[tuple[Subscription, str]]:
+    """Say of each topic of a camera that nothing comes from what may help.
+
+    A publisher that has just appeared may take its time: of its topic nothing is said yet.
+
+    Args:
+        node: that listens.
+        camera: whose topics.
+        cameras: all of the node, whose topics are no advice.
+    """
     lost = camera.record.lost_lately()
-    silent = camera.silent(NO_INPUT_S)
-    for subscription in silent:
+    for subscription in camera.silent(NO_INPUT_S):
+        if subscription.newest_publisher_s() < NO_INPUT_S:
+            continue
         what = 'image' if subscription.topic == camera.topic else 'message'
-        publishers = len(subscription.publishers(of_type=False))
-        count = f'{publishers} publisher{"s" * (publishers != 1)}'
-        advice = _on_silence(node, subscription, lost[subscription.topic], camera.came_s(subscription.topic))
-        yield f'no {what} in {NO_INPUT_S:.0f} s on {subscription.topic} ({count}); {advice}'
+        taken = {name for one in cameras for topic in one.input_topics for name in _spellings(topic)}
+        advice = _on_silence(node, subscription, lost[subscription.topic], camera.came_s(subscription.topic), taken)
+        others_do = not camera.gets_depth and any(one.gets_depth for one in cameras)
+        if subscription.topic == camera.depth_topic and others_do:
+            advice += '; `depth` holds for all cameras of a node; a camera without depth needs a node of its own'
+        count = subscription.count_publishers()
+        yield subscription, f'no {what} in {NO_INPUT_S:.0f} s on {subscription.topic} ({count}); {advice}'
+
+
+def complaints(camera: Camera) -> Iterator[str]:
+    """Say what of a camera's messages gets lost, or cannot be joined, and what may help."""
     for subscription in camera.subscriptions:
         if count := camera.record.often_lost()[subscription.topic]:
             yield (
-                f'{subscription.topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s; '
+                f'{subscription.topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s; '
                 f'{_on_losses(subscription)}'
             )
-    if not silent and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():
+    if not camera.silent(NO_INPUT_S) and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():
         slop = camera.config.sync_slop_s
         yield f'{camera.topic}: no message within {slop:g} s (sync_slop_s) of its images on {camera.input_topics[-1]}'
 
@@ -69,7 +87,7 @@ def twins(node: Node) -> str:
     )
 
 
-def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float | None) -> str:
+def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float | None, taken: set[str]) -> str:
     if publishers := subscription.publishers():
         if lost:
             return _on_losses(subscription)
@@ -78,13 +96,13 @@ def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float
     if others := subscription.publishers(of_type=False):
         types = ', '.join(sorted({info.topic_type for info in others}))
         return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'
-    if topics := _published(node, subscription, subscription.message_type):
+    if topics := _published(node, subscription, subscription.message_type, taken):
         more = f' and {len(topics) - _MOST_TOPICS} more' * (len(topics) > _MOST_TOPICS)
         there = f'{subscription.message_type} is on {", ".join(topics[:_MOST_TOPICS])}{more}; to listen there'
         return f'{there}, remap: --ros-args -r {subscription.name}:={_base(topics[0], subscription.message_type)}'
     if subscription.message_type in _IMAGES:
         (other,) = {*_IMAGES} - {subscription.message_type}
-        if topics := _published(node, subscription, other):
+        if topics := _published(node, subscription, other, taken):
             base = _base(topics[0], other)
             transport = topics[0][len(base) + 1 :] or 'raw'
             # Parameters image_transport and depth_transport.
@@ -95,10 +113,11 @@ def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float
     return f'to listen elsewhere, remap: --ros-args -r {subscription.name}:=/your/camera/topic'
 
 
-def _published(node: Node, subscription: Subscription, message_type: str) -> list[str]:
+def _published(node: Node, subscription: Subscription, message_type: str, taken: set[str]) -> list[str]:
     """Return the topics of a type that may be meant, those with the most similar names first.
 
-    Neither outputs, of this node or another one of its kind, nor depth by its name in place of an image.
+    Neither those that are taken, nor outputs, of this node or another one of its kind, nor depth by its name in place
+    of an image.
     """
     own = node.get_fully_qualified_name()
     there = dict(node.get_topic_names_and_types())
@@ -108,6 +127,7 @@ def _published(node: Node, subscription: Subscription, message_type: str) -> lis
         for topic, types in there.items()
         if message_type in types
         and not topic.startswith(f'{own}/')
+        and not taken & _spellings(topic)
         and f'{topic.rpartition("/")[0]}/label_info' not in there
         and (depth_wanted or message_type not in _IMAGES or not _named_depth(topic))
         and node.count_publishers(topic)
@@ -122,6 +142,12 @@ def _published(node: Node, subscription: Subscription, message_type: str) -> lis
 
 def _named_depth(topic: str) -> bool:
     return any(word in topic.lower() for word in ('depth', 'disparity'))
+
+
+def _spellings(topic: str) -> set[str]:
+    """Return a topic with and without the name of its transport: what one of both shows, the other does."""
+    base, _, last = topic.rpartition('/')
+    return {topic, base} if last in _TRANSPORTS else {topic}
 
 
 def _base(topic: str, message_type: str) -> str:

@@ -159,6 +159,7 @@ class Camera:
         self._told: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
         self._came_s: dict[str, float] = {}
+        self._told_silent: set[str] = set()
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
@@ -180,8 +181,11 @@ class Camera:
         # Why an output is not there, and what is to be done.
         self._left_out: dict[str, tuple[str, str]] = {}
         if self.objects is None:
-            lacks = 'target_frame is empty' if config.depth else 'there is no depth'
-            wanted = 'set depth: true, and target_frame to a frame that does not move, such as map'
+            frame = 'target_frame to a frame that does not move, such as map'
+            if not config.depth:  # target_frame needs it
+                lacks, wanted = 'there is no depth', f'set depth: true, and {frame}'
+            else:
+                lacks, wanted = 'target_frame is empty', f'set {frame}'
             for topic in _OUTPUTS_OF_MAP:
                 self._left_out[node.resolve_topic_name(f'~/{self._prefix}{topic}')] = lacks, wanted
         for topic, name in _OUTPUTS_IF_INSTALLED.items():
@@ -216,6 +220,11 @@ class Camera:
         topic = self._node.resolve_topic_name(f'{self._prefix}image')
         # As image_transport does: the transport's name follows the remapped topic.
         return f'{topic}/compressed' if self.config.image_transport == 'compressed' else topic
+
+    @property
+    def depth_topic(self) -> str:
+        """The full name of the topic of its depth; empty: none is wanted."""
+        return self._node.resolve_topic_name(self._depth[1]) if self.config.depth else ''
 
     @property
     def subscribed(self) -> bool:
@@ -362,6 +371,12 @@ class Camera:
 
     def _hear(self, _: Image | CompressedImage | CameraInfo, topic: str) -> None:
         before_s, self._heard_s[topic] = self._heard_s[topic], time.monotonic()
+        if topic in self._told_silent:
+            self._told_silent.discard(topic)
+            what = 'images' if topic == self.topic else 'messages'
+            silent_s = self.came_s(topic)
+            come = 'come now' if silent_s is None else f'come again, after {silent_s:.0f} s'
+            self._node.get_logger().info(f'{topic}: {what} {come}')
         self._came_s[topic] = self._heard_s[topic]
         if self._heard_s[topic] - before_s > RATE_WINDOW_S:
             self.record.resumed()
@@ -369,6 +384,23 @@ class Camera:
     def came_s(self, topic: str) -> float | None:
         """Return how long ago the last message came on a topic, in seconds; None where none has yet."""
         return time.monotonic() - self._came_s[topic] if topic in self._came_s else None
+
+    def lacks(self) -> str:
+        """Return what images are not joined with, where they are not: camera_info, depth, or depth at their stamps."""
+        silent = {one.topic for one in self.silent(RATE_WINDOW_S)}
+        missing = [one for one in self._subscribers[1:] if one.topic in silent]
+        if not missing:
+            return f'no depth within {self.config.sync_slop_s:g} s (sync_slop_s) of their stamps on {self.depth_topic}'
+        return ', '.join(f'nothing on {one.topic} ({one.count_publishers()})' for one in missing)
+
+    def told_silent(self, topic: str) -> None:
+        """Take note that the log says of a topic that nothing comes: it will say when something comes again."""
+        self._told_silent.add(topic)
+
+    @property
+    def gets_depth(self) -> bool:
+        """Whether depth has come."""
+        return self.depth_topic in self._came_s
 
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
@@ -384,6 +416,7 @@ class Camera:
         for subscriber in self._subscribers:
             subscriber.destroy()
         self._subscribers = []
+        self._told_silent.clear()
         self.shown = None  # nobody clicks on what was seen before
         self.record.resumed()
 

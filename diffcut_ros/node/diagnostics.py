@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from diffcut_ros.core import Result
+from diffcut_ros.printable import counted
 from diffcut_ros.settings import DiagnosticsConfig
 
 # Latencies of so many images are kept, and rates are taken over this time.
@@ -23,6 +24,9 @@ _SETTLING_S = 1.0
 _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
+
+# What other programs read.
+_IMAGE_TOPIC = 'image topic'
 
 STAGES = ('decode', 'features', 'segments', 'carry', 'publish', 'age')
 
@@ -68,11 +72,14 @@ class CameraRecord:
         self.segments, self.tau = 0, 0.0
         self._carried_ns: int | None = None  # of the last image, see `Result.carried_ns`
         self.last_error = ''
+        # Why the last image was rejected, and why the last one failed; one hides nothing of the other.
+        self.last_rejection = self.last_failure = ''
         self.no_space = ''  # see `Decoder.no_space`
         self.no_transform = ''  # why the last image has no places in the target frame
         self.failures_in_a_row = 0
         self._stamp_ns, self._stamp_since_s = 0, 0.0
-        self._rejected_s = self._listening_since_s = -math.inf
+        self._rejected_s = self._failed_s = self._listening_since_s = -math.inf
+        self._hangs = False  # the last failure is of an image that is still under way
         self._alone_since_s = math.inf
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
@@ -107,7 +114,7 @@ class CameraRecord:
 
     def rejected_lately(self) -> bool:
         """Say whether a message was refused for its content in the last seconds."""
-        return time.monotonic() - self._rejected_s <= RATE_WINDOW_S
+        return _lately(self._rejected_s, time.monotonic())
 
     def listening(self) -> None:
         """Take note that the node listens from now on: what did not come before is nobody's fault."""
@@ -154,12 +161,20 @@ class CameraRecord:
         self.counts[cause] += 1
         self.last_error = error
         if cause == 'rejected':
-            self._rejected_s = time.monotonic()
+            self._rejected_s, self.last_rejection = time.monotonic(), error
         else:
+            self._failed_s, self.last_failure, self._hangs = time.monotonic(), error, cause == 'timed out'
             self.failures_in_a_row += 1
 
     def status(
-        self, name: str, hardware: str, config: DiagnosticsConfig, delivery: dict[str, str], subscribers: int
+        self,
+        name: str,
+        hardware: str,
+        config: DiagnosticsConfig,
+        delivery: dict[str, str],
+        subscribers: int,
+        topic: str,
+        lacks: str,
     ) -> DiagnosticStatus:
         """Return the state of the camera: its level, a line, and all figures.
 
@@ -169,9 +184,11 @@ class CameraRecord:
             config: the thresholds.
             delivery: how the topics that the node subscribes to now are delivered, by their names.
             subscribers: of the camera's outputs.
+            topic: of its images, whether the node subscribes to it or not.
+            lacks: what its images are not joined with, where that is so.
         """
         now_s = time.monotonic()
-        level, text = self._judge(now_s, config, bool(delivery))
+        level, text = self._judge(now_s, config, bool(delivery), lacks)
         values = {'input rate [Hz]': f'{_rate(self._inputs, now_s):.1f}'}
         values['output rate [Hz]'] = f'{_rate(self._outputs, now_s):.1f}'
         for stage, latencies in self._latencies.items():
@@ -185,6 +202,7 @@ class CameraRecord:
         values['without depth or camera_info'] = str(self.counts['received'] - self.counts['joined'])
         values['without transform'] = str(self.counts['without transform'])
         values['subscribers'] = str(subscribers)
+        values[_IMAGE_TOPIC] = topic
         values['delivery'] = '; '.join(f'{topic}: {how}' for topic, how in delivery.items())
         if self.counts['published']:
             values |= {'segments': str(self.segments), 'tau': f'{self.tau:g}'}
@@ -193,30 +211,45 @@ class CameraRecord:
         values['last error'] = self.last_error
         return status(level, name, text, hardware, values)
 
-    def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool) -> tuple[bytes, str]:
-        if self.failures_in_a_row:
-            return DiagnosticStatus.ERROR, f'{self.failures_in_a_row} images in a row failed: {self.last_error}'
+    def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str) -> tuple[bytes, str]:
+        """Return level and message: the cause of the last seconds, before one that was seen earlier."""
+        failed = (
+            DiagnosticStatus.ERROR,
+            f'{counted(self.failures_in_a_row, "image")} in a row failed: {self.last_failure}',
+        )
+        rejected = DiagnosticStatus.WARN, f'{counted(self.counts["rejected"], "image")} rejected: {self.last_rejection}'
+        fails_lately = self.failures_in_a_row and (self._hangs or _lately(self._failed_s, now_s))
+        if fails_lately and (self._hangs or self._failed_s >= self._rejected_s):
+            return failed
         if not wanted:
             return DiagnosticStatus.OK, 'idle: nobody subscribes'
         silent_s = now_s - max(self._inputs[-1], self._listening_since_s) if self._inputs else None
         if silent_s is None or silent_s > config.stale_after_s:
             return DiagnosticStatus.STALE, 'no image yet' if silent_s is None else f'no image for {silent_s:.0f} s'
-        if self._rejected_s > (self._outputs[-1] if self._outputs else -math.inf):
-            return DiagnosticStatus.WARN, f'{self.counts["rejected"]} images rejected: {self.last_error}'
+        last_output_s = self._outputs[-1] if self._outputs else -math.inf
+        if self._rejected_s > last_output_s and self.rejected_lately():
+            return rejected
         if self.alone_s() > config.stale_after_s:
-            return DiagnosticStatus.WARN, 'images come, but no depth with their stamps (sync_slop_s), or no camera_info'
+            return DiagnosticStatus.WARN, f'images come, but {lacks}'
+        if self.failures_in_a_row:
+            return failed
         if self.no_space:
             return DiagnosticStatus.WARN, self.no_space
         if self.no_transform:
-            return DiagnosticStatus.WARN, f'{self.no_transform} ({self.counts["without transform"]} images so far)'
+            return (
+                DiagnosticStatus.WARN,
+                f'{self.no_transform} ({counted(self.counts["without transform"], "image")} so far)',
+            )
         for topic, count in self.often_lost().items():
-            return DiagnosticStatus.WARN, f'{topic}: {count} messages lost on the way in {RATE_WINDOW_S:g} s'
+            return DiagnosticStatus.WARN, f'{topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)
         if self._stamp_ns and same_s > config.stale_after_s and not _recent(self._outputs, now_s):
             return DiagnosticStatus.WARN, (
                 f'images come, but their stamps have stood still for {same_s:.0f} s: simulated time is paused, or the '
                 'camera repeats a stamp'
             )
+        if self._rejected_s > last_output_s:  # nothing else is known since
+            return rejected
         ages = list(self._latencies['age'])
         # The median: where a clock is set, a few outputs seem as old as the step is wide.
         if ages and statistics.median(ages) > config.warn_age_s:
@@ -233,6 +266,23 @@ def status(level: bytes, name: str, text: str, hardware: str, values: dict[str, 
     return DiagnosticStatus(level=level, name=name, message=text, hardware_id=hardware, values=pairs)
 
 
+def title(node: str, camera: str) -> str:
+    """Return the name of a camera's status.
+
+    Args:
+        node: full name.
+        camera: empty for the only one.
+    """
+    return f'{node.lstrip("/")}: {camera or "camera"}'
+
+
+def image_topic(message: DiagnosticArray, node: str, camera: str) -> str:
+    """Return the topic of a camera's images, as its node tells; empty: this message does not."""
+    wanted = title(node, camera)
+    pairs = (pair for one in message.status if one.name == wanted for pair in one.values)
+    return next((pair.value for pair in pairs if pair.key == _IMAGE_TOPIC), '')
+
+
 def memory(device: torch.device) -> dict[str, str]:
     """Return the memory of this process, and what of a GPU's memory PyTorch uses."""
     resident_pages = int(Path('/proc/self/statm').read_text().split()[1])
@@ -245,9 +295,13 @@ def memory(device: torch.device) -> dict[str, str]:
     }
 
 
+def _lately(moment_s: float, now_s: float) -> bool:
+    return now_s - moment_s <= RATE_WINDOW_S
+
+
 def _rate(times_s: deque[float], now_s: float) -> float:
     return len(_recent(times_s, now_s)) / RATE_WINDOW_S
 
 
 def _recent(times_s: deque[float], now_s: float) -> list[float]:
-    return [moment for moment in list(times_s) if now_s - moment <= RATE_WINDOW_S]
+    return [moment for moment in list(times_s) if _lately(moment, now_s)]

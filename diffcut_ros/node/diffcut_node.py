@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,15 +40,15 @@ from diffcut_ros.features.models import downloads_allowed
 from diffcut_ros.features.probe import probe
 from diffcut_ros.features.registry import Extractor, kind_of
 from diffcut_ros.interruption import SIGNALS, interruptible
-from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, twins
+from diffcut_ros.node.advice import NO_INPUT_S, complaints, misfits, silences, twins
 from diffcut_ros.node.bond import Bond
 from diffcut_ros.node.camera import Camera, check_name
 from diffcut_ros.node.clicks import Clicks
-from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status
+from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status, title
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
-from diffcut_ros.node.parameter_sources import parameter_files, shared_only, useless_files
+from diffcut_ros.node.parameter_sources import file_of, mixed_lists, parameter_files, shared_only, useless_files
 from diffcut_ros.node.parameters import (
     as_kept,
     changed_config,
@@ -62,7 +63,7 @@ from diffcut_ros.node.teaching import Backend, Teaching
 from diffcut_ros.node.transforms import Transforms
 from diffcut_ros.node.worker import LatestFrameWorker, OnRequest
 from diffcut_ros.parameter_file import left_out, like
-from diffcut_ros.printable import printable, quoted
+from diffcut_ros.printable import counted, printable, quoted
 from diffcut_ros.settings import (
     RCLPY_OWN,
     SPECS,
@@ -116,13 +117,15 @@ class DiffcutNode(LifecycleNode):
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self._empty: set[str] = set()
+        self._arguments = arguments
         super().__init__('diffcut', automatically_declare_parameters_from_overrides=True)
-        self._declare(arguments)
-        self._config = read(self, NodeConfig)
-        self._segmenter_config = read(self, SegmenterConfig)
-        self._tracker_config = read(self, TrackerConfig, 'tracking.')
-        self._points_config = read(self, PointsConfig, 'points.')
-        self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
+        with self._naming_the_file():
+            self._declare(arguments)
+            self._config = read(self, NodeConfig)
+            self._segmenter_config = read(self, SegmenterConfig)
+            self._tracker_config = read(self, TrackerConfig, 'tracking.')
+            self._points_config = read(self, PointsConfig, 'points.')
+            self._diagnostics_config = read(self, DiagnosticsConfig, 'diagnostics.')
         self._extractor: Extractor | None = None
         self._teaching = Teaching(self.get_logger())
         self._transforms = Transforms(self)
@@ -160,6 +163,15 @@ class DiffcutNode(LifecycleNode):
         """Return the node's logger."""
         return self._printable_logger
 
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """Put the parameter file before an error of a parameter that is from one."""
+        try:
+            yield
+        except ValueError as error:
+            file = file_of(self._arguments, self.get_fully_qualified_name(), str(error))
+            raise ValueError(f'{file}{error}') from error
+
     def declare_parameters(
         self, namespace: str, parameters: list[tuple[Any, ...]], ignore_override: bool = False
     ) -> list[Parameter]:
@@ -171,7 +183,9 @@ class DiffcutNode(LifecycleNode):
         if ignore_override:
             for name, value, *_ in parameters:
                 if name in RCLPY_OWN and not isinstance(value, bool):
-                    raise ValueError(f'parameter {name}: expected bool, received {[] if value is None else value!r}')
+                    received = [] if value is None else value
+                    with self._naming_the_file():
+                        raise ValueError(f'parameter {name}: expected bool, received {received!r}')
             self._empty |= {name for name, value, *_ in parameters if value is None}
             parameters = [one for one in parameters if one[1] is not None]
         return super().declare_parameters(namespace, parameters, ignore_override)
@@ -746,21 +760,27 @@ class DiffcutNode(LifecycleNode):
         limit = self._config.max_consecutive_failures
         for camera in self._cameras.values() if limit else ():
             if (count := camera.record.failures_in_a_row) >= limit:
-                last = f'{count} failures in a row (max_consecutive_failures: {limit}), the last one'
-                return f'gave up after {last}: {camera.record.last_error}'
+                last = f'{counted(count, "failure")} in a row (max_consecutive_failures: {limit}), the last one'
+                return f'gave up after {last}: {camera.record.last_failure}'
         return ''
 
     def _warn_of_others(self) -> None:
         """Tell what is wrong with what other nodes do, or do not."""
         for camera in self._cameras.values():
-            for text in complaints(self, camera):
+            for subscription, text in silences(self, camera, self._cameras.values()):
+                if self._warn(text):
+                    camera.told_silent(subscription.topic)
+            for text in complaints(camera):
                 self._warn(text)
             for text in camera.missed():
                 self.get_logger().info(text)
 
-    def _warn(self, text: str) -> None:
-        if self._warnings.allows(text):
+    def _warn(self, text: str) -> bool:
+        """Log a warning, unless it repeats too soon; say whether it is in the log."""
+        allowed = self._warnings.allows(text)
+        if allowed:
             self.get_logger().warning(text)
+        return allowed
 
     def _publish_diagnostics(self) -> None:
         if text := twins(self):
@@ -782,11 +802,18 @@ class DiffcutNode(LifecycleNode):
         message = DiagnosticArray(status=[whole])
         message.header.stamp = self.get_clock().now().to_msg()
         for camera in self._cameras.values() if self._worker else ():
-            title = f'{name}: {camera.name or "camera"}'
             for fate in ('skipped', 'replaced'):
                 camera.record.counts[fate] = camera.source.counts[fate]
             message.status.append(
-                camera.record.status(title, hardware, self._diagnostics_config, camera.delivery, camera.listeners())
+                camera.record.status(
+                    title(name, camera.name),
+                    hardware,
+                    self._diagnostics_config,
+                    camera.delivery,
+                    camera.listeners(),
+                    camera.topic,
+                    camera.lacks(),
+                )
             )
         self._diagnostics.publish(message)
 
@@ -820,7 +847,9 @@ def main(args: list[str] | None = None) -> int:
                 parse((sys.argv if args is None else args)[1:])
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
-                PrintableLogger('diffcut').fatal(str(error))
+                given = sys.argv if args is None else args
+                mixed = '; '.join(mixed_lists(given)) if 'of same type' in str(error) else ''
+                PrintableLogger('diffcut').fatal(mixed or str(error))
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()

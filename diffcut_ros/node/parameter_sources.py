@@ -1,6 +1,8 @@
 """Where a node's parameters come from: files and options of the command line, which rclpy merges without a trace."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from diffcut_ros.parameter_file import is_for, is_shared, read_sections
@@ -39,6 +41,36 @@ def useless_files(arguments: Sequence[str], node: str) -> list[str]:
         for path, names in sections.items()
         if not any(is_for(name, node) for name in names)
     ]
+
+
+def file_of(arguments: Sequence[str], node: str, error: str) -> str:
+    """Return 'FILE: ' with the file that gives a node the parameter that an error begins with; empty: none does.
+
+    That is the last one, since later files win, and none where the command line gives the parameter itself.
+    """
+    named = {*re.findall(r'[\w./]+', re.split('[:;]', error, maxsplit=1)[0])}
+    if named & {value.partition(':=')[0].rpartition(':')[2] for value in _values(arguments, '-p', '--param')}:
+        return ''
+    for path in parameter_files(arguments)[::-1]:
+        with suppress(ValueError):  # ROS could read it, or there would be no node
+            sections = read_sections(path).items()
+            if any(named & set(given) for section, given in sections if is_for(section, node)):
+                return f'{path}: '
+    return ''
+
+
+def mixed_lists(arguments: Sequence[str]) -> list[str]:
+    """Say which parameters of the files are lists of several types, at which ROS ends without naming one."""
+    found = []
+    for path in parameter_files(arguments):
+        with suppress(ValueError):
+            for given in read_sections(path).values():
+                found += [
+                    f'{path}: parameter {name}: expected a list of values of one type, received {value!r}'
+                    for name, value in given.items()
+                    if isinstance(value, list) and len({type(one) for one in value}) > 1
+                ]
+    return found
 
 
 def _values(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -103,7 +103,9 @@ def check_changes(node: Node, changes: list[Parameter], specs: Specs, configured
         if not node.has_parameter(name):
             return _unknown(name, known)
         if change.type_ == Parameter.Type.NOT_SET:
-            return f'{name}: cannot be deleted'
+            may_be_empty = name in known and known[name][0].default == ''
+            hint = """; for none, set it to '' (in a shell: "''")""" if may_be_empty else ''
+            return f'{name}: cannot be deleted{hint}'
         before = node.get_parameter(name)
         if change.type_ == before.type_ and _listed(change.value) == _listed(before.value):
             continue  # as when a dump is loaded

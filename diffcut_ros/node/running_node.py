@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -17,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
+from diffcut_ros.node.diagnostics import image_topic
 from diffcut_ros.settings import known_parameters
 
 # Discovery, and a node that is busy with an image.
@@ -53,6 +55,30 @@ class RunningNode:
         names = [name for name in known_parameters() if name in there]
         values = self._answer(client.get_parameters(names)).values
         return dict(zip(names, map(parameter_value_to_python, values), strict=True))
+
+    def image_topic(self, camera: str) -> str:
+        """Return the topic of a camera's images, by the camera's name, as the node's diagnostics tell it.
+
+        Raises:
+            ValueError: where they do not.
+        """
+        found: list[str] = []
+        told = threading.Event()
+
+        def look(message: DiagnosticArray) -> None:
+            if topic := image_topic(message, self.name, camera):
+                found.append(topic)
+                told.set()
+
+        subscription = self._own.create_subscription(DiagnosticArray, '/diagnostics', look, _DEPTH)
+        told.wait(_PATIENCE_S)
+        self._own.destroy_subscription(subscription)
+        if not found:
+            raise ValueError(
+                f'{self.name}: expected to be told on /diagnostics which topic camera {camera} has, within '
+                f'{_PATIENCE_S:g} s, was not; is it active? Or take --image-topic'
+            )
+        return found[0]
 
     def listen(self, topic: str | None, add: Callable[[Any], None]) -> str:
         """Subscribe to the node's images; return their topic.

@@ -1,5 +1,7 @@
 """A subscription with the best quality of service that all publishers of its topic offer, as they come and go."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from diffcut_ros.node import sync
+from diffcut_ros.printable import counted
 
 # What parameters may change of a topic's quality of service, as qos_overrides.TOPIC.subscription.POLICY.
 OVERRIDABLE = (
@@ -89,6 +92,8 @@ class Subscription(sync.SimpleFilter):
         self._told_since = self._untold = 0
         self.topic = node.resolve_topic_name(topic)
         self.message_type = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
+        # When each publisher was seen first, by `time.monotonic`: those that are there before it, long ago.
+        self._seen_s = {tuple(info.endpoint_gid): -math.inf for info in self.publishers()}
         self._chosen = self._best(_FIRST)
         self._subscription = self._made()
 
@@ -152,6 +157,8 @@ class Subscription(sync.SimpleFilter):
 
     def follow(self) -> None:
         """Subscribe anew if another quality of service has become the best; whoever registered stays."""
+        present, now_s = {tuple(info.endpoint_gid) for info in self.publishers()}, time.monotonic()
+        self._seen_s = {publisher: self._seen_s.get(publisher, now_s) for publisher in present}
         best, before = self._best(self._chosen), self._subscription
         if before is not None and any(best[p] != self._chosen[p] and not self.overridden(p) for p in best):
             self._chosen = best
@@ -163,6 +170,16 @@ class Subscription(sync.SimpleFilter):
         """Return what is known of the topic's publishers, of all or of those that send the right type."""
         infos = self._node.get_publishers_info_by_topic(self.topic)
         return [info for info in infos if not of_type or info.topic_type == self.message_type]
+
+    def count_publishers(self) -> str:
+        """Return how many publishers the topic has, of any type, in words."""
+        return counted(len(self.publishers(of_type=False)), 'publisher')
+
+    def newest_publisher_s(self) -> float:
+        """Return how long the newest publisher of the right type has been there, in seconds; infinity without any."""
+        now_s = time.monotonic()
+        seen = (self._seen_s.get(tuple(info.endpoint_gid), now_s) for info in self.publishers())
+        return min((now_s - first_s for first_s in seen), default=math.inf)
 
     @property
     def delivery(self) -> str:

@@ -94,6 +94,27 @@ def pinhole_camera(
     return read_calibration(camera_info, calibration, names, image_hw)[0]
 
 
+def scaling(camera_info: Any, camera: PinholeCamera, image_hw: tuple[int, int]) -> str:
+    """Say by how much a calibration is scaled, because it is of images of another size; empty: it is not.
+
+    Images that the camera itself has made smaller, by binning, are as its camera_info says.
+
+    Args:
+        camera_info: sensor_msgs/CameraInfo.
+        camera: what `read_calibration` has made of it.
+        image_hw: height and width of the image, px, with the aspect of the camera.
+    """
+    (own_height, own_width), (height, width) = camera.size_hw, image_hw
+    binned = own_height // max(camera_info.binning_y, 1), own_width // max(camera_info.binning_x, 1)
+    if image_hw in (camera.size_hw, binned):
+        return ''
+    matrix = 'K' if camera.fx == camera_info.k[0] else 'P'
+    return (
+        f'camera_info is for {own_width}x{own_height}, images have {width}x{height}: {matrix} is scaled by '
+        f'{width / own_width:.4g} (wrong if images are cropped)'
+    )
+
+
 def _check_plausible(camera: PinholeCamera) -> None:
     """Refuse finite nonsense, which would make positions infinite, or all the same."""
     height, width = camera.size_hw

@@ -7,7 +7,7 @@ import numpy as np
 from diffcut_ros.core import PinholeCamera, Scene
 from diffcut_ros.core.geometry import check_aspect, share_without_direction
 from diffcut_ros.printable import printable
-from diffcut_ros.stream.calibration import read_calibration
+from diffcut_ros.stream.calibration import read_calibration, scaling
 from diffcut_ros.stream.depth import decode_depth
 from diffcut_ros.stream.guesses import Guesses
 from diffcut_ros.stream.images import Convert, convert_with_rosbags, decode_compressed, decode_image, is_compressed
@@ -101,6 +101,8 @@ class Decoder:
         check_aspect(about, camera.size_hw, image_hw)
         if note:
             self._guesses.note('calibration', note)
+        if note := scaling(inputs.camera_info, camera, image_hw):
+            self._guesses.note('scaling', note)
         share = share_without_direction(camera.scaled_to(depth_hw))
         if share > _FEW:
             self._guesses.note(

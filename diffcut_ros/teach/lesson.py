@@ -13,6 +13,7 @@ import numpy as np
 from diffcut_ros.classes_file import ClassesFile, check_backend, digest_of, in_turn, read_classes, write_classes
 from diffcut_ros.core import Classes
 from diffcut_ros.core.classes import UNKNOWN, Source, check_class_name
+from diffcut_ros.printable import quoted
 from diffcut_ros.teach.frames import Frame, Region, Run
 from diffcut_ros.teach.proposal import most_instructive
 
@@ -98,11 +99,11 @@ class Lesson:
             ValueError: for a frame that is not there, a click that means nothing, and a name that cannot be one.
         """
         region = self._frame(frame).region(x, y, run)
-        self._change(lambda classes: _taught(classes, region, name))
+        self._change(lambda classes: _taught(classes, region, name), tell_gone=True)
 
     def remove(self, key: str) -> None:
         """Take an example away, by its key in `state`, and its name with the last one; ValueError where it has gone."""
-        self._change(lambda classes: _without(classes, _index(classes, key)))
+        self._change(lambda classes: _without(classes, _index(classes, key)), tell_gone=True)
 
     def rename(self, name: str, new: str) -> None:
         """Give a class another name, or its examples to the one of that name; ValueError where it cannot be."""
@@ -335,13 +336,17 @@ class Lesson:
                 )
         return {'answers': given}
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: Change, tell_gone: bool = False) -> None:
+        """Make a change, and write it; `tell_gone`: note which names it takes away, of which nobody has spoken."""
         with self._turn, in_turn(self.path):
             self.note = ''
             self._follow()
             after = change(self.classes)
             if after is self.classes:
                 return
+            if tell_gone and (gone := _names(self.classes) - _names(after)):
+                had = f'{", ".join(map(quoted, sorted(gone)))} had no other example and is gone (Undo)'
+                self.note = '; '.join(filter(None, (self.note, had)))
             # A copy, without what was computed of it.
             self._past = [*self._past, replace(self.classes)][-_MOST_STEPS:]
             self._future = []
@@ -433,6 +438,10 @@ def _joined(classes: Classes, others: Classes) -> Classes:
             classes = classes.with_example(others.name(key), feature, score, source)
     known = {source for _, source in classes.checked}
     return replace(classes, checked=(*classes.checked, *(one for one in others.checked if one[1] not in known)))
+
+
+def _names(classes: Classes) -> set[str]:
+    return {one.name for one in classes.classes.values()}
 
 
 def _known_name(classes: Classes, name: str) -> str:

@@ -13,6 +13,7 @@ from diffcut_ros.core import Pipeline, Scene
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import quarters
 from diffcut_ros.features.registry import Extractor
+from diffcut_ros.printable import counted
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs
 from diffcut_ros.teach.frames import Frame, frame_of
@@ -78,7 +79,10 @@ class LiveFrames:
     @property
     def notes(self) -> list[str]:
         """What could not be taken, as text."""
-        return [f'{count} images could not be taken: {problem}' for problem, count in self._problems.most_common(3)]
+        return [
+            f'{counted(count, "image")} could not be taken: {problem}'
+            for problem, count in self._problems.most_common(3)
+        ]
 
     def take(
         self, count: int, wanted_ns: Collection[int] = (), on_frame: Callable[[int, int], None] = lambda done, all: None

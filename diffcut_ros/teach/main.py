@@ -33,7 +33,7 @@ from diffcut_ros.features.registry import Extractor
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.missing import needed
 from diffcut_ros.plain_files import check_plain
-from diffcut_ros.printable import LONGEST_NAME, file_name, printable, quoted, tell
+from diffcut_ros.printable import LONGEST_NAME, counted, file_name, printable, quoted, tell
 from diffcut_ros.progress import BarOrLines
 from diffcut_ros.teach.lesson import Lesson
 from diffcut_ros.teach.live import LiveFrames
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end(lesson: Lesson) -> str:
     if lesson.problem:
         return f'{lesson.problem}{"; what was taught since is lost" * lesson.unsaved}'
-    count = len(lesson.classes)
-    return f'{count} example{"s" * (count != 1)} of {len(lesson.classes.classes)} names, in {lesson.path}'
+    taught = counted(len(lesson.classes), 'example'), counted(len(lesson.classes.classes), 'name')
+    return f'{" of ".join(taught)}, in {lesson.path}'
 
 
 def _run(args: argparse.Namespace, served: list[Page]) -> None:
@@ -177,7 +177,10 @@ def _recorded(
 def _live(args: argparse.Namespace, node: Any, settings: Settings, extractor: Extractor) -> LiveFrames:
     """Collect images of a running node; ValueError where none comes."""
     frames = LiveFrames(settings, extractor)
-    frames.topic = node.listen(args.image_topic, frames.add)
+    topic = args.image_topic
+    if topic is None and (camera := _chosen(_name(args), node.parameters()['cameras'], args.camera)):
+        topic = node.image_topic(camera)
+    frames.topic = node.listen(topic, frames.add)
     with BarOrLines(TaskProgressColumn()) as progress:
         task = progress.add_task(f'images of {printable(frames.topic, LONGEST_NAME)}', total=args.seconds)
         begin_s = time.monotonic()
@@ -251,8 +254,21 @@ def _options_of(node: Any, args: argparse.Namespace, stack: ExitStack) -> Analys
     file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / 'node.yaml'
     # An empty list has no type in a parameter file.
     values = {name: value for name, value in node.parameters().items() if value not in ([], None)}
+    _chosen(_name(args), values.pop('cameras'), args.camera)  # before a backend is loaded
     file.write_text(yaml.safe_dump({NODE: {'ros__parameters': _plain(values)}}))
     return AnalysisOptions(params=file, depth=False, rate_hz=0.0, **given(args, 'backend', 'tau'))
+
+
+def _chosen(node: str, cameras: Sequence[str], camera: str | None) -> str:
+    """Return the camera of a node that is asked for, or its only one; ValueError says which there are."""
+    named = [one for one in cameras if one]
+    if camera is None and len(cameras) == 1:
+        return cameras[0]
+    if not named:
+        raise ValueError(f'{node} has one camera, without a name: leave --camera out')
+    if camera is None or camera not in cameras:
+        raise ValueError(f'{node} has camera{"s" * (len(named) > 1)} {", ".join(named)}: --camera {named[0]}')
+    return camera
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.core import Scene
 from diffcut_ros.features import create_extractor
 from diffcut_ros.features.probe import quarters
+from diffcut_ros.printable import counted
 
 # Frames that are compared, evenly over the recording.
 _CANDIDATES = 150
@@ -99,7 +100,7 @@ class Recording:
             told = moments.warning
             self.notes = [one for one in (bag.lost and f'not all could be read: {bag.lost}', told) if one]
         if problems:
-            self.notes.append(f'{len(problems)} images could not be taken: {problems[0]}')
+            self.notes.append(f'{counted(len(problems), "image")} could not be taken: {problems[0]}')
         if not points:
             why = f': {"; ".join(self.notes)}' if self.notes else ''
             raise ValueError(f'{self.path}: expected images on {self.topic}, found none that can be taken{why}')

@@ -97,7 +97,7 @@ def test_the_command_replaces_the_file(settings):
     [
         (
             'diffcut:\n  ros__parameters: {taw: 0.2}',
-            r'unknown parameter taw; known are backend, .*, tau, .*color\.cells',
+            r'unknown parameter taw; tau may be meant; known are backend, .*, tau, .*color\.cells',
         ),
         ('diffcut:\n  ros__parameters: {color: {cell: 3}}', r'unknown parameter color\.cell;'),
         ('/**:\n  ros__parameters: {tau: high}', "parameter tau: expected float, received 'high'"),

@@ -98,7 +98,7 @@ def test_topics(given, of_file, expected):
         (
             {'image': 'a=/x,b=/y', 'depth': 'a=/z'},
             None,
-            'depth: expected NAME=TOPIC for each of the cameras of image, a, b',
+            "the cameras of image, a, b; received 'a=/z'. A camera without depth needs a node of its own",
         ),
         ({'depth': 'a=/x'}, None, "depth: expected one TOPIC; received 'a=/x'"),
         ({'image': 'a=/x,a=/y'}, None, 'with different names'),

@@ -119,7 +119,7 @@ if __name__ == '__main__':
 def test_many_processes_at_once(folder):
     (folder / 'many.py').write_text(MANY)
     program = f"import runpy, sys; sys.argv = ['{folder}/many.py']; runpy.run_path(*sys.argv, run_name='__main__')"
-    assert run(folder, program)[-1].startswith('compiled 1 functions')
+    assert run(folder, program)[-1].startswith('compiled 1 function in ')
 
 
 def test_other_types_are_refused():

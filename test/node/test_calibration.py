@@ -4,7 +4,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from diffcut_ros.core import Distortion, PinholeCamera, back_project
-from diffcut_ros.stream.calibration import pinhole_camera, read_calibration
+from diffcut_ros.stream.calibration import pinhole_camera, read_calibration, scaling
 from diffcut_ros.stream.inputs import calibration
 
 SIZE_HW = 480, 640
@@ -163,6 +163,24 @@ def test_a_size_that_is_not_said_is_the_images_and_told():
     assert camera == pinhole_camera(camera_info(d=LENS), 'K')
     assert note == "camera_info has no width and height: the image's, 640 x 480"
     assert read_calibration(camera_info(d=LENS), 'K', RAW, (240, 320)) == (camera, '')
+
+
+def test_that_a_calibration_is_scaled_is_told_unless_the_camera_has_binned():
+    def told(image_hw: tuple[int, int], **values) -> str:
+        info = camera_info(d=LENS)
+        for name, value in values.items():
+            setattr(info, name, value)
+        return scaling(info, pinhole_camera(info, 'K', RAW), image_hw)
+
+    assert told(SIZE_HW) == told((240, 320), binning_x=2, binning_y=2) == ''
+    scaled = 'camera_info is for 640x480, images have 320x240: K is scaled by 0.5 (wrong if images are cropped)'
+    assert told((240, 320)) == scaled
+    part = RegionOfInterest(x_offset=10, y_offset=10, width=320, height=240)
+    assert told((240, 320), roi=part) == ''
+    assert told((120, 160), roi=part, binning_x=2, binning_y=2) == ''
+    assert 'is for 320x240, images have 640x480: K is scaled by 2 ' in told(SIZE_HW, roi=part)
+    info = camera_info(d=LENS)
+    assert 'P is scaled by 0.5' in scaling(info, pinhole_camera(info, 'P', RAW), (240, 320))
 
 
 def test_a_calibration_with_nan_is_equal_to_itself():

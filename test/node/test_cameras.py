@@ -1,16 +1,19 @@
 """Several cameras, compressed images, depth, and cameras that nobody wants."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
 from support.scenes import quadrants
 
+RECIPES = Path(__file__).parents[2] / 'docs/recipes.md'
 IMAGE = quadrants(64, 128)[0]
 RELIABLE = 'qos_overrides.{}.subscription.reliability:=reliable'
 
@@ -36,6 +39,31 @@ def test_several_cameras_have_their_own_topics_and_share_one_backend(start_node,
         assert rear.spin_until(lambda: len(rear.outputs(two)['labels']) > 1)
         for camera in ('front', 'rear'):
             assert front.diagnostics(f'diffcut: {camera}')[2]['published'] != '0'
+
+
+def test_the_recipe_for_two_cameras(start_node, connect, tmp_path):
+    """As docs/recipes.md has it: all images of cameras as large as usual arrive."""
+    recipe = RECIPES.read_text().partition('## Two cameras, one parameter file')[2].partition('\n## ')[0]
+    (tmp_path / 'params.yaml').write_text(re.search(r'```yaml\n(.*?)```', recipe, re.DOTALL).group(1))
+    command = re.search(r'```\n(ros2 run .*?)```', recipe, re.DOTALL).group(1).replace('\\\n', ' ').split()
+    options = command[command.index('--ros-args') + 1 :]
+    options[options.index('params.yaml')] = str(tmp_path / 'params.yaml')
+    domain = free_domain()
+    with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
+        node.wait_for_log('waiting for images on /robot/front/image_raw, /robot/rear/image_raw')
+        for camera in ('front', 'rear'):
+            topic = f'/diffcut/{camera}/labels'
+            peer.subscribe_to(topic)
+            images = peer.publisher(Image, f'/robot/{camera}/image_raw')
+            assert peer.spin_until(lambda images=images: images.get_subscription_count() > 0)
+            for second in range(10):
+                image = encode_image(np.zeros((480, 640, 3), np.uint8), 'rgb8', Header())
+                image.header.stamp.sec = 1 + second
+                images.publish(image)
+                peer.spin_until(lambda: False, 0.1)
+            _, _, values = peer.diagnostics(f'diffcut: {camera}', told=lambda _, values: int(values['received']) >= 9)
+            assert values['delivery'] == f'/robot/{camera}/image_raw: reliable'
+            assert peer.spin_until(lambda topic=topic: peer.received[topic])
 
 
 def test_a_fast_camera_does_not_starve_a_slow_one(start_node, connect):
@@ -141,6 +169,8 @@ def test_depth_and_camera_info_are_joined_and_checked(with_depth, info_wh, depth
         assert not any(peer.outputs(header).values())
     else:
         assert peer.spin_until(lambda: all(peer.outputs(header).values()))
+    if info_wh == (64, 32):
+        node.wait_for_log('/image: camera_info is for 64x32, images have 128x64: K is scaled by 2 (wrong if images are')
 
 
 @pytest.fixture(scope='module')

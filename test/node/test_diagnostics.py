@@ -120,7 +120,7 @@ def test_warns_when_few_images_come_out(running, flow):
         peer.diagnostics(
             level=WARN,
             told=lambda message, _, count=count: message.startswith(
-                f'{count} images rejected: /image: image ignored: rgb8 image of'
+                f'{count} image{"s" * (count > 1)} rejected: /image: image ignored: rgb8 image of'
             ),
         )
     peer.segment(IMAGE)
@@ -155,7 +155,8 @@ def test_says_that_images_lack_their_depth(start_node, connect):
         peer.diagnostics(
             level=WARN,
             told=lambda message, values: (
-                'no depth with their stamps' in message and int(values['without depth or camera_info']) > 10
+                message == 'images come, but nothing on /depth (1 publisher)'
+                and int(values['without depth or camera_info']) > 10
             ),
             meanwhile=publish,
         )
@@ -170,6 +171,38 @@ def test_says_that_images_lack_their_depth(start_node, connect):
         peer.diagnostics(told=lambda _, values: int(values['rejected']) > 3, meanwhile=publish_without_stamp)
         told = node.log.count('/depth: expected a stamp, to join it by, received 0')
         assert 1 <= told <= 1 + (time.monotonic() - start_s) // 5  # one in five seconds
+
+
+def test_the_message_tells_the_cause_of_the_last_seconds(start_node, connect):
+    """One fault after the other: images of another encoding, depth with other stamps, and then no images."""
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'diagnostics.stale_after_s:=2.0']
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+
+        def publish(encoding: str, apart_s: int) -> None:
+            header, other = peer.now(), peer.now()
+            other.stamp.sec += apart_s
+            peer.camera_info.publish(
+                CameraInfo(header=header, width=128, height=64, k=[99.0, 0, 64, 0, 99, 32, 0, 0, 1])
+            )
+            depth = encode_image(np.full((64, 128), 1500, np.uint16), 'mono16', other)
+            depth.encoding = '16UC1'
+            peer.depth.publish(depth)
+            image = encode_image(IMAGE, 'rgb8', header)
+            image.encoding = encoding
+            peer.send(image)
+            peer.spin_until(lambda: False, 0.1)
+
+        def told(text: str, publish_one=lambda: None) -> None:
+            peer.diagnostics(level=None, told=lambda message, _: text in message, meanwhile=publish_one)
+
+        told('rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
+        told('no depth within 0.02 s (sync_slop_s) of their stamps on /depth', lambda: publish('rgb8', 7))
+        told('rejected: /image: image ignored: encoding', lambda: publish('rgb7', 0))
+        told('no image for')
+        told('images/s', lambda: publish('rgb8', 0))
 
 
 def test_errors_do_not_flood_the_log():

@@ -65,6 +65,59 @@ def test_says_that_a_publisher_is_silent(start_node, connect, override):
         assert 'too large' not in node.log
 
 
+def test_says_that_images_come_again(start_node, connect):
+    domain = free_domain()
+    with start_node(domain, '-p', 'lazy:=false') as node, connect(domain) as peer:
+        node.wait_for_log('no image in 5 s on /image (1 publisher); /peer publishes on it, but sends nothing')
+        image = np.zeros((8, 8, 3), np.uint8)
+        peer.segment(image)
+        node.wait_for_log('/image: images come now')
+        peer.replace_camera(1)  # a driver that is started again, and takes its time
+        peer.spin_until(lambda: False, 2.0)
+        peer.remove_all()
+        node.wait_for_log('no image in 5 s on /image (0 publishers)')
+        with connect(domain, 'other', topics=()) as other:
+            before = node.log
+            other.spin_until(lambda: False, 4.0)
+            assert 'sends nothing' not in node.log[len(before) :]
+            other.publish(encode_image(image, 'rgb8', other.now()))
+            node.wait_for_log('/image: images come again, after ')
+            other.publish(encode_image(image, 'rgb8', other.now()))
+            other.spin_until(lambda: False, 1.0)
+            assert node.log.count('images come again') == 1
+
+
+def test_no_topic_of_another_camera_is_suggested(start_node, connect):
+    domain = free_domain()
+    options = ('-p', 'cameras:=[front, rear]', '-p', 'depth:=true', '-p', 'lazy:=false')
+    with (
+        start_node(domain, *options) as node,
+        connect(domain, 'one', camera='front') as front,
+        connect(domain, 'two', camera='rear', topics=()) as rear,
+    ):
+        rear.remove(rear.depth)
+        front.publisher(CompressedImage, '/front/depth/compressedDepth')
+        node.wait_for_log('waiting for images')
+
+        def told() -> bool:
+            header = front.now()
+            depth = encode_image(np.full((8, 8), 1500, np.uint16), 'mono16', header)
+            depth.encoding = '16UC1'
+            front.depth.publish(depth)
+            front.camera_info.publish(CameraInfo(header=header, width=8, height=8))
+            for peer in (front, rear):
+                peer.send(encode_image(np.zeros((8, 8, 3), np.uint8), 'rgb8', header))
+                peer.spin_until(lambda: False, 0.05)
+            return 'no message in 5 s on /rear/depth' in node.log
+
+        assert front.spin_until(told)
+        (line,) = [line for line in node.log.splitlines() if 'no message in 5 s on /rear/depth' in line]
+        assert line.endswith(
+            '(0 publishers); to listen elsewhere, remap: --ros-args -r rear/depth:=/your/camera/topic; `depth` holds '
+            'for all cameras of a node; a camera without depth needs a node of its own'
+        )
+
+
 @pytest.mark.parametrize('profile', [False, True])
 def test_names_shared_memory_as_a_cause_until_there_is_more(start_node, connect, monkeypatch, profile):
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):  # of Fast DDS 2 and 3

@@ -231,7 +231,10 @@ def test_nothing_is_remembered_where_that_is_not_wanted(placed):
 
 @pytest.mark.parametrize(
     ('options', 'reason'),
-    [(['-p', 'depth:=true'], 'target_frame is empty'), ([], 'there is no depth')],
+    [
+        (['-p', 'depth:=true'], 'target_frame is empty. Next: set target_frame to a frame that'),
+        ([], 'there is no depth. Next: set depth: true, and target_frame to a frame that'),
+    ],
 )
 def test_what_is_missing_is_told_once_to_who_listens(start_node, connect, options, reason):
     domain = free_domain()
@@ -240,8 +243,7 @@ def test_what_is_missing_is_told_once_to_who_listens(start_node, connect, option
         assert peer.spin_until(lambda: False, 6) is False
         assert 'not advertised' not in node.log
         peer.subscribe_latched(OBJECTS)
-        text = f'{OBJECTS}: not advertised, since {reason}. Next: set depth: true, and target_frame to a frame that'
-        node.wait_for_log(text)
+        node.wait_for_log(f'{OBJECTS}: not advertised, since {reason}')
         assert peer.spin_until(lambda: False, 6) is False
         assert node.log.count('not advertised') == 1
         assert peer.publisher_infos(OBJECTS) == []

@@ -63,6 +63,7 @@ def test_every_setting_is_declared_with_description_and_range(running, prefix, c
         ({'cameras': 'front'}, ['cameras', "expected a list of strings, received 'front'"]),
         ({'refine': 'crf'}, ['refine: expected one of none, watershed, pamr, received']),
         ({'tau': None}, ['tau: cannot be deleted']),
+        ({'teach': None}, ["""teach: cannot be deleted; for none, set it to '' (in a shell: "\'\'")"""]),
         ({'rateHz': 1.0}, ['unknown parameter rateHz; rate_hz may be meant', 'ros2 param list']),
         ({'qos_overrides./image.subscription.reliability': 'bogus'}, ['set at start alone, with -p NAME:=VALUE']),
         ({'qos_overrides./image.subscription.reliability': None}, ['cannot be deleted']),
@@ -83,12 +84,13 @@ def test_a_bad_value_is_refused_with_the_reason(running, change, reason):
         (['-p', 'backend:=magic'], 'backend: expected color, or ssd-1b, ssd-vega, sd1.4, dinov2-small'),
         (['-p', 'tau:=2.0'], 'parameter tau: expected 0.0 to 1.0, received 2.0'),
         (['-p', 'tau:=high'], "parameter tau: expected float, received 'high' (str)"),
-        (['-p', 'taw:=0.5'], 'unknown parameter taw; known are backend, device, cameras'),
+        (['-p', 'taw:=0.5'], 'unknown parameter taw; tau may be meant; known are backend, device, cameras'),
         (['-p', 'device:=tpu9'], "device: expected auto or one of cpu, received 'tpu9'"),
         (['-p', 'qos_overrides./image.subscription.reliability:=reliabel'], 'qos_overrides: Unexpected QoS override'),
         (['-p', 'color.cells:=0'], 'parameter color.cells: expected'),
         (['-p', 'cameras:=[]'], 'parameter cameras: expected a list of strings, received []'),
         (['-p', 'tau:=[]'], 'parameter tau: expected float, received [] (list)'),
+        (['-p', 'xyz:=0.5', '-p', 'rateHz:=5.0'], 'unknown parameter rateHz, xyz; rate_hz may be meant; known are'),
         (['-p', 'plugins:=[]'], 'unknown parameter plugins; known are'),
         (['-p', 'use_sim_time:=[]'], 'parameter use_sim_time: expected bool, received []'),
         (['-p', 'use_sim_time:="true"'], "parameter use_sim_time: expected bool, received 'true'"),
@@ -212,7 +214,33 @@ def test_those_that_resemble_one_of_ours_are_told(start_node, file, section):
 def test_unknown_names_for_this_node_are_refused(start_node, file, text, more):
     with start_node(free_domain(), *file(text), *more) as node:
         assert node.wait() == 2
-        assert 'unknown parameter taus; known are ' in node.log
+        assert 'unknown parameter taus; tau may be meant; known are ' in node.log
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ('tau: high', "parameter tau: expected float, received 'high' (str)"),
+        ('target_frame: /map', 'target_frame: expected a name without spaces around it and without a slash'),
+        ('use_sim_time: "yes"', "parameter use_sim_time: expected bool, received 'yes'"),
+        ('taus: 0.3', 'unknown parameter taus; tau may be meant; known are '),
+        ('cameras: [front, 2]', "parameter cameras: expected a list of values of one type, received ['front', 2]"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_name(start_node, file, given, message):
+    options = file(f'/diffcut:\n  ros__parameters: {{{given}}}')
+    with start_node(free_domain(), *options) as node:
+        assert node.wait() == 2
+        assert f': {options[1]}: {message}' in node.log
+        assert 'Traceback' not in node.log
+
+
+def test_what_is_wrong_on_the_command_line_is_told_without_a_file(start_node, file):
+    options = *file('/diffcut:\n  ros__parameters: {tau: 0.3}'), '-p', 'tau:=high'
+    with start_node(free_domain(), *options) as node:
+        assert node.wait() == 2
+        assert ": parameter tau: expected float, received 'high'" in node.log
+        assert 'robot.yaml' not in node.log
 
 
 @pytest.mark.parametrize('name', ['diffcut_node', '/robot1/diffcut'])

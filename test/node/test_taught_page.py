@@ -9,6 +9,7 @@ import threading
 import urllib.request
 
 import numpy as np
+from sensor_msgs.msg import Image
 
 from diffcut_ros.core import Pipeline, Scene
 from diffcut_ros.features import create_extractor
@@ -39,6 +40,41 @@ def test_the_node_calls_things_as_the_page_does(start_node, connect, tmp_path):
         assert names == {0: 'unknown', 1: 'floor', 2: '<b>person</b>'}
         published = np.frombuffer(bytes(peer.received['classes'][-1].data), np.uint8).reshape(IMAGE.shape[:2])
         assert np.array_equal(published, ids)
+
+
+def test_one_of_several_cameras_is_asked_for_and_shown(start_node, connect, tmp_path):
+    domain = free_domain()
+    environment = os.environ | {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    program = 'import sys; from diffcut_ros.commands import teach; sys.exit(teach())'
+    command = [sys.executable, '-c', program, '--node', '/diffcut', '--seconds', '3']
+    command += ['--classes', str(tmp_path / 'names.yaml')]
+    with (
+        start_node(domain, '-p', 'cameras:=[front, rear]', '-r', 'rear/image:=/rear_camera/image_raw') as process,
+        connect(domain, topics=()) as peer,
+    ):
+        process.wait_for_log('waiting for images')
+        for choice in ([], ['--camera', 'left']):
+            done = subprocess.run([*command, *choice], env=environment, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 2
+            first, last = done.stderr.splitlines()
+            assert first.startswith('diffcut_teach: collecting images of /diffcut for 3 s, once')
+            assert last == 'diffcut_teach: /diffcut has cameras front, rear: --camera front'
+        images = peer.publisher(Image, '/rear_camera/image_raw')
+        with subprocess.Popen(
+            [*command, '--camera', 'rear'], env=environment, stdout=subprocess.PIPE, text=True
+        ) as page:
+            try:
+                printed: list[str] = []
+                reader = threading.Thread(target=lambda: printed.append(page.stdout.readline()))
+                reader.start()
+                while reader.is_alive():
+                    images.publish(encode_image(IMAGE, 'rgb8', peer.header()))
+                    peer.spin_until(lambda: False, 0.1)
+                with urllib.request.urlopen(f'{printed[0].split()[1]}state') as answer:
+                    assert json.load(answer)['frames'] > 1
+            finally:
+                page.send_signal(signal.SIGINT)
+                assert page.wait(60) == 0
 
 
 def test_the_page_shows_what_the_node_sees(start_node, connect, tmp_path):

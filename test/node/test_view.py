@@ -276,7 +276,7 @@ def test_all_of_an_image_is_shown_or_nothing(tmp_path):
                 sent.append((topic, message))
     bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, sent)
     done = run('--bag', bag, '--rate', '5', '--save', tmp_path / 'a.rrd')
-    assert 'at most 5 images per second are shown' in done.stderr
+    assert 'at most 5 images per second, chosen by their stamps; all with --rate 0\n' in done.stderr
     found = read(tmp_path / 'a.rrd')
     kept = [10**9 + i * 50_000_000 for i in range(0, 40, 4)]
     for entity, kind in (
@@ -425,6 +425,38 @@ def test_the_camera_that_is_asked_for(view, connect, tmp_path):
         assert all(f'{count} {role}' in done.stdout for role in ROLES), done.stdout
 
 
+def test_nodes_and_cameras_of_a_bag_are_told(tmp_path):
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, content(camera='front', in_space=False, node='/robot/seg'))
+    for choice, told in (
+        (['--node', '/robot/seg'], '; /robot/seg has camera front: --camera front'),
+        (['--node', '/robot/seg', '--camera', 'rear'], '; /robot/seg has camera front: --camera front'),
+        ([], '; there is no /diffcut; of its kind there is /robot/seg/front: --node /robot/seg/front'),
+    ):
+        assert error_of('--bag', bag, *choice, '--save', tmp_path / 'a.rrd').endswith(told)
+
+
+def test_nodes_and_cameras_that_run_are_told_and_their_images_found(view, start_node, connect, tmp_path):
+    domain, save = free_domain(), ('--save', tmp_path / 'a.rrd')
+    options = ['-r', '__ns:=/robot', '-p', 'cameras:=[front, rear]']
+    for camera in ('front', 'rear'):
+        options += ['-r', f'{camera}/image:=/{camera}_camera/image_raw']
+    with start_node(domain, *options) as node, connect(domain, topics=()) as peer:
+        node.wait_for_log('waiting for images')
+        with view(*save, domain=domain) as viewer:
+            viewer.wait_for(
+                'there is no /diffcut; of its kind there is /robot/diffcut: --node /robot/diffcut --camera front'
+            )
+        with view(*save, '--node', '/robot/diffcut', domain=domain) as viewer:
+            viewer.wait_for('/robot/diffcut has cameras front, rear: --camera front')
+            assert 'there is no /robot/diffcut' not in viewer.log
+        with view(*save, '--node', '/robot/diffcut', '--camera', 'rear', domain=domain) as viewer:
+            viewer.wait_for('waiting for the camera on /rear_camera/image_raw, which /robot/diffcut listens to')
+            for camera in ('front', 'rear', 'other'):
+                peer.publisher(Image, f'/{camera}_camera/image_raw')
+            viewer.wait_for('listening to /rear_camera/image_raw')
+            assert '/front_camera' not in viewer.log
+
+
 def test_two_cameras_to_choose_from(tmp_path):
     one, other = '/left/image_raw', '/right/image_raw'
     more = [(other, message) for topic, message in content(image=one) if topic == one]
@@ -545,7 +577,7 @@ def test_an_odd_recording(tmp_path):
     for counted in ('3 image', '2 labels', '3 segments', '2 overlay'):
         assert counted in done.stdout
     assert 'not all could be read: odd.mcap has no end: its last ' in done.stderr
-    assert 'left out: 1 messages of diffcut/labels: failed to deserialize' in done.stderr
+    assert 'left out: 1 message of diffcut/labels: failed to deserialize' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
@@ -568,6 +600,9 @@ def test_the_page_is_served_to_this_machine(view, tmp_path, number):
     port = free_ports()
     with view('--bag', bag, '--port', port) as viewer:
         viewer.wait_for('Ctrl-C ends it')
+        viewer.wait_for(
+            'all with --rate 0; if the page stays white, or lags behind more and more (no graphics card): --rate 1'
+        )
         address = re.search(r'^open (\S+)', viewer.log, re.MULTILINE).group(1)
         assert address == f'http://127.0.0.1:{port}/?url=rerun%2Bhttp%3A%2F%2F127.0.0.1%3A{port + 1}%2Fproxy'
         with urllib.request.urlopen(address, timeout=10) as page:

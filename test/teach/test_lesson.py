@@ -141,6 +141,22 @@ def test_another_name_at_the_same_place_replaces(lesson):
     lesson.teach(0, *WALL, None, 'wal')
     lesson.teach(0, *WALL, None, 'wall')
     assert [(one['name'], one['examples']) for one in lesson.state()['classes']] == [('wall', 1)]
+    assert lesson.state()['note'] == "'wal' had no other example and is gone (Undo)"
+    lesson.undo()
+    assert (names(lesson), lesson.state()['note']) == (['wal'], '')
+
+
+def test_of_names_with_other_examples_nothing_is_told(lesson):
+    for frame in (0, 1):
+        lesson.teach(frame, *WALL, None, 'wal')
+    lesson.teach(0, *WALL, None, 'wall')
+    assert (names(lesson), lesson.state()['note']) == (['wal', 'wall'], '')
+    (other,) = [one['key'] for one in lesson.state()['examples'] if one['frame'] == 1]
+    lesson.remove(other)
+    assert lesson.state()['note'] == "'wal' had no other example and is gone (Undo)"
+    lesson.rename('wall', 'a wall')  # who says so, knows it
+    lesson.forget('a wall')
+    assert lesson.state()['note'] == ''
 
 
 def test_undo_and_redo(lesson):

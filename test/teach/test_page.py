@@ -218,6 +218,17 @@ def test_segments_in_several_pieces(film, tmp_path, open_page):
 
 
 @needs_browser
+def test_a_name_that_is_gone_is_told(page):
+    name(page, 'suit', 0.5, 0.1)
+    assert page.locator('#note').is_hidden()
+    name(page, 'wall', 0.5, 0.1)
+    assert page.locator('#note').inner_text() == "'suit' had no other example and is gone (Undo)"
+    changed(page, lambda: page.click('#undo'))
+    assert names(page) == ['suit']
+    assert page.locator('#note').is_hidden()
+
+
+@needs_browser
 def test_a_script_as_a_name_is_text(page):
     name(page, ATTACK[:64], *TABLE)
     assert names(page) == [ATTACK[:64]]

@@ -48,15 +48,14 @@ class VirtualCameraNode(Node):
         self._rgbd = load_rgbd_photograph() if self.declare_parameter('depth', False).value else None
         self._photographs = [self._rgbd.image_rgb] if self._rgbd else [load_photograph(name) for name in names]
         self._publisher = self.create_publisher(Image, 'image_raw', 5)
-        self._depth = self.create_publisher(Image, 'depth', 5)
-        self._camera_info = self.create_publisher(CameraInfo, 'camera_info', 5)
+        in_space = {'depth': Image, 'camera_info': CameraInfo} if self._rgbd else {}
+        self._in_space = [self.create_publisher(kind, topic, 5) for topic, kind in in_space.items()]
         self._paused = self.declare_parameter('paused', False).value
         self.add_post_set_parameters_callback(self._apply)
         start_ns, constant = self.get_clock().now().nanoseconds, ParameterDescriptor(read_only=True)
         self._start_ns = self.declare_parameter('start_ns', start_ns, constant).value
         self.create_timer(1 / rate_hz, self._publish)
-        shown = (self._publisher, self._depth, self._camera_info) if self._rgbd else (self._publisher,)
-        topics = ', '.join(publisher.topic_name for publisher in shown)
+        topics = ', '.join(publisher.topic_name for publisher in (self._publisher, *self._in_space))
         self.get_logger().info(f'publishing {topics} at {rate_hz:g} Hz')
 
     def _apply(self, changes: list[Parameter]) -> None:
@@ -64,7 +63,7 @@ class VirtualCameraNode(Node):
             if change.name == 'photographs' and self._rgbd is None:
                 self._photographs = [load_photograph(name) for name in change.value]
         self._paused = self.get_parameter('paused').value
-        for publisher in (self._depth, self._camera_info, self._publisher) if self._paused else ():
+        for publisher in (*self._in_space, self._publisher) if self._paused else ():
             publisher.wait_for_all_acked(_ARRIVAL)
 
     def _publish(self) -> None:
@@ -77,8 +76,9 @@ class VirtualCameraNode(Node):
         header = Header(stamp=now.to_msg(), frame_id='virtual_camera')
         if self._rgbd is not None:
             depth_m = render_depth(self._rgbd.depth_m, matrix, self._size_hw)
-            self._depth.publish(encode_image(depth_m, '32FC1', header))
-            self._camera_info.publish(camera_info(view_camera(self._rgbd.camera, matrix, self._size_hw), header))
+            to_depth, to_camera_info = self._in_space
+            to_depth.publish(encode_image(depth_m, '32FC1', header))
+            to_camera_info.publish(camera_info(view_camera(self._rgbd.camera, matrix, self._size_hw), header))
         self._publisher.publish(encode_image(render_view(photo, matrix, self._size_hw), 'rgb8', header))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 
-from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
-from diffcut_ros.printable import tell
+from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs, find_sources, instead
+from diffcut_ros.printable import counted, tell
 from diffcut_ros.recordings.bag import Bag, open_bag
 from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
 
@@ -46,16 +46,18 @@ def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[
     for words in filter(None, [bag.note, bag.lost and f'not all could be read: {bag.lost}']):
         tell(words)
     for about, count in left_out.items():
-        tell(f'left out: {count} messages of {about}')
+        tell(f'left out: {counted(count, "message")} of {about}')
 
 
 def _find(types: dict[str, str], path: Path, wanted: Wanted) -> dict[str, Topic]:
     outputs = find_outputs(types, wanted)
     received = ', '.join(sorted(types)) or 'no topics'
     if not outputs:
+        # Who published there, is not recorded.
+        there = instead(dict.fromkeys(find_sources(types), ()), wanted)
+        next_step = there or 'choose the node that was recorded with --node, its camera with --camera'
         raise ValueError(
-            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}. Choose the '
-            'node that was recorded with --node and its camera with --camera'
+            f'{path}: expected {", ".join(wanted.outputs().values())} or some of them, received {received}; {next_step}'
         )
     try:
         camera = find_camera(types, wanted)

@@ -2,14 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs
+from diffcut_ros.node.diagnostics import image_topic
+from diffcut_ros.node.subscription import full_names
+from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs, find_sources, instead
 from diffcut_ros.printable import tell
 
 _LOOK_PERIOD_S = 0.5
@@ -33,7 +36,15 @@ class Listener(Node):
         self._told: set[str] = set()
         self._start_s = time.monotonic()
         self._found_s = math.inf
+        self._asked = wanted  # without what the node tells
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._follow, _DEPTH)
         self.create_timer(_LOOK_PERIOD_S, self._look)
+
+    def _follow(self, message: DiagnosticArray) -> None:
+        """Look for the camera where the node listens to it, unless another topic was asked for."""
+        topic = image_topic(message, self._asked.node, self._asked.camera)
+        if topic and not self._asked.image:
+            self._wanted = self._asked._replace(image=topic)
 
     def _look(self) -> None:
         # Subscribers make a topic known, too.
@@ -46,8 +57,9 @@ class Listener(Node):
             self._found_s = min(self._found_s, now_s)
         elif now_s - self._start_s > _PATIENCE_S:
             self._tell(
-                f'waiting for {self._wanted.node}: none of its topics is there. Is it running, on this ROS_DOMAIN_ID '
-                f'and under this name (--node{", --camera" if self._wanted.camera else ""})?'
+                self._instead(types)
+                or f'waiting for {self._wanted.node}: none of its topics is there. Is it running, on this '
+                f'ROS_DOMAIN_ID and under this name (--node{", --camera" if self._wanted.camera else ""})?'
             )
         complete = now_s - self._found_s > _PATIENCE_S
         try:
@@ -57,7 +69,24 @@ class Listener(Node):
             return
         self._subscribe(camera)
         if complete and 'image' not in self._subscribed:
-            self._tell(f'waiting for the camera on {self._wanted.image or self._wanted.default_image}: see --image')
+            self._tell(self._no_camera())
+
+    def _no_camera(self) -> str:
+        if self._asked.image:
+            return f'waiting for the camera on {self._asked.image}: nobody publishes images there; see --image'
+        if self._wanted.image:
+            return f'waiting for the camera on {self._wanted.image}, which {self._wanted.node} listens to'
+        return (
+            f'waiting for the camera on {self._wanted.default_image}: {self._wanted.node} does not tell where it '
+            'listens (/diagnostics); if its image is remapped, give the topic with --image'
+        )
+
+    def _instead(self, types: Mapping[str, str]) -> str:
+        publishers = {
+            source: [full_names([one]) for one in self.get_publishers_info_by_topic(f'{source}/segments')]
+            for source in find_sources(types)
+        }
+        return instead(publishers, self._wanted)
 
     def _subscribe(self, topics: dict[str, Topic]) -> None:
         for role, topic in topics.items():

@@ -67,7 +67,11 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
         recorder, selection = Recorder(recording, counts, args.boxes, args.max_size), Selection(args.rate)
         stack.callback(recorder.close)
         if args.rate:
-            tell(f'at most {args.rate:g} images per second are shown, by their stamps; all with --rate 0')
+            hint = '; if the page stays white, or lags behind more and more (no graphics card): --rate 1'
+            tell(
+                f'at most {args.rate:g} image{"s" * (args.rate != 1)} per second, chosen by their stamps; all with '
+                f'--rate 0{"" if args.save or args.rate <= 1 else hint}'
+            )
 
         def add(role: str, message: Any) -> None:
             for chosen in selection.take(role, message):

@@ -1,6 +1,6 @@
 """Which topics are looked at: those of a node by its name, its camera's by their types. For bags and live alike."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -74,6 +74,43 @@ def find_outputs(types: Mapping[str, str], wanted: Wanted) -> dict[str, Topic]:
     if 'labels' not in found and types.get(packed) == _type_name(CompressedImage):
         found['labels'] = Topic(packed, CompressedImage)
     return found
+
+
+def find_sources(types: Mapping[str, str]) -> list[str]:
+    """Return what outputs of nodes of this package are under, such as /diffcut or /diffcut/front, sorted.
+
+    Args:
+        types: of all topics by full name.
+    """
+    named = [name.removesuffix('/segments') for name in types if name.endswith('/segments')]
+    return sorted(
+        name for name in named if {'labels', 'segments'} <= set(find_outputs(types, Wanted(name, camera='', image='')))
+    )
+
+
+def instead(publishers: Mapping[str, Collection[str]], wanted: Wanted) -> str:
+    """Say which cameras the wanted node has, or which other nodes there are; empty: none.
+
+    Args:
+        publishers: of each of `find_sources`, the full names of the nodes that publish there, as far as they are known.
+        wanted: what is not there.
+    """
+    cameras: dict[str, list[str]] = {}
+    for source, nodes in sorted(publishers.items()):
+        fitting = [node for node in (*nodes, wanted.node) if f'{source}/'.startswith(f'{node}/')]
+        node = fitting[0] if fitting else source
+        cameras.setdefault(node, []).append(source.removeprefix(node).strip('/'))
+    named = {node: list(filter(None, names)) for node, names in cameras.items()}
+    if wanted.node in named:
+        names = named[wanted.node]
+        if not names:
+            return f'{wanted.node} has one camera, without a name: leave --camera out'
+        return f'{wanted.node} has camera{"s" * (len(names) > 1)} {", ".join(names)}: --camera {names[0]}'
+    if not named:
+        return ''
+    (first, names), *_ = named.items()
+    there = f'there is no {wanted.node}; of its kind there {"are" if len(named) > 1 else "is"} {", ".join(named)}'
+    return f'{there}: --node {first}{f" --camera {names[0]}" if names else ""}'
 
 
 def find_camera(types: Mapping[str, str], wanted: Wanted, complete: bool = True) -> dict[str, Topic]:
