@@ -93,6 +93,17 @@ def test_every_thing_is_there_once(tmp_path, fast):
     assert first['object_id'] not in set.union(*(seen[stamp] for stamp in second_wall))
 
 
+def test_the_report_counts_each_track_id_once(tmp_path, fast):
+    """Also one that comes back after a minute."""
+    out = tmp_path / 'out'
+    bag = turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60))
+    analyse(bag, '-o', out, '--params', fast.params, '--target-frame', 'map', '--no-video')
+    ids = {*pyarrow.parquet.read_table(out / 'segments.parquet')['track_id'].to_pylist()} - {0}
+    page = (out / 'report.html').read_text()
+    assert f'<dt>Tracks</dt><dd>{len(ids)}</dd><dd class="remark">different track ids</dd>' in page
+    assert f'All {len(ids)}, by when they were first seen' in page
+
+
 def test_without_being_asked_for_there_is_none(tmp_path, fast):
     out = tmp_path / 'out'
     analyse(film(tmp_path / 'film'), '-o', out, '--params', fast.params, *OPTIONS[:-1])

@@ -92,7 +92,9 @@ def write_report(
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
+    tracker = run['settings']['tracker']
+    by_place = run['settings']['node']['target_frame'] and tracker['max_remembered']
+    summary = summarize(tables, ending, run['frames'], math.inf if by_place else tracker['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
     class_colors = _class_colors(run, ending)
     plan = None
@@ -175,7 +177,7 @@ def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, st
     yield f'{length_s:,.1f} s', 'Time', f'{(run["frames"] - 1) / length_s:.1f} frames per s' if length_s > 0 else ''
     low, high = _range(summary.segments)
     yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
-    yield f'{summary.track_count:,}', 'Tracks', 'track ids given'
+    yield f'{summary.track_count:,}', 'Tracks', 'different track ids'
     if summary.classes:
         named = sum(total.area_share for name, total in summary.classes.items() if name != UNKNOWN_NAME)
         count = len({*summary.classes} - {UNKNOWN_NAME})
