@@ -1,7 +1,8 @@
 """Finds the messages of an SQLite file that was cut off, page by page, where SQLite finds none.
 
-SQLite goes from the root of a table down to its rows, by pages that may lie anywhere: those of the first rows may be among
-what is cut off. It also takes the missing part of the last page for zeros. Format: https://www.sqlite.org/fileformat2.html
+SQLite goes from the root of a table down to its rows, by pages that may lie anywhere: those of the first rows may be
+among what is cut off. It also takes the missing part of the last page for zeros.
+Format: https://www.sqlite.org/fileformat2.html
 """
 
 import struct

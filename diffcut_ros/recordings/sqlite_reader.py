@@ -46,7 +46,7 @@ class SqliteFile:
             self._database.execute('PRAGMA temp_store = MEMORY')
             self._database.execute(f'PRAGMA hard_heap_limit = {LARGEST * 3 // 2}')
             if self._cut is not None:
-                # With this, SQLite opens a file that is shorter than it says. Nothing is written: it is open for reading.
+                # With this, SQLite opens a file that is shorter than it says. Nothing is written.
                 self._database.execute('PRAGMA writable_schema = ON')
             self._check_tables()
             self._read_topics()
@@ -129,7 +129,7 @@ class SqliteFile:
         with closing(MessagePages(self._path, cut)) as rows:
             yield from zip(rows.topic_id, rows.time_ns, strict=True)
         self.lost.append(
-            f'{self._name} is cut off: {cut.bytes} of {cut.whole_bytes} bytes are there, and {len(rows)} messages in them'
+            f'{self._name} is cut off: {cut.bytes} of {cut.whole_bytes} bytes are there, with {len(rows)} messages'
         )
 
     def _messages_in_pages(
@@ -153,7 +153,7 @@ class SqliteFile:
                     raise ValueError('messages in it lie over each other')
                 yield wanted[rows.topic_id[row]], rows.time_ns[row], data
         if torn:
-            self.lost.append(f'{torn} of these messages of {self._name} go on in what is cut off')
+            self.lost.append(f'not whole among the messages of {self._name}: {torn}')
 
     def close(self) -> None:
         """Close it."""

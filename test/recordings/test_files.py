@@ -246,7 +246,7 @@ def test_a_database_that_is_cut_off(tmp_path, share, transforms):
     # Of the pages, a few hold the schema, and some percent the index.
     assert len(expected) * (share - 0.05) - 3 < len(found) < len(expected)
     assert found == expected[: len(found)]
-    assert f'cut.db3 is cut off: {size} of {len(data)} bytes are there, and ' in bag.lost
+    assert f'cut.db3 is cut off: {size} of {len(data)} bytes are there, with ' in bag.lost
     assert bag.topics[IMAGE].count <= 100 * share + 1
     assert cut.read_bytes() == data[:size]
 
@@ -258,7 +258,7 @@ def test_a_message_that_goes_on_in_what_is_cut_off(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-1])
     found, bag = read(cut)
     assert found == expected[:-1]
-    assert bag.lost.endswith('and 60 messages in them; 1 of these messages of cut.db3 go on in what is cut off')
+    assert bag.lost.endswith('with 60 messages; not whole among the messages of cut.db3: 1')
 
 
 # Compression.
