@@ -16,6 +16,8 @@ _HEADER_BYTES = 100
 _LEAF = 0x0D
 # Bytes of an integer in a row, by its type; types 8 and 9 are 0 and 1 themselves.
 _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
+# What a row of `messages` has before its data, at most.
+_BEFORE_DATA = 64
 
 
 class CutOff(NamedTuple):
@@ -30,10 +32,8 @@ def cut_off(path: Path) -> CutOff | None:
     """Say how much of an SQLite file is missing at its end; None: nothing, as far as it says."""
     with path.open('rb') as file:
         header = file.read(_HEADER_BYTES)
-    if (
-        len(header) < _HEADER_BYTES or header[24:28] != header[92:96]
-    ):  # a program that did not write the number of pages
-        return None
+    if len(header) < _HEADER_BYTES or header[24:28] != header[92:96]:
+        return None  # written by a program that does not say how many pages there are
     page_bytes = int.from_bytes(header[16:18], 'big')
     page_bytes = 65536 if page_bytes == 1 else page_bytes
     whole, size = page_bytes * int.from_bytes(header[28:32], 'big'), path.stat().st_size
@@ -75,11 +75,11 @@ class MessagePages:
         """
         at, left = self._begin[row], self._size[row]
         # A row ends in its page, or goes on in others, each of which begins with the number of the next one.
-        own = self._read(at, self._page_bytes - at % self._page_bytes)
+        local = self._local(left)
+        own = self._read(at, local + 4)
         *_, begin = _message(own)
-        parts = [own[: self._local(left)]]
-        left -= len(parts[0])
-        following = int.from_bytes(own[len(parts[0]) :][:4], 'big')
+        parts, following = [own[:local]], int.from_bytes(own[local:], 'big')
+        left -= local
         while left:
             if not 1 < following <= self._pages:
                 raise ValueError('it goes on in what is cut off')
@@ -116,7 +116,7 @@ class MessagePages:
             try:
                 size, at = _number(page, pointer)
                 rowid, at = _number(page, at)
-                topic_id, time_ns, length, begin = _message(page[at:])
+                topic_id, time_ns, length, begin = _message(page[at : at + _BEFORE_DATA])
             except (ValueError, IndexError):
                 continue  # of another table, or damaged
             if begin + length == size <= self._pages * self._page_bytes:

@@ -208,7 +208,7 @@ def _range(series: Series) -> tuple[float, float]:
 
 def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
     """Return what was analysed and how, in a few lines."""
-    segmenter, options = run['settings']['segmenter'], run['options']
+    segmenter = run['settings']['segmenter']
     topics = [f'{what.replace("_", " ")} {topic}' for what, topic in run['topics'].items() if topic]
     most = segmenter['target_segments']
     cut = f'at most {most} segments' if most else f'τ {segmenter["tau"]}'
@@ -217,15 +217,10 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
         for name, value in segmenter.items()
         if name not in ('tau', 'target_segments') and value not in (0, 'none')
     ]
-    which = [f'from {options["start_s"]:g} s on'] if options['start_s'] else []
-    which += [f'for {options["duration_s"]:g} s'] if options['duration_s'] is not None else []
-    rate_hz = run['settings']['node']['rate_hz']
-    which += [f'at most {rate_hz:g} per second'] if rate_hz else []
-    which += [f'one of {options["every"]}'] if options['every'] > 1 else []
     facts = [
         ('Recording', f'{run["recording"]} ({run["recording_bytes"] / 1e6:,.1f} MB)'),
         ('Topics', ', '.join(topics)),
-        ('Images', ', '.join(which) or 'all'),
+        ('Images', run['which'] or 'all'),
         ('Model', run['model']),
         ('Cut', ', '.join([cut, *more])),
     ]
