@@ -161,8 +161,9 @@ OBJECTS = (
         'box_x_m',
         'float64',
         'm',
-        'Centre of its box: along each side from 5 to 95 % of the same weights, each end moved out by 1/18 of that '
-        'length, at most to the outermost point; no side is shorter than a voxel',
+        'Centre of its box. Along each side of the box, 5 % of the same weights are left out at either end. Then each '
+        'end is moved out by 1/18 of the length that is left, which makes up for it where points lie evenly, but not '
+        'beyond the outermost point. No side is shorter than a voxel',
     ),
     Column('box_y_m', 'float64', 'm', 'Likewise'),
     Column('box_z_m', 'float64', 'm', 'Likewise'),

@@ -302,7 +302,7 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     # A chunk of 1 MB, which holds about 110 images, cannot be read without its end.
     assert 250 * 0.7 - 115 < len(frames) < 250 * 0.7
     assert stamps_of(frames) == list(range(len(frames)))
-    assert 'not all could be read: cut.mcap has no end: its last ' in line
+    assert 'not all could be read: cut.mcap has no end: lost are its last ' in line
     (film / 'film.mcap').write_bytes(cut.read_bytes())
     line = told(capsys, film, '-o', tmp_path / 'folder', '--csv', '--every', 100, status=3)
     assert f'of {len(frames)} images segmented' in line
