@@ -8,11 +8,13 @@ import logging
 import threading
 from collections.abc import Callable
 
+import numpy as np
+
 from diffcut_ros.core.objects import ObjectMap, Sightings, join, look, nothing, object_map
 from diffcut_ros.core.pipeline import Scene
 from diffcut_ros.core.tracking import TrackerConfig
 from diffcut_ros.core.transform import Transform
-from diffcut_ros.core.types import Segmentation
+from diffcut_ros.core.types import MAX_TRACK_ID, Segmentation, Segments
 
 _log = logging.getLogger('diffcut_ros')
 
@@ -31,6 +33,7 @@ class LiveMap:
         self._tell = tell
         self._lock = threading.Lock()
         self._last, self._waiting, self._kept = nothing(), list[Sightings](), list[Sightings]()
+        self._made: ObjectMap | None = None
         self._stamp_ns, self._voxel_m = 0, 0.0
         self._begun = 0  # how often it was begun anew
         self._changes = 0
@@ -100,7 +103,22 @@ class LiveMap:
         bounded = self._bounded(whole, config)
         if bounded is not whole:
             self._keep([bounded], begun)
-        return object_map(join([bounded, last]), voxel_m)
+        found = object_map(join([bounded, last]), voxel_m)
+        with self._lock:
+            if begun == self._begun:
+                self._made = found
+        return found
+
+    def shown(self, segments: Segments) -> np.ndarray:
+        """Return the object of the last map that each segment of the last image shows, int64 [K].
+
+        0: it has no place, or only such as the map does not have yet.
+        """
+        with self._lock:
+            found, last = self._made, self._last
+        if found is None:
+            return np.zeros(len(segments), np.int64)
+        return found.object_of(last.voxel, last.track, last.samples, MAX_TRACK_ID + 1)[segments.track_id]
 
     def forget(self, reason: str) -> None:
         """Begin anew, and say so where there was something."""
@@ -108,7 +126,7 @@ class LiveMap:
             tracks = {*self._last.track_id.tolist()}.union(
                 *(one.track_id.tolist() for one in (*self._kept, *self._waiting))
             )
-            self._last, self._waiting, self._kept = nothing(), [], []
+            self._last, self._waiting, self._kept, self._made = nothing(), [], [], None
             self._stamp_ns, self._voxel_m = 0, 0.0
             self._begun += 1
             self._changes += bool(tracks)

@@ -6,12 +6,13 @@ known of the tracks. That of several images is the sum of theirs, in any groupin
 1. A track holds a voxel where it was seen there in at least a share of the images that show it. Two tracks that hold
    most of the voxels of the smaller one, and look alike, are one thing that was cut into both over time; likewise with
    what that makes of them, until no two are left.
-2. A voxel belongs to the object that was seen there the most. A track that joined two things in some images, and holds
-   nothing the most, thus becomes no object.
+2. A voxel belongs to the object that was seen there the most. What was seen mostly in voxels of others, such as a track
+   that joined two things in some images, is no object: its voxels belong to those that are left.
 3. A segment of an image shows the object that most of its samples lie in: two segments may show one object, and a
    track may show another one in some images.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ _HELD = 0.15
 # Two tracks are one thing from this share of the smaller one's voxels, and this cosine similarity of features: from 0.8
 # on a cup and papers join the table that they lie on; the halves of a wall have 0.94.
 _MOST_OF_IT, _ALIKE = 0.5, 0.85
+# Of an object, this share of what was seen of it lies in its own voxels, or this share where nothing else was seen.
+_ITS_OWN, _LOST = 0.4, 0.05
 # What lies beyond this share on each side is left out of a box, as in `core.geometry`.
 _TRIMMED = 0.05
 # Parts that are added up at a time.
@@ -340,6 +343,11 @@ class ObjectMap:
     object_id: np.ndarray = field(repr=False)
     voxel: np.ndarray = field(repr=False)
 
+    @functools.cached_property
+    def _by_voxel(self) -> np.ndarray:
+        """Rows by rising voxel, int64 [V]: to sort a large map takes many times as long as an image."""
+        return np.argsort(self.voxel)
+
     def object_of(self, voxel: np.ndarray, group: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
         """Return the object that most samples of each of G groups lie in, such as of each segment of an image.
 
@@ -352,9 +360,8 @@ class ObjectMap:
         Returns:
             int64 [G], an `object_id`, of equal ones the smallest; 0 = no sample lies in a voxel of the map.
         """
-        order = np.argsort(self.voxel)
-        at = np.searchsorted(self.voxel, voxel, sorter=order)
-        row = np.append(order, -1)[at]
+        at = np.searchsorted(self.voxel, voxel, sorter=self._by_voxel)
+        row = np.append(self._by_voxel, -1)[at]
         known = np.append(self.voxel, -1)[row] == voxel
         group, owner, samples = group[known], self.object_id[row[known]], samples[known]
         order, starts = _groups(group, owner)
@@ -400,8 +407,7 @@ def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMa
     voxel, of, share = seen.voxel[order[starts]], thing[row][order[starts]], _added(seen.share[order], starts)
     samples = _added(seen.samples[order], starts)
     points_m, colors = (_added(sums[order], starts) / samples[:, None] for sums in (seen.points_m, seen.colors))
-    by_share = np.lexsort((-of, share, voxel))
-    owned = by_share[np.append(voxel[by_share][1:] != voxel[by_share][:-1], True)]
+    owned = _owned(voxel, of, share, len(thing))
     owned = owned[np.argsort(of[owned], kind='stable')]
     points_m, colors, of, samples = points_m[owned], np.rint(colors[owned]).astype(np.uint8), of[owned], samples[owned]
     objects = []
@@ -410,6 +416,37 @@ def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMa
         objects.append(_object(seen, tracks, points_m[places], samples[places], voxel_m))
     # A thing's number is the row of its first track.
     return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of], voxel[owned])
+
+
+def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, count: int) -> np.ndarray:
+    """Return the rows whose thing their voxel belongs to, int64 [V].
+
+    Things that are no objects are left out one after the other, those with the smallest share of their own first, as
+    what they held may make objects of others; at a time all that compete with no smaller one for a voxel.
+
+    Args:
+        voxel, thing, share: int64, int64 and float64 [N], each pair of the first two once.
+        count: things are 0..count-1.
+    """
+    left = np.lexsort((-thing, share, voxel))
+    seen = np.maximum(np.bincount(thing, share, count), 1e-12)
+    while True:
+        starts = np.flatnonzero(np.append(True, voxel[left][1:] != voxel[left][:-1]))
+        owned = left[np.append(starts[1:], len(left)) - 1]
+        own = np.bincount(thing[owned], share[owned], count) / seen
+        rank = np.full(count, count)
+        alone = left[starts[np.diff(starts, append=len(left)) == 1]]
+        lost = np.bincount(thing[alone], share[alone], count) / seen
+        there = np.bincount(thing[left], minlength=count) > 0
+        no_object = np.flatnonzero(there & (own < _ITS_OWN) & (lost < _LOST))
+        if not len(no_object):
+            return owned
+        rank[no_object[np.lexsort((no_object, own[no_object]))]] = np.arange(len(no_object))
+        rank[own == 0] = np.minimum(rank[own == 0], 0)  # nobody gains by them
+        smallest = np.repeat(np.minimum.reduceat(rank[thing[left]], starts), np.diff(starts, append=len(left)))
+        waits = np.bincount(thing[left], smallest < rank[thing[left]], count) > 0
+        gone = (rank < count) & ~waits
+        left = left[~gone[thing[left]]]
 
 
 def one_thing(seen: Sightings) -> np.ndarray:

@@ -70,6 +70,7 @@ _OUTPUTS_3D = {
 _OUTPUTS_OF_MAP = {
     'objects': (Detection3DArray, _LATCHED_QOS),
     'object_markers': (MarkerArray, _LATCHED_QOS),
+    'object_labels': (Image, _OUTPUT_QOS),
 }
 # Where their packages are installed: who reads them has these.
 _OUTPUTS_IF_INSTALLED = {'annotations': ANNOTATIONS, 'feature_image': FEATURE_IMAGE}
@@ -105,10 +106,10 @@ class Camera:
 
     In: `image`, and where they are wanted `camera_info` and `depth`. Out: `~/labels`, `~/segments`, `~/label_info`,
     `~/features`, `~/overlay`; with depth `~/segments_3d`, `~/points` and `~/markers`, too, and with a target frame
-    `~/objects` and `~/object_markers`; what they are called by example: `~/class_info`, `~/classes`, `~/confidence`,
-    `~/classes_color`, `~/instances`, `~/mask`; where the packages of their types are installed `~/annotations` and
-    `~/feature_image`. What is clicked on comes in on `~/click` and `~/clicked_point`, and is answered on `~/clicked`
-    and `~/clicked_mask`.
+    `~/objects`, `~/object_markers` and `~/object_labels`; what they are called by example: `~/class_info`,
+    `~/classes`, `~/confidence`, `~/classes_color`, `~/instances`, `~/mask`; where the packages of their types are
+    installed `~/annotations` and `~/feature_image`. What is clicked on comes in on `~/click` and `~/clicked_point`, and
+    is answered on `~/clicked` and `~/clicked_mask`.
 
     Args:
         node: on which they are.
@@ -452,6 +453,12 @@ class Camera:
                 self.objects.add(scene, segmentation, into, self.pipeline.tracking)
             except ValueError as error:
                 self._tell(f'the map of objects: an image is not in it: {error}')
+            else:
+                if self._wanted('object_labels'):
+                    object_id = np.append(0, self.objects.shown(segmentation.segments)).astype(np.uint16)
+                    self._outputs['object_labels'].publish(
+                        MESSAGES.image(object_id[segmentation.labels], 'mono16', header)
+                    )
 
     def publish_objects(self) -> None:
         """Bring the map of objects up to date, and publish it if it has changed and somebody listens to it.

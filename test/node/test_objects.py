@@ -13,7 +13,7 @@ from support.space import DISTANCE_M, RELIABLE, position
 
 from .test_target_frame import MIDDLE, Placed
 
-OBJECTS, MARKERS = '/diffcut/objects', '/diffcut/object_markers'
+OBJECTS, MARKERS, LABELS = '/diffcut/objects', '/diffcut/object_markers', '/diffcut/object_labels'
 
 
 @pytest.fixture
@@ -95,6 +95,40 @@ def test_each_thing_is_in_it_once_whether_anybody_listened_or_not(placed):
         color = [box.color.r, box.color.g, box.color.b]
         assert color == pytest.approx((number_colors(np.array(int(one.id))) / 255).tolist(), abs=1e-6)
         assert name.pose.position.z > box.pose.position.z + one.bbox.size.z / 2
+
+
+def test_each_pixel_has_the_object_of_the_last_map_that_its_segment_shows(placed):
+    peer = placed.peer
+    peer.subscribe_to(LABELS)
+    first = see(placed, 'here', MIDDLE, 1000)
+    assert peer.spin_until(lambda: peer.received[LABELS])
+    assert not pixels(peer.received[LABELS][-1]).any()  # there is no map yet
+    before = {one.id for one in first['segments'].detections}
+
+    def shown(name: str, pose, stamp_s: int) -> tuple:
+        outputs = see(placed, name, pose, stamp_s)
+        assert peer.spin_until(lambda: peer.received[LABELS][-1].header == outputs['segments'].header)
+        return outputs, peer.received[LABELS][-1]
+
+    def has_a_map() -> bool:
+        return pixels(shown('here', MIDDLE, 1001)[1]).any()
+
+    assert any(has_a_map() for _ in range(20))
+    _, image = shown('there', AWAY, 1100)
+    assert not pixels(image).any()  # of new places the next map knows
+    peer.spin_until(lambda: False, 2)
+    outputs, image = shown('here', MIDDLE, 1101)
+    assert (image.encoding, image.step) == ('mono16', 2 * image.width)
+    objects = pixels(image)
+    assert {str(one) for one in np.unique(objects)} == before
+    assert objects.all()
+    for one in outputs['segments'].detections:
+        center = one.bbox.center.position
+        assert str(objects[int(center.y), int(center.x)]) == one.id
+
+
+def pixels(image) -> np.ndarray:
+    return np.frombuffer(image.data, np.uint16).reshape(image.height, image.width)
 
 
 def distance_m(detection) -> float:
