@@ -94,8 +94,8 @@ def _parser() -> Parser:
     what.add_argument(
         '--objects',
         action='store_true',
-        help='a map of objects, with --target-frame: every thing once, as the table objects, as points in objects.ply, '
-        'as pictures, and in the report',
+        help='a map of objects, with --target-frame: things, each meant to be there once, as the table objects, as '
+        'points in objects.ply, as pictures, and in the report',
     )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')
