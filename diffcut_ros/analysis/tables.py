@@ -106,7 +106,7 @@ RECORDINGS = (
     _RECORDING,
     Column('status', 'int64', '', 'Exit status of its analysis: 0 all done; 3 not all could be read; else failed'),
     Column('frames', 'int64', '', 'Images segmented; this and the following are missing where it failed'),
-    Column('images', 'int64', '', 'Images read'),
+    Column('images', 'int64', '', 'Images of the recording, in the time that was asked for'),
     Column('problems', 'int64', '', 'Images and messages left out'),
     Column('lost', 'string', '', 'What could not be read; empty: nothing'),
     Column('text', 'string', '', 'What its analysis says'),
