@@ -235,7 +235,10 @@ def install_packages(choices: dict[str, str], keys: dict[str, str], lock: int) -
         step.run(install, log, PipNotes(len(packages)), keep_open=(lock,))
         step.end()
 
-        build = choices['torch_pip_args'] or 'default build, several GB with CUDA; TORCH_PIP_ARGS chooses another'
+        build = (
+            choices['torch_pip_args']
+            or 'as pip finds it: by default with several GB of CUDA; TORCH_PIP_ARGS chooses another'
+        )
         step = Step(f'[3/{STEPS}] {TORCH} ({build})')
         # Each build has a hash of its own, and pins what only it needs. What it shares with other packages is installed
         # by now, and constrained to stay: by a list without hashes, since pip would otherwise want one of torch, too.

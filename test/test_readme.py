@@ -106,6 +106,12 @@ def test_the_library_example_runs():
     subprocess.run([sys.executable, '-c', f'{program}\n{check}'], check=True, timeout=300)
 
 
+def test_the_settings_of_the_library_are_as_shown():
+    (program,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/library.md').read_text(), re.DOTALL)
+    check = 'assert len(segments) > 10 and min(segments.area_px) >= 200 and len(set(track_ids)) == len(track_ids) > 10'
+    subprocess.run([sys.executable, '-c', f'{program}\n{check}'], check=True, timeout=300)
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_exist(page):
     for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):

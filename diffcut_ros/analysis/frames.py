@@ -23,6 +23,8 @@ _TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
 _TYPES = (_TF_MESSAGE, 'tf/msg/tfMessage')
 _ALL_S = 1e9  # of a recording nothing is forgotten
 _MOST_TROUBLE = 3
+# Without transforms for longer than this, s, where a camera was is a guess.
+GAP_S = 0.5
 
 
 @dataclass
@@ -118,24 +120,27 @@ class RecordedFrames:
             words.append(f'the stamps of /tf step back (times: {jumps}): transforms of before do not hold after that')
         return '; '.join(words)
 
-    def place(self, scene: Scene, recorded_ns: int) -> tuple[Scene, str]:
-        """Return a scene whose places are wanted in the target frame, and why they are not known; empty: they are.
+    def place(self, scene: Scene, recorded_ns: int) -> tuple[Scene, str, bool]:
+        """Return a scene whose places are wanted in the target frame, and how they are known.
+
+        That is: why they are not known, as text, empty where they are; and whether it lies in a gap of /tf, so that
+        they are interpolated between transforms that are more than `GAP_S` apart.
 
         Args:
             scene: of the camera.
             recorded_ns: when its image was recorded.
         """
-        found, problem = None, ''
+        found, problem, in_gap = None, '', False
         self._camera = scene.header.frame_id.lstrip('/')
         try:
-            found = self._look_up(self._camera, scene.stamp_ns, recorded_ns)
+            found, in_gap = self._look_up(self._camera, scene.stamp_ns, recorded_ns)
         except ValueError as error:
             problem = f'no places in {quoted(self.target)}: {printable(error)}'
-        return replace(scene, look_up=lambda: found), problem
+        return replace(scene, look_up=lambda: found), problem, in_gap
 
-    def _look_up(self, frame: str, at_ns: int, recorded_ns: int) -> Transform:
+    def _look_up(self, frame: str, at_ns: int, recorded_ns: int) -> tuple[Transform, bool]:
         if frame == self.target:
-            return Transform()
+            return Transform(), False
         if not frame:
             raise ValueError('the image names no frame')
         if at_ns <= 0:  # which would mean the last transforms
@@ -143,4 +148,16 @@ class RecordedFrames:
         holding = [span for span in self._spans if span.begin_ns <= recorded_ns <= span.end_ns]
         if len(holding) != 1:
             raise ValueError('stamps and times of recording of /tf step back: which transforms hold is not known')
-        return holding[0].tree.lookup(self.target, frame, at_ns)
+        tree = holding[0].tree
+        return tree.lookup(self.target, frame, at_ns), tree.gap_s(self.target, frame, at_ns) > GAP_S
+
+
+def in_gaps(images: int) -> str:
+    """Say how many images lie in gaps of /tf, as text; empty: none."""
+    if not images:
+        return ''
+    one = images == 1
+    return (
+        f'{images} image{"" if one else "s"} lie{"s" if one else ""} in gaps of /tf of more than {GAP_S:g} s; '
+        f'{"its" if one else "their"} places are interpolated'
+    )

@@ -16,7 +16,7 @@ _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless',
 
 
 # Of what an analysis keeps to go on from.
-_FORMAT = 4
+_FORMAT = 5
 
 
 def describe(

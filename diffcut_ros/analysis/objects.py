@@ -151,13 +151,14 @@ def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
     }
 
 
-def note(seen: Sightings, settings: Settings, moves_with_camera: bool) -> str:
+def note(seen: Sightings, settings: Settings, moves_with_camera: bool, is_tilted: bool) -> str:
     """Say what the map of objects lacks, and how the node's would differ; empty: nothing.
 
     Args:
         seen: what is in it.
         settings: of the analysis.
         moves_with_camera: whether its frame does.
+        is_tilted: whether z of its frame does not seem to point up.
     """
     words = []
     if moves_with_camera:
@@ -178,6 +179,11 @@ def note(seen: Sightings, settings: Settings, moves_with_camera: bool) -> str:
         )
     if MAX_TRACK_ID in seen.track_id:
         words.append('all track ids were given, and some again: one object may be two things')
+    if is_tilted and not moves_with_camera:
+        words.append(
+            f'z of {quoted(settings.node.target_frame)} does not seem to point up: boxes and the plan are tilted, '
+            'unless the camera looks straight down'
+        )
     return f'objects: {"; ".join(words)}' if words else ''
 
 

@@ -337,7 +337,12 @@ def check_folder(path: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
     elif resume:
         return read_run(path)
     elif {one.name for one in path.iterdir()} - {LOCK}:
-        raise ValueError(f'{path}: expected an empty folder, received one with files; take --resume or --overwrite')
+        holds = 'expected an empty folder, received one with files'
+        if (path / _UNFINISHED).exists():
+            holds = 'holds an analysis that was interrupted'
+        elif (path / _RUN).exists():
+            holds = 'holds a complete analysis'
+        raise ValueError(f'{path}: {holds}; take --resume or --overwrite')
     return None
 
 

@@ -47,6 +47,7 @@ class Moment:
         image_number: number of the scene's image in its topic, from 1; 0 without a scene.
         problem: why an image is left out, as text; empty: it is not.
         no_space: why the scene has no places although it has depth; see `Decoder.no_space`, `RecordedFrames.place`.
+        in_gap: whether the scene lies in a gap of /tf; see `RecordedFrames.place`.
         decoder: what the decoding of the next images depends on; see `Decoder.save`; empty: as before.
     """
 
@@ -59,6 +60,7 @@ class Moment:
     image_number: int = 0
     problem: str = ''
     no_space: str = ''
+    in_gap: bool = False
     decoder: tuple[Any, ...] = ()
 
 
@@ -83,8 +85,8 @@ class Moments:
     camera_info take that one.
 
     Attributes:
-        images: images read so far.
-        within: those of them within the time that is analysed.
+        images: images so far within the time that is analysed.
+        within: those of them that are not damaged.
         alone: those of these without depth, where it is wanted.
         joined: those of these with camera_info and depth, where these are wanted.
 
@@ -111,7 +113,7 @@ class Moments:
         done: int = 0,
         frames: RecordedFrames | None = None,
     ) -> None:
-        self.images = self.within = self.joined = 0
+        self.images = self.within = self.joined = self._read = 0
         self._bag, self._topics, self._after = bag, topics, after
         self._done, self._passed = done, 0
         self._frames = frames
@@ -145,9 +147,13 @@ class Moments:
                 yield from self._parameters(held)
                 continue
             if isinstance(decoded, SerdeError):
-                self.images += message.topic == self._topics.image
+                log_ns = self._timeline.log_ns(message.time_ns)
+                if message.topic == self._topics.image:
+                    self._read += 1
+                    # Before the first image that can be read, it is not known when the time begins.
+                    self.images += self._is_within(log_ns) or (self._span_ns is None and not self._options.start_s)
                 problem = f'{message.topic}: message ignored: {decoded}'
-                yield from self._given(message.time_ns, self._timeline.log_ns(message.time_ns), problem=problem)
+                yield from self._given(message.time_ns, log_ns, problem=problem)
                 continue
             own_ns = self._stamp_ns(message, decoded)
             found: list[tuple[_Image, Any | None]] = []
@@ -159,14 +165,15 @@ class Moments:
                 ended = not self._start(log_ns)
                 if ended and not self._waiting:
                     return
-                self.images += not ended
+                self._read += not ended
                 within = self._is_within(log_ns)
+                self.images += within
                 self.within += within
                 if within and self._early is not None:
                     yield from self._given(own_ns, log_ns, self._early)
                     self._early = None
                 yield from self._led(held, own_ns, log_ns, within)
-                image = _Image(decoded, own_ns, log_ns, self.images, within, message.time_ns, self._camera_info)
+                image = _Image(decoded, own_ns, log_ns, self._read, within, message.time_ns, self._camera_info)
                 if self._topics.depth is None:
                     found = [(image, None)]
                 else:
@@ -343,7 +350,7 @@ class Moments:
         self.joined += 1
         if (self.joined - 1) % self._options.every:
             return
-        problem, no_space, scene = '', '', None
+        problem, no_space, in_gap, scene = '', '', False, None
         try:
             inputs.check(self._max_pixels)
             inputs.check_contents(self._max_pixels)
@@ -354,9 +361,13 @@ class Moments:
                 scene = self._decoder.decode(inputs)
                 no_space = self._decoder.no_space
                 if self._frames is not None and scene.camera is not None:
-                    scene, no_space = self._frames.place(scene, image.recorded_ns)
+                    scene, no_space, in_gap = self._frames.place(scene, image.recorded_ns)
         except ValueError as error:
             problem = f'{self._topics.image}: image ignored: {error}'
-        more = {'scene': scene, 'image_number': 0 if scene is None else image.number, 'decoder': self._decoder.save()}
-        more['no_space'] = no_space
+        more: dict[str, Any] = {
+            'scene': scene,
+            'image_number': 0 if scene is None else image.number,
+            'decoder': self._decoder.save(),
+        }
+        more |= {'no_space': no_space, 'in_gap': in_gap}
         yield from self._given(image.stamp_ns, image.log_ns, problem=problem, **more)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -14,7 +15,7 @@ import numpy as np
 
 from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
-from diffcut_ros.analysis.frames import RecordedFrames
+from diffcut_ros.analysis.frames import RecordedFrames, in_gaps
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
 from diffcut_ros.analysis.messages import Output, outputs, serialize
@@ -35,6 +36,7 @@ from diffcut_ros.analysis.tables import check_parquet, frame_row, hierarchy_row,
 from diffcut_ros.analysis.threads import ReadAhead, WriteBehind, one_ahead
 from diffcut_ros.analysis.topics import Topics, find_topics, why_not_depth
 from diffcut_ros.classes_file import ClassesFile
+from diffcut_ros.core import Scene
 from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.objects import Sightings, object_map
 from diffcut_ros.core.pipeline import Prepared
@@ -52,6 +54,8 @@ _STATE_BYTES = 2**28
 _MOST_HELD_BYTES, _MOMENT_BYTES = 2**27, 2**10
 # A moment, and its image as it is prepared, what went wrong with it, or None: it has no image.
 _Ready = tuple[Moment, tuple[Prepared, float] | Exception | None]
+# Down in the image, in the camera's optical frame. Its mean is shorter where the camera turns about its own view.
+_IMAGE_DOWN, _UPRIGHT = (0.0, 1.0, 0.0), 0.5
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -62,13 +66,14 @@ class Summary:
 
     Attributes:
         frames: images segmented.
-        images: images read.
+        images: of the recording, in the time that was asked for.
         problems: images and messages that had to be left out.
         causes: why, as text, the most frequent ones; empty: none had to be.
         lost: what of the recording could not be read, as text; empty: nothing.
         unjoined: images without depth or camera_info.
         warning: what may be wrong with the images, was guessed, or left out for lack of depth; empty: nothing known.
         objects: in the map of objects; None: there is no map.
+        which: which images were asked for, as text; empty: all.
     """
 
     frames: int
@@ -79,6 +84,7 @@ class Summary:
     unjoined: int
     warning: str
     objects: int | None = None
+    which: str = ''
 
     @property
     def complete(self) -> bool:
@@ -93,7 +99,8 @@ class Summary:
     def text(self, bag: Path, out: Path) -> str:
         """Return it in a line, as text."""
         objects = '' if self.objects is None else f'{self.objects} object{"s" * (self.objects != 1)}, '
-        parts = [f'{bag}: {self.frames} of {self.images} images segmented, {objects}outputs in {out}']
+        which = f' ({self.which})' if self.which else ''
+        parts = [f'{bag}: {self.frames} of {self.images} images segmented{which}, {objects}outputs in {out}']
         if self.problems:
             table = next((path.name for path in sorted(out.glob('problems.*'))), 'the table problems')
             what = 'images or messages' if self.problems > 1 else 'image or message'
@@ -111,7 +118,7 @@ class Summary:
         Raises:
             ValueError, KeyError: when it holds none.
         """
-        run = {'causes': '', 'unjoined': 0, 'objects': None} | run  # which older ones do not have
+        run = {'causes': '', 'unjoined': 0, 'which': '', 'objects': None} | run  # which older ones do not have
         kinds = Summary.__annotations__
         values = {name: run[name] for name in kinds}
         for name, kind in kinds.items():
@@ -130,7 +137,10 @@ class Progress:
 
 @dataclass
 class _Done:
-    """What has been done up to a moment; with the pipeline's state all that the next frames depend on."""
+    """What has been done up to a moment; with the pipeline's state all that the next frames depend on.
+
+    `down` is the sum, over all `placed` images, of the direction that points down in the image, in the target frame.
+    """
 
     position: int = 0
     image_number: int = 0
@@ -138,6 +148,9 @@ class _Done:
     problems: int = 0
     causes: Causes = field(default_factory=Causes)
     no_space: Causes = field(default_factory=Causes)
+    in_gaps: int = 0
+    placed: int = 0
+    down: tuple[float, float, float] = (0.0, 0.0, 0.0)
     playback: Playback = field(default_factory=Playback)
     shown: Slots = field(default_factory=Slots)
     decoder: tuple[Any, ...] = ()
@@ -155,14 +168,33 @@ class _Done:
             'no_space': causes(saved['no_space']),
             'playback': Playback(**saved['playback'] | {'size_hw': height_width and tuple(height_width)}),
             'shown': Slots(**saved['shown']),
+            'down': tuple(saved['down']),
         }
         done = _Done(**saved | kept)
         done.check()
         return done
 
+    def look(self, scene: Scene | None) -> None:
+        """Take note of how the camera of a scene stands in the target frame."""
+        into = None if scene is None or scene.look_up is None else scene.look_up()
+        if into is not None:
+            self.placed += 1
+            turned = into.rotation.apply(_IMAGE_DOWN)
+            self.down = tuple((np.array(self.down) + turned).tolist())
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether z of the target frame does not seem to point up: on average, the images' down is not against it.
+
+        Not known where the camera turned every way.
+        """
+        x, y, z = self.down
+        return math.hypot(x, y) > -z and math.hypot(x, y, z) > _UPRIGHT * self.placed
+
     def check(self) -> None:
         """Raise ValueError or TypeError unless it is possible: kept in a folder, it may be anybody's."""
-        counts = {name: getattr(self, name) for name in ('position', 'image_number', 'frames', 'problems')}
+        names = 'position', 'image_number', 'frames', 'problems', 'in_gaps', 'placed'
+        counts = {name: getattr(self, name) for name in names}
         height, width = self.playback.size_hw or (2, 2)
         counts |= {'height of the video': height, 'width of the video': width, 'time in it': self.playback.time_ns}
         for causes in (self.causes, self.no_space):
@@ -177,6 +209,8 @@ class _Done:
             total = sum(cause.count for cause in causes.found.values()) + causes.others
             if total > problems or (causes is self.causes and total != problems):
                 raise ValueError(f'causes: expected those of {problems}, received {total}')
+        if len(self.down) != 3 or not all(isinstance(one, float) and math.isfinite(one) for one in self.down):
+            raise ValueError(f'down: expected three numbers, received {self.down}')
         ints = (self.playback.stamp_ns, self.shown.last, self.shown.begin_ns or 0)
         if not all(isinstance(value, int) for value in ints):
             raise ValueError(f'expected whole numbers as stamps and places, received {ints}')
@@ -217,10 +251,11 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
         frames_of = recorded_frames(opened, settings)
         moments = Moments(opened, topics, options, settings, frames=frames_of)
         analyzer = Analyzer(settings, classes=classes)
-        frames = problems = 0
+        frames = problems = gaps = 0
         with ReadAhead(moments) as ahead:
             for moment, result, problem in _results(ahead, analyzer, settings):
                 problems += bool(problem)
+                gaps += moment.in_gap and result is not None
                 for text in filter(None, (problem, moment.no_space, *(result.notes if result else ()))):
                     warnings.warn(text, stacklevel=2)
                 if result is not None:
@@ -228,8 +263,8 @@ def analyze(bag: Path | str, options: AnalysisOptions | None = None, **more: Any
                     yield result
         if not frames and not problems:
             raise _no_frames(opened, topics, moments)
-        if moments.warning:
-            warnings.warn(f'{bag}: {moments.warning}', stacklevel=2)
+        for text in filter(None, (moments.warning, in_gaps(gaps))):
+            warnings.warn(f'{bag}: {text}', stacklevel=2)
         if opened.lost:
             warnings.warn(f'{bag}: not all could be read: {opened.lost}', stacklevel=2)
 
@@ -317,7 +352,7 @@ def analyze_to_folder(
         if not done.frames and not done.problems:
             folder.discard()
             raise _no_frames(opened, topics, moments)
-        told = [moments.warning, done.no_space.told(), _no_examples(settings, classes)]
+        told = [moments.warning, done.no_space.told(), in_gaps(done.in_gaps), _no_examples(settings, classes)]
         more: dict[str, Callable[[Path, Sequence[Path]], None]] = {}
         about_the_map, found = {}, None
         if output.objects:
@@ -327,7 +362,7 @@ def analyze_to_folder(
                 names = Classes() if classes is None else classes.classes
                 found = object_map(seen, settings.tracker.voxel_m).named(names, settings.node.min_confidence)
                 more |= object_outputs(found, settings, classes, ending)
-            told.append(note(seen, settings, frames_of is not None and frames_of.moves_with_camera))
+            told.append(note(seen, settings, frames_of is not None and frames_of.moves_with_camera, done.is_tilted))
             about_the_map = {'map': about_map(seen, found)}
         summary = Summary(
             done.frames,
@@ -338,6 +373,7 @@ def analyze_to_folder(
             moments.within - moments.joined,
             printable('; '.join(filter(None, told))),
             None if found is None else len(found.objects),
+            _which_images(opened, options, settings),
         )
         run = dataclasses.asdict(summary) | {'joined': moments.joined, 'model': analyzer.description}
         run |= about | about_the_map
@@ -495,6 +531,8 @@ def _records(
         done.decoder = moment.decoder or done.decoder
         if result is not None:
             done.frames += 1
+            done.in_gaps += moment.in_gap
+            done.look(moment.scene)
             for text in result.notes:
                 done.no_space.add(text, moment.stamp_ns)
             left_out = max(0, moment.image_number - done.image_number - 1)
@@ -588,4 +626,22 @@ def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
     if moments.unjoined:
         return BagError(f'{bag.path}: nothing to segment: {moments.unjoined}')
     lost = bag.lost and f'; not all could be read: {bag.lost}'
-    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for{lost}')
+    long = f', in a recording of {_length_s(bag):.1f} s'
+    return BagError(f'{bag.path}: no image of {topics.image} within the time and rate that are asked for{long}{lost}')
+
+
+def _length_s(bag: Bag) -> float:
+    return (bag.end_ns - bag.start_ns) / 1e9
+
+
+def _which_images(bag: Bag, options: AnalysisOptions, settings: Settings) -> str:
+    """Say which images of a recording are asked for, as text; empty: all."""
+    words, start_s, length_s = [], options.start_s, _length_s(bag)
+    if start_s or options.duration_s is not None:
+        end_s = length_s if options.duration_s is None else min(length_s, start_s + options.duration_s)
+        words.append(f'{start_s:.1f} to {end_s:.1f} s of {length_s:.1f} s')
+    if settings.node.rate_hz:
+        words.append(f'at most {settings.node.rate_hz:g} per second')
+    if options.every > 1:
+        words.append(f'one of {options.every}')
+    return ', '.join(words)

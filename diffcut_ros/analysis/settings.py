@@ -95,7 +95,7 @@ class OutputOptions:
         hierarchy_tau: hierarchies go up to it at least, so that a later sweep may.
         color_by: what video and report are coloured by, 'track' or 'class'; None: by class where there are classes. The
             report has a switch to the other.
-        objects: a map of objects, too: every thing once, as a table, points and pictures.
+        objects: a map of objects, too: things, each meant to be there once, as a table, points and pictures.
 
     Raises:
         ValueError: for another `color_by`.

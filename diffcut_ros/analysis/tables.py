@@ -106,7 +106,7 @@ RECORDINGS = (
     _RECORDING,
     Column('status', 'int64', '', 'Exit status of its analysis: 0 all done; 3 not all could be read; else failed'),
     Column('frames', 'int64', '', 'Images segmented; this and the following are missing where it failed'),
-    Column('images', 'int64', '', 'Images read'),
+    Column('images', 'int64', '', 'Images of the recording, in the time that was asked for'),
     Column('problems', 'int64', '', 'Images and messages left out'),
     Column('lost', 'string', '', 'What could not be read; empty: nothing'),
     Column('text', 'string', '', 'What its analysis says'),
@@ -161,8 +161,9 @@ OBJECTS = (
         'box_x_m',
         'float64',
         'm',
-        'Centre of its box: along each side from 5 to 95 % of the same weights, each end moved out by 1/18 of that '
-        'length, at most to the outermost point; no side is shorter than a voxel',
+        'Centre of its box. Along each side of the box, 5 % of the same weights are left out at either end. Then each '
+        'end is moved out by 1/18 of the length that is left, which makes up for it where points lie evenly, but not '
+        'beyond the outermost point. No side is shorter than a voxel',
     ),
     Column('box_y_m', 'float64', 'm', 'Likewise'),
     Column('box_z_m', 'float64', 'm', 'Likewise'),

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar('Item')
@@ -108,8 +109,14 @@ class WriteBehind(Generic[Item]):
         if self._error is not None:
             raise self._error
 
+    def _next(self) -> Any:
+        while True:
+            # Not for ever: a signal's exception in the middle of a `put` can leave the queue such that it wakes nobody.
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=_POLL_S)
+
     def _run(self) -> None:
-        while (item := self._queue.get()) is not _END:
+        while (item := self._next()) is not _END:
             if self._error is None and not self._dropping:
                 try:
                     self._function(item)

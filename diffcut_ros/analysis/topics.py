@@ -71,6 +71,10 @@ def find_topics(
     topics = {name: topic for name, topic in topics.items() if topic.count}
     notes = []
     image, camera_info, depth = (_as_recorded(name, topics) for name in (image, camera_info, depth))
+    if with_depth and depth is not None:  # before another topic is missed, because this one was taken for depth
+        _check('depth', depth, (IMAGE, COMPRESSED_IMAGE), topics)
+        if reason := why_not(depth):
+            raise BagError(f'{_OPTION["depth"]}: expected depth, received images of another kind on {depth}: {reason}')
     if image is None:
         others = {name: topic for name, topic in topics.items() if name != depth}
         cameras = _cameras(others, prefer_compressed) or [name for name in _named_depth(others) if why_not(name)]
@@ -90,10 +94,6 @@ def find_topics(
         depth = _only('depth', depths, topics)
         suffix = '' if depth_transport == 'raw' else f'/{depth_transport}'
         notes.append(_taken_for(depth, _depth_image(depth) + suffix, topics))
-    else:
-        _check('depth', depth, (IMAGE, COMPRESSED_IMAGE), topics)
-        if reason := why_not(depth):
-            raise BagError(f'{_OPTION["depth"]}: expected depth, received others on {depth}: {reason}')
     if camera_info is None:
         camera_info = _only('camera_info', _beside(infos, image), topics)
     _check('camera_info', camera_info, (CAMERA_INFO,), topics)

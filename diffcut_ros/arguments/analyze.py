@@ -15,8 +15,8 @@ def _parser() -> Parser:
     parser = Parser(
         'diffcut_analyze',
         description='Segment the camera images of recordings: ROS 1 (.bag), ROS 2 (folder, .mcap, .db3).',
-        epilog='Exit status: 0 all done; 1 failed; 2 wrong arguments or input; 3 done, but part of the input could not '
-        'be read; 130 interrupted.',
+        epilog='Exit status: 0 all done; 1 failed, of several recordings at least one; 2 wrong arguments or input; 3 '
+        'done, but part of the input could not be read, or most images had no depth; 130 interrupted.',
     )
     parser.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='recordings')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the outputs')
@@ -94,8 +94,8 @@ def _parser() -> Parser:
     what.add_argument(
         '--objects',
         action='store_true',
-        help='a map of objects, with --target-frame: every thing once, as the table objects, as points in objects.ply, '
-        'as pictures, and in the report',
+        help='a map of objects, with --target-frame: things, each meant to be there once, as the table objects, as '
+        'points in objects.ply, as pictures, and in the report',
     )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')

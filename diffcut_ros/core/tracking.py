@@ -398,9 +398,9 @@ class Tracker:
         if self._untrue == _MOST_UNTRUE:
             self._places, self._ended = Places(self.config.voxel_m), self._none(self._live.feature.shape[1])
             self._tell(
-                'the target frame seems to move with the camera: track ids are not remembered by places in it until '
-                'the camera moves in it, and a map of objects in it is of no use. Next: take a frame that does not '
-                'move, such as map or odom, or set tracking.max_remembered to 0'
+                'the target frame seems to move with the camera: images change, but the camera does not move in it. '
+                'Until it does, track ids are not found again by place, and a map of objects in this frame is of no '
+                'use. Next: take a frame that does not move, such as map or odom, or set tracking.max_remembered to 0'
             )
 
     def _check_memory(self, channels: int, stamp_ns: int) -> None:

@@ -19,13 +19,19 @@ def check_image(image_rgb: np.ndarray) -> None:
     Raises:
         ValueError: for anything else.
     """
+    hint = ''
     if not isinstance(image_rgb, np.ndarray):
         received = type(image_rgb).__name__
     elif image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
         received = f'{image_rgb.dtype} {image_rgb.shape}'
+        if image_rgb.dtype == np.uint8 and image_rgb.ndim == 2 and image_rgb.size:
+            hint = '; a gray image: np.dstack([gray] * 3)'
+        elif image_rgb.dtype == np.uint8 and image_rgb.shape[2:] == (4,) and image_rgb.size:
+            hint = '; without its alpha: image[:, :, :3]'
     else:
         return
-    raise ValueError(f'image_rgb: expected a uint8 array [H, W, 3] with at least one pixel, received {received}')
+    expected = 'expected a uint8 array [H, W, 3] with at least one pixel'
+    raise ValueError(f'image_rgb: {expected}, received {received}{hint}')
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def _teach(args: argparse.Namespace) -> int:
     row = next(row for row in summary['rows'] if row['frames'] == args.frames)
     tell(
         f'{dataset}, {row["method"]}, {args.frames} frames x {args.clicks}: accuracy {row["accuracy"]:.3f}, mIoU '
-        f'{row["mean_iou"]:.3f}, {row["unknown"]:.1%} unknown, {summary["images"]} images; results in {args.out}',
+        f'{row["mean_iou"]:.3f}, {row["unknown"]:.1%} unknown, {summary["images_scored"]} of {summary["images"]} '
+        f'images scored; results in {args.out}',
         sys.stdout,
     )
     return 0

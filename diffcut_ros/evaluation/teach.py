@@ -159,6 +159,7 @@ def _summary(images: Sequence[NamedSegments], classes: Sequence[str], lesson: Le
     )
     return {
         'images': len(images),
+        'images_scored': len(images) - len(shown),
         'segments_per_image': float(np.mean([len(image.score) for image in images])),
         'bound': right / labelled,
         'rows': [
@@ -204,7 +205,7 @@ def _row(
         'choices': lesson.choices,
         'examples': float(np.mean(examples)),
         'accuracy': _mean(accuracy),
-        'accuracy_deviation': float(np.std(accuracy)),
+        'accuracy_deviation': float(np.std(accuracy)) if len(accuracy) > 1 else None,
         'mean_iou': _mean([one.counts.mean_iou() for one in scored]),
         'unknown': _mean([one.unknown for one in scored]),
         'named_accuracy': _mean([one.named_accuracy for one in scored]),

@@ -154,7 +154,9 @@ class McapFile:
                 self._lost[at] = f'{self._name} is damaged: {end - at} bytes at byte {at}, of the unknown kind {kind}'
         last = f'its last {self._size - end} of {self._size} bytes'
         if not self._has_end:
-            self._lost[end] = f'{self._name} has no end: {last}, and what was to follow'
+            self._lost[end] = (
+                f'{self._name} has no end: lost are {last}, which are no whole record, and whatever came after them'
+            )
         elif self._read(end, end + _HEAD) != _DATA_END:
             self._lost[end] = f'{self._name} is damaged: {last}'
 

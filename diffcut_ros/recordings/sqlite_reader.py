@@ -1,15 +1,17 @@
 """Reads SQLite files of rosbag2, also what a recorder that runs, or that crashed, has not yet put into them."""
 
 import fcntl
+import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from diffcut_ros.recordings.connection import CDR, Connection, connect
 from diffcut_ros.recordings.order import StepsBack
+from diffcut_ros.recordings.sqlite_pages import CutOff, MessagePages, cut_off
 from diffcut_ros.recordings.unpacking import LARGEST
 
 # Where a program that has a database open locks the file that it shares with others: UNIX_SHM_DMS of SQLite.
@@ -34,12 +36,18 @@ class SqliteFile:
         self._name, self.lost = path.name, _lost_logs(path)
         files = (one for one in (path, path.with_name(f'{path.name}-wal')) if one.exists())
         self._size = sum(file.stat().st_size for file in files)
+        self._path, self._is_damaged = path, False
+        # With a log, it may be a file that is being written.
+        self._cut = None if Path(f'{path}-wal').exists() else cut_off(path)
         self._database, self._asking_left = _connect(path.resolve()), _LEAST_ASKED
         self._database.set_progress_handler(self._is_too_long, _INSTRUCTIONS)
         with self._explained():
             # What queries hold is bounded, and is not written to the disk where that is full.
             self._database.execute('PRAGMA temp_store = MEMORY')
             self._database.execute(f'PRAGMA hard_heap_limit = {LARGEST * 3 // 2}')
+            if self._cut is not None:
+                # With this, SQLite opens a file that is shorter than it says. Nothing is written.
+                self._database.execute('PRAGMA writable_schema = ON')
             self._check_tables()
             self._read_topics()
 
@@ -71,7 +79,8 @@ class SqliteFile:
         # Of other types, a value may be long, and is not even read.
         columns = (f"CASE typeof({name}) WHEN 'integer' THEN {name} END" for name in ('topic_id', 'timestamp'))
         try:
-            for number, time_ns in self._rows(f'SELECT {", ".join(columns)} FROM messages ORDER BY rowid'):
+            rows = self._rows(f'SELECT {", ".join(columns)} FROM messages ORDER BY rowid')
+            for number, time_ns in rows if self._cut is None else self._rows_in_pages(self._cut):
                 counts[None if time_ns is None else number] += 1
                 if number is not None and time_ns is not None:
                     steps.add(number, time_ns)
@@ -79,6 +88,7 @@ class SqliteFile:
         except sqlite3.DatabaseError as error:
             if not counts or self._is_interrupted(error):
                 raise  # nothing is whole
+            self._is_damaged = True
             self.lost.append(f'{self._name} is damaged: an unknown number of messages after {counts.total()}')
         self.steps = steps.count
         topics = self._rows('SELECT id, name, type, serialization_format FROM topics ORDER BY rowid')
@@ -91,11 +101,19 @@ class SqliteFile:
             self.lost.append(f'{unknown} messages of {self._name}, whose topics are not named')
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, time in ns and data: by time, or as they were recorded where times step back."""
+        """Yield connection, time in ns and data: by time, or as they were recorded where times step back.
+
+        A damaged file is read as it lies, up to the damage: sorted, it would be read to its end before anything comes.
+        """
+        if self._cut is not None:
+            yield from self._messages_in_pages(self._cut, connections)
+            return
         numbers = [number for number, connection in self._connections.items() if connection in connections]
         marks = ','.join('?' * len(numbers))
-        order = 'rowid' if self.steps else 'timestamp, rowid'
-        sql = f'SELECT topic_id, timestamp, rowid FROM messages WHERE topic_id IN ({marks}) ORDER BY {order}'
+        table, order = 'messages', 'timestamp, rowid'
+        if self.steps or self._is_damaged:
+            table, order = 'messages NOT INDEXED', 'rowid'
+        sql = f'SELECT topic_id, timestamp, rowid FROM {table} WHERE topic_id IN ({marks}) ORDER BY {order}'
         with self._explained():
             left = self._size
             for number, time_ns, row in self._rows(sql, numbers):
@@ -105,6 +123,37 @@ class SqliteFile:
                 if left < 0:
                     raise sqlite3.DatabaseError('messages in it lie over each other')
                 yield self._connections[number], time_ns, data
+
+    def _rows_in_pages(self, cut: CutOff) -> Iterator[tuple[int, int]]:
+        """Yield topic and time of the messages of a file that was cut off, as they were recorded."""
+        with closing(MessagePages(self._path, cut)) as rows:
+            yield from zip(rows.topic_id, rows.time_ns, strict=True)
+        self.lost.append(
+            f'{self._name} is cut off: {cut.bytes} of {cut.whole_bytes} bytes are there, with {len(rows)} messages'
+        )
+
+    def _messages_in_pages(
+        self, cut: CutOff, connections: Collection[Connection]
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield the messages of a file that was cut off, as `messages` does."""
+        wanted = {number: one for number, one in self._connections.items() if one in connections}
+        left, torn = cut.bytes, 0
+        with closing(MessagePages(self._path, cut)) as rows:
+            order = range(len(rows)) if self.steps else sorted(range(len(rows)), key=rows.time_ns.__getitem__)
+            for row in order:
+                if rows.topic_id[row] not in wanted:
+                    continue
+                try:
+                    data = rows.data(row)
+                except ValueError:
+                    torn += 1
+                    continue
+                left -= len(data)
+                if left < 0:
+                    raise ValueError('messages in it lie over each other')
+                yield wanted[rows.topic_id[row]], rows.time_ns[row], data
+        if torn:
+            self.lost.append(f'not whole among the messages of {self._name}: {torn}')
 
     def close(self) -> None:
         """Close it."""
@@ -128,7 +177,8 @@ class SqliteFile:
                 raise ValueError('expected as many rows as fit into its size, received a search without end') from error
             raise ValueError(f'expected a database of rosbag2: {error}') from error
         except sqlite3.DatabaseError as error:
-            command = f'sqlite3 {self._name} .recover | sqlite3 recovered.db3'
+            name = f'./{self._name}' if self._name.startswith('-') else self._name
+            command = f'sqlite3 {shlex.quote(name)} .recover | sqlite3 recovered.db3'
             raise ValueError(f'{error}; to save what is whole: {command}') from error
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,14 @@ class _History:
         turned *= np.sign(turned @ turned[0] + 1e-12)[:, None]  # a quaternion and its negative are one turn
         numbers = np.hstack([[numbers[:3] for _, numbers in self.links], turned])
         return bool((np.abs(numbers - numbers[0]) > _MOVED).any()) or len({parent for parent, _ in self.links}) > 1
+
+    def gap_ns(self, stamp_ns: int) -> int:
+        """Return how far the two transforms lie apart that it is interpolated between; 0: not at all, or it rests."""
+        place = bisect.bisect_left(self.stamps_ns, stamp_ns)
+        if self.static or place in (0, len(self.stamps_ns)) or self.stamps_ns[place] == stamp_ns:
+            return 0
+        pair = replace(self, links=self.links[place - 1 : place + 1])
+        return self.stamps_ns[place] - self.stamps_ns[place - 1] if pair.moves else 0
 
     def at(self, stamp_ns: int) -> tuple[str, Transform]:
         """Return parent and transform; TransformError outside of what is known."""
@@ -179,6 +187,17 @@ class TransformTree:
                 except TransformError:
                     if not self._changed.wait(end_s - time.monotonic()):
                         raise
+
+    def gap_s(self, target: str, source: str, stamp_ns: int) -> float:
+        """Return the longest time without transforms, in s, that a `lookup` at this stamp was interpolated over.
+
+        Where nothing moves meanwhile, it does not count.
+        """
+        with self._changed:
+            ups = [self._above(frame.lstrip('/')) for frame in (target, source)]
+            common = next((frame for frame in ups[0] if frame in ups[1]), None)
+            between = [] if common is None else [frame for up in ups for frame in up[: up.index(common)]]
+            return max((self._of[frame].gap_ns(stamp_ns) for frame in between), default=0) / 1e9
 
     def moves_with(self, target: str, source: str) -> bool:
         """Say whether a frame moves in a frame above it, while another one stands still in it.

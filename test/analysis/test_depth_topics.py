@@ -113,8 +113,17 @@ def test_depth_that_cannot_be_used_is_told_once_and_images_are_taken(tmp_path, f
         assert len(told) == 1
         assert len(results) == 2
         assert not len(positions(results))
-    with pytest.raises(BagError, match=f'--depth-topic: expected depth, received others on {DEPTH}/compressed: .*JPEG'):
+    expected = f'--depth-topic: expected depth, received images of another kind on {DEPTH}/compressed: .*JPEG'
+    with pytest.raises(BagError, match=expected):
         list(analyze(tmp_path / 'jpeg', fast, depth_topic=f'{DEPTH}/compressed'))
+
+
+def test_the_camera_as_depth_is_refused_as_what_it_is(tmp_path, fast):
+    """Not for lack of an image, which is taken for depth."""
+    recording = film(tmp_path / 'film', {DEPTH: raw})
+    expected = f"--depth-topic: expected depth, received images of another kind on {IMAGE}: their encoding is 'rgb8'"
+    with pytest.raises(BagError, match=expected):
+        list(analyze(recording, fast, depth_topic=IMAGE))
 
 
 def test_of_several_topics_that_one_is_depth_which_holds_some(tmp_path, fast):

@@ -41,7 +41,7 @@ def test_it_has_a_row_for_each_recording(analysed):
     assert figures['partly'][:5] == ['3', '4', '0.3', 's', figures['partly'][4]]
     assert figures['partly'][-1] == '1'
     assert html.unescape(' '.join(figures['&lt;u&gt;none'])).startswith('2 expected a recording')
-    assert '1 more failed' in page
+    assert '<dt>Recordings</dt><dd>3</dd><dd class="remark">1 failed, 1 incomplete</dd>' in page
     assert '11' in page[: page.index('of 12 images')].rpartition('<dt>')[2]
     assert page.count('src="data:image/jpeg;base64,') == 2
 

@@ -205,6 +205,8 @@ def test_another_analysis_is_not_resumed(film, start, capsys):
     wait_for((film / 'other/.unfinished/part-000000').exists, process)
     process.kill()
     process.communicate()
+    assert main([str(argument) for argument in arguments(film, 'other')]) == 2
+    assert 'other: holds an analysis that was interrupted; take --resume or --overwrite' in capsys.readouterr().err
     assert main([str(argument) for argument in arguments(film, 'other', '--resume', '--tau', '0.6')]) == 2
     assert 'received another options.tau, settings.segmenter.tau; take --overwrite' in capsys.readouterr().err
 
@@ -218,6 +220,7 @@ def test_a_folder_with_files_is_refused(film, tmp_path, capsys):
     assert 'expected an empty folder, received one with files; take --resume or --overwrite' in capsys.readouterr().err
     assert main([*command, '--overwrite']) == 0
     assert main(command) == 2
+    assert 'holds a complete analysis; take --resume or --overwrite' in capsys.readouterr().err
     assert main([*command, '--overwrite']) == 0
     assert (out / 'notes.txt').read_text() == 'mine'
 

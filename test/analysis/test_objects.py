@@ -4,15 +4,19 @@ import csv
 import filecmp
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pyarrow.parquet
 import pytest
+from scipy.spatial.transform import Rotation
 
 from diffcut_ros.analysis.main import main
+from diffcut_ros.analysis.run import analyze_to_folder
+from diffcut_ros.analysis.settings import OutputOptions
 from diffcut_ros.core.plain import pack, unpack
-from support.recordings import FRAME_ID, START_NS, Recorder, moving_scene, record
+from support.recordings import FRAME_ID, START_NS, STEP_NS, Recorder, moving_scene, record
 from support.taught import teach
 from support.waiting import wait_for
 
@@ -92,6 +96,17 @@ def test_every_thing_is_there_once(tmp_path, fast):
     first_wall, second_wall = [*stamps[:3], *stamps[6:]], stamps[3:6]
     assert [seen[stamp] for stamp in first_wall] == [{first['object_id']}] * 6
     assert first['object_id'] not in set.union(*(seen[stamp] for stamp in second_wall))
+
+
+def test_the_report_counts_each_track_id_once(tmp_path, fast):
+    """Also one that comes back after a minute."""
+    out = tmp_path / 'out'
+    bag = turning(tmp_path / 'film', (0, 1, 0), (0, 1, 60))
+    analyse(bag, '-o', out, '--params', fast.params, '--target-frame', 'map', '--no-video')
+    ids = {*pyarrow.parquet.read_table(out / 'segments.parquet')['track_id'].to_pylist()} - {0}
+    page = (out / 'report.html').read_text()
+    assert f'<dt>Tracks</dt><dd>{len(ids)}</dd><dd class="remark">different track ids</dd>' in page
+    assert f'All {len(ids)}, by when they were first seen' in page
 
 
 def test_without_being_asked_for_there_is_none(tmp_path, fast):
@@ -175,6 +190,49 @@ def test_a_camera_at_rest_is_not_told_of(tmp_path, fast, capsys):
         for index in range(3):
             recorder.write_frame(index)
     analyse(tmp_path / 'film', '-o', tmp_path / 'out', '--params', fast.params, *OPTIONS)
+    assert 'warning' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('up', 'tilted'), [('z', False), ('-z', True), ('y', True)])
+def test_gaps_and_a_frame_that_is_not_upright_are_told(tmp_path, fast, up, tilted):
+    """Also when the images of before are gone through again, but not computed."""
+    path, stamps_ns = tmp_path / 'film', [START_NS + index * 10**8 for index in range(75)]
+    turned = {'z': (0, 0, 0), '-z': (180, 0, 0), 'y': (-90, 0, 0)}[up]
+    turned = Rotation.from_euler('xyz', turned, degrees=True).as_quat()
+    with Recorder(path) as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, parent='base_link', static=True)
+        for index, stamp_ns in enumerate(stamps_ns):
+            if not (5 < index < 16 or 30 < index < 35 or 60 < index < 66):
+                recorder.write_transform('base_link', turned, [0.02 * index, 0, 0], stamp_ns)
+            recorder.write_frame(index)
+    out = tmp_path / 'out'
+
+    def warning(out, options, **more) -> str:
+        output = OutputOptions(video=False, report=False, objects=True)
+        return analyze_to_folder(path, out, replace(fast, **options), output, **more).warning
+
+    def interrupt(done) -> None:
+        if done.frames > 70:
+            raise KeyboardInterrupt
+
+    whole = warning(out, {'target_frame': 'map'})
+    assert '15 images lie in gaps of /tf of more than 0.5 s; their places are interpolated' in whole
+    assert ("objects: z of 'map' does not seem to point up: boxes and the plan are tilted" in whole) == tilted
+    with pytest.raises(KeyboardInterrupt):
+        warning(tmp_path / 'again', {'target_frame': 'map'}, on_progress=interrupt)
+    assert list((tmp_path / 'again/.unfinished').glob('part-*'))
+    assert warning(tmp_path / 'again', {'target_frame': 'map'}, resume=True) == whole
+    assert 'point up' not in warning(tmp_path / 'short', {'target_frame': 'camera_optical'})  # which moves with it
+
+
+def test_gaps_in_which_nothing_moves_are_not_told(tmp_path, fast, capsys):
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        for index in (0, 9):
+            recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS + index * STEP_NS)
+        for index in range(10):
+            recorder.write_frame(index)
+    analyse(path, '-o', tmp_path / 'out', '--params', fast.params, *OPTIONS)
     assert 'warning' not in capsys.readouterr().out
 
 

@@ -96,7 +96,15 @@ def test_start_duration_every(tmp_path, fast):
 def test_the_first_image_beyond_the_end_is_not_counted(tmp_path, run):
     film = record(tmp_path / 'film', 12, depth=False)
     line, _ = run(film, '-o', tmp_path / 'out', '--duration', 0.5, '--no-report', '--no-video')
-    assert '5 of 5 images segmented' in line
+    assert '5 of 5 images segmented (0.0 to 0.5 s of 1.1 s), outputs' in line
+    for options, words in (
+        (('--start', 0.3, '--duration', 0.5), '5 of 5 images segmented (0.3 to 0.8 s of 1.1 s)'),
+        (('--start', 0.8), '4 of 4 images segmented (0.8 to 1.1 s of 1.1 s)'),
+        (('--every', 2), '6 of 12 images segmented (one of 2)'),
+        (('--duration', 9, '--rate', 5), '6 of 12 images segmented (0.0 to 1.1 s of 1.1 s, at most 5 per second)'),
+    ):
+        line, _ = run(film, '-o', tmp_path / 'out', *options, '--no-report', '--no-video', '--overwrite')
+        assert words in line
 
 
 def test_rate_is_that_of_the_node(tmp_path, fast):
@@ -294,7 +302,7 @@ def test_a_recording_that_was_cut_off(tmp_path, capsys, rows):
     # A chunk of 1 MB, which holds about 110 images, cannot be read without its end.
     assert 250 * 0.7 - 115 < len(frames) < 250 * 0.7
     assert stamps_of(frames) == list(range(len(frames)))
-    assert 'not all could be read: cut.mcap has no end: its last ' in line
+    assert 'not all could be read: cut.mcap has no end: lost are its last ' in line
     (film / 'film.mcap').write_bytes(cut.read_bytes())
     line = told(capsys, film, '-o', tmp_path / 'folder', '--csv', '--every', 100, status=3)
     assert f'of {len(frames)} images segmented' in line
@@ -395,7 +403,7 @@ def test_options_out_of_range():
 def test_options_that_take_no_image(tmp_path, capsys):
     film = record(tmp_path / 'film', 2)
     for arguments, words in {
-        ('--start', '5'): 'no image of /camera/image_raw within the time',
+        ('--start', '5'): 'within the time and rate that are asked for, in a recording of 0.1 s',
         ('--backend', 'none'): 'backend: expected color',
     }.items():
         out = tmp_path / 'out'

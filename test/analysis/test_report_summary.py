@@ -1,5 +1,7 @@
 """What a report says of all frames: points of timelines, tracks, latencies, problems, and which frames are shown."""
 
+import math
+
 import pytest
 
 from diffcut_ros.analysis.report.gallery import Slots
@@ -25,7 +27,23 @@ def write_tables(folder, ending, frames, segments=(), problems=()):
             for index, (latency_ms, depth_share) in enumerate(frames)
         ],
         'segments': [
-            (index * STEP_NS, track_id, 1, 1, area_px, 0, 0, 9, 9, 4.5, 4.5, 1.0, *(what or (None, None)), *[z] * 10)
+            (
+                index * STEP_NS,
+                track_id,
+                1,
+                1,
+                area_px,
+                0,
+                0,
+                9,
+                9,
+                4.5,
+                4.5,
+                1.0,
+                *(what or (None, None)),
+                *[z] * 10,
+                None,
+            )
             for index, track_id, area_px, z, *what in segments
         ],
         'hierarchies': [],
@@ -92,8 +110,10 @@ def test_classes(tmp_path, ending):
 def test_an_id_that_is_given_again_is_another_track(tmp_path, ending):
     segments = [(index, 1, 10, None) for index in (0, 1, 2, 9)]
     write_tables(tmp_path, ending, [(1.0, None)] * 10, segments)
-    assert [track.frames for track in summarize(tmp_path, ending, 10, 0.5).tracks] == [3, 1]
-    assert [track.frames for track in summarize(tmp_path, ending, 10, 0.7).tracks] == [4]
+    again = summarize(tmp_path, ending, 10, 0.5)
+    assert ([track.frames for track in again.tracks], again.track_count) == ([3, 1], 1)
+    for max_age_s in (0.7, math.inf):
+        assert [track.frames for track in summarize(tmp_path, ending, 10, max_age_s).tracks] == [4]
 
 
 def test_the_longest_lived_of_many_tracks(tmp_path, ending):

@@ -1,6 +1,7 @@
 """An image is prepared while the one before is finished, whatever messages lie between them."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from diffcut_ros.analysis.frame_result import Analyzer
 from diffcut_ros.analysis.run import analyze, analyze_to_folder
 from diffcut_ros.analysis.settings import AnalysisOptions, OutputOptions, read_settings
+from diffcut_ros.analysis.threads import WriteBehind
 from diffcut_ros.core import Pipeline, Scene, SegmenterConfig
 from support.recordings import record
 from support.scenes import photograph
@@ -90,3 +92,22 @@ def test_deeper_hierarchies_do_not_change_the_cut(tau: float, target_segments: i
         one, other = plain.process(scene).segmentation, deeper.process(scene).segmentation
         assert np.array_equal(one.labels, other.labels)
         assert one.tau == other.tau
+
+
+def test_a_put_that_a_signal_broke_into_does_not_keep_the_end_waiting():
+    """As Condition.notify leaves it between its two steps: the thread is woken, but still counts as one that waits."""
+    taken = []
+    behind = WriteBehind(taken.append).__enter__()
+    condition = behind._queue.not_empty
+    while not condition._waiters:
+        time.sleep(0.001)
+    with behind._queue.mutex:
+        behind._queue.queue.append('item')
+        condition._waiters[0].release()
+    while not (taken and len(condition._waiters) == 2):
+        time.sleep(0.001)
+    ending = threading.Thread(target=behind.__exit__, args=(KeyboardInterrupt,), daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
+    assert taken == ['item']

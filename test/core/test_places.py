@@ -298,7 +298,7 @@ def test_a_frame_that_moves_with_the_camera_is_told_and_its_places_are_not_used(
             offset = np.array(found) - without
     assert len(told) == 1
     assert 'the target frame seems to move with the camera' in told[0]
-    assert 'a map of objects in it is of no use. Next: ' in told[0]
+    assert 'a map of objects in this frame is of no use. Next: ' in told[0]
     assert not len(tracker._places)
     assert len(set(np.array(found) - without)) == 1
     assert offset.any() or found == without

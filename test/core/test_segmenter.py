@@ -229,12 +229,19 @@ def test_tiny_and_thin_images(shape):
 
 
 @pytest.mark.parametrize(
-    'image',
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3))],
+    ('image', 'received'),
+    [
+        (np.zeros((4, 4), np.uint8), 'uint8 (4, 4); a gray image: np.dstack([gray] * 3)'),
+        (np.zeros((4, 4, 4), np.uint8), 'uint8 (4, 4, 4); without its alpha: image[:, :, :3]'),
+        (np.zeros((0, 4, 3), np.uint8), 'uint8 (0, 4, 3)'),
+        (np.zeros((4, 4, 3)), 'float64 (4, 4, 3)'),
+        ([[1]], 'list'),
+    ],
 )
-def test_bad_image(image):
-    with pytest.raises(ValueError, match=r'image_rgb: expected a uint8 array \[H, W, 3\]'):
+def test_bad_image(image, received):
+    with pytest.raises(ValueError, match='image_rgb: expected a uint8 array') as caught:
         Segmenter(mean_color).segment(image)
+    assert str(caught.value).endswith(f'with at least one pixel, received {received}')
 
 
 def test_a_failed_image_leaves_the_last_one():

@@ -84,6 +84,7 @@ def test_settings_and_files(data):
     assert found['settings']['options']['instances'] == 'segments'
     assert found['settings']['protocol'] == 'plain'
     assert found['images'] == IMAGES
+    assert found['images_scored'] == IMAGES - len(found['shown'])
     assert found['shown'] == [f'n_{k:03d}' for k in (0, 3, 6, 9, 12, 15)]
     with (out / 'images.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))

@@ -576,7 +576,7 @@ def test_an_odd_recording(tmp_path):
     assert done.returncode == 0, done.stderr
     for counted in ('3 image', '2 labels', '3 segments', '2 overlay'):
         assert counted in done.stdout
-    assert 'not all could be read: odd.mcap has no end: its last ' in done.stderr
+    assert 'not all could be read: odd.mcap has no end: lost are its last ' in done.stderr
     assert 'left out: 1 message of diffcut/labels: failed to deserialize' in done.stderr
     assert 'Traceback' not in done.stderr
 

@@ -211,18 +211,54 @@ def test_a_database_that_is_none(tmp_path):
         database.execute('CREATE TABLE points(x)')
     database.close()
     assert 'cannot read it: expected a database of rosbag2: no such table: ' in error_of(tmp_path / 'other.db3')
-    cut = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3'
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    advice = 'malformed; to save what is whole: sqlite3 film.db3 .recover | sqlite3 recovered.db3'
-    assert advice in error_of(cut)
-    damaged = record(tmp_path / 'other', 20, 'sqlite3') / 'other.db3'
-    data = bytearray(damaged.read_bytes())
+    whole = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3'
+    data = bytearray(whole.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 8192] = b'\xa5' * 8192
-    damaged.write_bytes(data)
-    found, bag = read(damaged)
-    assert 20 < len(found) < 60
-    assert advice.replace('film', 'other') in bag.lost
-    assert 'other.db3 is damaged: an unknown number of messages after ' in bag.lost
+    for name, quoted in (
+        ('film.db3', 'film.db3'),
+        ("a 'cut'.db3", "'a '\"'\"'cut'\"'\"'.db3'"),
+        ('-x.db3', './-x.db3'),
+    ):
+        damaged = tmp_path / name
+        damaged.write_bytes(data)
+        found, bag = read(damaged)
+        assert 20 < len(found) < 60
+        assert f'malformed; to save what is whole: sqlite3 {quoted} .recover | sqlite3 recovered.db3' in bag.lost
+        assert f'{name} is damaged: an unknown number of messages after ' in bag.lost
+
+
+@pytest.mark.parametrize('share', [0.1, 0.35, 0.5, 0.77, 0.99, 0.9999])
+@pytest.mark.parametrize('transforms', [0, 50])
+def test_a_database_that_is_cut_off(tmp_path, share, transforms):
+    """All messages in what is left are read; SQLite itself finds none where the way to them is cut off."""
+    with Recorder(tmp_path / 'film', 'sqlite3') as recorder:
+        for i in range(100):
+            for k in range(transforms):
+                stamp_ns = START_NS + i * STEP_NS - transforms + k
+                recorder.write_transform('base', (0, 0, 0, 1), (k, 0, 0), stamp_ns)
+            recorder.write_frame(i)
+    whole, cut = tmp_path / 'film/film.db3', tmp_path / 'cut.db3'
+    expected, _ = read(whole)
+    data = whole.read_bytes()
+    size = int(len(data) * share)
+    cut.write_bytes(data[:size])
+    found, bag = read(cut)
+    # Of the pages, a few hold the schema, and some percent the index.
+    assert len(expected) * (share - 0.05) - 3 < len(found) < len(expected)
+    assert found == expected[: len(found)]
+    assert f'cut.db3 is cut off: {size} of {len(data)} bytes are there, with ' in bag.lost
+    assert bag.topics[IMAGE].count <= 100 * share + 1
+    assert cut.read_bytes() == data[:size]
+
+
+def test_a_message_that_goes_on_in_what_is_cut_off(tmp_path):
+    """SQLite would take the rest of its last page for zeros."""
+    whole, cut = record(tmp_path / 'film', 20, 'sqlite3') / 'film.db3', tmp_path / 'cut.db3'
+    expected, _ = read(whole)
+    cut.write_bytes(whole.read_bytes()[:-1])
+    found, bag = read(cut)
+    assert found == expected[:-1]
+    assert bag.lost.endswith('with 60 messages; not whole among the messages of cut.db3: 1')
 
 
 # Compression.

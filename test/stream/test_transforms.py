@@ -258,6 +258,29 @@ def test_slashes_of_ros_1_are_left_out():
     assert tree.lookup('/map', 'camera', S).translation_m[0] == 1
 
 
+def test_gaps_that_are_interpolated_over():
+    """Of map > odom > base > camera, odom rests from 2 to 9 s, base is not known from 3 to 7 s."""
+    tree = TransformTree(100.0)
+    for at_s, x_m in ((0, 0.0), (2, 1.0), (9, 1.0)):
+        add(tree, link('map', 'odom', at_s * S, (x_m, 0, 0)))
+    for at_s in (1, 2, 3, 7, 8):
+        add(tree, link('odom', 'base', at_s * S, (0.1 * at_s, 0, 0)))
+    add(tree, link('base', 'camera', 0), static=True)
+    for target, source, at_s, expected_s in (
+        ('map', 'camera', 5, 4),
+        ('camera', '/map', 5, 4),
+        ('odom', 'base', 2.5, 1),
+        ('odom', 'base', 3, 0),
+        ('map', 'base', 1, 2),
+        ('map', 'odom', 5, 0),
+        ('base', 'camera', 5, 0),
+        ('base', 'base', 5, 0),
+        ('map', 'base', 99, 0),
+        ('none', 'base', 5, 0),
+    ):
+        assert tree.gap_s(target, source, round(at_s * S)) == expected_s, (target, source, at_s)
+
+
 def test_what_moves_with_what():
     """map > odom > base > camera and lidar, and base > arm > hand, which moves."""
     tree = TransformTree()

@@ -56,6 +56,7 @@ def write_index(out: Path, outcomes: Sequence[Outcome], ending: str) -> None:
         name=printable(out.resolve().name),
         recordings=recordings,
         failed=[outcome for outcome in outcomes if outcome.status not in (0, Status.INCOMPLETE)],
+        incomplete=sum(outcome.status == Status.INCOMPLETE for outcome in outcomes),
         frames=sum(summary.frames for summary in summaries),
         images=sum(summary.images for summary in summaries),
         left_out=sum(summary.problems for summary in summaries),

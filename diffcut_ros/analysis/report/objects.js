@@ -114,7 +114,11 @@
     element('object-facts').replaceChildren(
       ...(one.name ? [line('Class', `${one.name}${one.confidence ? `, confidence ${one.confidence}` : ''}`)] : []),
       line('Seen', `${one.first} to ${one.last}`),
-      line('Views', `${one.views.toLocaleString('en')}, as ${one.tracks} track${one.tracks === 1 ? '' : 's'}`),
+      line(
+        'Views',
+        `${one.views.toLocaleString('en')}, as ` +
+          (one.tracks === 1 ? '1 track' : `${one.tracks} tracks, several of which an image may show`),
+      ),
       line('Best view', one.whole ? one.best : `${one.best}, cut off by the image's edge`),
       line('Size', `${metres(one.size).join(' × ')} m`),
       line('Position', `${metres(one.position).join(', ')} m`),

@@ -92,7 +92,9 @@ def write_report(
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    summary = summarize(tables, ending, run['frames'], run['settings']['tracker']['max_age_s'])
+    tracker = run['settings']['tracker']
+    by_place = run['settings']['node']['target_frame'] and tracker['max_remembered']
+    summary = summarize(tables, ending, run['frames'], math.inf if by_place else tracker['max_age_s'])
     start_ns = summary.bins[0][0] if summary.bins else 0
     class_colors = _class_colors(run, ending)
     plan = None
@@ -175,7 +177,7 @@ def _figures(run: Mapping[str, Any], summary: Summary) -> Iterator[tuple[str, st
     yield f'{length_s:,.1f} s', 'Time', f'{(run["frames"] - 1) / length_s:.1f} frames per s' if length_s > 0 else ''
     low, high = _range(summary.segments)
     yield f'{_mean(summary.segments):.1f}', 'Segments per frame', f'{low} to {high}' if low < high else 'in each'
-    yield f'{summary.track_count:,}', 'Tracks', 'track ids given'
+    yield f'{summary.track_count:,}', 'Tracks', 'different track ids'
     if summary.classes:
         named = sum(total.area_share for name, total in summary.classes.items() if name != UNKNOWN_NAME)
         count = len({*summary.classes} - {UNKNOWN_NAME})
@@ -206,7 +208,7 @@ def _range(series: Series) -> tuple[float, float]:
 
 def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
     """Return what was analysed and how, in a few lines."""
-    segmenter, options = run['settings']['segmenter'], run['options']
+    segmenter = run['settings']['segmenter']
     topics = [f'{what.replace("_", " ")} {topic}' for what, topic in run['topics'].items() if topic]
     most = segmenter['target_segments']
     cut = f'at most {most} segments' if most else f'τ {segmenter["tau"]}'
@@ -215,15 +217,10 @@ def _facts(run: Mapping[str, Any], summary: Summary) -> list[tuple[str, str]]:
         for name, value in segmenter.items()
         if name not in ('tau', 'target_segments') and value not in (0, 'none')
     ]
-    which = [f'from {options["start_s"]:g} s on'] if options['start_s'] else []
-    which += [f'for {options["duration_s"]:g} s'] if options['duration_s'] is not None else []
-    rate_hz = run['settings']['node']['rate_hz']
-    which += [f'at most {rate_hz:g} per second'] if rate_hz else []
-    which += [f'one of {options["every"]}'] if options['every'] > 1 else []
     facts = [
         ('Recording', f'{run["recording"]} ({run["recording_bytes"] / 1e6:,.1f} MB)'),
         ('Topics', ', '.join(topics)),
-        ('Images', ', '.join(which) or 'all'),
+        ('Images', run['which'] or 'all'),
         ('Model', run['model']),
         ('Cut', ', '.join([cut, *more])),
     ]

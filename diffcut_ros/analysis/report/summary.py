@@ -89,10 +89,13 @@ class _Tracks:
 
     Args:
         max_age_ns: a track that has not been seen for longer has ended; its id may be given again.
+
+    Attributes:
+        ids: of all tracks. One that is given again is one: there are 65535 at most.
     """
 
     def __init__(self, max_age_ns: float) -> None:
-        self.count = 0
+        self.ids: set[int] = set()
         self._max_age_ns = max_age_ns
         self._living: dict[int, Track] = {}
         self._longest: list[tuple[tuple, Track]] = []
@@ -103,7 +106,7 @@ class _Tracks:
         track = self._living.get(track_id)
         if track is None or not 0 <= stamp_ns - track.last_ns <= self._max_age_ns:
             self._end(track)
-            self.count += 1
+            self.ids.add(track_id)
             track = self._living[track_id] = Track(track_id, stamp_ns, stamp_ns)
         track.last_ns = stamp_ns
         track.frames += 1
@@ -160,7 +163,7 @@ class Summary:
         depth_share: share of the depth image with depth.
         latencies: how many frames had which latency, by three digits.
         tracks: the longest-lived, the longest first.
-        track_count: number of all.
+        track_count: number of different track ids.
         classes: of the classes that segments were of, by name.
         problems: why images and messages are left out, in their order; the first few dozen causes.
         other_problems: how many are left out for other causes.
@@ -194,7 +197,7 @@ def summarize(tables: Path, ending: str, frames: int, max_age_s: float) -> Summa
         tables: their folder.
         ending: .parquet or .csv.
         frames: number of rows of the table of frames.
-        max_age_s: of the tracker.
+        max_age_s: of the tracker; infinite where ids last as long as their places are remembered.
     """
     summary, tracks = Summary(), _Tracks(max_age_s * 1e9)
     bins = min(_BINS, frames)
@@ -219,7 +222,7 @@ def summarize(tables: Path, ending: str, frames: int, max_age_s: float) -> Summa
                 tracks.add(track_id, stamp_ns, index, area_share, name, position_m)
         if number % _SWEEP_FRAMES == 0:
             tracks.sweep(stamp_ns)
-    summary.tracks, summary.track_count = tracks.longest(), tracks.count
+    summary.tracks, summary.track_count = tracks.longest(), len(tracks.ids)
     causes = Causes(_PROBLEMS)
     for stamp_ns, text in _rows(tables, 'problems', ending, ('stamp_ns', 'problem')):
         causes.add(text, stamp_ns)
