@@ -110,7 +110,7 @@ def test_two_cameras_with_one_parameter_file(start_node, connect, tmp_path):
             topics = '/robot/front/image_raw', '/diffcut/front/labels'
             assert peer.spin_until(lambda: peer.subscription_infos(topics[0]) and peer.publisher_infos(topics[1]))
             (info,) = peer.subscription_infos(topics[0])
-            assert info.qos_profile.reliability.name == 'BEST_EFFORT'
+            assert info.qos_profile.reliability.name == 'RELIABLE'
 
 
 def test_a_place_in_map_has_the_fields_that_are_shown():
