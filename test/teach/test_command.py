@@ -44,7 +44,7 @@ def test_a_file_that_somebody_has_removed_is_written_anew_at_the_end(film, tmp_p
         path.unlink()
         assert state(address)['problem'].startswith('the file has gone')
         status, out, _ = ended(process)
-    assert (status, out) == (0, f'diffcut_teach: 1 example of 1 names, in {path}\n')
+    assert (status, out) == (0, f'diffcut_teach: 1 example of 1 name, in {path}\n')
     assert len(read_classes(path).classes) == 1
 
 
