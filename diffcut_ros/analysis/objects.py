@@ -145,6 +145,7 @@ def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
         'tracks': len(seen.track_id),
         'tracks_in_objects': sum(len(one.track_ids) for one in found.objects),
         'voxels': len(found.points_m),
+        'voxels_of_no_object': len(np.unique(seen.voxel)) - len(found.points_m),
         'images': seen.images,
         'images_without_places': seen.without_places,
         'left_out': seen.left_out,

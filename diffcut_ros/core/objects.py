@@ -12,7 +12,6 @@ known of the tracks. That of several images is the sum of theirs, in any groupin
    track may show another one in some images.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -342,11 +341,11 @@ class ObjectMap:
     colors: np.ndarray = field(repr=False)
     object_id: np.ndarray = field(repr=False)
     voxel: np.ndarray = field(repr=False)
+    _by_voxel: np.ndarray = field(init=False, repr=False)
 
-    @functools.cached_property
-    def _by_voxel(self) -> np.ndarray:
-        """Rows by rising voxel, int64 [V]: to sort a large map takes many times as long as an image."""
-        return np.argsort(self.voxel)
+    def __post_init__(self) -> None:
+        # Rows by rising voxel: here, where a map is made, as to sort a large one takes longer than an image may.
+        object.__setattr__(self, '_by_voxel', np.argsort(self.voxel))
 
     def object_of(self, voxel: np.ndarray, group: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
         """Return the object that most samples of each of G groups lie in, such as of each segment of an image.

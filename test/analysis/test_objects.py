@@ -86,6 +86,7 @@ def test_every_thing_is_there_once(tmp_path, fast):
     about = run['map']
     assert run['objects'] == len(rows)
     assert (about['voxels'], about['images'], about['images_without_places']) == (len(points), 9, 0)
+    assert about['voxels_of_no_object'] == 0
     assert about['tracks_in_objects'] == sum(len(row['track_ids']) for row in rows.values())
     # Each segment shows the object that its places belong to, and the square is the same one when it comes back.
     segments = pyarrow.parquet.read_table(out / 'segments.parquet').to_pylist()
