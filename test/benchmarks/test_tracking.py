@@ -208,11 +208,13 @@ def test_places_bring_identities_back():
     done = run(str(KITCHEN), '--world', '--every', '10')
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith('│') and re.search(r'\d\.\d{3}', line)]
-    assert len(rows) == 4
     cells = [[cell.strip() for cell in row.split('│')[1:-1]] for row in rows]
-    with_places, without = cells[2:]
+    assert [row[1] for row in cells] == ['with', 'without', 'objects'] * 2
+    with_places, without, objects = cells[3:]
     assert float(with_places[8]) > 0.5 > float(without[8])  # out of sight for 3 s
+    assert float(objects[8]) > 0.5
     assert float(with_places[10]) < 0.1
+    assert float(objects[10]) < 0.1
 
 
 def test_the_world_needs_frames():

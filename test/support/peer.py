@@ -292,7 +292,7 @@ class Peer:
         self,
         name: str = 'diffcut: camera',
         level: bytes | None = None,
-        told: Callable[[str, dict[str, str]], bool] = lambda message, values: True,
+        told: Callable[[str, dict[str, str]], bool] | None = None,
         meanwhile: Callable[[], None] = lambda: None,
     ):
         """Return the next diagnostic status that is asked for: level, message and a dict of values.
@@ -300,16 +300,20 @@ class Peer:
         Args:
             name: of the status.
             level: that it has; None: any.
-            told: whether message and values are what is waited for.
+            told: whether message and values are what is waited for; None: any that was made after this call.
             meanwhile: called again and again until it is there.
         """
         seen, found = len(self.received['diagnostics']), []
+        if told is None and level is None:
+            # Those on their way, and the next, may tell of before.
+            self.spin_until(lambda: False, 0.2)
+            seen = len(self.received['diagnostics']) + 1
 
         def fits() -> bool:
             meanwhile()
             for status in (status for message in self.received['diagnostics'][seen:] for status in message.status):
                 values = {pair.key: pair.value for pair in status.values}
-                if status.name == name and level in (None, status.level) and told(status.message, values):
+                if status.name == name and level in (None, status.level) and (told is None or told(status.message, values)):
                     found.append((status.level, status.message, values))
             return bool(found)
 
