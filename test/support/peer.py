@@ -313,7 +313,8 @@ class Peer:
             meanwhile()
             for status in (status for message in self.received['diagnostics'][seen:] for status in message.status):
                 values = {pair.key: pair.value for pair in status.values}
-                if status.name == name and level in (None, status.level) and (told is None or told(status.message, values)):
+                right = told is None or told(status.message, values)
+                if status.name == name and level in (None, status.level) and right:
                     found.append((status.level, status.message, values))
             return bool(found)
 
