@@ -313,8 +313,8 @@ class Peer:
             meanwhile()
             for status in (status for message in self.received['diagnostics'][seen:] for status in message.status):
                 values = {pair.key: pair.value for pair in status.values}
-                right = told is None or told(status.message, values)
-                if status.name == name and level in (None, status.level) and right:
+                meant = status.name == name and level in (None, status.level)
+                if meant and (told is None or told(status.message, values)):
                     found.append((status.level, status.message, values))
             return bool(found)
 
