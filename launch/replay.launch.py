@@ -7,17 +7,23 @@ from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
+    SetEnvironmentVariable,
     Shutdown,
 )
 from launch.event_handlers import OnProcessIO
 from launch.substitutions import LaunchConfiguration
 
 from diffcut_ros.launch_arguments import existing, needs_package, positive, truth
+from diffcut_ros.shared_memory import PROFILES, SHARED_MEMORY, fast_dds_is_set, shared_memory_left
 
 # A path, not a substitution, which --show-args could not follow.
 NODE = str(Path(__file__).with_name('diffcut.launch.py'))
+LARGE_IMAGES = str(Path(__file__).parents[1] / 'config/fastdds_large_images.xml')
+# The player, the node and RViz take 64 MB each.
+ENOUGH_SHARED_MEMORY = 256e6
 # What the node logs once it is active.
 READY = 'waiting for images on'
 
@@ -31,10 +37,22 @@ def generate_launch_description():
             DeclareLaunchArgument('loop', default_value='false', description='true: play it again and again'),
             DeclareLaunchArgument('rviz', default_value='true', description='true: open RViz, too'),
             DeclareLaunchArgument('use_sim_time', default_value='true', description='true: time comes from the bag'),
+            OpaqueFunction(function=_send_large_images),
             OpaqueFunction(function=_play_when_ready),
             IncludeLaunchDescription(NODE),
         ]
     )
+
+
+def _send_large_images(context):
+    """Have Fast DDS send images through more memory, unless somebody has chosen: both ends are started here."""
+    if fast_dds_is_set():
+        return []
+    left = shared_memory_left()
+    if left < ENOUGH_SHARED_MEMORY:
+        text = f'{SHARED_MEMORY} has {left / 1e6:.0f} MB left: large images may get lost, see docs/large_images.md'
+        return [LogInfo(msg=text)]
+    return [SetEnvironmentVariable(name, LARGE_IMAGES) for name in PROFILES]
 
 
 def _play_when_ready(context):

@@ -4,7 +4,6 @@ import difflib
 import math
 import os
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import rclpy
@@ -15,14 +14,12 @@ from diffcut_ros.node.camera import Camera
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S
 from diffcut_ros.node.subscription import Subscription, full_names
 from diffcut_ros.printable import counted
+from diffcut_ros.shared_memory import SHARED_MEMORY, fast_dds_is_set, shared_memory_left
 
 NO_INPUT_S = 5.0
 _MOST_TOPICS = 5
 # What some megapixels of colour take, in bytes.
 _LARGE_IMAGE = 16e6
-_SHARED_MEMORY = '/dev/shm'
-# Who has set one of these has chosen.
-_FAST_DDS_SETTINGS = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS'
 _TRANSPORTS = ('compressed', 'compressedDepth')
 _IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
@@ -173,14 +170,12 @@ def _or_too_large(subscription: Subscription) -> str:
         return ''
     causes = []
     middleware = rclpy.get_rmw_implementation_identifier()
-    if 'fastrtps' in middleware and not any(os.environ.get(name) for name in _FAST_DDS_SETTINGS):
+    if 'fastrtps' in middleware and not fast_dds_is_set():
         causes.append("Fast DDS's shared memory holds 512 KB by default")
     if 'cyclonedds' in middleware and (most := _receive_buffer()) < _LARGE_IMAGE:
         causes.append(f'net.core.rmem_max is {most}')
-    with suppress(OSError):  # no such folder
-        shared = os.statvfs(_SHARED_MEMORY)
-        if (free := shared.f_bavail * shared.f_frsize) < _LARGE_IMAGE:
-            causes.append(f'{_SHARED_MEMORY} has {free / 1e6:.0f} MB left')
+    if (free := shared_memory_left()) < _LARGE_IMAGE:
+        causes.append(f'{SHARED_MEMORY} has {free / 1e6:.0f} MB left')
     return f', or its images are too large: {", ".join(causes)}, see docs/large_images.md' if causes else ''
 
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from rcl_interfaces.srv import GetParameters
 
+from diffcut_ros.shared_memory import PROFILES
 from support.domain import free_domain
 from support.scenes import quadrants
 from support.waiting import PATIENCE_S, wait_for
@@ -89,7 +90,7 @@ def prefix(tmp_path_factory):
         'lib/diffcut_ros/diffcut_node': f'exec {sys.executable} -m diffcut_ros.node.diffcut_node "$@"',
         'lib/rviz2/rviz2': f'echo "$@" > {prefix}/rviz2.txt; exec sleep 60',
         # Fails as `ros2 bag play` does where a recording cannot be played.
-        'bin/ros2': f'echo "$@" > {prefix}/ros2.txt; test -s "$3"',
+        'bin/ros2': f'echo "$@" > {prefix}/ros2.txt; env > {prefix}/environment.txt; test -s "$3"',
     }
     for name, line in programs.items():
         (prefix / name).write_text(f'#!/bin/sh\n{line}\n')
@@ -362,6 +363,35 @@ def test_a_bag_is_played_once_the_node_is_ready(start_launch, prefix, recording)
         ready = next(i for i, line in enumerate(lines) if 'waiting for images on /cam/image' in line)
         played = next(i for i, line in enumerate(lines) if 'bag_play' in line and 'process started' in line)
         assert ready < played
+
+
+@with_launch
+@pytest.mark.parametrize('chosen', [None, 'FASTDDS_BUILTIN_TRANSPORTS'])
+def test_large_images_of_a_bag_are_sent_through_more_memory(start_launch, prefix, recording, monkeypatch, chosen):
+    for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS'):
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv(chosen, 'UDPv4')
+    arguments = [f'bag:={recording}', 'image:=/cam/image', 'rviz:=No']
+    with start_launch(free_domain(), 'replay.launch.py', *arguments) as (process, _):
+        assert process.wait(PATIENCE_S) == 0
+    lines = (prefix / 'environment.txt').read_text().splitlines()
+    set_by_us = [f'{name}={prefix}/share/diffcut_ros/config/fastdds_large_images.xml' in lines for name in PROFILES]
+    assert all(set_by_us) if chosen is None else not any(set_by_us)
+
+
+@with_launch
+def test_little_shared_memory_for_a_bag_is_told(start_launch, prefix, recording, monkeypatch, tmp_path):
+    for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS'):
+        monkeypatch.delenv(name, raising=False)
+    copy = prefix / 'share/diffcut_ros/launch/little.launch.py'
+    text = (ROOT / 'launch/replay.launch.py').read_text()
+    assert 'ENOUGH_SHARED_MEMORY = 256e6' in text
+    copy.write_text(text.replace('ENOUGH_SHARED_MEMORY = 256e6', 'ENOUGH_SHARED_MEMORY = 1e18'))
+    with start_launch(free_domain(), copy.name, f'bag:={recording}', 'image:=/image', 'rviz:=No') as (process, log):
+        assert process.wait(PATIENCE_S) == 0
+    assert re.search(r'/dev/shm has \d+ MB left: large images may get lost', log.read_text())
+    assert 'fastdds_large_images.xml' not in (prefix / 'environment.txt').read_text()
 
 
 @with_launch
