@@ -20,7 +20,10 @@ MAY_IMPORT = {
     'features': {'core'},
     'stream': {'core'},
     'recordings': set(),
-    'node': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
+    'node': {
+        *('core', 'media', 'features', 'stream', 'recordings'),
+        *('classes_file', 'parameter_file', 'settings', 'shared_memory'),
+    },
     'analysis': {'core', 'media', 'features', 'stream', 'recordings', 'classes_file', 'parameter_file', 'settings'},
     'teach': {'analysis', 'core', 'features', 'stream', 'node', 'classes_file'},
     'evaluation': {'core', 'media', 'features'},
