@@ -16,7 +16,7 @@ _PACKAGES = ('diffcut_ros', 'torch', 'numpy', 'scipy', 'opencv-python-headless',
 
 
 # Of what an analysis keeps to go on from.
-_FORMAT = 5
+_FORMAT = 6
 
 
 def describe(

@@ -1,6 +1,7 @@
 """The map of a recording's objects: kept of each part of an analysis, and written as a table, points and pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from diffcut_ros.analysis.frame_result import FrameResult
 from diffcut_ros.analysis.report.gallery import encode_jpeg
 from diffcut_ros.analysis.settings import Settings
-from diffcut_ros.analysis.tables import OBJECTS, PICTURES, object_rows, write_table
+from diffcut_ros.analysis.tables import OBJECTS, PICTURES, SEGMENTS, Row, check_count, read_rows, write_table
 from diffcut_ros.classes_file import ClassesFile
-from diffcut_ros.core.objects import ObjectMap, Sightings, better_view, join
+from diffcut_ros.core.classes import Classes
+from diffcut_ros.core.objects import MapObject, ObjectMap, Sightings, better_view, join
 from diffcut_ros.core.plain import expect, pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
 from diffcut_ros.media.cutout import cut_out, outlined
@@ -26,6 +28,8 @@ _PICTURE_PX = 320
 _OUTLINE_RGB = np.array([255, 210, 0], np.uint8)
 # Of such a file, packed or unpacked: every sample of 32 images in a voxel of its own takes 80 MB.
 _MOST_BYTES = 2**28
+# Values of a row of `Sightings.best`.
+_BEST = 7
 # From here on, numbers of 32 bits are off by more than half a millimetre.
 _FAR_M = 8192.0
 
@@ -84,64 +88,123 @@ def objects_of_rows(found: ObjectMap, table: Path) -> list[int | None]:
 
 
 class BestViews:
-    """Pictures of tracks, each of the image of a part that shows it best."""
+    """Pictures of a part's segments, of each track the one that shows it best.
+
+    Which object a segment shows is known at the end only, and the segments of a track may show several: see
+    `shown_objects`.
+    """
 
     def __init__(self) -> None:
-        self._views: dict[int, tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]]] = {}
+        self._rows = 0
+        self._views: dict[int, tuple[int, tuple[int, ...], tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, result: FrameResult) -> None:
-        """Take pictures of what an image shows better than those before it."""
+        """Take pictures of what an image shows better than those before it; of all images of the part, in turn."""
+        segments, before = result.segmentation.segments, self._rows
+        self._rows += len(segments)
         if result.sightings is None:
             return
-        segments = result.segmentation.segments
         for track_id, best in zip(result.sightings.track_id.tolist(), result.sightings.best.tolist(), strict=True):
-            before = self._views.get(track_id)
-            if before is None or better_view(best) > better_view(before[0]):
-                (row,) = np.flatnonzero(segments.track_id == track_id)
+            kept = self._views.get(track_id)
+            if kept is None or better_view(best) > better_view(kept[1]):
+                (row,) = np.flatnonzero(segments.track_id == track_id).tolist()
                 mask = result.segmentation.labels == segments.label[row]
-                self._views[track_id] = tuple(best), cut_out(result.image_rgb, mask, _PICTURE_PX)
+                self._views[track_id] = before + row, tuple(best), cut_out(result.image_rgb, mask, _PICTURE_PX)
 
     def write(self, folder: Path) -> None:
         """Write them into the folder of a part."""
-        views = [
-            [track_id, *best, encode_jpeg(outlined(*part, _OUTLINE_RGB))]
-            for track_id, (best, part) in self._views.items()
-        ]
+        views = [[row, *best, encode_jpeg(outlined(*part, _OUTLINE_RGB))] for row, best, part in self._views.values()]
         with writing(folder / _VIEWS_FILE):
             (folder / _VIEWS_FILE).write_bytes(pack(views))
 
 
 def read_views(folder: Path) -> Iterator[tuple[int, tuple[int, ...], bytes]]:
-    """Yield track id, row of `Sightings.best` and JPEG file of each picture of a part.
+    """Yield of each picture of a part its segment's row in the part's table, row of `Sightings.best`, and JPEG file.
 
     Raises:
         ValueError, OSError: for a file that holds something else, or is not there.
     """
     try:
-        for track_id, *best, jpeg in unpack(read_plain(folder / _VIEWS_FILE, _MOST_BYTES), _MOST_BYTES):
-            if not all(isinstance(one, int) for one in (track_id, *best)) or not isinstance(jpeg, bytes):
+        for row, *best, jpeg in unpack(read_plain(folder / _VIEWS_FILE, _MOST_BYTES), _MOST_BYTES):
+            if not all(isinstance(one, int) for one in (row, *best)) or not isinstance(jpeg, bytes):
                 raise ValueError('expected whole numbers and a picture, received others')
-            yield track_id, tuple(best), jpeg
+            yield row, tuple(best), jpeg
     except (ValueError, TypeError) as error:
         raise ValueError(f'{folder.name}/{_VIEWS_FILE}: expected pictures of this analysis: {error}') from error
 
 
-def write_pictures(path: Path, found: ObjectMap, parts: Sequence[Path]) -> None:
-    """Write the best view of each object into a new folder, as ID.jpg."""
+@dataclass(frozen=True)
+class Shown:
+    """What shows an object of a map: the segments whose `object_id` it is.
+
+    Attributes:
+        views: number of them.
+        first_ns, last_ns: stamps of the first and the last one's image; None without any.
+        best: of the best one that there is a picture of, the row of `Sightings.best`; None: there is none.
+        picture: where that is, part and row; None likewise.
+    """
+
+    views: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+    best: tuple[int, ...] | None = None
+    picture: tuple[int, int] | None = None
+
+    def and_of(self, stamps_ns: np.ndarray) -> 'Shown':
+        """Return it with further segments, of at least one image."""
+        first_ns, last_ns = int(stamps_ns.min()), int(stamps_ns.max())
+        return replace(
+            self,
+            views=self.views + len(stamps_ns),
+            first_ns=first_ns if self.first_ns is None else min(first_ns, self.first_ns),
+            last_ns=last_ns if self.last_ns is None else max(last_ns, self.last_ns),
+        )
+
+
+def shown_objects(found: ObjectMap, tables: Sequence[Path]) -> dict[int, Shown]:
+    """Return what shows each object of a map, by its id; one part after the other.
+
+    Args:
+        found: the map.
+        tables: `segments` of all parts, beside which their places and pictures lie.
+
+    Raises:
+        ValueError, OSError: for a part that holds something else.
+    """
+    shown = {one.object_id: Shown() for one in found.objects}
+    for number, table in enumerate(tables):
+        owner = np.array([one or 0 for one in objects_of_rows(found, table)], np.int64)
+        stamps_ns = np.array([stamp_ns for (stamp_ns,) in read_rows(table, SEGMENTS, ('stamp_ns',))], np.int64)
+        check_count(owner, len(stamps_ns), table)
+        for object_id in np.unique(owner[owner > 0]).tolist():
+            shown[object_id] = shown[object_id].and_of(stamps_ns[owner == object_id])
+        for row, best, _ in read_views(table.parent):
+            if not 0 <= row < len(owner) or len(best) != _BEST:
+                raise ValueError(f'{table.parent.name}/{_VIEWS_FILE}: expected pictures of this analysis')
+            before = shown.get(int(owner[row]))
+            if before is not None and (before.best is None or better_view(best) > better_view(before.best)):
+                shown[int(owner[row])] = replace(before, best=best, picture=(number, row))
+    return shown
+
+
+def write_pictures(path: Path, shown: Mapping[int, Shown], parts: Sequence[Path]) -> None:
+    """Write the best view of each object that there is a picture of into a new folder, as ID.jpg."""
     with writing(path):
         path.mkdir()
-    wanted = {(track_id, one.best): one.object_id for one in found.objects for track_id in one.track_ids}
-    for part in parts:
-        for track_id, best, jpeg in read_views(part):
-            object_id = wanted.get((track_id, best))
+    wanted = {one.picture: object_id for object_id, one in shown.items() if one.picture is not None}
+    for number, part in enumerate(parts):
+        for row, _, jpeg in read_views(part):
+            object_id = wanted.get((number, row))
             if object_id is not None:
                 with writing(path / f'{object_id}.jpg'):
                     (path / f'{object_id}.jpg').write_bytes(jpeg)
 
 
-def about_map(seen: Sightings, found: ObjectMap) -> dict[str, int]:
+def about_map(seen: Sightings, found: ObjectMap, shown: Mapping[int, Shown]) -> dict[str, int]:
     """Return what run.json says of the map, beside the number of its objects."""
     return {
+        'objects_without_segments': sum(not one.views for one in shown.values()),
+        'objects_without_picture': sum(one.picture is None for one in shown.values()),
         'tracks': len(seen.track_id),
         'tracks_in_objects': sum(len(one.track_ids) for one in found.objects),
         'voxels': len(found.points_m),
@@ -188,16 +251,44 @@ def note(seen: Sightings, settings: Settings, moves_with_camera: bool, is_tilted
     return f'objects: {"; ".join(words)}' if words else ''
 
 
+def object_rows(objects: Sequence[MapObject], shown: Mapping[int, Shown], classes: Classes | None) -> list[Row]:
+    """Return the values of `tables.OBJECTS`, one row per object; `shown`: by their ids; `classes`: of their numbers."""
+    return [
+        (
+            one.object_id,
+            list(one.track_ids),
+            *((None, None) if classes is None else (classes.name(one.class_id), one.confidence)),
+            *one.position_m,
+            *one.box_center_m,
+            *one.box_size_m,
+            one.box_yaw_rad,
+            one.voxels,
+            *_of_views(one.object_id, shown[one.object_id]),
+            one.feature.tolist(),
+        )
+        for one in objects
+    ]
+
+
+def _of_views(object_id: int, shown: Shown) -> Row:
+    """Return the values of `OBJECTS` from `views` to `picture`."""
+    counted = shown.views, shown.first_ns, shown.last_ns
+    if shown.best is None:
+        return *counted, *(None,) * 8
+    whole, area_px, stamp_ns, *box_xyxy = shown.best
+    return *counted, stamp_ns, whole, area_px, *box_xyxy, f'{PICTURES}/{object_id}.jpg'
+
+
 def object_outputs(
-    found: ObjectMap, settings: Settings, classes: ClassesFile | None, ending: str
+    found: ObjectMap, shown: Mapping[int, Shown], settings: Settings, classes: ClassesFile | None, ending: str
 ) -> dict[str, Callable[[Path, Sequence[Path]], None]]:
     """Return the functions that write the map, by the names of the files, for `AnalysisFolder.finish`."""
     frame = settings.node.target_frame
-    rows = object_rows(found.objects, None if classes is None else classes.classes)
+    rows = object_rows(found.objects, shown, None if classes is None else classes.classes)
     return {
         f'objects{ending}': lambda path, _: write_table(path, OBJECTS, rows, frame),
         'objects.ply': lambda path, _: write_ply(path, found, frame),
-        PICTURES: lambda path, parts: write_pictures(path, found, parts),
+        PICTURES: lambda path, parts: write_pictures(path, shown, parts),
     }
 
 

@@ -21,7 +21,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from diffcut_ros.analysis.hierarchies import read_hierarchies
 from diffcut_ros.analysis.lock import LOCK
 from diffcut_ros.analysis.manifest import check_run, differences
-from diffcut_ros.analysis.objects import read_sightings
+from diffcut_ros.analysis.objects import Shown, read_sightings, shown_objects
 from diffcut_ros.analysis.report.gallery import read_frames
 from diffcut_ros.analysis.report.page import REPORT, replace_sweep
 from diffcut_ros.analysis.sweep import sweep_rows
@@ -37,7 +37,7 @@ from diffcut_ros.analysis.tables import (
     read_rows,
     write_table,
 )
-from diffcut_ros.core.objects import Sightings, total
+from diffcut_ros.core.objects import ObjectMap, Sightings, total
 from diffcut_ros.media.video import Playback, VideoWriter, join_videos
 from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
@@ -255,6 +255,14 @@ class AnalysisFolder:
             ValueError: for a part without them, or with others than those of this analysis.
         """
         return total(map(read_sightings, self._parts()), most)
+
+    def shown(self, found: ObjectMap) -> dict[int, Shown]:
+        """Return what shows each object of a map, by its id.
+
+        Raises:
+            ValueError, OSError: for a part that holds something else.
+        """
+        return shown_objects(found, [part / f'segments{self._ending}' for part in self._parts()])
 
     def finish(
         self,

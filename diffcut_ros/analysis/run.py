@@ -354,16 +354,17 @@ def analyze_to_folder(
             raise _no_frames(opened, topics, moments)
         told = [moments.warning, done.no_space.told(), in_gaps(done.in_gaps), _no_examples(settings, classes)]
         more: dict[str, Callable[[Path, Sequence[Path]], None]] = {}
-        about_the_map, found = {}, None
+        about_the_map, found, views = {}, None, None
         if output.objects:
             # What was there already may be of others.
             with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
                 seen = folder.sightings(settings.tracker.max_voxels)
                 names = Classes() if classes is None else classes.classes
                 found = object_map(seen, settings.tracker.voxel_m).named(names, settings.node.min_confidence)
-                more |= object_outputs(found, settings, classes, ending)
+                views = folder.shown(found)
+                more |= object_outputs(found, views, settings, classes, ending)
             told.append(note(seen, settings, frames_of is not None and frames_of.moves_with_camera, done.is_tilted))
-            about_the_map = {'map': about_map(seen, found)}
+            about_the_map = {'map': about_map(seen, found, views)}
         summary = Summary(
             done.frames,
             moments.images,
@@ -380,7 +381,7 @@ def analyze_to_folder(
 
         def report(path: Path, parts: Sequence[Path]) -> None:
             known = None if classes is None else classes.classes
-            write_report(path, run, path.parent, ending, read_frames(parts), by_class, found, known)
+            write_report(path, run, path.parent, ending, read_frames(parts), by_class, found, views, known)
 
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):

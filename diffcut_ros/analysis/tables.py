@@ -7,8 +7,6 @@ from typing import Any
 
 from diffcut_ros.analysis.csv_file import append_file, append_rows, read_csv, write_csv
 from diffcut_ros.analysis.frame_result import FrameResult
-from diffcut_ros.core.classes import Classes
-from diffcut_ros.core.objects import MapObject
 from diffcut_ros.missing import needed
 from diffcut_ros.writing import writing
 
@@ -176,8 +174,8 @@ OBJECTS = (
         'views',
         'int64',
         '',
-        'Number of segments of its track ids that have a depth sample, in images with a transform; one image may show '
-        'several',
+        'Number of its segments, the rows of `segments` with its `object_id`; one image may show several. 0: of each '
+        'segment, most samples lie in other objects; then what follows is missing but for `feature`',
     ),
     Column('first_ns', 'int64', 'ns', 'Stamp of the first image with such a segment'),
     Column('last_ns', 'int64', 'ns', 'Stamp of the last one'),
@@ -185,18 +183,25 @@ OBJECTS = (
         'best_ns',
         'int64',
         'ns',
-        'Stamp of the image that shows it best: of all these segments the one of the most pixels, where one whose box '
-        "reaches the image's edge counts by half",
+        'Stamp of the image of its picture: of those of its segments that were kept as pictures, the one of the most '
+        "pixels, where one whose box reaches the image's edge counts by half. This and the following are missing where "
+        'none was kept',
     ),
     Column(
         'best_whole', 'int64', '', "1 = the box of that segment is inside the image; 0 = it reaches the image's edge"
     ),
-    Column('best_x0_px', 'int64', 'px', 'First column of the box of that segment'),
+    Column('best_area_px', 'int64', 'px', 'Number of pixels of that segment'),
+    Column('best_x0_px', 'int64', 'px', 'First column of its box'),
     Column('best_y0_px', 'int64', 'px', 'First row'),
     Column('best_x1_px', 'int64', 'px', 'Last column + 1'),
     Column('best_y1_px', 'int64', 'px', 'Last row + 1'),
     Column('picture', 'string', '', 'The file of that view, beside this table: its segment with the surroundings'),
-    Column('feature', 'list<float32>', '', 'Mean feature of its segments, each weighted by its samples, of length 1'),
+    Column(
+        'feature',
+        'list<float32>',
+        '',
+        'Mean feature of all segments of its track ids, each weighted by its samples, of length 1',
+    ),
 )
 
 # The folder of pictures of objects, beside their table.
@@ -254,31 +259,6 @@ def hierarchy_row(result: FrameResult) -> Row:
     return (result.stamp_ns, *hierarchy.grid_hw, hierarchy.tau, *lists)
 
 
-def object_rows(objects: Sequence[MapObject], classes: Classes | None) -> list[Row]:
-    """Return the values of `OBJECTS`, one row per object; `classes`: of their numbers."""
-    return [
-        (
-            one.object_id,
-            list(one.track_ids),
-            *((None, None) if classes is None else (classes.name(one.class_id), one.confidence)),
-            *one.position_m,
-            *one.box_center_m,
-            *one.box_size_m,
-            one.box_yaw_rad,
-            one.voxels,
-            one.views,
-            one.first_ns,
-            one.last_ns,
-            one.best_ns,
-            int(one.best_whole),
-            *one.best_box_xyxy,
-            f'{PICTURES}/{one.object_id}.jpg',
-            one.feature.tolist(),
-        )
-        for one in objects
-    ]
-
-
 def check_parquet() -> None:
     """Raise ValueError where Parquet cannot be written."""
     with needed('tables as Parquet', 'analyze', 'take --csv'):
@@ -333,7 +313,7 @@ def join_tables(
                     continue
                 _, *rows = read_csv(part)
                 for name, values in filled.items():
-                    for row, value in zip(rows, _as_many(values(part), len(rows), part), strict=True):
+                    for row, value in zip(rows, check_count(values(part), len(rows), part), strict=True):
                         row[places[name]] = '' if value is None else str(value)
                 append_rows(path, rows)
             return
@@ -346,12 +326,13 @@ def join_tables(
                     table = file.read()
                 for name, values in (filled or {}).items():
                     field = table.schema.field(name)
-                    array = pyarrow.array(_as_many(values(part), len(table), part), field.type)
+                    array = pyarrow.array(check_count(values(part), len(table), part), field.type)
                     table = table.set_column(places[name], field, array)
                 writer.write_table(table)
 
 
-def _as_many(values: Sequence[Any], count: int, part: Path) -> Sequence[Any]:
+def check_count(values: Sequence[Any], count: int, part: Path) -> Sequence[Any]:
+    """Return values for the rows of a part's table; raise ValueError unless there are as many."""
     if len(values) != count:
         raise ValueError(f'{part}: expected values for {count} rows, received {len(values)}')
     return values

@@ -113,13 +113,10 @@
     const metres = (values) => values.map((value) => value.toFixed(2));
     element('object-facts').replaceChildren(
       ...(one.name ? [line('Class', `${one.name}${one.confidence ? `, confidence ${one.confidence}` : ''}`)] : []),
-      line('Seen', `${one.first} to ${one.last}`),
-      line(
-        'Views',
-        `${one.views.toLocaleString('en')}, as ` +
-          (one.tracks === 1 ? '1 track' : `${one.tracks} tracks, several of which an image may show`),
-      ),
-      line('Best view', one.whole ? one.best : `${one.best}, cut off by the image's edge`),
+      ...(one.views ? [line('Seen', `${one.first} to ${one.last}`)] : []),
+      line('Views', one.views ? `${one.views.toLocaleString('en')}, of which an image may show several` : 'none: all segments lie mostly in other objects'),
+      line('Track ids', one.tracks.toLocaleString('en')),
+      ...(one.best ? [line('Best view', one.whole ? one.best : `${one.best}, cut off by the image's edge`)] : []),
       line('Size', `${metres(one.size).join(' × ')} m`),
       line('Position', `${metres(one.position).join(', ')} m`),
     );

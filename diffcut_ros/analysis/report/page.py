@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diffcut_ros.analysis.objects import Shown
 from diffcut_ros.analysis.report.gallery import ShownFrame, thumbnail
 from diffcut_ros.analysis.report.plan import plan_of
 from diffcut_ros.analysis.report.summary import Series, Summary, Track, summarize
@@ -75,6 +76,7 @@ def write_report(
     frames: Sequence[ShownFrame],
     by_class: bool = False,
     objects: ObjectMap | None = None,
+    shown: Mapping[int, Shown] | None = None,
     classes: Classes | None = None,
 ) -> None:
     """Write the report of an analysis, one HTML file that needs nothing else.
@@ -87,6 +89,7 @@ def write_report(
         frames: those that are shown.
         by_class: whether it is coloured by class until its switch is turned; otherwise by track.
         objects: the map of objects, where there is one; their pictures lie beside the tables.
+        shown: what shows each of its objects, by its id.
         classes: that objects may have; None: they have none.
     """
     import jinja2
@@ -100,7 +103,7 @@ def write_report(
     plan = None
     if objects is not None:
         frame, voxel_m = run['settings']['node']['target_frame'], run['settings']['tracker']['voxel_m']
-        plan = plan_of(objects, frame, voxel_m, classes, tables / PICTURES, lambda ns: _at(ns, start_ns))
+        plan = plan_of(objects, shown or {}, frame, voxel_m, classes, tables / PICTURES, lambda ns: _at(ns, start_ns))
     template = environment().from_string(resource('report.html'))
     page = template.stream(
         name=printable(Path(run['recording']).name),

@@ -2,13 +2,14 @@
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from diffcut_ros.analysis.objects import Shown
 from diffcut_ros.core.classes import UNKNOWN, Classes
 from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.objects import MapObject, ObjectMap
@@ -29,6 +30,7 @@ _MOST_PIXELS = 1000
 
 def plan_of(
     found: ObjectMap,
+    shown: Mapping[int, Shown],
     frame: str,
     voxel_m: float,
     classes: Classes | None,
@@ -39,6 +41,7 @@ def plan_of(
 
     Args:
         found: the map.
+        shown: what shows each of its objects, by its id.
         frame: that it is in.
         voxel_m: side of its voxels.
         classes: that objects may have; None: they have none.
@@ -68,17 +71,20 @@ def plan_of(
                 'corners': [_short(corner) for corner in own],
                 'position': _short(one.position_m),
                 'size': _short(one.box_size_m),
-                'views': one.views,
                 'tracks': len(one.track_ids),
-                'first': at(one.first_ns),
-                'last': at(one.last_ns),
-                'best': at(one.best_ns),
-                'whole': one.best_whole,
+                **_views(shown.get(one.object_id, Shown()), at),
                 'picture': _picture(pictures / f'{one.object_id}.jpg'),
             }
             for one, own in zip(largest, corners, strict=True)
         ],
     }
+
+
+def _views(shown: Shown, at: Callable[[int], str]) -> dict[str, Any]:
+    first, last = ('' if ns is None else at(ns) for ns in (shown.first_ns, shown.last_ns))
+    whole, _, best_ns, *_ = shown.best or (0, 0, None)
+    best = '' if best_ns is None else at(best_ns)
+    return {'views': shown.views, 'first': first, 'last': last, 'best': best, 'whole': bool(whole)}
 
 
 def _corners(one: MapObject) -> np.ndarray:
