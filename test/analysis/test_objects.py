@@ -99,6 +99,44 @@ def test_every_thing_is_there_once(tmp_path, fast):
     assert first['object_id'] not in set.union(*(seen[stamp] for stamp in second_wall))
 
 
+def check_views(out) -> int:
+    """Check that the table of objects tells of the segments that show them; return how many have no picture."""
+    objects, segments = (rows_of(out / f'{name}.csv') for name in ('objects', 'segments'))
+    frames = {row['stamp_ns']: row for row in rows_of(out / 'frames.csv')}
+    for row in objects:
+        own = [one for one in segments if one['object_id'] == row['object_id']]
+        assert int(row['views']) == len(own)
+        stamps = sorted(int(one['stamp_ns']) for one in own)
+        assert (row['first_ns'], row['last_ns']) == (str(stamps[0]), str(stamps[-1])) if own else ('', '')
+        if not row['picture']:
+            assert not any(row[name] for name in row if name.startswith('best_'))
+            assert not (out / f'objects/{row["object_id"]}.jpg').exists()
+            continue
+        assert row['picture'] == f'objects/{row["object_id"]}.jpg'
+        sides = [f'{side}_px' for side in ('x0', 'y0', 'x1', 'y1')]
+        shown = [
+            one
+            for one in own
+            if one['stamp_ns'] == row['best_ns'] and all(one[f'box_{side}'] == row[f'best_{side}'] for side in sides)
+        ]
+        assert [one['area_px'] for one in shown] == [row['best_area_px']]
+        x0, y0, x1, y1 = (int(row[f'best_{side}']) for side in sides)
+        width, height = (int(frames[row['best_ns']][f'{side}_px']) for side in ('width', 'height'))
+        assert row['best_whole'] == str(int(min(x0, y0) > 0 and x1 < width and y1 < height))
+    pictures = [row['picture'] for row in objects if row['picture']]
+    assert {f'objects/{path.name}' for path in (out / 'objects').iterdir()} == set(pictures)
+    about = json.loads((out / 'run.json').read_text())['map']
+    assert about['objects_without_segments'] == sum(row['views'] == '0' for row in objects)
+    assert about['objects_without_picture'] == len(objects) - len(pictures)
+    return len(objects) - len(pictures)
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    """Return the rows of a table as CSV."""
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
 def test_the_report_counts_each_track_id_once(tmp_path, fast):
     """Also one that comes back after a minute."""
     out = tmp_path / 'out'
@@ -331,6 +369,16 @@ def test_what_is_killed_and_resumed_has_the_same_objects(long, capsys):
         shown = [row['object_id'] for row in csv.DictReader(file)]
     assert len({*shown}) > 10
     assert {*map(int, shown)} <= set(read_ply(long / 'killed/objects.ply')[0]['object_id'].tolist())
+
+
+def test_an_object_is_what_its_segments_show(long):
+    """Whatever their track ids: some of these show several objects."""
+    analyse(*of(long, 'views'))
+    check_views(long / 'views')
+    objects, segments = (rows_of(long / f'views/{name}.csv') for name in ('objects', 'segments'))
+    of_track = {key: row['object_id'] for row in objects for key in json.loads(row['track_ids'])}
+    others = [one for one in segments if of_track.get(int(one['track_id']), one['object_id']) != one['object_id']]
+    assert len(others) > 20
 
 
 def test_a_complete_analysis_without_them_is_another_one(long, capsys):

@@ -100,7 +100,7 @@ def test_a_click_shows_what_it_is(mapped, open_page, rows):  # noqa: F811
         assert f'{first:.1f} s to {last:.1f} s' in facts
         cut_off = '' if int(row['best_whole']) else ", cut off by the image's edge"
         assert f'Best view\n{best:.1f} s{cut_off}\n' in facts
-        assert f'Views\n{row["views"]}, as' in facts
+        assert f'Views\n{row["views"]}, of which' in facts
         size = ' \u00d7 '.join(f'{float(row[f"box_{side}_m"]):.2f}' for side in ('length', 'width', 'height'))
         assert f'{size} m' in facts
         page.wait_for_function("document.getElementById('object-picture').complete")
