@@ -14,6 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from diffcut_ros.printable import tell
+
 # Between two lines.
 LINE_S = 30
 
@@ -34,6 +36,11 @@ class BarOrLines(Progress):
         columns = title, BarColumn(), *columns, TimeRemainingColumn()
         super().__init__(*columns, console=console, transient=step, disable=not console.is_terminal)
         self._next_s = self.get_time() + (LINE_S / 10 if step else LINE_S)
+
+    def begin(self, text: str) -> None:
+        """Say what begins, where there is no terminal: the first line about it comes after half a minute only."""
+        if self.disable:
+            tell(text)
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Show changes of a task, see `Progress.update`."""

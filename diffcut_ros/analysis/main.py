@@ -111,7 +111,9 @@ def _one(args: argparse.Namespace) -> tuple[int, str]:
             rate_hz = (done.frames - first) / max(1e-3, now_s - first_s)
             progress.update(task, completed=done.share, rate=f'{done.frames} images, {rate_hz:.1f} per s')
 
-        summary = analyze_to_folder(bag, args.out, _options(args), output, args.resume, args.overwrite, show)
+        summary = analyze_to_folder(
+            bag, args.out, _options(args), output, args.resume, args.overwrite, show, progress.begin
+        )
         progress.update(task, completed=1.0)
     return summary.status, summary.text(bag, args.out)
 
@@ -139,6 +141,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     with locked(args.out), BarOrLines(MofNCompleteColumn()) as progress:
         check_merged(args.out, args.resume or args.overwrite)
         task = progress.add_task('recordings', total=len(args.bags))
+        progress.begin(f'analysing {len(args.bags)} recordings, {at_a_time} at a time')
 
         def check_complete(run: dict[str, Any], folder: Path, bag: Path) -> None:
             check_same(run, folder, bag, options, settings, output, classes)

@@ -44,7 +44,7 @@ from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
-from diffcut_ros.printable import printable, quoted
+from diffcut_ros.printable import counted, printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 
 # What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
@@ -277,6 +277,7 @@ def analyze_to_folder(
     resume: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Analyse a recording and leave segments.mcap, tables, report.html, overlay.mp4 and run.json in a folder.
 
@@ -288,6 +289,7 @@ def analyze_to_folder(
         resume: go on with an analysis that was interrupted; one that is complete is left as it is, but for the sweep.
         overwrite: remove the outputs of an earlier analysis first.
         on_progress: called now and then.
+        on_start: called with what is read, as text, once that is known to be right; not where all is complete.
 
     Raises:
         ValueError: for options or a recording that cannot be used; says what was expected and received.
@@ -339,6 +341,8 @@ def analyze_to_folder(
                 moments = Moments(opened, topics, options, settings, *reached, frames=frames_of)
         else:
             moments = Moments(opened, topics, options, settings, frames=frames_of)
+
+        on_start(_what_is_read(opened, topics, done))
 
         def shown(moment: Moment) -> bool:
             return output.report and done.shown.take(moment.time_ns, opened.end_ns, options.duration_s)
@@ -633,6 +637,15 @@ def _no_frames(bag: Bag, topics: Topics, moments: Moments) -> BagError:
 
 def _length_s(bag: Bag) -> float:
     return (bag.end_ns - bag.start_ns) / 1e9
+
+
+def _what_is_read(bag: Bag, topics: Topics, done: _Done) -> str:
+    """Say which topics of a recording are read, and how many images there are, as text."""
+    others = [name for name in topics.names() if name != topics.image]
+    beside = f' with {" and ".join(others)}' if others else ''
+    resumed = f'; {done.frames} are done' if done.position else ''
+    count = bag.topics[topics.image].count
+    return f'reading {bag.path}: {counted(count, "message")} of {topics.image}{beside}{resumed}'
 
 
 def _which_images(bag: Bag, options: AnalysisOptions, settings: Settings) -> str:

@@ -11,6 +11,8 @@ from diffcut_ros.analysis.hierarchies import Hierarchy
 def sweep_rows(hierarchies: Iterable[Hierarchy], taus: Sequence[float]) -> list[tuple]:
     """Return the values of `tables.SWEEP`, a row for each tau; hierarchies come one at a time, in order.
 
+    Segments are those of the cut: a hierarchy knows cells, not which of their pixels are connected.
+
     Raises:
         ValueError: for a tau beyond a hierarchy's.
     """

@@ -52,7 +52,7 @@ _PLACES = (
 FRAMES = (
     _STAMP,
     Column('latency_ms', 'float64', 'ms', 'Time of features, segments, tracks and places, without reading and writing'),
-    Column('segments', 'int64', '', 'Number of segments'),
+    Column('segments', 'int64', '', 'Number of segments; parts count one each, see the parameter instances'),
     Column('tau', 'float64', '', 'NCut threshold that they were cut at'),
     Column('images_left_out', 'int64', '', 'Images of the topic between the last row and this one'),
     Column('width_px', 'int64', 'px', 'Width of the image'),
@@ -124,7 +124,12 @@ HIERARCHIES = (
 
 SWEEP = (
     Column('tau', 'float64', '', 'NCut threshold'),
-    Column('segments_mean', 'float64', '', 'Segments of cells per image: mean'),
+    Column(
+        'segments_mean',
+        'float64',
+        '',
+        'Segments of the cut of the cells per image, before `instances` makes parts of them: mean',
+    ),
     Column('segments_p05', 'float64', '', '5th percentile'),
     Column('segments_median', 'float64', '', 'Median'),
     Column('segments_p95', 'float64', '', '95th percentile'),

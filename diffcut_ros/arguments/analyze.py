@@ -76,8 +76,8 @@ def _parser() -> Parser:
     what.add_argument(
         '--sweep',
         metavar='tau=FIRST:LAST:STEP',
-        help='numbers of segments and their stability for these values of tau, from the hierarchies; also for an '
-        'analysis that is complete, with --resume',
+        help='numbers of segments of the cut, before instances makes parts of them, and their stability for these '
+        'values of tau, from the hierarchies; also for an analysis that is complete, with --resume',
     )
     what.add_argument(
         '--hierarchy-tau',

@@ -227,15 +227,30 @@ def test_images_left_out_are_counted(tmp_path, rows):
     assert [row['images_left_out'] for row in frames] == ['0', '0', '2', '0']
 
 
+def test_what_is_read_is_told_at_the_start(tmp_path, run):
+    """On stderr, which is no terminal here; not of an analysis that is complete."""
+    film, out = record(tmp_path / 'film', 3), tmp_path / 'out'
+    arguments = film, '-o', out, '--csv', '--no-video', '--no-report'
+    said, told = run(*arguments)
+    assert told == f'reading {film}: 3 messages of {IMAGE} with {INFO} and {DEPTH}\n'
+    assert said.count('\n') == 1
+    assert run(*arguments, '--resume')[1] == ''
+    other = record(tmp_path / 'other', 1)
+    assert run(film, other, '-o', tmp_path / 'both', *arguments[3:])[1].splitlines()[0] == (
+        'analysing 2 recordings, 1 at a time'
+    )
+
+
 def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys, monkeypatch):
     film = record(tmp_path / 'film', 3, depth=False)
+    reading = f'reading {film}: 3 messages of {IMAGE}\n'
     arguments = film, '-o', tmp_path / 'out', '--csv', '--no-video', '--no-report', '--overwrite'
     monkeypatch.setattr('diffcut_ros.progress.LINE_S', 1000)
     analyse(*arguments)
-    assert capsys.readouterr().err == ''
+    assert capsys.readouterr().err == reading
     monkeypatch.setattr('diffcut_ros.progress.LINE_S', 0)
     analyse(*arguments)
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.removeprefix(reading).splitlines()
     patterns = [
         rf'film +{share}% {count} images, [\d.]+ per s [-:\d]+ left'
         for count, share in ((0, 0), (1, 0), (1, 50), (2, 50), (2, 100), (3, 100), (3, 100))

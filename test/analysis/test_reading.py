@@ -256,11 +256,12 @@ def test_a_choice_is_listed():
 
 
 def told(capsys, *arguments, status: int) -> str:
-    """Run the command in this process; return the one line that it wrote on stderr, or else stdout."""
+    """Run the command in this process; return the one line that it wrote, beside the one that says what is read."""
     assert main([str(argument) for argument in arguments]) == status
     out, err = capsys.readouterr()
     assert 'Traceback' not in out + err
-    (line,) = (err or out).strip().splitlines()
+    lines = [line for line in (out + err).strip().splitlines() if not line.startswith('reading ')]
+    (line,) = lines
     return line
 
 

@@ -182,6 +182,22 @@ def test_segments_wear_the_colors_of_their_tracks(analysed, open_page, rows):
 
 
 @needs_browser
+@pytest.mark.parametrize('window', [PHONE, WIDE], ids=['phone', 'wide'])
+def test_the_curve_lies_above_the_slider_and_beside_its_numbers(analysed, open_page, window):
+    page = open_page(analysed / 'out/report.html', window)
+    box = '(one) => { const { left, right } = one.getBoundingClientRect(); return [left, right]; }'
+    lines = page.eval_on_selector_all('#curve .scatterlayer .js-line', f'(all) => all.map({box})')
+    numbers = page.eval_on_selector_all('#curve .ytick text', f'(all) => all.map({box})')
+    assert len(numbers) > 1
+    curve = lines[0]
+    assert max(right for _, right in numbers) < curve[0]
+    assert min(left for left, _ in numbers) >= page.eval_on_selector('#curve', box)[0]
+    half_thumb = 9
+    track = page.eval_on_selector('#tau', box)
+    assert curve == pytest.approx([track[0] + half_thumb, track[1] - half_thumb], abs=2)
+
+
+@needs_browser
 def test_the_slider_by_keyboard(analysed, open_page):
     page = open_page(analysed / 'out/report.html')
     page.focus('#tau')

@@ -136,6 +136,17 @@ def test_it_is_drawn_anew_in_another_window(mapped, open_page):  # noqa: F811
 
 
 @needs_browser
+def test_without_room_it_is_not_drawn_anew(mapped, open_page):  # noqa: F811
+    """As in a page that is not yet laid out, or not shown; open_page wants a console without errors."""
+    page = open_page(mapped / 'out/report.html')
+    for width in ('0', '50px', 'auto'):
+        page.eval_on_selector('#plan', '(one, width) => { one.style.width = width; }', width)
+        page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
+        page.locator('#object-list button').first.click()
+    assert np.ptp(np.concatenate(list(drawn(page).values())), 0).min() > 100
+
+
+@needs_browser
 def test_names_of_classes(tmp_path, open_page):  # noqa: F811
     points = {'ground': (32, 24), MARKUP: (10, 13)}
     (tmp_path / 'fast.yaml').write_text('/**:\n  ros__parameters: {color: {cells: 10}}\n')

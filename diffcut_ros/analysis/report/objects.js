@@ -68,6 +68,8 @@
   function draw() {
     const [x0, y0, x1, y1] = plan.extent;
     const across = box.clientWidth - MARGIN.left - MARGIN.right;
+    // Without room, as in a page that is not yet laid out: it is drawn once there is some.
+    if (across <= 0) return;
     const scale = Math.min(across / (x1 - x0), (TALLEST * window.innerHeight) / (y1 - y0));
     const [width, height] = [box.clientWidth, scale * (y1 - y0) + MARGIN.top + MARGIN.bottom];
     const start = MARGIN.left + (across - scale * (x1 - x0)) / 2;

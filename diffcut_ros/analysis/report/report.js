@@ -145,7 +145,7 @@
     const share = { axis: { range: [0, 1.05] } };
     const rows = [
       {
-        name: 'Segments per frame',
+        name: 'Segments of the cut per frame',
         mean: sweep.segments_mean,
         low: sweep.segments_p05,
         high: sweep.segments_p95,
@@ -206,6 +206,8 @@
     return largest.length;
   }
 
+  // Room at the left of the curve, px, as much as the slider leaves there.
+  const numbersWidth = () => parseFloat(getComputedStyle(slider).marginLeft);
   const below = (levels, value) => levels.filter((level) => level < value).length;
 
   function drawCurve() {
@@ -225,7 +227,7 @@
       'curve',
       traces,
       {
-        margin: { l: HALF_THUMB, r: HALF_THUMB, t: 8, b: 0 },
+        margin: { l: numbersWidth() + HALF_THUMB, r: HALF_THUMB, t: 8, b: 0 },
         dragmode: false,
         hovermode: false,
         xaxis: axis({ range: [0, frame.deepest], ...none }),
@@ -234,7 +236,7 @@
           domain: [0.12, 1],
           range: [0, Math.log10(1.1 * Math.max(2, most))],
           tickvals: [1, 10, 100, 1000, 10000].flatMap((power) => [power, 2 * power, 5 * power]),
-          ticklabelposition: 'inside top',
+          ...LABELS_AWAY,
         }),
         yaxis2: axis({ domain: [0, 0.08], range: [0, 1], ...none }),
       },
