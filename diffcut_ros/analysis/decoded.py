@@ -1,7 +1,7 @@
 """The messages of a recording with what they hold: deserialized, and of a video the pictures."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from rosbags.serde import SerdeError
@@ -31,10 +31,11 @@ class Held(NamedTuple):
     restarts: bool = False
 
 
-def read_messages(bag: Bag, topics: Topics, video: VideoDecoder) -> Iterator[Held]:
+def read_messages(bag: Bag, topics: Topics, video: VideoDecoder, others: Collection[str] = ()) -> Iterator[Held]:
     """Yield the messages of some topics as they were recorded; images of a video in the order in which they are shown.
 
-    All of a video is decoded, since each image depends on those before it, but not yet converted to RGB.
+    All of a video is decoded, since each image depends on those before it, but not yet converted to RGB. Of `others`,
+    the content is the message as it was recorded.
 
     Raises:
         MissingPackageError: for video without PyAV.
@@ -47,8 +48,12 @@ def read_messages(bag: Bag, topics: Topics, video: VideoDecoder) -> Iterator[Hel
             one = waiting.popleft()
             yield one if one.content is not images else one._replace(content=images.popleft())
 
-    for message in bag.messages(set(topics.names())):
+    for message in bag.messages({*topics.names(), *others}):
         restarts = False
+        if message.topic in others:
+            waiting.append(Held(message, message))
+            yield from ready()
+            continue
         expected = (CAMERA_INFO,) if message.topic == topics.camera_info else IMAGES
         try:
             if message.type_name not in expected:  # some of a topic are of another type than most

@@ -17,10 +17,10 @@ from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.stamps import stamp_ns
 from diffcut_ros.stream.transforms import TransformTree, named
 
-_TF, _TF_STATIC = '/tf', '/tf_static'
+TF, TF_STATIC = '/tf', '/tf_static'
 # The second is of ROS 1, with the same fields.
-_TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
-_TYPES = (_TF_MESSAGE, 'tf/msg/tfMessage')
+TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
+_TYPES = (TF_MESSAGE, 'tf/msg/tfMessage')
 _ALL_S = 1e9  # of a recording nothing is forgotten
 _MOST_TROUBLE = 3
 # Without transforms for longer than this, s, where a camera was is a guess.
@@ -54,14 +54,14 @@ class RecordedFrames:
         self._static_trouble: Counter[str] = Counter()
         with open_bag(bag.path) as again:  # what cannot be read is told as the images are read
             found = {name: one for name, one in again.topics.items() if one.type_name in _TYPES and one.count}
-            if not {_TF, _TF_STATIC} & found.keys():
+            if not {TF, TF_STATIC} & found.keys():
                 others = f'; there are {", ".join(found)}, which are not read' if found else ''
                 lost = f'; not all could be read: {again.lost}' if again.lost else ''
                 raise BagError(f'{bag.path}: target frame {quoted(target)}: expected /tf, received none{others}{lost}')
-            static = list(self._messages(again, _TF_STATIC))
+            static = list(self._messages(again, TF_STATIC))
             self._spans = [self._span(static, 0)]
             self._static_trouble.update(self._spans[0].tree.trouble)
-            for time_ns, message in self._messages(again, _TF):
+            for time_ns, message in self._messages(again, TF):
                 if self._jumps(message):
                     self._spans.append(self._span(static, time_ns))
                 span = self._spans[-1]
@@ -81,7 +81,7 @@ class RecordedFrames:
     def _messages(self, bag: Bag, topic: str) -> Iterator[tuple[int, Any]]:
         for one in bag.messages({topic}):
             try:
-                yield one.time_ns, STORE.deserialize_cdr(one.cdr, _TF_MESSAGE)
+                yield one.time_ns, STORE.deserialize_cdr(one.cdr, TF_MESSAGE)
             except SerdeError as error:
                 self._damaged[f'{topic}: {error}'] += 1
 
@@ -150,6 +150,22 @@ class RecordedFrames:
             raise ValueError('stamps and times of recording of /tf step back: which transforms hold is not known')
         tree = holding[0].tree
         return tree.lookup(self.target, frame, at_ns), tree.gap_s(self.target, frame, at_ns) > GAP_S
+
+
+def transform_topics(bag: Bag) -> tuple[str, ...]:
+    """Return which of /tf and /tf_static a recording has messages of."""
+    found = {name: bag.topics[name] for name in (TF, TF_STATIC) if name in bag.topics}
+    return tuple(name for name, one in found.items() if one.type_name in _TYPES and one.count)
+
+
+def transforms_ns(cdr: bytes) -> int:
+    """Return the stamp of the first of the transforms of a message, 0 where there is none.
+
+    Raises:
+        SerdeError: for a message that is damaged.
+    """
+    transforms = STORE.deserialize_cdr(cdr, TF_MESSAGE).transforms
+    return stamp_ns(transforms[0]) if transforms else 0
 
 
 def in_gaps(images: int) -> str:

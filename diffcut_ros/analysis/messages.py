@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from diffcut_ros.analysis.frame_result import FrameResult
-from diffcut_ros.analysis.settings import NODE
+from diffcut_ros.analysis.settings import NODE, Settings
+from diffcut_ros.core.objects import ObjectMap
 from diffcut_ros.recordings.message_types import STORE
 from diffcut_ros.stream.messages import (
     COMPRESSED_IMAGE,
@@ -56,6 +57,15 @@ def outputs(raw_labels: bool, with_depth: bool, with_classes: bool = False) -> l
 def serialize(output: Output, result: FrameResult, by_track: bool) -> bytes:
     """Return the message of an output as CDR; `by_track`: values in the label image are track ids, as mono16."""
     return bytes(STORE.serialize_cdr(output.message(result, by_track), output.type_name))
+
+
+def objects_message(found: ObjectMap, settings: Settings, stamp_ns: int) -> tuple[str, str, bytes]:
+    """Return a map of objects as the node publishes it: topic, type and CDR; the stamp is the last image's."""
+    seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    stamp = STORE.types['builtin_interfaces/msg/Time'](seconds, nanoseconds)
+    header = STORE.types['std_msgs/msg/Header'](stamp, settings.node.target_frame)
+    message = MESSAGES.objects(found.objects, header)
+    return f'{NODE}/objects', DETECTIONS_3D, bytes(STORE.serialize_cdr(message, DETECTIONS_3D))
 
 
 def _labels(result: FrameResult, by_track: bool) -> Any:

@@ -43,7 +43,6 @@ from diffcut_ros.plain_files import check_plain, read_plain
 from diffcut_ros.printable import printable
 from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
-from diffcut_ros.stream.messages import LABEL_INFO
 from diffcut_ros.writing import writing
 
 _UNFINISHED, _FINISHED, _MERGING = '.unfinished', '.finished', '.merging'
@@ -76,10 +75,11 @@ _LATCHED = Qos(
 
 @dataclass(frozen=True)
 class OutputTopic:
-    """A topic of the bag that is written."""
+    """A topic of the bag that is written; latched: who joins late is to get the last message."""
 
     name: str
     type_name: str
+    latched: bool = False
 
 
 class _BagWriter:
@@ -97,7 +97,7 @@ class _BagWriter:
                     topic.name,
                     topic.type_name,
                     typestore=STORE,
-                    offered_qos_profiles=[_LATCHED] if topic.type_name == LABEL_INFO else [],
+                    offered_qos_profiles=[_LATCHED] if topic.latched else [],
                 )
                 for topic in self._topics
             }
@@ -270,6 +270,7 @@ class AnalysisFolder:
         sweep: Sequence[float],
         more: Mapping[str, Callable[[Path, Sequence[Path]], None]],
         segment_columns: Mapping[str, Callable[[Path], Sequence[Any]]] | None = None,
+        last_messages: Sequence[tuple[str, str, bytes]] = (),
     ) -> None:
         """Make the outputs from all parts; each appears under its name once it is complete, run.json the last.
 
@@ -280,15 +281,21 @@ class AnalysisFolder:
                 outputs before it, and the folders of all parts.
             segment_columns: by the name of a column of the table `segments` that is known by now only, what returns its
                 values for that table of a part.
+            last_messages: topic, type and CDR of further messages, latched, each the only one of its topic, at the time
+                of the last one of the others.
         """
         parts, final = self._parts(), self._unfinished / 'final'
         shutil.rmtree(final, ignore_errors=True)
         with writing(final):
             final.mkdir()
-        with _BagWriter(final / 'segments', self._topics) as writer:
+        last_ns = 0
+        topics = [*self._topics, *(OutputTopic(name, type_name, True) for name, type_name, _ in last_messages)]
+        with _BagWriter(final / 'segments', topics) as writer:
             for part in parts:
                 # The file itself: to read metadata.yaml takes many times as long.
-                _copy_messages(part / _MESSAGES / f'{_MESSAGES}.mcap', writer)
+                last_ns = max(last_ns, _copy_messages(part / _MESSAGES / f'{_MESSAGES}.mcap', writer))
+            for name, _, cdr in last_messages:
+                writer.write(name, last_ns, cdr)
         outputs = [final / 'segments' / _BAG]
         for name, columns in TABLES.items():
             outputs.append(final / f'{name}{self._ending}')
@@ -519,9 +526,13 @@ def check_merged(out: Path, may_be_there: bool) -> None:
         )
 
 
-def _copy_messages(path: Path, writer: _BagWriter) -> None:
+def _copy_messages(path: Path, writer: _BagWriter) -> int:
+    """Copy all messages of a bag; return the time of the last one, 0 without any."""
+    last_ns = 0
     with open_bag(path, may_be_empty=True) as bag:
         for message in bag.messages(set(bag.topics)):
             writer.write(message.topic, message.time_ns, message.cdr)
+            last_ns = max(last_ns, message.time_ns)
         if bag.lost:
             raise ValueError(f'{path}: a part of the analysis is damaged: {bag.lost}')
+    return last_ns

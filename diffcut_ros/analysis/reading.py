@@ -1,6 +1,7 @@
 """Which images of a recording are segmented: joined, selected and decoded."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -9,12 +10,13 @@ from typing import Any
 from rosbags.serde import SerdeError
 
 from diffcut_ros.analysis.decoded import Held, read_messages
-from diffcut_ros.analysis.frames import RecordedFrames
+from diffcut_ros.analysis.frames import TF_STATIC, RecordedFrames, transforms_ns
 from diffcut_ros.analysis.joining import Joiner, Stamped
 from diffcut_ros.analysis.settings import AnalysisOptions, Settings
 from diffcut_ros.analysis.timeline import Timeline, times
 from diffcut_ros.analysis.topics import Topics
 from diffcut_ros.core import Scene
+from diffcut_ros.printable import counted
 from diffcut_ros.recordings.bag import Bag, BagMessage, open_bag
 from diffcut_ros.recordings.message_types import deserialize
 from diffcut_ros.stream.decoder import Decoder
@@ -29,8 +31,13 @@ _NEARBY = 10
 _WALL_CLOCK_NS = 10**18
 # Messages with stamp 0 that a simulation may begin with, as while it is paused.
 _MOST_ZEROS = 100
+# Transforms with a stamp up to so long before the first image are copied, too: its place lies between two of them. Of
+# stamps further away from the last image's than the second, which are of another clock, the image's time is taken.
+_TRANSFORMS_BEFORE_NS, _OTHER_CLOCK_NS = 10**9, 60 * 10**9
 # Packets of video before the time that is analysed which are kept for the copy of the source.
 _LONGEST_LEAD = 1000
+# Messages of transforms before it that are kept likewise, of /tf and of /tf_static each.
+_MOST_TRANSFORMS = 1000
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ class Moments:
         decoder: of the moment at that position, where reading goes on.
         done: how many images were segmented or left out up to that position; see `check_resumed`.
         frames: by which places are in another frame than the camera's; None: they are not.
+        copied: topics of transforms whose messages are given out, too, for the copy of the source.
     """
 
     def __init__(
@@ -112,7 +120,13 @@ class Moments:
         decoder: tuple[Any, ...] = (),
         done: int = 0,
         frames: RecordedFrames | None = None,
+        copied: Collection[str] = (),
     ) -> None:
+        self._copied = copied
+        # Before the time that is analysed: stamps and messages of /tf, and what there is of /tf_static, once each.
+        self._transforms: deque[tuple[int, BagMessage]] = deque(maxlen=_MOST_TRANSFORMS)
+        self._static: dict[bytes, BagMessage] = {}
+        self._damaged_transforms = 0
         self.images = self.within = self.joined = self._read = 0
         self._bag, self._topics, self._after = bag, topics, after
         self._done, self._passed = done, 0
@@ -134,15 +148,18 @@ class Moments:
         self._camera_info: Any | None = None
         self._early: BagMessage | None = None
         self._video, self._lead = VideoDecoder(self._max_pixels), []
-        self._changes = 0
+        self._changes, self._begun = 0, False
         self._position = self._time_ns = self._last_ns = 0
         self._frame_warning = ''
 
     def __iter__(self) -> Iterator[Moment]:
         ended = False
-        for held in read_messages(self._bag, self._topics, self._video):
+        for held in read_messages(self._bag, self._topics, self._video, self._copied):
             message, decoded = held.message, held.content
             self._time_ns = message.time_ns
+            if message.topic in self._copied:
+                yield from self._transformed(message)
+                continue
             if decoded is None:
                 yield from self._parameters(held)
                 continue
@@ -172,6 +189,8 @@ class Moments:
                 if within and self._early is not None:
                     yield from self._given(own_ns, log_ns, self._early)
                     self._early = None
+                if within:
+                    yield from self._transforms_before(own_ns)
                 yield from self._led(held, own_ns, log_ns, within)
                 image = _Image(decoded, own_ns, log_ns, self._read, within, message.time_ns, self._camera_info)
                 if self._topics.depth is None:
@@ -220,6 +239,9 @@ class Moments:
             self._video.note,
             *self._decoder.notes,
             '' if self._frames is None else self._frames.note,
+            f'not copied, as damaged: {counted(self._damaged_transforms, "message")} of transforms'
+            if self._damaged_transforms
+            else '',
         )
         return '; '.join(filter(None, parts))
 
@@ -309,6 +331,39 @@ class Moments:
             self._lead = []
         elif held.restarts or self._lead:
             self._lead = [*([] if held.restarts else self._lead[-_LONGEST_LEAD:]), (own_ns, log_ns, held.message)]
+
+    def _transformed(self, message: BagMessage) -> Iterator[Moment]:
+        """Yield a message of transforms, or keep it while the time that is analysed has not begun."""
+        own_ns = 0
+        try:
+            own_ns = transforms_ns(message.cdr)
+        except SerdeError:
+            self._damaged_transforms += 1
+            return
+        is_static = message.topic == TF_STATIC
+        if self._begun:
+            if is_static or abs(own_ns - self._last_ns) > _OTHER_CLOCK_NS:
+                own_ns = self._last_ns
+            log_ns = self._timeline.log_ns(own_ns)
+            yield from self._given(own_ns, log_ns, message if self._is_within(log_ns) else None)
+        elif is_static:
+            self._static.pop(message.cdr, None)
+            self._static[message.cdr] = message
+            if len(self._static) > _MOST_TRANSFORMS:
+                del self._static[next(iter(self._static))]
+        else:
+            self._transforms.append((own_ns, message))
+
+    def _transforms_before(self, image_ns: int) -> Iterator[Moment]:
+        """Yield, once, what transforms there were before the first image of the time that is analysed."""
+        if self._begun:
+            return
+        self._begun = True
+        near = [(own_ns, one) for own_ns, one in self._transforms if 0 <= image_ns - own_ns <= _TRANSFORMS_BEFORE_NS]
+        first_ns = min((own_ns for own_ns, _ in near), default=image_ns)
+        for own_ns, message in (*((first_ns, one) for one in self._static.values()), *near):
+            yield from self._given(own_ns, self._timeline.log_ns(own_ns), message)
+        self._static, self._transforms = {}, deque()
 
     def _start(self, image_ns: int) -> bool:
         """Let the time that is analysed begin with the first image; say whether it goes on with this one."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from diffcut_ros.analysis.causes import Cause, Causes
 from diffcut_ros.analysis.frame_result import Analyzer, FrameResult
-from diffcut_ros.analysis.frames import RecordedFrames, in_gaps
+from diffcut_ros.analysis.frames import TF_MESSAGE, TF_STATIC, RecordedFrames, in_gaps, transform_topics
 from diffcut_ros.analysis.lock import locked
 from diffcut_ros.analysis.manifest import check_same, describe
-from diffcut_ros.analysis.messages import Output, outputs, serialize
+from diffcut_ros.analysis.messages import Output, objects_message, outputs, serialize
 from diffcut_ros.analysis.objects import BestViews, about_map, note, object_outputs, objects_of_rows, write_sightings
 from diffcut_ros.analysis.parts import AnalysisFolder, OutputTopic, Part, check_folder, readable, sweep_again
 from diffcut_ros.analysis.reading import Moment, Moments
@@ -46,6 +46,7 @@ from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, 
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
 from diffcut_ros.printable import counted, printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
+from diffcut_ros.stream.messages import LABEL_INFO
 
 # What a state may take unpacked, beside 2 bytes for each pixel: features of 1500 tracks, say.
 _STATE_BYTES = 2**28
@@ -322,9 +323,12 @@ def analyze_to_folder(
                 sweep_again(out, ending, complete, output.sweep)
             return summary
         made = outputs(output.raw_labels, topics.depth is not None, classes is not None)
-        written = [OutputTopic(one.topic, one.type_name) for one in made]
+        copied: tuple[str, ...] = ()
+        written = [OutputTopic(one.topic, one.type_name, one.type_name == LABEL_INFO) for one in made]
         if output.with_source:
+            copied = transform_topics(opened)
             written += [OutputTopic(name, opened.topics[name].type_name) for name in topics.names()]
+            written += [OutputTopic(name, TF_MESSAGE, name == TF_STATIC) for name in copied]
         frames_of, analyzer, done = recorded_frames(opened, settings), make_analyzer(), _Done()
         folder = AnalysisFolder(out, written, ending, settings.node.target_frame)
         about = describe(bag, topics, options, settings, output, classes)
@@ -338,9 +342,9 @@ def analyze_to_folder(
                 if output.objects:
                     folder.sightings(settings.tracker.max_voxels)  # whether they can be read
                 reached = done.position, done.decoder, done.frames + done.problems
-                moments = Moments(opened, topics, options, settings, *reached, frames=frames_of)
+                moments = Moments(opened, topics, options, settings, *reached, frames=frames_of, copied=copied)
         else:
-            moments = Moments(opened, topics, options, settings, frames=frames_of)
+            moments = Moments(opened, topics, options, settings, frames=frames_of, copied=copied)
 
         on_start(_what_is_read(opened, topics, done))
 
@@ -390,7 +394,8 @@ def analyze_to_folder(
         # What was there already may be of others.
         with nullcontext() if saved is None else readable(out, but=(OSError, MemoryError)):
             which = {} if found is None else {'object_id': functools.partial(objects_of_rows, found)}
-            folder.finish(run, output.sweep, more | ({REPORT: report} if output.report else {}), which)
+            map_of = [] if found is None else [objects_message(found, settings, done.playback.stamp_ns)]
+            folder.finish(run, output.sweep, more | ({REPORT: report} if output.report else {}), which, map_of)
     return summary
 
 

@@ -70,7 +70,9 @@ def _parser() -> Parser:
         help='names by example: file of classes; replaces that of the file',
     )
     what = parser.add_argument_group('outputs')
-    what.add_argument('--with-source', action='store_true', help='copy the input topics into segments.mcap')
+    what.add_argument(
+        '--with-source', action='store_true', help='copy the input topics, /tf and /tf_static into segments.mcap'
+    )
     what.add_argument('--raw-labels', action='store_true', help='label images as they are, not as PNG')
     what.add_argument('--csv', action='store_true', help='tables as CSV, not as Parquet')
     what.add_argument(
@@ -95,7 +97,7 @@ def _parser() -> Parser:
         '--objects',
         action='store_true',
         help='a map of objects, with --target-frame: things, each meant to be there once, as the table objects, as '
-        'points in objects.ply, as pictures, and in the report',
+        'points in objects.ply, as pictures, in segments.mcap and in the report',
     )
     what.add_argument('--no-video', action='store_true', help='without overlay.mp4, which takes time')
     what.add_argument('--no-report', action='store_true', help='leave report.html out')

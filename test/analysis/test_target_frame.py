@@ -8,9 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet
 import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
 from scipy.spatial.transform import Rotation, Slerp
 
 from diffcut_ros.analysis import analyze
+from diffcut_ros.analysis.run import analyze_to_folder
+from diffcut_ros.analysis.settings import OutputOptions
 from diffcut_ros.recordings.bag import BagError, open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.recordings import (
@@ -296,6 +300,91 @@ def test_other_topics_of_transforms_are_named(tmp_path, fast):
 
 
 WALLS = ((254, 0, 0), (0, 254, 0)), ((0, 0, 254), (254, 254, 0))
+
+
+def transforms_of(path) -> list[tuple[str, int, bytes]]:
+    """Return topic, time and content of the transforms in a recording."""
+    with open_bag(path) as bag:
+        return [(one.topic, one.time_ns, one.cdr) for one in bag.messages({'/tf', '/tf_static'})]
+
+
+def test_the_copy_of_the_source_has_the_transforms(tmp_path, fast, run):
+    """/tf_static was sent at the start and again, and not with the images that are analysed."""
+    path, out = tmp_path / 'film', tmp_path / 'out'
+    with Recorder(path) as recorder:
+        for at_ns in (START_NS - 10**10, START_NS - 9 * 10**9):
+            recorder.write_transform(
+                FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS - 10**10, 'base_link', static=True, time_ns=at_ns
+            )
+        for tenth in range(-30, 60):
+            at_ns = START_NS + tenth * STEP_NS // 10
+            recorder.write_transform('base_link', [0, 0, 0, 1], [0.01 * tenth, 0, 0], at_ns)
+            if tenth >= 0 and tenth % 10 == 0:
+                recorder.write_frame(tenth // 10)
+    start_s = 2 * STEP_NS / 1e9
+    options = '--params', fast.params, '--target-frame', 'map', '--with-source', '--no-video', '--no-report'
+    run(path, '-o', out, *options, '--start', start_s, '--duration', 2 * STEP_NS / 1e9, '--objects')
+    copied, source = transforms_of(out / 'segments.mcap'), transforms_of(path)
+    begin_ns, end_ns = START_NS + 2 * STEP_NS, START_NS + 4 * STEP_NS
+    static = [one for one in copied if one[0] == '/tf_static']
+    assert [cdr for _, _, cdr in static] == [source[0][2]]
+    assert [one for one in copied if one[0] == '/tf'] == [
+        one for one in source if one[0] == '/tf' and begin_ns - 10**9 <= one[1] < end_ns
+    ]
+    assert static[0][1] == min(time_ns for _, time_ns, _ in copied) < begin_ns
+    # The map, once; who joins late gets both.
+    with AnyReader([out / 'segments.mcap']) as reader:
+        profiles = {one.topic: one.ext.offered_qos_profiles for one in reader.connections}
+    latched = {
+        topic
+        for topic, some in profiles.items()
+        if any(one.durability == QosDurability.TRANSIENT_LOCAL for one in some)
+    }
+    assert latched == {'/tf_static', '/diffcut/objects', '/diffcut/label_info'}
+    with open_bag(out / 'segments.mcap') as bag:
+        ((message, time_ns),) = [
+            (STORE.deserialize_cdr(one.cdr, one.type_name), one.time_ns) for one in bag.messages({'/diffcut/objects'})
+        ]
+    stamp = message.header.stamp
+    assert stamp.sec * 10**9 + stamp.nanosec == START_NS + 3 * STEP_NS
+    assert time_ns == max(one[1] for one in copied)  # at the end of all
+    assert message.header.frame_id == 'map'
+    rows = pyarrow.parquet.read_table(out / 'objects.parquet').to_pylist()
+    assert [int(one.id) for one in message.detections] == [row['object_id'] for row in rows] != []
+    for one, row in zip(message.detections, rows, strict=True):
+        size, at = one.bbox.size, one.bbox.center.position
+        assert [size.x, size.y, size.z] == [row[f'box_{side}_m'] for side in ('length', 'width', 'height')]
+        assert [at.x, at.y, at.z] == [row[f'box_{axis}_m'] for axis in 'xyz']
+    # The copy gives the same places.
+    run(out / 'segments.mcap', '-o', tmp_path / 'again', '--image-topic', IMAGE, *options)
+    first, again = (pyarrow.parquet.read_table(one / 'segments.parquet') for one in (out, tmp_path / 'again'))
+    assert first['position_z_m'].to_pylist() == again['position_z_m'].to_pylist()
+    # Without a target frame, too; without transforms there are none.
+    run(path, '-o', tmp_path / 'camera', *options[:2], *options[4:])
+    assert [one for one in transforms_of(tmp_path / 'camera/segments.mcap') if one[0] == '/tf_static'] != []
+    run(record(tmp_path / 'none', 2), '-o', tmp_path / 'none_out', *options[:2], *options[4:])
+    assert transforms_of(tmp_path / 'none_out/segments.mcap') == []
+
+
+def test_a_killed_copy_of_the_source_has_them_once(tmp_path, fast):
+    """Parts end after 32 images."""
+    path = tmp_path / 'film'
+    with Recorder(path) as recorder:
+        recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), MOUNTED[1], START_NS, 'base_link', static=True)
+        for index in range(40):
+            recorder.write_transform('base_link', [0, 0, 0, 1], [0.02 * index, 0, 0], START_NS + index * STEP_NS)
+            recorder.write_frame(index)
+    output = OutputOptions(video=False, report=False, with_source=True)
+
+    def interrupt(done) -> None:
+        if done.frames > 35:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze_to_folder(path, tmp_path / 'out', fast, output, on_progress=interrupt)
+    assert list((tmp_path / 'out/.unfinished').glob('part-*'))
+    analyze_to_folder(path, tmp_path / 'out', fast, output, resume=True)
+    assert sorted(transforms_of(tmp_path / 'out/segments.mcap')) == sorted(transforms_of(path))
 
 
 def turning(path, walls: tuple[int, ...], pauses_s: tuple[float, ...]):
