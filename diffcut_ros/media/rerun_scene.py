@@ -14,7 +14,8 @@ from diffcut_ros.core.colors import number_colors
 from diffcut_ros.core.outlines import outlines_by_label
 from diffcut_ros.missing import needed
 
-# Where things are. All in space is in the camera's optical frame; what lies below the pinhole is in pixels.
+# Where things are. All in space is in the camera's optical frame, or in a target frame, in which the pinhole then is;
+# what lies below the pinhole is in pixels.
 CAMERA = 'camera'
 PINHOLE = f'{CAMERA}/pinhole'
 IMAGE, OVERLAY, LABELS, SEGMENTS = (f'{PINHOLE}/{name}' for name in ('image', 'overlay', 'labels', 'segments'))
@@ -145,6 +146,16 @@ def optical_frame():
     return load_rerun().ViewCoordinates.RDF
 
 
+def upright_frame():
+    """Return the axes of a frame whose z points up."""
+    return load_rerun().ViewCoordinates.RIGHT_HAND_Z_UP
+
+
+def placed(turned: np.ndarray, at_m: np.ndarray):
+    """Return where the camera is in the target frame, float64 [3, 3] and [3], as `rerun.Transform3D`."""
+    return load_rerun().Transform3D(translation=at_m, mat3x3=turned)
+
+
 def count(number: int):
     """Return a number as `rerun.Scalars`."""
     return load_rerun().Scalars(number)
@@ -155,11 +166,13 @@ def count_style(name: str):
     return load_rerun().SeriesLines(names=name)
 
 
-def blueprint(panels: Collection[str]):
+def blueprint(panels: Collection[str], in_target: bool = False, with_camera: bool = True):
     """Return what is seen at first: images on the left, space on the right, the count below.
 
     Args:
         panels: those that have something to show, of 'image', 'overlay', 'labels' and 'space'.
+        in_target: whether space is a target frame, and not the camera's.
+        with_camera: whether the camera and its image are drawn in space.
     """
     rerun = load_rerun()
     views = rerun.blueprint
@@ -177,9 +190,12 @@ def blueprint(panels: Collection[str]):
     if 'space' in panels:
         space = views.Spatial3DView(
             origin=CAMERA,
-            contents=[CAMERA, PINHOLE, IMAGE, BOXES, POINTS, OBJECTS],
+            contents=[CAMERA, *([PINHOLE, IMAGE] if with_camera else []), BOXES, POINTS, OBJECTS],
             name='In space',
-            eye_controls=views.EyeControls3D(position=_EYE_M, look_target=_TARGET_M, eye_up=(0, -1, 0)),
+            # In another frame, the viewer itself finds a place from which all is seen.
+            eye_controls=None
+            if in_target
+            else views.EyeControls3D(position=_EYE_M, look_target=_TARGET_M, eye_up=(0, -1, 0)),
             line_grid=False,
             background=_SPACE_BACKGROUND,
         )

@@ -14,7 +14,7 @@ from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
-from diffcut_ros.analysis.tables import TABLES
+from diffcut_ros.analysis.tables import TABLES, write_table
 from diffcut_ros.node.images import encode_image
 from diffcut_ros.stream.stamps import stamp_ns
 from support.checkout import ROOT
@@ -161,3 +161,23 @@ def test_tables_have_the_columns_that_are_used():
     assert used == {'track_id', 'stamp_ns', 'area_px'}
     assert used <= columns
     assert shown.splitlines()[0].split() == re.findall(r'(\w+)=\(', code)
+
+
+def test_whole_numbers_stay_whole_in_pandas(tmp_path):
+    """As the recipe says, of all that may be missing; skipped where pandas is not installed."""
+    pandas = pytest.importorskip('pandas')
+    row = [3 if column.type_name == 'int64' else None for column in TABLES['segments']]
+    gap = [None if column.name == 'object_id' else value for column, value in zip(TABLES['segments'], row, strict=True)]
+    write_table(tmp_path / 'segments.parquet', TABLES['segments'], [row, gap])
+    write_table(tmp_path / 'segments.csv', TABLES['segments'], [row, gap])
+    text = (ROOT / 'docs/recipes.md').read_text()
+    assert "dtype_backend='pyarrow'" in text
+    assert "segments.object_id.astype('Int64')" in text
+    segments = pandas.read_parquet(tmp_path / 'segments.parquet')
+    assert segments.object_id.dtype == 'float64'
+    segments = pandas.read_parquet(tmp_path / 'segments.parquet', dtype_backend='pyarrow')
+    assert str(segments.object_id.dtype) == 'int64[pyarrow]'
+    assert segments.object_id.tolist()[0] == 3
+    segments = pandas.read_csv(tmp_path / 'segments.csv')
+    assert segments.object_id.dtype == 'float64'
+    assert segments.object_id.astype('Int64').dtype == 'Int64'

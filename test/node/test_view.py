@@ -20,6 +20,7 @@ from mcap.writer import Writer as McapWriter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 
 from diffcut_ros.analysis.main import main as analyze
@@ -31,8 +32,8 @@ from diffcut_ros.recordings.bag import open_bag
 from diffcut_ros.recordings.message_types import STORE
 from support.domain import free_domain
 from support.recorded_node import CAMERA, DEPTH_M, NAMES, ROLES, SIZE_HW, STAMPS_NS, messages, type_name, write_bag
+from support.recordings import FRAME_ID, START_NS, STEP_NS, record
 from support.recordings import Recorder as FilmRecorder
-from support.recordings import record
 from support.scenes import quadrants
 from support.video import STORE as VIDEO_STORE
 from support.video import compressed_image, compressed_video, encode
@@ -481,6 +482,55 @@ def test_what_diffcut_analyze_writes(tmp_path):
         kept = [decoded(m) for m in opened.messages({'/diffcut/labels/compressed'})]
     shown = [values for _, (values,) in read(tmp_path / 'a.rrd')['/camera/pinhole/labels', 'SegmentationImage:buffer']]
     assert [np.array(values, np.uint8).tobytes() for values in shown] == [labels.tobytes() for labels in kept]
+
+
+@pytest.mark.parametrize('with_source', [True, False])
+def test_the_camera_is_where_it_was_in_the_target_frame(tmp_path, with_source):
+    """By the transforms that are copied; without them it is nowhere, and that is told."""
+    turned = Rotation.from_euler('xyz', [-90, 0, -90], degrees=True)
+    places = [[1.0 + 0.1 * index, 2.0, 3.0] for index in range(4)]
+    with FilmRecorder(tmp_path / 'film') as film:
+        film.write_transform(FRAME_ID, turned.as_quat(), [0, 0, 0.5], START_NS, 'base_link', static=True)
+        for index, place in enumerate(places):
+            if index < 3:
+                film.write_transform('base_link', [0, 0, 0, 1], place, START_NS + index * STEP_NS)
+            film.write_frame(index)
+    options = ['--no-report', '--no-video', '--target-frame', 'map', '--objects']
+    options += ['--with-source'] if with_source else []
+    assert analyze([str(tmp_path / 'film'), '-o', str(tmp_path / 'out'), *options]) == 0
+    done = run('--bag', tmp_path / 'out/segments.mcap', '--rate', 0, '--save', tmp_path / 'a.rrd')
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / 'a.rrd')
+    assert len(found['/camera/objects', 'Boxes3D:centers']) == 1
+    where = '/camera/pinhole', 'Transform3D:translation'
+    nowhere = f"the camera is not drawn in space: boxes are in 'map', and where '{FRAME_ID}' is in it is not known"
+    assert (nowhere in done.stderr) == (not with_source)
+    assert (where in found) == with_source
+    if not with_source:
+        return
+    stamps = [START_NS + index * STEP_NS for index in range(3)]
+    assert [stamp for stamp, _ in found[where]] == stamps
+    for (_, (at_m,)), (_, (matrix,)), place in zip(
+        found[where], found['/camera/pinhole', 'Transform3D:mat3x3'], places, strict=False
+    ):
+        assert at_m == pytest.approx([place[0], place[1], 3.5])
+        assert pytest.approx(turned.as_matrix(), abs=1e-6) == np.array(matrix).reshape(3, 3).T
+    assert "the camera is drawn where it was before at 1 image: 'base_link' in 'map' is known from" in done.stderr
+    # All boxes lie in front of it.
+    for (_, centers), (_, (at_m,)) in zip(found['/camera/segments_3d', 'Boxes3D:centers'], found[where], strict=False):
+        assert (turned.inv().apply(np.array(centers) - at_m)[:, 2] > 0.1).all()
+
+
+@pytest.mark.parametrize('with_camera', [True, False])
+def test_a_camera_that_is_nowhere_is_not_in_space(with_camera):
+    def contents(view) -> list[str]:
+        if getattr(view, 'name', None) == 'In space':
+            return list(view.contents)
+        return [one for part in view.contents if not isinstance(part, str) for one in contents(part)]
+
+    shown = contents(blueprint({'image', 'space'}, True, with_camera).root_container)
+    assert 'camera/objects' in shown
+    assert ('camera/pinhole' in shown, 'camera/pinhole/image' in shown) == (with_camera, with_camera)
 
 
 def test_video_is_not_shown_and_why(tmp_path):

@@ -1,17 +1,23 @@
 """Topics of a recording, as messages of rclpy: what is made of them is the same as live."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import deserialize_message
+from tf2_msgs.msg import TFMessage
 
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.node.view.topics import Topic, Wanted, find_camera, find_outputs, find_sources, instead
 from diffcut_ros.printable import counted, tell
 from diffcut_ros.recordings.bag import Bag, open_bag
 from diffcut_ros.recordings.message_types import COMPRESSED_VIDEO, FFMPEG_PACKET
+from diffcut_ros.stream.transforms import TransformTree
+
+# Of a recording no transform is forgotten.
+_ALL_S = 1e9
 
 
 @contextmanager
@@ -28,6 +34,24 @@ def open_messages(path: Path, wanted: Wanted) -> Iterator[Iterator[tuple[str, An
         names = {f'/{name.strip("/")}': name for name in bag.topics}
         found = _find({full: bag.topics[name].type_name for full, name in names.items()}, path, wanted)
         yield _messages(bag, {names[topic.name]: (role, topic) for role, topic in found.items()})
+
+
+def read_transforms(path: Path) -> Callable[[str, str, int], Transform] | None:
+    """Return what looks up where frames of a recording lay to each other, see `TransformTree.lookup`.
+
+    None: it has no /tf and no /tf_static. What is damaged in them is left out, and told on stderr.
+    """
+    tree, damaged = TransformTree(_ALL_S), 0
+    with open_bag(path) as bag:
+        topics = {name for name in ('/tf', '/tf_static') if name in bag.topics and bag.topics[name].count}
+        for recorded in bag.messages(topics) if topics else ():
+            try:
+                tree.add(deserialize_message(recorded.cdr, TFMessage), static=recorded.topic == '/tf_static')
+            except RuntimeError:
+                damaged += 1
+    if damaged:
+        tell(f'left out: {counted(damaged, "message")} of transforms: damaged')
+    return tree.lookup if topics else None
 
 
 def _messages(bag: Bag, wanted: dict[str, tuple[str, Topic]]) -> Iterator[tuple[str, Any]]:

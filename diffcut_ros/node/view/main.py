@@ -14,6 +14,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from diffcut_ros.arguments.view import parse
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
 from diffcut_ros.media.rerun_scene import load_rerun
@@ -58,13 +59,15 @@ def _run(args: argparse.Namespace, wanted: Wanted) -> None:
     with ExitStack() as stack:
         # Before anything is written or served: a bag that cannot be read leaves nothing behind.
         messages = stack.enter_context(_open_bag(args.bag, wanted)) if args.bag else None
+        look_up = _read_transforms(args.bag) if args.bag else None
         recording, counts = rerun.RecordingStream('diffcut_view'), Counter[str]()
         stack.callback(recording.disconnect)
         if args.save:
             stack.enter_context(_saved(recording, args.save, counts))
         else:
             print(f'open {stack.enter_context(serve(recording, args.port))} (Ctrl-C ends it)', flush=True)
-        recorder, selection = Recorder(recording, counts, args.boxes, args.max_size), Selection(args.rate)
+        recorder = Recorder(recording, counts, args.boxes, args.max_size, look_up)
+        selection = Selection(args.rate)
         stack.callback(recorder.close)
         if args.rate:
             hint = '; if the page stays white, or lags behind more and more (no graphics card): --rate 1'
@@ -91,6 +94,12 @@ def _open_bag(path: Path, wanted: Wanted) -> AbstractContextManager[Iterator[tup
     with needed('--bag', 'view'):
         from diffcut_ros.node.view.bag import open_messages  # ROS distributions do without rosbags
     return open_messages(path, wanted)
+
+
+def _read_transforms(path: Path) -> Callable[[str, str, int], Transform] | None:
+    from diffcut_ros.node.view.bag import read_transforms  # see above
+
+    return read_transforms(path)
 
 
 @contextmanager

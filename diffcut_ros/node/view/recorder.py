@@ -1,16 +1,20 @@
 """Messages into a recording, from wherever they come."""
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from diffcut_ros.core.transform import Transform
 from diffcut_ros.media import rerun_scene as scene
 from diffcut_ros.node.view.contents import CONTENTS, PANELS, Contents, Shrinking, of_boxes, of_names
-from diffcut_ros.printable import tell
+from diffcut_ros.printable import counted, quoted, tell
+from diffcut_ros.stream.transforms import TransformError
 
 # Label images that wait for their segments. The node sends both at once: after so many others, they do not come.
 _MOST_WAITING = 3
+_IN_SPACE = 'segments_3d', 'points', 'objects'
 
 
 class Recorder:
@@ -24,17 +28,26 @@ class Recorder:
         counts: those that are counted on.
         boxes: whether boxes of segments are shown, too.
         max_px: images whose longer side is longer are shown smaller; 0: none.
+        look_up: gives what takes points of a frame, the second, into another, the first, at a stamp in ns, or raises
+            TransformError; None: it is not known, and a camera that is not in the frame of the boxes is not drawn.
 
     Attributes:
         counts: messages logged, by role.
     """
 
     def __init__(
-        self, recording: Any, counts: Counter[str] | None = None, boxes: bool = False, max_px: int = 0
+        self,
+        recording: Any,
+        counts: Counter[str] | None = None,
+        boxes: bool = False,
+        max_px: int = 0,
+        look_up: Callable[[str, str, int], Transform] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._recording, self._boxes, self._shrinking = recording, boxes, Shrinking(max_px)
         self._panels: set[str] = set()
+        self._look_up, self._camera, self._target = look_up, '', ''
+        self._unplaced, self._unplaced_ns, self._why = 0, -1, ''
         self._complaints: set[str] = set()
         # Stamp and contents of label images without segments, and stamps of segments without a label image.
         self._waiting: deque[tuple[int, Contents]] = deque()
@@ -63,8 +76,12 @@ class Recorder:
         panel = PANELS.get(role)
         if panel and panel not in self._panels:
             self._panels.add(panel)
-            self._recording.send_blueprint(scene.blueprint(self._panels))
+            self._send_blueprint()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if role == 'segments':
+            self._camera = message.header.frame_id.lstrip('/')
+        elif role in _IN_SPACE:
+            self._place_camera(message.header.frame_id.lstrip('/'), stamp_ns)
         if role == 'labels' and stamp_ns not in self._named:
             self._waiting.append((stamp_ns, contents))
             if len(self._waiting) > _MOST_WAITING:
@@ -82,9 +99,41 @@ class Recorder:
             self._named.append(stamp_ns)
 
     def close(self) -> None:
-        """Log what still waits."""
+        """Log what still waits, and tell how often it is not known where the camera was."""
         while self._waiting:
             self._log_unnamed()
+        if self._unplaced:
+            tell(f'the camera is drawn where it was before at {counted(self._unplaced, "image")}: {self._why}')
+            self._unplaced = 0
+
+    def _send_blueprint(self) -> None:
+        away = bool(self._target)
+        self._recording.send_blueprint(scene.blueprint(self._panels, away, not away or self._look_up is not None))
+
+    def _place_camera(self, frame: str, stamp_ns: int) -> None:
+        """Let the camera lie where it was in the frame of what is in space, if that is another one than its own."""
+        if not self._camera or frame == self._camera:
+            return
+        if frame != self._target:
+            self._target = frame
+            self._recording.log(scene.CAMERA, scene.upright_frame(), static=True)
+            self._send_blueprint()
+            if self._look_up is None:
+                tell(
+                    f'the camera is not drawn in space: boxes are in {quoted(frame)}, and where {quoted(self._camera)} '
+                    'is in it is not known, as there are no /tf and /tf_static. Of a recording, diffcut_analyze '
+                    '--with-source copies them'
+                )
+        if self._look_up is None:
+            return
+        try:
+            found = self._look_up(frame, self._camera, stamp_ns)
+        except TransformError as error:
+            self._unplaced += stamp_ns != self._unplaced_ns
+            self._unplaced_ns, self._why = stamp_ns, self._why or str(error)
+            return
+        self._recording.set_time(scene.TIMELINE, timestamp=np.datetime64(stamp_ns, 'ns'))
+        self._recording.log(scene.PINHOLE, scene.placed(found.rotation.as_matrix(), found.translation_m))
 
     def _log_unnamed(self) -> None:
         stamp_ns, contents = self._waiting.popleft()
