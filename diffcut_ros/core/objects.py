@@ -395,9 +395,7 @@ class ObjectMap:
         return replace(self, objects=tuple(replace(one, class_id=key, confidence=sure) for one, key, sure in named))
 
 
-def object_map(
-    seen: Sightings, voxel_m: float, merges: bool = True, before: ObjectMap | None = None
-) -> ObjectMap:
+def object_map(seen: Sightings, voxel_m: float, merges: bool = True, before: ObjectMap | None = None) -> ObjectMap:
     """Return the objects that sightings tell of, without classes; see `ObjectMap.named`.
 
     Args:
