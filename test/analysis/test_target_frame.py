@@ -178,7 +178,7 @@ def test_a_chain_with_a_gap_is_told_in_the_line_at_the_end(tmp_path, run, rows, 
     bag = film(tmp_path / 'film', static_at=None)
     arguments = bag, '-o', out, '--params', fast.params, '--target-frame', 'map', '--csv', '--no-video', '--no-report'
     text, err = run(*arguments)
-    line = (text + err).strip().splitlines()[-1]
+    line = (err + text).strip().splitlines()[-1]
     assert f"{FRAMES} x no places in 'map': there is no frame '{FRAME_ID}'; there are 'base_link', 'map'" in line
     found = rows(out / 'segments.csv')
     assert found
@@ -429,4 +429,4 @@ def test_remembered_places_that_are_full_are_told_in_the_line_at_the_end(tmp_pat
     text, err = run(
         bag, '-o', tmp_path / 'out', '--params', params, '--target-frame', 'map', '--no-video', '--no-report'
     )
-    assert 'tracking.max_voxels: 1000 are reached' in (text + err).strip().splitlines()[-1]
+    assert 'tracking.max_voxels: 1000 are reached' in (err + text).strip().splitlines()[-1]
