@@ -44,7 +44,7 @@ from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
-from diffcut_ros.printable import counted, printable, quoted
+from diffcut_ros.printable import LONGEST_NAME, counted, printable, quoted
 from diffcut_ros.recordings.bag import Bag, BagError, open_bag
 from diffcut_ros.stream.messages import LABEL_INFO
 
@@ -646,11 +646,11 @@ def _length_s(bag: Bag) -> float:
 
 def _what_is_read(bag: Bag, topics: Topics, done: _Done) -> str:
     """Say which topics of a recording are read, and how many images there are, as text."""
-    others = [name for name in topics.names() if name != topics.image]
+    image, *others = (printable(name, LONGEST_NAME) for name in topics.names())
     beside = f' with {" and ".join(others)}' if others else ''
     resumed = f'; {done.frames} are done' if done.position else ''
     count = bag.topics[topics.image].count
-    return f'reading {bag.path}: {counted(count, "message")} of {topics.image}{beside}{resumed}'
+    return f'reading {bag.path}: {counted(count, "message")} of {image}{beside}{resumed}'
 
 
 def _which_images(bag: Bag, options: AnalysisOptions, settings: Settings) -> str:
