@@ -141,7 +141,6 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
     with locked(args.out), BarOrLines(MofNCompleteColumn()) as progress:
         check_merged(args.out, args.resume or args.overwrite)
         task = progress.add_task('recordings', total=len(args.bags))
-        progress.begin(f'analysing {len(args.bags)} recordings, {at_a_time} at a time')
 
         def check_complete(run: dict[str, Any], folder: Path, bag: Path) -> None:
             check_same(run, folder, bag, options, settings, output, classes)
@@ -152,6 +151,7 @@ def _many(args: argparse.Namespace) -> tuple[int, str]:
             progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         with engine:
+            progress.begin(f'analysing {len(args.bags)} recordings, {at_a_time} at a time')
             outcomes = analyze_many(
                 args.bags,
                 args.out,

@@ -50,10 +50,10 @@ def copy(film):
 
 
 def refused(film, capsys, *more, status=2) -> str:
-    """Resume in the copy, which is refused; return the one line that is said."""
+    """Resume in the copy, which is refused; return the one line that is said, beside what is read."""
     capsys.readouterr()
     assert main([str(one) for one in arguments(film, 'copy', '--resume', *more)]) == status
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if not one.startswith('reading '))
     assert 'Traceback' not in line
     return line
 
