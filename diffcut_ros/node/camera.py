@@ -1,6 +1,7 @@
 """One camera: its topics, its last image, and what became of its images."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,7 @@ from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_proje
 from diffcut_ros.core.clicks import Clicked
 from diffcut_ros.core.geometry import sample_at
 from diffcut_ros.core.live_map import LiveMap
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
@@ -36,7 +38,7 @@ from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import ANNOTATIONS, FEATURE_IMAGE, shown
-from diffcut_ros.stream.stamps import stamp_ns
+from diffcut_ros.stream.stamps import is_stamp, stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -122,6 +124,8 @@ class Camera:
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
         on_click: called with what comes on one of `CLICKS`.
         tell: called with what is said of the map of objects.
+        went_back: called when the stamps of its images went back, by which tracks begin anew: with that as text, and
+            until when they had not, by `time.monotonic`.
 
     Attributes:
         source: of what comes, image by image.
@@ -146,6 +150,7 @@ class Camera:
         on_bad_input: Callable[['Camera', str], None],
         on_click: Callable[['Camera', Point | PointStamped], None] = lambda *_: None,
         tell: Callable[[str], object] = lambda _: None,
+        went_back: Callable[[str, float], object] = lambda *_: None,
     ) -> None:
         self.name, self.config, self.points = name, config, points
         self.decoder, self.pipeline = decoder, pipeline
@@ -160,6 +165,8 @@ class Camera:
         self._heard_s: dict[str, float] = {}
         self._came_s: dict[str, float] = {}
         self._told_silent: set[str] = set()
+        self._went_back = went_back
+        self._last_ns, self._last_s = 0, -math.inf  # stamp of the last image, and when it came
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
@@ -316,7 +323,7 @@ class Camera:
             self._listen(kind, topic, name)
         self.record.listening()
         subscribers = self._subscribers
-        subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
+        subscribers[0].registerCallback(self._take_time)
         joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
             joined,
@@ -326,6 +333,17 @@ class Camera:
             ),
             self.config.sync_slop_s,
         )
+
+    def _take_time(self, image: Image | CompressedImage) -> None:
+        """Take note of the stamp of an image as it comes: its transform is looked up before tracks follow it."""
+        at_ns = stamp_ns(image)
+        self.record.received(at_ns)
+        if not is_stamp(image):
+            return
+        if at_ns < self._last_ns - JUMP_BACK_NS:
+            back_s = (self._last_ns - at_ns) / 1e9
+            self._went_back(f'the stamp of an image on {self.topic} went back by {back_s:.1f} s', self._last_s)
+        self._last_ns, self._last_s = at_ns, time.monotonic()
 
     def _listen(self, kind: type, topic: str, name: str) -> None:
         subscriber = Subscription(

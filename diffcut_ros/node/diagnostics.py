@@ -175,6 +175,7 @@ class CameraRecord:
         subscribers: int,
         topic: str,
         lacks: str,
+        refused: str = '',
     ) -> DiagnosticStatus:
         """Return the state of the camera: its level, a line, and all figures.
 
@@ -186,9 +187,10 @@ class CameraRecord:
             subscribers: of the camera's outputs.
             topic: of its images, whether the node subscribes to it or not.
             lacks: what its images are not joined with, where that is so.
+            refused: which transforms were not taken lately, where its places need some.
         """
         now_s = time.monotonic()
-        level, text = self._judge(now_s, config, bool(delivery), lacks)
+        level, text = self._judge(now_s, config, bool(delivery), lacks, refused)
         values = {'input rate [Hz]': f'{_rate(self._inputs, now_s):.1f}'}
         values['output rate [Hz]'] = f'{_rate(self._outputs, now_s):.1f}'
         for stage, latencies in self._latencies.items():
@@ -211,7 +213,9 @@ class CameraRecord:
         values['last error'] = self.last_error
         return status(level, name, text, hardware, values)
 
-    def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str) -> tuple[bytes, str]:
+    def _judge(
+        self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str, refused: str
+    ) -> tuple[bytes, str]:
         """Return level and message: the cause of the last seconds, before one that was seen earlier."""
         failed = (
             DiagnosticStatus.ERROR,
@@ -240,6 +244,8 @@ class CameraRecord:
                 DiagnosticStatus.WARN,
                 f'{self.no_transform} ({counted(self.counts["without transform"], "image")} so far)',
             )
+        if refused:
+            return DiagnosticStatus.WARN, refused
         for topic, count in self.often_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)

@@ -264,6 +264,7 @@ class DiffcutNode(LifecycleNode):
                     self._reject,
                     self._on_click,
                     tell,
+                    self._transforms.went_back,
                 )
                 camera.classes = self._classes
                 if self._config.target_frame:
@@ -813,6 +814,7 @@ class DiffcutNode(LifecycleNode):
                     camera.listeners(),
                     camera.topic,
                     camera.lacks(),
+                    '' if camera.target is None else self._transforms.refused,
                 )
             )
         self._diagnostics.publish(message)
