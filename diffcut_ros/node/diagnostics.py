@@ -21,6 +21,7 @@ from diffcut_ros.settings import DiagnosticsConfig
 _WINDOW = 100
 RATE_WINDOW_S = 5.0
 _SETTLING_S = 1.0
+_FIRST_ALONE_S = 0.3
 _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
@@ -81,6 +82,7 @@ class CameraRecord:
         self._rejected_s = self._failed_s = self._listening_since_s = -math.inf
         self._hangs = False  # the last failure is of an image that is still under way
         self._alone_since_s = math.inf
+        self._joined_since = False  # whether an image had all it needs, since the node listens
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
         self._outputs: deque[float] = deque(maxlen=_MOST_TIMES)
@@ -119,6 +121,7 @@ class CameraRecord:
     def listening(self) -> None:
         """Take note that the node listens from now on: what did not come before is nobody's fault."""
         self._listening_since_s = time.monotonic()
+        self._joined_since = False
         self.resumed()
 
     def resumed(self) -> None:
@@ -128,6 +131,7 @@ class CameraRecord:
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
         self.counts['joined'] += 1
+        self._joined_since = True
         self._alone_since_s = math.inf
 
     def computed(self) -> None:
@@ -233,7 +237,8 @@ class CameraRecord:
         last_output_s = self._outputs[-1] if self._outputs else -math.inf
         if self._rejected_s > last_output_s and self.rejected_lately():
             return rejected
-        if self.alone_s() > config.stale_after_s:
+        # The first ones are lost as long as topics are found, one after the other.
+        if self.alone_s() > (config.stale_after_s if self._joined_since else _FIRST_ALONE_S):
             return DiagnosticStatus.WARN, f'images come, but {lacks}'
         if self.failures_in_a_row:
             return failed
