@@ -124,6 +124,11 @@ def frames(own: OwnImages, rate_hz: float, seconds_each: float, warn: Callable[[
             raise ValueError(f'{own.video or own.photographs[0]}: expected images that can be read, received none')
 
 
+def images_once(own: OwnImages, warn: Callable[[str], object]) -> Iterator[np.ndarray]:
+    """Yield each image of a video, or each photograph, once, as `frames` yields them."""
+    yield from _video_images(own, own.video_hz) if own.video else _photographs(own, 1, warn)
+
+
 def _video_images(own: OwnImages, rate_hz: float) -> Iterator[np.ndarray]:
     with _opened_video(own.video) as video:
         number, due = 0, 0.0

@@ -93,7 +93,7 @@ def test_bad_input():
         drawn([box((0.0, 0.0, 1.0), (1.0, 1.0, 2.0))], texts=())
 
 
-@pytest.mark.parametrize(('x', 'y'), [(0.95, 0.0), (-0.95, 0.0), (0.0, 0.98), (0.9, -0.98)])
+@pytest.mark.parametrize(('x', 'y'), [(1.04, 0.0), (-1.04, 0.0), (0.0, 1.04), (1.04, -1.04)])
 def test_texts_at_the_edge_are_inside(x, y):
     at = box((x - 0.02, y - 0.02, 1.0), (x + 0.02, y + 0.02, 1.1))
     middle = box((-0.02, -0.02, 1.0), (0.02, 0.02, 1.1))

@@ -1,5 +1,8 @@
 """Photographs and videos as people have them, written as files."""
 
+import re
+import subprocess
+import sys
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -11,6 +14,7 @@ from PIL import Image
 
 from diffcut_ros.media.own_images import LONGEST_SIDE_PX, find_images, frames
 from diffcut_ros.media.video import VideoWriter
+from diffcut_ros.recordings.bag import open_bag
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 RATE_HZ = 10.0
@@ -140,7 +144,7 @@ def test_a_video_is_played_at_its_speed_and_over_again(tmp_path):
     path = film(tmp_path / 'film.mp4', [np.full((48, 64, 3), 8 * k, np.uint8) for k in range(25)])
     own = find_images([path])
     assert own.video == path
-    assert own.video_hz == pytest.approx(25, rel=0.1)
+    assert own.video_hz == pytest.approx(25, rel=0.2)  # the last image is shown longer
     assert own.about.startswith('film.mp4: 64 x 48 pixels, 2')
     images = shown(path, count=40, rate_hz=own.video_hz)
     values = [round(image.mean() / 8) for image in images]
@@ -184,3 +188,15 @@ def test_a_video_among_photographs_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / 'one.png'), halves())
     with pytest.raises(ValueError, match='expected one video alone, or photographs, received 2 paths'):
         find_images([tmp_path / 'one.png', path])
+
+
+def test_the_program_of_the_documentation_records_them(tmp_path):
+    path = film(tmp_path / 'film.mp4', [np.full((48, 64, 3), 20 * k, np.uint8) for k in range(10)])
+    text = (Path(__file__).parents[2] / 'docs/recordings.md').read_text()
+    code = re.search(r'## A recording of your own images.*?```\n(.*?)```', text, re.DOTALL)[1]
+    command = [sys.executable, '-c', code, str(path), str(tmp_path / 'bag')]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stdout == f'10 images in {tmp_path / "bag"}\n', done.stderr
+    with open_bag(tmp_path / 'bag') as bag:
+        stamps_ns = [message.time_ns for message in bag.messages(['/camera/image_raw'])]
+    assert np.diff(stamps_ns).mean() == pytest.approx(4e7, rel=0.2)  # the last is shown longer
