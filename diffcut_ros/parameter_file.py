@@ -73,11 +73,10 @@ def _reason(error: OSError | UnicodeDecodeError | yaml.YAMLError) -> str:
     """Return why a file cannot be read, in one line, with line and column where it is no YAML."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    mark = getattr(error, 'problem_mark', None)
-    if mark is None:
-        return ' '.join(str(error).split())
-    within = f' ({error.context})' if error.context else ''
-    return f'line {mark.line + 1}, column {mark.column + 1}: {error.problem}{within}'
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+        within = f' ({error.context})' if error.context else ''
+        return f'line {mark.line + 1}, column {mark.column + 1}: {error.problem}{within}'
+    return ' '.join(str(error).split())
 
 
 def _sections(content: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

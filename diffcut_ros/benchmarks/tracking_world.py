@@ -100,7 +100,9 @@ class MapCosts:
         self._looks: list[float] = []
         self._sums: list[float] = []
         self._maps: list[float] = []
-        self.objects = 0
+        self._last: set[int] = set()
+        self._ever: set[int] = set()
+        self._joined = self._vanished = self._came_back = 0
 
     def add(self, scene: Scene, segmentation: Segmentation, into: Transform) -> None:
         """Add an image; with the last one of each second, make the map."""
@@ -111,9 +113,15 @@ class MapCosts:
             start_s = time.thread_time()
             self._map.settle(self._config)
             settled_s = time.thread_time()
-            self.objects = len(self._map.map(self._config).objects)
+            found = self._map.map(self._config)
             self._sums.append(settled_s - start_s)
             self._maps.append(time.thread_time() - settled_s)
+            ids = {one.object_id for one in found.objects}
+            gone, tracks = self._last - ids, {track for one in found.objects for track in one.track_ids}
+            self._joined += len(gone & tracks)
+            self._vanished += len(gone - tracks)
+            self._came_back += len((ids - self._last) & self._ever)
+            self._last, self._ever = ids, self._ever | ids
 
     def told(self) -> str:
         """Return what it took, as text."""
@@ -122,7 +130,9 @@ class MapCosts:
         looks, sums, maps = (1000 * np.array(values) for values in (self._looks, self._sums, self._maps))
         each = looks.mean() + (sums.sum() + maps.sum()) / len(looks)
         return (
-            f'{self.objects} objects, {each:.1f} ms an image: {np.median(looks):.1f} ms (p95 '
+            f'{len(self._last)} objects; of {len(self._ever)} ids in {len(maps)} maps one joined a smaller id '
+            f'{self._joined} times, vanished {self._vanished} times, and came back {self._came_back} times; '
+            f'{each:.1f} ms an image: {np.median(looks):.1f} ms (p95 '
             f'{np.percentile(looks, 95):.1f}) for itself, and each second {sums.mean():.0f} ms to add up, '
             f'{maps.mean():.0f} ms (at most {maps.max():.0f}) for the map'
         )

@@ -98,12 +98,12 @@ class LiveMap:
         """Return the objects of all images so far, without classes."""
         self.settle(config)
         with self._lock:
-            kept, last, begun, voxel_m = list(self._kept), self._last, self._begun, self._voxel_m
+            kept, last, begun, voxel_m, before = list(self._kept), self._last, self._begun, self._voxel_m, self._made
         whole = join(kept)
         bounded = self._bounded(whole, config)
         if bounded is not whole:
             self._keep([bounded], begun)
-        found = object_map(join([bounded, last]), voxel_m)
+        found = object_map(join([bounded, last]), voxel_m, before=before)
         with self._lock:
             if begun == self._begun:
                 self._made = found

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from diffcut_ros.core.classes import UNKNOWN, Classes
 from diffcut_ros.core.geometry import PinholeCamera, check_aspect, middles, points_at
@@ -39,6 +42,10 @@ _HELD = 0.15
 _MOST_OF_IT, _ALIKE = 0.5, 0.85
 # Of an object, this share of what was seen of it lies in its own voxels, or this share where nothing else was seen.
 _ITS_OWN, _LOST = 0.4, 0.05
+# What was one thing, or an object, in the map before stays so down to these: else many would come and go.
+_STILL_MOST_OF_IT, _STILL_ITS_OWN = 0.3, 0.25
+# How far apart points of one piece of an object are at most.
+_GAP_VOXELS = 2.5
 # What lies beyond this share on each side is left out of a box, as in `core.geometry`.
 _TRIMMED = 0.05
 # Parts that are added up at a time.
@@ -388,25 +395,28 @@ class ObjectMap:
         return replace(self, objects=tuple(replace(one, class_id=key, confidence=sure) for one, key, sure in named))
 
 
-def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMap:
+def object_map(seen: Sightings, voxel_m: float, merges: bool = True, before: ObjectMap | None = None) -> ObjectMap:
     """Return the objects that sightings tell of, without classes; see `ObjectMap.named`.
 
     Args:
         seen: of all images.
         voxel_m: side of their voxels.
         merges: whether tracks of one thing become one object; False: each is one.
+        before: the map of fewer images. What is on the edge of being an object, or one thing, stays what it was there.
     """
     if not len(seen):
         none = np.zeros(0, np.int64)
         return ObjectMap((), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), none, none)
     row = np.searchsorted(seen.track_id, seen.track)
-    thing = one_thing(seen) if merges else np.arange(len(seen.track_id))
+    was = _objects_of(seen.track_id, before)
+    thing = one_thing(seen, was) if merges else np.arange(len(seen.track_id))
     # The rows of a voxel, then of a thing, together; of each voxel the thing that was seen there the most is last.
     order, starts = _groups(seen.voxel, thing[row])
     voxel, of, share = seen.voxel[order[starts]], thing[row][order[starts]], _added(seen.share[order], starts)
     samples = _added(seen.samples[order], starts)
     points_m, colors = (_added(sums[order], starts) / samples[:, None] for sums in (seen.points_m, seen.colors))
-    owned = _owned(voxel, of, share, len(thing))
+    known = np.bincount(thing, seen.track_id == was, len(thing)) > 0
+    owned = _owned(voxel, of, share, np.where(known, _STILL_ITS_OWN, _ITS_OWN))
     owned = owned[np.argsort(of[owned], kind='stable')]
     points_m, colors, of, samples = points_m[owned], np.rint(colors[owned]).astype(np.uint8), of[owned], samples[owned]
     objects = []
@@ -417,7 +427,15 @@ def object_map(seen: Sightings, voxel_m: float, merges: bool = True) -> ObjectMa
     return ObjectMap(tuple(objects), points_m, colors, seen.track_id[of], voxel[owned])
 
 
-def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, count: int) -> np.ndarray:
+def _objects_of(track_id: np.ndarray, before: ObjectMap | None) -> np.ndarray:
+    """Return the object that each track, int64 [T], was of in a map; 0 = none."""
+    found = np.zeros(len(track_id), np.int64)
+    for one in before.objects if before else ():
+        found[np.isin(track_id, one.track_ids)] = one.object_id
+    return found
+
+
+def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, its_own: np.ndarray) -> np.ndarray:
     """Return the rows whose thing their voxel belongs to, int64 [V].
 
     Things that are no objects are left out one after the other, those with the smallest share of their own first, as
@@ -425,8 +443,9 @@ def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, count: int) 
 
     Args:
         voxel, thing, share: int64, int64 and float64 [N], each pair of the first two once.
-        count: things are 0..count-1.
+        its_own: float64 [T], of each thing the share that lies in its own voxels, at least.
     """
+    count = len(its_own)
     left = np.lexsort((-thing, share, voxel))
     seen = np.maximum(np.bincount(thing, share, count), 1e-12)
     while True:
@@ -437,7 +456,7 @@ def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, count: int) 
         alone = left[starts[np.diff(starts, append=len(left)) == 1]]
         lost = np.bincount(thing[alone], share[alone], count) / seen
         there = np.bincount(thing[left], minlength=count) > 0
-        no_object = np.flatnonzero(there & (own < _ITS_OWN) & (lost < _LOST))
+        no_object = np.flatnonzero(there & (own < its_own) & (lost < _LOST))
         if not len(no_object):
             return owned
         rank[no_object[np.lexsort((no_object, own[no_object]))]] = np.arange(len(no_object))
@@ -448,13 +467,18 @@ def _owned(voxel: np.ndarray, thing: np.ndarray, share: np.ndarray, count: int) 
         left = left[~gone[thing[left]]]
 
 
-def one_thing(seen: Sightings) -> np.ndarray:
+def one_thing(seen: Sightings, was: np.ndarray | None = None) -> np.ndarray:
     """Return which tracks are one thing, int64 [T]: for each the row of the first track of its thing.
 
     Those that share the most come first. Then what they hold together counts: a small track beside two large ones joins
     one of them, and does not join them.
+
+    Args:
+        seen: of all images.
+        was: int64 [T], the object of each before, 0 = none: tracks of one stay one thing while they share enough.
     """
-    row, thing = np.searchsorted(seen.track_id, seen.track), np.arange(len(seen.track_id))
+    row = np.searchsorted(seen.track_id, seen.track)
+    thing = np.arange(len(seen.track_id)) if was is None else _still_one(seen, row, was)
     while True:
         order, starts = _groups(seen.voxel, thing[row])
         same, shared, size = overlaps(
@@ -473,6 +497,36 @@ def one_thing(seen: Sightings) -> np.ndarray:
                 thing[thing == other] = one
         if not joined:
             return thing
+
+
+def in_one_piece(found: ObjectMap, voxel_m: float) -> np.ndarray:
+    """Return of each object the share of its voxels in its largest piece, float64, 0 to 1.
+
+    Between two pieces nothing of the object is within 2.5 voxels: a small share tells of an object that several things
+    were seen as, or of one that others hide the middle of.
+    """
+    shares = np.zeros(len(found.objects))
+    for k, one in enumerate(found.objects):
+        points_m = found.points_m[found.object_id == one.object_id]
+        pairs = cKDTree(points_m).query_pairs(_GAP_VOXELS * voxel_m, output_type='ndarray')
+        shares[k] = np.bincount(_parts(pairs, len(points_m))).max() / len(points_m)
+    return shares
+
+
+def _parts(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Return which part each of so many belongs to, int [count], where pairs, int64 [P, 2], are in one part."""
+    graph = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), (count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def _still_one(seen: Sightings, row: np.ndarray, was: np.ndarray) -> np.ndarray:
+    """Return what `one_thing` begins with: tracks that were one, and share enough with others of it, int64 [T]."""
+    same, shared, size = overlaps(seen.voxel, row, seen.share, len(was))
+    common = shared / size[same].min(1, initial=len(seen))
+    kept = same[(was[same[:, 0]] == was[same[:, 1]]) & (was[same[:, 0]] > 0) & (common >= _STILL_MOST_OF_IT)]
+    part = _parts(kept, len(was))
+    _, first = np.unique(part, return_index=True)
+    return first[part]
 
 
 def overlaps(

@@ -36,20 +36,18 @@ def places(live: LiveMap, config: TrackerConfig = CONFIG) -> dict[int, float]:
     return {one.object_id: round(one.position_m[0], 1) for one in live.map(config).objects}
 
 
-def test_it_is_the_map_of_all_images_however_often_it_is_asked_for():
+def test_it_is_the_map_of_all_images_however_often_it_is_settled():
     shown = [show(0.1 * (k % 40), 1 + k % 40, k * S) for k in range(200)]
     whole = object_map(join([
         look(scene.image_rgb, segmentation, scene.stamp_ns, scene.depth_m, CAMERA, into, CONFIG.voxel_m)
         for scene, segmentation, into in shown
     ]), CONFIG.voxel_m)  # fmt: skip
-    for settled, asked in ((10**9, 10**9), (7, 10**9), (30, 11), (1, 1)):
+    for settled in (10**9, 30, 7, 1):
         live = LiveMap()
         for k, one in enumerate(shown, start=1):
             live.add(*one, CONFIG)
             if k % settled == 0:
                 live.settle(CONFIG)
-            if k % asked == 0:
-                live.map(CONFIG)
         found = live.map(CONFIG)
         assert len(live._kept) <= 9  # sums of few images, each at least half as large as the next
         assert np.allclose(found.points_m, whole.points_m)
@@ -58,6 +56,26 @@ def test_it_is_the_map_of_all_images_however_often_it_is_asked_for():
                 *(other.track_ids, other.views), *(other.first_ns, other.last_ns),
             )  # fmt: skip
             assert one.box_size_m == pytest.approx(other.box_size_m)
+
+
+def test_objects_stay_what_they_were_in_the_map_before():
+    """Squares that lie closer and closer: two that were one thing stay one, where all at once they would be two."""
+    near, far = [show(0.0, 1, 0), show(0.3, 2, S)], [show(0.0, 1, k * S) for k in range(2, 9)]
+    far += [show(0.4, 2, k * S) for k in range(9, 30)]
+    live, asked = LiveMap(), LiveMap()
+    for one in near:
+        live.add(*one, CONFIG)
+        asked.add(*one, CONFIG)
+    assert len(places(asked)) == 1
+    for one in far:
+        live.add(*one, CONFIG)
+        asked.add(*one, CONFIG)
+    assert len(places(live)) == 2
+    assert len(places(asked)) == 1
+    asked.forget('a test')
+    for one in near + far:
+        asked.add(*one, CONFIG)
+    assert len(places(asked)) == 2
 
 
 def test_an_image_that_is_cut_again_counts_once():

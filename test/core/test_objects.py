@@ -7,7 +7,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from diffcut_ros.core import PinholeCamera
-from diffcut_ros.core.objects import Sightings, _owned, join, look, nothing, object_map, total, upright_box
+from diffcut_ros.core.objects import (
+    Sightings,
+    _owned,
+    in_one_piece,
+    join,
+    look,
+    nothing,
+    object_map,
+    total,
+    upright_box,
+)
 from diffcut_ros.core.plain import pack, unpack
 from diffcut_ros.core.transform import Transform
 
@@ -276,4 +286,41 @@ def test_of_what_competes_for_voxels_only_the_smallest_is_left_out_at_a_time():
             if not gone:
                 break
             left[min(gone, key=own.__getitem__)] = False
-        assert sorted(_owned(voxel, thing, share, 6).tolist()) == sorted(rows)
+        assert sorted(_owned(voxel, thing, share, np.full(6, 0.4)).tolist()) == sorted(rows)
+
+
+def test_what_was_an_object_stays_one_at_the_edge_of_being_none():
+    wide = (-0.6, 0.3, -0.3, 0.3)
+    # Of 9 columns of voxels the right 3 are its own: more than a quarter of what was seen of it, less than 0.4.
+    sights = [see(0.0, [(LEFT, 1, RED)])] * 4 + [see(0.0, [(RIGHT, 2, GREEN)])] * 2 + [see(0.0, [(wide, 3, BLUE)])] * 3
+    early = object_map(join(sights[4:]), VOXEL_M)
+    assert [one.object_id for one in early.objects] == [2, 3]
+    seen = join(sights)
+    assert [one.object_id for one in object_map(seen, VOXEL_M).objects] == [1, 2]
+    assert [one.object_id for one in object_map(seen, VOXEL_M, before=early).objects] == [1, 2, 3]
+    # A seventh is too little for an object, whatever it was.
+    wide = (-0.6, 0.1, -0.3, 0.3)
+    late = join(sights[:6] + [see(0.0, [(wide, 3, BLUE)])] * 3)
+    assert [one.object_id for one in object_map(late, VOXEL_M, before=early).objects] == [1, 2]
+
+
+def test_what_was_one_thing_stays_one_while_it_shares_enough():
+    def seen(x_m: float) -> Sightings:
+        return join([see(0.0, [(LEFT, 1, RED)]), see(0.0, [((x_m, x_m + 0.6, -0.3, 0.3), 2, RED)])])
+
+    def tracks(x_m: float, before=None):
+        return [one.track_ids for one in object_map(seen(x_m), VOXEL_M, before=before).objects]
+
+    early = object_map(seen(-0.3), VOXEL_M)  # half of each
+    assert [one.track_ids for one in early.objects] == [(1, 2)]
+    assert tracks(-0.2) == tracks(-0.1) == [(1,), (2,)]  # a third, a sixth
+    assert tracks(-0.2, early) == [(1, 2)]
+    assert tracks(-0.1, early) == [(1,), (2,)]
+
+
+def test_the_share_of_the_largest_piece():
+    far = (0.3, 0.6, -0.3, 0.3)
+    sights = [see(0.0, [(LEFT, 1, RED), (far, 1, RED)]), see(0.0, [((-0.8, -0.7, -0.3, 0.3), 2, GREEN)])]
+    found = object_map(join(sights), VOXEL_M)
+    assert in_one_piece(found, VOXEL_M).tolist() == pytest.approx([36 / 54, 1])
+    assert in_one_piece(object_map(nothing(), VOXEL_M), VOXEL_M).tolist() == []

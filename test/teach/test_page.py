@@ -143,7 +143,14 @@ def test_what_is_named_is_named_in_other_frames_and_stays(film, tmp_path, open_p
         assert page.locator('.tag').all_inner_texts() == ['table']
         share = page.inner_text('#named')
         assert share != '0\u00a0%'
+        assert '“table” has only one or two examples: other things get this name, too' in page.inner_text('#few')
         name(page, 'cup', 0.5, 0.45)
+        assert '2 names have only one or two examples' in page.inner_text('#few')
+        for x in (0.2, 0.8):
+            name(page, 'cup', x, 0.9)
+        assert '“table” has' in page.inner_text('#few')
+        for _ in range(2):
+            changed(page, lambda: page.click('#undo'))
         assert names(page) == ['table', 'cup']
         changed(page, lambda: page.click('#undo'))
         assert names(page) == ['table']

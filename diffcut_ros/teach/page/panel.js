@@ -180,6 +180,9 @@ function interval(right, count) {
   return [(middle - half) / (1 + (z * z) / count), (middle + half) / (1 + (z * z) / count)];
 }
 
+// Up to so many examples tell little of how far a name reaches.
+const FEW = 2;
+
 function drawGood() {
   // An example whose name has none in another frame cannot be named by others.
   const judged = state.examples.filter((one) => one.held_out >= 0);
@@ -191,6 +194,11 @@ function drawGood() {
   if (right < judged.length) said.push('Those with a dashed border would get another name.');
   if (alone) said.push(`${times(alone, 'example')} ${alone === 1 ? 'is' : 'are'} not counted: no other frame has an example of the same name.`);
   element('left-out').textContent = said.join(' ');
+
+  const few = state.classes.filter(({ id }) => state.examples.filter((one) => one.class === id).length <= FEW);
+  element('few').textContent = few.length
+    ? `${few.length === 1 ? `“${few[0].name}” has` : `${few.length} names have`} only one or two examples: other things get ${few.length === 1 ? 'this name' : 'these names'}, too. Name some of those, or raise the confidence.`
+    : '';
 
   const { answers } = state.check;
   const named = answers.map((one) => ({ ...one, class: one.confidence >= minConfidence() ? one.class : 0 }));
