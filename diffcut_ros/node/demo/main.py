@@ -123,6 +123,8 @@ def run(console: Console, seconds: float, output: Path, depth: bool, own: OwnIma
         each_s = min(_SECONDS_EACH, max(1 / _CAMERA_HZ, seconds / max(1, len(own.photographs))))
         camera_arguments += ['-p', f'files:={json.dumps(files, ensure_ascii=False)}', '-p', f'seconds_each:={each_s:f}']
         each = f', each for {each_s:.2g} s' if len(own.photographs) > 1 else ''
+        if (seen := round(seconds / each_s)) < len(own.photographs):
+            each += f'; the first {seen} are seen in {seconds:g} s, all with --seconds {len(own.photographs) * each_s:.0f}'
         console.print(printable(f'{own.about}{each}'), markup=False, soft_wrap=True)
     names_file = output / 'names.yaml'
     for earlier in output.glob('names.*'):
