@@ -1,6 +1,7 @@
 """`diffcut_demo`: runs node and virtual camera, shows what comes out and keeps pictures of it."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -124,7 +125,8 @@ def run(console: Console, seconds: float, output: Path, depth: bool, own: OwnIma
         camera_arguments += ['-p', f'files:={json.dumps(files, ensure_ascii=False)}', '-p', f'seconds_each:={each_s:f}']
         each = f', each for {each_s:.2g} s' if len(own.photographs) > 1 else ''
         if (seen := round(seconds / each_s)) < len(own.photographs):
-            each += f'; the first {seen} are seen in {seconds:g} s, all with --seconds {len(own.photographs) * each_s:.0f}'
+            enough_s = math.ceil(len(own.photographs) * each_s)
+            each += f'; the first {seen} are seen in {seconds:g} s, all with --seconds {enough_s}'
         console.print(printable(f'{own.about}{each}'), markup=False, soft_wrap=True)
     names_file = output / 'names.yaml'
     for earlier in output.glob('names.*'):
