@@ -62,12 +62,21 @@ def read_sections(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = yaml.load(path.read_text(), _Loader)  # _Loader is a safe one
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise ValueError(f'{path}: expected a parameter file, cannot read it: {reason}') from error
+        raise ValueError(f'{path}: expected a parameter file, cannot read it: {_reason(error)}') from error
     sections = dict(_sections(content, ''))
     if not sections:
         raise ValueError(f'{path}: expected NODE: ros__parameters: ..., received none of these')
     return sections
+
+
+def _reason(error: OSError | UnicodeDecodeError | yaml.YAMLError) -> str:
+    """Return why a file cannot be read, in one line, with line and column where it is no YAML."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+        within = f' ({error.context})' if error.context else ''
+        return f'line {mark.line + 1}, column {mark.column + 1}: {error.problem}{within}'
+    return ' '.join(str(error).split())
 
 
 def _sections(content: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

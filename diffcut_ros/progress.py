@@ -9,10 +9,12 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from diffcut_ros.printable import tell
 
@@ -20,6 +22,17 @@ from diffcut_ros.printable import tell
 LINE_S = 30
 
 Item = TypeVar('Item')
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """Knows the time left from the first step on; rich's own wants two, of which each may take a minute."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.total or not task.elapsed or task.time_remaining is not None:
+            return super().render(task)
+        minutes, seconds = divmod(round(task.elapsed / task.completed * task.remaining), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f'{hours:d}:{minutes:02d}:{seconds:02d}', style='progress.remaining')
 
 
 class BarOrLines(Progress):
@@ -33,7 +46,7 @@ class BarOrLines(Progress):
     def __init__(self, *columns: ProgressColumn, step: bool = False) -> None:
         console = Console(stderr=True)
         title = TextColumn('{task.description}', markup=False)
-        columns = title, BarColumn(), *columns, TimeRemainingColumn()
+        columns = title, BarColumn(), *columns, _TimeLeft()
         super().__init__(*columns, console=console, transient=step, disable=not console.is_terminal)
         self._next_s = self.get_time() + (LINE_S / 10 if step else LINE_S)
 

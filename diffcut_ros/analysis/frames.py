@@ -23,17 +23,25 @@ TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
 _TYPES = (TF_MESSAGE, 'tf/msg/tfMessage')
 _ALL_S = 1e9  # of a recording nothing is forgotten
 _MOST_TROUBLE = 3
+# Topics are recorded in no order: so near to where the stamps of /tf jump, by at least so much, an image goes with the
+# transforms whose stamps are nearer to its own. s.
+_DISORDER_S, _CLEAR_JUMP_S = 1.0, 2.0
 # Without transforms for longer than this, s, where a camera was is a guess.
 GAP_S = 0.5
 
 
 @dataclass
 class _Span:
-    """What /tf says while its stamps do not jump back, and when that was recorded."""
+    """What /tf says while its stamps do not jump back, and when that was recorded.
+
+    Attributes:
+        jump_ns: stamps before and after the jump with which it begins; equal for the first.
+    """
 
     tree: TransformTree
     begin_ns: int
     end_ns: int
+    jump_ns: tuple[int, int] = (0, 0)
     last_ns: dict[str, int] = field(default_factory=dict)
 
 
@@ -62,8 +70,8 @@ class RecordedFrames:
             self._spans = [self._span(static, 0)]
             self._static_trouble.update(self._spans[0].tree.trouble)
             for time_ns, message in self._messages(again, TF):
-                if self._jumps(message):
-                    self._spans.append(self._span(static, time_ns))
+                if (jump_ns := self._jump(message)) is not None:
+                    self._spans.append(self._span(static, time_ns, jump_ns))
                 span = self._spans[-1]
                 span.tree.add(message, static=False)
                 span.end_ns = max(span.end_ns, time_ns)
@@ -85,20 +93,22 @@ class RecordedFrames:
             except SerdeError as error:
                 self._damaged[f'{topic}: {error}'] += 1
 
-    def _span(self, static: list[tuple[int, Any]], begin_ns: int) -> _Span:
+    def _span(self, static: list[tuple[int, Any]], begin_ns: int, jump_ns: tuple[int, int] = (0, 0)) -> _Span:
         tree = TransformTree(_ALL_S)
         for _, message in static:
             tree.add(message, static=True)
-        return _Span(tree, begin_ns, begin_ns)
+        return _Span(tree, begin_ns, begin_ns, jump_ns)
 
-    def _jumps(self, message: Any) -> bool:
-        """Say whether the stamp of a frame goes back, by more than messages overtake each other."""
-        last_ns, jumps = self._spans[-1].last_ns, False
+    def _jump(self, message: Any) -> tuple[int, int] | None:
+        """Return the stamps between which a frame goes back, by more than messages overtake each other; else None."""
+        last_ns, jump_ns = self._spans[-1].last_ns, None
         stamps = {one.child_frame_id: stamp_ns(one) for one in message.transforms}
         for child, at_ns in stamps.items():
-            jumps |= at_ns < last_ns.get(child, at_ns) - JUMP_BACK_NS
-            last_ns[child] = max(at_ns, last_ns.get(child, at_ns))
-        return jumps
+            before_ns = last_ns.get(child, at_ns)
+            if at_ns < before_ns - JUMP_BACK_NS:
+                jump_ns = before_ns, at_ns
+            last_ns[child] = max(at_ns, before_ns)
+        return jump_ns
 
     @property
     def moves_with_camera(self) -> bool:
@@ -145,11 +155,24 @@ class RecordedFrames:
             raise ValueError('the image names no frame')
         if at_ns <= 0:  # which would mean the last transforms
             raise ValueError('the image has no stamp')
-        holding = [span for span in self._spans if span.begin_ns <= recorded_ns <= span.end_ns]
+        holding = [place for place, span in enumerate(self._spans) if span.begin_ns <= recorded_ns <= span.end_ns]
         if len(holding) != 1:
             raise ValueError('stamps and times of recording of /tf step back: which transforms hold is not known')
-        tree = holding[0].tree
+        tree = self._spans[self._beside(holding[0], at_ns, recorded_ns)].tree
         return tree.lookup(self.target, frame, at_ns), tree.gap_s(self.target, frame, at_ns) > GAP_S
+
+    def _beside(self, place: int, at_ns: int, recorded_ns: int) -> int:
+        """Return the place of the span that an image goes with, which was recorded during one."""
+        for later in self._spans[place : place + 2]:
+            before_ns, after_ns = later.jump_ns
+            if abs(recorded_ns - later.begin_ns) > 1e9 * _DISORDER_S or before_ns - after_ns < 1e9 * _CLEAR_JUMP_S:
+                continue
+            is_of_before = 2 * at_ns > before_ns + after_ns
+            if later is self._spans[place] and is_of_before:
+                return place - 1
+            if later is not self._spans[place] and not is_of_before:
+                return place + 1
+        return place
 
 
 def transform_topics(bag: Bag) -> tuple[str, ...]:

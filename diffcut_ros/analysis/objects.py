@@ -258,7 +258,7 @@ def note(seen: Sightings, settings: Settings, moves_with_camera: bool, is_tilted
     if is_tilted and not moves_with_camera:
         words.append(
             f'z of {quoted(settings.node.target_frame)} does not seem to point up: boxes and the plan are tilted, '
-            'unless the camera looks straight down'
+            'unless the camera is mounted on its side or upside down'
         )
     return f'objects: {"; ".join(words)}' if words else ''
 

@@ -41,6 +41,7 @@ from diffcut_ros.core.classes import Classes
 from diffcut_ros.core.objects import Sightings, object_map
 from diffcut_ros.core.pipeline import Prepared
 from diffcut_ros.core.plain import pack, unpack
+from diffcut_ros.core.upright import Upright
 from diffcut_ros.exit_status import Status
 from diffcut_ros.media.overlay import class_colors, draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.media.video import LONGEST_SIDE_PX, Playback, check_video
@@ -56,7 +57,6 @@ _MOST_HELD_BYTES, _MOMENT_BYTES = 2**27, 2**10
 # A moment, and its image as it is prepared, what went wrong with it, or None: it has no image.
 _Ready = tuple[Moment, tuple[Prepared, float] | Exception | None]
 # Down in the image, in the camera's optical frame. Its mean is shorter where the camera turns about its own view.
-_IMAGE_DOWN, _UPRIGHT = (0.0, 1.0, 0.0), 0.5
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -179,18 +179,13 @@ class _Done:
         """Take note of how the camera of a scene stands in the target frame."""
         into = None if scene is None or scene.look_up is None else scene.look_up()
         if into is not None:
-            self.placed += 1
-            turned = into.rotation.apply(_IMAGE_DOWN)
-            self.down = tuple((np.array(self.down) + turned).tolist())
+            upright = Upright(self.placed, self.down).seen(into)
+            self.placed, self.down = upright.images, upright.down
 
     @property
     def is_tilted(self) -> bool:
-        """Whether z of the target frame does not seem to point up: on average, the images' down is not against it.
-
-        Not known where the camera turned every way.
-        """
-        x, y, z = self.down
-        return math.hypot(x, y) > -z and math.hypot(x, y, z) > _UPRIGHT * self.placed
+        """Whether z of the target frame does not seem to point up."""
+        return Upright(self.placed, self.down).is_tilted
 
     def check(self) -> None:
         """Raise ValueError or TypeError unless it is possible: kept in a folder, it may be anybody's."""

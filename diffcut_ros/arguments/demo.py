@@ -12,6 +12,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         'diffcut_demo',
         description='Runs node and virtual camera, shows what comes out and keeps pictures of it.',
+        epilog='With images of your own: diffcut_demo my.jpg, diffcut_demo my.mp4, diffcut_demo folder_of_photographs/',
+    )
+    parser.add_argument(
+        'images',
+        type=Path,
+        nargs='*',
+        metavar='IMAGE',
+        help='what the camera shows: photographs of your own, folders of them, or a video (default: photographs that '
+        'come along)',
     )
     parser.add_argument(
         '--seconds',
@@ -20,7 +29,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help='length, from the first labels on (default 20)',
     )
     parser.add_argument(
-        '-o', '--output', type=Path, help='folder for pictures and video (default demo_output, or a folder in it)'
+        '-o',
+        '--output',
+        type=Path,
+        help='folder for pictures and video (default demo_output, or a folder in it: depth, or one named after IMAGE)',
     )
     parser.add_argument('--depth', action='store_true', help='a photograph with real depth: segments in space, too')
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.depth and args.images:
+        parser.error(f'--depth: expected no images of your own, which have none, received {args.images[0]}')
+    return args

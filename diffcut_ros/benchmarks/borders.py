@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     console = Figures()
     console.print(machine(device))
     table = Table(title=f'borders: {dataset.title}, {len(pairs)} images, backend {args.backend}, tau {config.tau:g}')
+    console.begin(lambda: table)
     for column in 'refine', 'covering', 'border F', 'precision', 'recall', 'small', 'thin', 'lost', 'time':
         table.add_column(column, justify='left' if column == 'refine' else 'right')
     for refine in args.refine:
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
             f'{lost[refine]} of {segments}',
             f'{1000 * np.median(seconds[refine]):.1f} ms',
         )
-    console.print(table)
+    console.finish()
     console.print(
         f'small, thin: pieces found of those that people drew, at least {_LEAST:.1%} of the image, smaller than '
         f'{_SMALL:.0%} of it,\n'

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     console = Figures()
     title = f'drift of positions: {len(frames)} frames, {args.backend}, tau {config.tau:g}, damping {config.damping:g}'
     table = Table(title=title)
+    console.begin(lambda: table)
     for column in ('what', 'number', f'within {LIMIT_M:g} m', 'median', '90th percentile'):
         table.add_column(column, justify='left' if column == 'what' else 'right')
     for step in track(STEPS, len(STEPS), 'carrying pixels along'):
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
             f'{about}, median distance from its middle', *_summary([np.median(deviations_m(t)) for t in tracks])
         )
         table.add_row(f'{about}, largest distance', *_summary([deviations_m(t).max() for t in tracks]))
-    console.print(table)
+    console.finish()
     console.print(f'tracks of at least {_SHORTEST_TRACK} frames')
 
 

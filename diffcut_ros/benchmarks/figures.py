@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from diffcut_ros.writing import writing
 # What was printed by this process.
 _lines: list[str] = []
 _tables: list[Table] = []
+# What makes the tables that are being filled.
+_begun: list[Callable[[], Table]] = []
 
 
 class Figures(Console):
@@ -29,6 +32,29 @@ class Figures(Console):
                 _tables.append(one)
             else:
                 _lines.append(str(one))
+
+    def begin(self, make: Callable[[], Table]) -> None:
+        """Take note of a table that is being filled: `finish` prints it, also when the benchmark is interrupted.
+
+        Args:
+            make: returns the table with what was measured so far.
+        """
+        _begun.append(make)
+
+    def finish(self) -> None:
+        """Print what was begun, but for tables without rows."""
+        for table in [make() for make in _begun]:
+            if table.row_count:
+                self.print(table)
+        _begun.clear()
+
+
+def tell_interrupted() -> None:
+    """Print the tables that were being filled, with what was measured until then, if there are any."""
+    if any(make().row_count for make in _begun):
+        console = Figures()
+        console.print('Interrupted: what was measured until then.')
+        console.finish()
 
 
 def write_json(path: Path, command: list[str], problem: str) -> None:

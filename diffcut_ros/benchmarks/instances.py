@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     console = Figures()
     console.print(machine(device))
     table = Table(title=f'instances: {len(frames)} frames, backend {args.backend}, tau {config.tau:g}')
+    console.begin(lambda: table)
     for column in (
         'instances', 'damping', 'per image', 'fill', 'in parts', f'gap > {GAP_M:g} m', 'kept', 'after 1 s',
         f'steps < {LIMIT_M:g} m', 'time',
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
                 f'{1000 * np.median(seconds):.1f} ms',
             )
         table.add_section()
-    console.print(table)
+    console.finish()
     console.print(
         'fill: median share of its box that one fills; in parts: share of those in more than one part;\n'
         f'gap: share of those whose box reaches across {GAP_M:g} m without a point of it along some axis;\n'

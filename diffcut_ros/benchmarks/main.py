@@ -47,6 +47,8 @@ def _run(args: argparse.Namespace) -> tuple[int, str]:
     except OSError as error:
         return Status.FAILED, str(error)
     except KeyboardInterrupt:
+        if 'diffcut_ros.benchmarks.figures' in sys.modules:  # or nothing was measured yet
+            import_module('diffcut_ros.benchmarks.figures').tell_interrupted()
         return Status.INTERRUPTED, 'interrupted'
 
 

@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     others = Table(title=f'other methods at tau {args.tau:g}: median over photographs')
     for column in ('features', 'nodes', 'method', 'time', 'slower by (range)', 'segments', 'NCut'):
         others.add_column(column)
+    for table in (scaling, others):
+        console.begin(lambda table=table: table)
     growth = []
     images = photographs()[: args.photographs]
     with BarOrLines(MofNCompleteColumn()) as progress:
@@ -70,11 +72,9 @@ def run(args: argparse.Namespace) -> None:
                 measured.append((nodes, results))
             if len(measured) > 1:
                 growth.append(_growth(features, measured))
-    console.print(scaling)
+    console.finish()
     for line in growth:
         console.print(line)
-    if others.row_count:
-        console.print(others)
 
 
 @dataclass(frozen=True)

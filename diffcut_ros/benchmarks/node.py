@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """
     console = Figures()
     table = Table(title=f'overhead of the node per image: median of {args.repeats} (95th percentile), ms')
+    console.begin(lambda: table)
     for column in ('size', 'encoding', 'decode', 'labels, segments', 'all', 'overlay, features, too', 'all'):
         table.add_column(column, justify='right')
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     finally:
         rclpy.try_shutdown()
     console.print(f'{os.cpu_count()} CPU cores, {os.environ.get("RMW_IMPLEMENTATION", "default middleware")}')
-    console.print(table)
+    console.finish()
 
 
 def _times(repeats: int, width: int, height: int, encoding: str, everything: bool) -> tuple[list[float], list[float]]:

@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
     console.print(machine(device))
     cut = f'tau {config.tau:g}, damping {config.damping:g}, instances {config.instances}, refine {config.refine}'
     table = Table(title=f'objects of {args.root.name}, {len(paths)} frames: backend {args.backend}, {cut}')
+    console.begin(lambda: table)
     for column in ('', 'objects', '99 %', 'duplicates', *(() if things is None else _AGREEMENT)):
         table.add_column(column)
     if things is not None:
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         if things is not None:
             row += _cells(agree(things.thing, owners(shown.points_m, found, pipeline.tracking.voxel_m)))
         table.add_row(*row)
-    console.print(table)
+    console.finish()
     console.print(
         f'what an image adds: {np.median(shown.spent_ms):.1f} ms (p95 {np.percentile(shown.spent_ms, 95):.1f})'
     )

@@ -1,11 +1,11 @@
 """`diffcut_benchmark pipeline`: time and memory of each stage from image to labels, beside the paper's procedure.
 
-The stages are timed one by one, each until the device is done, then the whole as a node runs it. The paper's procedure
-runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its weights are random, and
-its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor is the number of counted
-operations over the rate of a large matrix product on the same device: no program that computes these networks can be
-faster. On a GPU, a vision transformer without CUDA graphs stands beside it; with --backend color, scikit-image's
-Felzenszwalb and SLIC.
+The stages are timed one by one, each until the device is done, and for the same image the whole as a node runs it. The
+paper's procedure runs the whole UNet with a hook, a VAE in float32 and an eigendecomposition for each split; its
+weights are random, and its hierarchy cuts the graph of our features; with --backend color it starts from them. A floor
+is the number of counted operations over the rate of a large matrix product on the same device: no program that computes
+these networks can be faster. On a GPU, a vision transformer without CUDA graphs stands beside it; with --backend color,
+scikit-image's Felzenszwalb and SLIC. Where the machine had other work, a line below the tables says so.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from rich.table import Table
 from skimage.segmentation import felzenszwalb, slic
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,7 +34,7 @@ from diffcut_ros.core.affinity import graph_of
 from diffcut_ros.core.assignment import concept_features
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.refinement import refine_borders
-from diffcut_ros.evaluation.measure import machine, peak_bytes, synchronized_time, timed
+from diffcut_ros.evaluation.measure import Waiting, machine, peak_bytes, synchronized_time, timed
 from diffcut_ros.evaluation.methods.felzenszwalb import FelzenszwalbConfig
 from diffcut_ros.features.diffusion.config import DiffusionConfig
 from diffcut_ros.features.models import packages, precision_name
@@ -82,7 +81,12 @@ class _Measured:
     """Seconds of each run by stage, and the peak of memory with the weights, in bytes, where it is known."""
 
     seconds: dict[str, list[float]]
-    peak: int | None
+    peak: int | None = None
+
+    @property
+    def whole(self) -> list[float]:
+        """Seconds of whole runs: measured, or else the sum of the stages."""
+        return self.seconds.get(WHOLE) or [sum(stages) for stages in zip(*self.seconds.values(), strict=False)]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -96,50 +100,67 @@ def run(args: argparse.Namespace) -> None:
     console = Figures()
     images = [cv2.resize(image, tuple(args.image_size), interpolation=cv2.INTER_AREA) for image in photographs()]
     kind = kind_of(args.backend)
+    waiting = Waiting()
     {'color': _run_color, 'vit': _run_vit, 'diffusion': _run_diffusion}[kind](args, images, device, console)
+    if busy := waiting.told():
+        console.print(busy, style='bold')
 
 
-def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+def _run_color(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Figures) -> None:
     if args.random_weights:
         raise ValueError('--random-weights: expected a backend with a network such as ssd-1b, received color')
     console.print(machine(device))
     extractor = create_extractor('color', device=device)
     console.print(extractor.description)
     ours = partial(_color_stages, extractor, args.tau)
-    columns = {args.backend: _ours(args, images, device, extractor, ours, args.backend)}
+    columns = _begin(args, console)
+    _ours(columns, args, images, device, extractor, ours, args.backend)
     if not args.no_paper:
-        columns[PAPER] = _paper(args, images, device, extractor)
+        _paper(columns, args, images, device, extractor)
         for name, segment in _OTHERS.items():
-            columns[name] = _measure(
-                lambda segment=segment: (None, [partial(_other, segment)]), images, args.repeats, device, name
-            )[1]
-    console.print(_table(columns, args))
+            procedures = [partial(_other, segment)]
+            _measure(columns, name, lambda procedures=procedures: (None, procedures), images, args.repeats, device)
+    console.finish()
     if device.type == 'cpu':
         works = [_work(extractor(image), args.tau) for image in images[: args.repeats]]
         medians = {stage: statistics.median(seconds) for stage, seconds in columns['color'].seconds.items()}
         console.print(limits.table(works, medians))
 
 
+def _begin(args: argparse.Namespace, console: Figures) -> dict[str, _Measured]:
+    """Return the columns of the table that `console.finish` prints, none yet."""
+    columns: dict[str, _Measured] = {}
+    console.begin(lambda: _table(columns, args))
+    return columns
+
+
 def _ours(
+    columns: dict[str, _Measured],
     args: argparse.Namespace,
     images: list[np.ndarray],
     device: torch.device,
     extractor: Extractor,
     stages: Procedure,
     title: str,
-) -> _Measured:
-    """Return what a backend takes, stage by stage and as a whole."""
+) -> None:
+    """Measure what a backend takes, stage by stage and as a whole."""
     procedures = [stages, partial(_whole, extractor, args.tau)]
-    return _measure(lambda: (None, procedures), images, args.repeats, device, title)[1]
+    _measure(columns, title, lambda: (None, procedures), images, args.repeats, device)
 
 
-def _paper(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, extractor: Extractor) -> _Measured:
-    """Return what the paper's procedure takes with the same features."""
+def _paper(
+    columns: dict[str, _Measured],
+    args: argparse.Namespace,
+    images: list[np.ndarray],
+    device: torch.device,
+    extractor: Extractor,
+) -> None:
+    """Measure what the paper's procedure takes with the same features."""
     procedures = [partial(_paper_color_stages, extractor, args.tau)]
-    return _measure(lambda: (None, procedures), images, max(1, args.repeats // 5), device, PAPER)[1]
+    _measure(columns, PAPER, lambda: (None, procedures), images, max(1, args.repeats // 5), device)
 
 
-def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Figures) -> None:
     with packages('vit'):
         from diffcut_ros.benchmarks import vit_parts
         from diffcut_ros.benchmarks.random_vit import random_vit
@@ -153,21 +174,21 @@ def _run_vit(args: argparse.Namespace, images: list[np.ndarray], device: torch.d
         encoder = random_vit(args.backend, config.layer)
     else:
         encoder = load_encoder(args.backend, config)
-    columns = {}
+    columns = _begin(args, console)
     if device.type == 'cuda':
         extractor = VitExtractor(encoder, config, device, graphs=False)
         stages = partial(_vit_stages, extractor, args.tau)
-        columns[_NO_GRAPHS] = _ours(args, images, device, extractor, stages, _NO_GRAPHS)
+        _ours(columns, args, images, device, extractor, stages, _NO_GRAPHS)
     extractor = VitExtractor(encoder, config, device)
     stages = partial(_vit_stages, extractor, args.tau)
-    columns = {args.backend: _ours(args, images, device, extractor, stages, args.backend), **columns}
+    _ours(columns, args, images, device, extractor, stages, args.backend)
     if not args.no_paper:
-        columns[PAPER] = _paper(args, images, device, extractor)
+        _paper(columns, args, images, device, extractor)
     pixels = extractor.upload(images[:1])
     counts = {'ViT': sum(extractor.operations(pixels).values())}
     for line in (extractor.description, *_floors(counts, extractor.precision, device)):
         console.print(line)
-    console.print(_table(columns, args))
+    console.finish()
     if device.type == 'cpu':
         console.print(vit_parts.table(extractor, pixels, matrix_rate(extractor.precision, device), args.repeats))
 
@@ -196,7 +217,7 @@ def _other(segment: Callable[[np.ndarray], np.ndarray], image_rgb: np.ndarray) -
     yield WHOLE
 
 
-def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Console) -> None:
+def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: torch.device, console: Figures) -> None:
     with packages():
         from diffcut_ros.benchmarks.plain_pipeline import PlainPipeline
         from diffcut_ros.benchmarks.random_weights import random_encoder
@@ -211,7 +232,7 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
         encoder = random_encoder(args.backend)
     else:
         encoder = load_encoder(args.backend, configs.get('tiny', configs[args.vae[0]]))
-    columns: dict[str, _Measured] = {}
+    columns = _begin(args, console)
     features: dict[str, torch.Tensor] = {}
     for vae, config in configs.items():
 
@@ -219,7 +240,7 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
             extractor = DiffusionExtractor(encoder, config, device)
             return extractor, [partial(_stages, extractor, args.tau), partial(_whole, extractor, args.tau)]
 
-        extractor, columns[f'{vae} VAE'] = _measure(procedures, images, args.repeats, device, f'{vae} VAE')
+        extractor = _measure(columns, f'{vae} VAE', procedures, images, args.repeats, device)
         features[vae] = torch.stack([extractor(image).features for image in images])
         counts = operations(encoder, extractor.config.vae, extractor.input_hw)
         for line in (extractor.description, *_floors(counts, extractor.precision, device)):
@@ -231,8 +252,8 @@ def _run_diffusion(args: argparse.Namespace, images: list[np.ndarray], device: t
             pipeline = PlainPipeline(encoder, extractor.input_hw, extractor.config.timestep, device)
             return None, [partial(_paper_stages, pipeline, graphs, extractor.grid_hw(), args.tau)]
 
-        _, columns[PAPER] = _measure(procedures, images, max(1, args.repeats // 5), device, PAPER)
-    console.print(_table(columns, args))
+        _measure(columns, PAPER, procedures, images, max(1, args.repeats // 5), device)
+    console.finish()
     if len(features) == 2 and not args.random_weights:
         similarity = F.cosine_similarity(features['full'], features['tiny'], dim=-1)
         console.print(
@@ -313,21 +334,27 @@ def _paper_mask_stages(features: torch.Tensor, grid_hw: tuple[int, int], tau: fl
 
 
 def _measure(
+    columns: dict[str, _Measured],
+    title: str,
     make: Callable[[], tuple[Made, list[Procedure]]],
     images: list[np.ndarray],
     repeats: int,
     device: torch.device,
-    title: str,
-) -> tuple[Made, _Measured]:
-    """Load something and time its procedures, each image in turn; the first run of each does not count."""
+) -> Made:
+    """Load something and time its procedures, each image in turn; the first run of each does not count.
+
+    For each image one procedure after the other, so that what else the machine does is the same for all. What is
+    measured goes into the column `title` at once: it is not lost when the benchmark is interrupted.
+    """
     made = []
     seconds = defaultdict(list)
+    columns[title] = _Measured(seconds)
 
     @torch.inference_mode()
     def load_and_run() -> None:
         made.append(make())
-        for procedure in made[0][1]:
-            for run in track(range(-1, repeats), repeats + 1, title):
+        for run in track(range(-1, repeats), repeats + 1, title):
+            for procedure in made[0][1]:
                 last = synchronized_time(device)
                 for stage in procedure(images[run % len(images)]):
                     now = synchronized_time(device)
@@ -336,13 +363,10 @@ def _measure(
                     last = now
 
     if device.type == 'cuda':
-        peak = peak_bytes(load_and_run, device)
+        columns[title] = _Measured(seconds, peak_bytes(load_and_run, device))
     else:
         load_and_run()
-        peak = None
-    if WHOLE not in seconds:
-        seconds[WHOLE] = [sum(stages) for stages in zip(*seconds.values(), strict=True)]
-    return made[0][0], _Measured(dict(seconds), peak)
+    return made[0][0]
 
 
 def _floors(counts: dict[str, int], precision: torch.dtype, device: torch.device) -> list[str]:
@@ -388,18 +412,22 @@ def _table(columns: dict[str, _Measured], args: argparse.Namespace) -> Table:
     table.add_column('stage')
     for name in columns:
         table.add_column(name, justify='right')
-    for stage in (*STAGES, WHOLE):
-        if not any(stage in column.seconds for column in columns.values()):
-            continue
-        if stage == WHOLE:
-            table.add_section()
-        table.add_row(stage, *(_milliseconds(column.seconds.get(stage)) for column in columns.values()))
-    fastest = {name: statistics.median(column.seconds[WHOLE]) for name, column in columns.items()}
-    paper = fastest.get(PAPER)
-    if paper is not None:
-        table.add_row('times faster', *(f'{paper / seconds:.1f}' for seconds in fastest.values()))
+    for stage in STAGES:
+        if any(stage in column.seconds for column in columns.values()):
+            table.add_row(stage, *(_milliseconds(column.seconds.get(stage)) for column in columns.values()))
+    if not any(column.whole for column in columns.values()):
+        return table  # interrupted at once
+    table.add_section()
+    table.add_row(WHOLE, *(_milliseconds(column.whole) for column in columns.values()))
+    if PAPER in columns and (paper := columns[PAPER].whole):
+        faster = (
+            f'{statistics.median(paper) / statistics.median(column.whole):.1f}' if column.whole else ''
+            for column in columns.values()
+        )
+        table.add_row('times faster', *faster)
     if any(column.peak is not None for column in columns.values()):
-        table.add_row('peak memory', *(f'{column.peak / 1e9:.2f} GB' for column in columns.values()))
+        peaks = ('' if column.peak is None else f'{column.peak / 1e9:.2f} GB' for column in columns.values())
+        table.add_row('peak memory', *peaks)
     return table
 
 

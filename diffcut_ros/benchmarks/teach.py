@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         title=f'{dataset.title}, {len(images)} images, {len(shown)} of them shown, backend {args.backend}, tau '
         f'{args.tau:g}; at best {bound:.3f}'
     )
+    console.begin(lambda: table)
     columns = [
         'order',
         f'questions to {args.goal:g}',
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
                 asked = _ask(lesson, shown, images, dataset.classes, _next(lesson, shown, order, choice))
                 runs.append(list(track(islice(asked, args.questions), args.questions, order)))
         table.add_row(order, *_row(runs, args.goal))
-    console.print(table)
+    console.finish()
 
 
 def _pixels(labels: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:

@@ -137,6 +137,7 @@ def run(args: argparse.Namespace) -> None:
         return
     cut = f'tau {config.tau:g}, damping {config.damping:g}, instances {config.instances}, refine {config.refine}'
     table = Table(title=f'tracking: backend {args.backend}, {cut}')
+    console.begin(lambda: table)
     for column in ('frames', 'method', 'kept', 'after 1 s', 'switches', 'track', 'identities', 'time (p95)'):
         table.add_column(column)
     scores, lines = [], []
@@ -165,7 +166,7 @@ def run(args: argparse.Namespace) -> None:
         _add_rows(table, 'mean of all', mean)
     for line in lines:
         console.print(line)
-    console.print(table)
+    console.finish()
 
 
 def _compare(

@@ -193,6 +193,7 @@ def run(args: argparse.Namespace) -> None:
     console.print(f'{args.frames.name}: {count} frames at {hz:g} Hz{noise}')
     cut = f'tau {config.tau:g}, damping {config.damping:g}, instances {config.instances}, refine {config.refine}'
     table = Table(title=f'tracking in the world: backend {args.backend}, {cut}')
+    console.begin(lambda: table)
     columns = 'frames', 'method', 'identities', '99 %', 'kept', 'later', 'again', *(name for name, _ in _PAUSES)
     for column in (*columns, 'comebacks', 'wrong', 'time (p95)'):
         table.add_column(column)
@@ -218,7 +219,7 @@ def run(args: argparse.Namespace) -> None:
                 spent = f'{np.median(milliseconds):.1f} ms ({np.percentile(milliseconds, 95):.1f})'
             table.add_row(title, name, *counts, *shares, str(found.comebacks), _share(found.wrong), spent)
             title = ''
-    console.print(table)
+    console.finish()
     for title, cost in costs.items():
         if said := cost.told():
             console.print(f'map of objects, {title}: {said}')

@@ -62,6 +62,9 @@ class Segmenter:
         A smaller tau, a target number and a minimum area cost no more than a cut of the stored hierarchy; a larger tau
         makes it grow from where it ends, and another alpha computes it anew. The extractor is never called.
 
+        Cells of a larger tau divide those of a smaller one exactly, pixels nearly: each cut assigns pixels and refines
+        borders anew (docs/library.md has figures).
+
         Args:
             tau: if given, replaces `config.tau`.
 

@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ import torch
 
 Result = TypeVar('Result')
 
+# Share of the time from which on a machine counts as busy.
+_BUSY = 0.05
 _RESET, _STATUS = Path('/proc/self/clear_refs'), Path('/proc/self/status')
 
 
@@ -39,6 +42,38 @@ def synchronized_time(device: torch.device) -> float:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+class Waiting:
+    """How long this process's threads wait for a processor that others have, from here on (Linux only)."""
+
+    def __init__(self) -> None:
+        self._begin = _processor_ns()
+
+    def share(self) -> float | None:
+        """Return the time waited as a share of the time waited or computed, of all threads; None where unknown."""
+        ran_ns, waited_ns = (now - before for now, before in zip(_processor_ns(), self._begin, strict=True))
+        return waited_ns / (ran_ns + waited_ns) if ran_ns > 0 and waited_ns >= 0 else None
+
+    def told(self) -> str:
+        """Say that times are too long where the share is more than a twentieth; else, and where unknown, nothing."""
+        share = self.share()
+        if share is None or share < _BUSY:
+            return ''
+        return (
+            f'The machine was busy: for {share:.0%} of the time, what could have run waited for a processor. Times are '
+            'too long; shares of a limit are too small.'
+        )
+
+
+def _processor_ns() -> tuple[int, int]:
+    """Return how long the threads have run, and waited to run, in ns; zeros where the system does not say."""
+    ran_ns = waited_ns = 0
+    for file in Path('/proc/self/task').glob('*/schedstat'):
+        with suppress(OSError):  # a thread that has ended meanwhile
+            ran, waited, _ = file.read_text().split()
+            ran_ns, waited_ns = ran_ns + int(ran), waited_ns + int(waited)
+    return ran_ns, waited_ns
 
 
 def peak_bytes(function: Callable[[], object], device: torch.device) -> int | None:

@@ -82,9 +82,15 @@ def _write_texts(
         (w, h), _ = cv2.getTextSize(text, _FONT, scale, 1)
         u, v = project(np.array(box.position_m), camera)
         margin = round(h / 2)
-        x, y = round(u - w / 2), round(v - h / 2)
-        plate = slice(max(0, y - margin), y + h + margin), slice(max(0, x - margin), x + w + margin)
-        if x < 0 or y < 0 or taken[plate].any():
+        if not (0 <= u < drawn.shape[1] and 0 <= v < drawn.shape[0]):
+            continue
+        # Inside the picture with its plate, where there is room for it at all.
+        x, y = (
+            max(margin, min(round(middle - size / 2), room - size - margin))
+            for middle, size, room in ((u, w, drawn.shape[1]), (v, h, drawn.shape[0]))
+        )
+        plate = slice(y - margin, y + h + margin), slice(x - margin, x + w + margin)
+        if taken[plate].any():
             continue
         taken[plate] = True
         drawn[plate] = color

@@ -94,20 +94,26 @@ def write_names(overlay: np.ndarray, segmentation: Segmentation, names: Sequence
 
 
 def write_text(picture: np.ndarray, text: str, middle_xy: tuple[float, float], tall_px: int) -> None:
-    """Write Latin letters around a point, white with a dark rim; what is beyond the picture is cut off.
+    """Write Latin letters around a point, white with a dark rim, moved so that they stay inside the picture.
 
     Args:
         picture: uint8 [H, W, 3], drawn on.
         text: printable ASCII.
         middle_xy: in pixels.
-        tall_px: height of capitals.
+        tall_px: height of capitals; less where the text would be larger than the picture.
     """
     ink, left = _stamp(text, tall_px)
+    if (fits := min(np.divide(picture.shape[:2], ink.shape[:2]))) < 1:
+        ink, left = _stamp(text, max(1, int(tall_px * fits)))
     rows, columns = ink.shape[:2]
-    top, begin = round(middle_xy[1]) - rows // 2, round(middle_xy[0]) - columns // 2
-    inside = slice(max(0, -top), picture.shape[0] - top), slice(max(0, -begin), picture.shape[1] - begin)
-    under = picture[max(0, top) : top + rows, max(0, begin) : begin + columns]
-    cv2.add(cv2.multiply(under, left[inside], scale=1 / 255), ink[inside], dst=under)
+    top, begin = (
+        max(0, min(round(middle) - size // 2, room - size))
+        for middle, size, room in zip(middle_xy[::-1], (rows, columns), picture.shape[:2], strict=True)
+    )
+    under = picture[top : top + rows, begin : begin + columns]
+    # Of a picture of a few pixels, where even the smallest letters are cut off.
+    ink, left = (layer[: under.shape[0], : under.shape[1]] for layer in (ink, left))
+    cv2.add(cv2.multiply(under, left, scale=1 / 255), ink, dst=under)
 
 
 @lru_cache(1000)

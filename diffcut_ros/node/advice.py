@@ -54,7 +54,7 @@ def complaints(camera: Camera) -> Iterator[str]:
         if count := camera.record.often_lost()[subscription.topic]:
             yield (
                 f'{subscription.topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s; '
-                f'{_on_losses(subscription)}'
+                f'{on_losses(subscription)}'
             )
     if not camera.silent(NO_INPUT_S) and camera.record.alone_s() > NO_INPUT_S and not camera.record.rejected_lately():
         slop = camera.config.sync_slop_s
@@ -87,12 +87,14 @@ def twins(node: Node) -> str:
 def _on_silence(node: Node, subscription: Subscription, lost: int, came_s: float | None, taken: set[str]) -> str:
     if publishers := subscription.publishers():
         if lost:
-            return _on_losses(subscription)
+            return on_losses(subscription)
         more = _or_too_large(subscription) if came_s is None else f' any more; the last one came {came_s:.0f} s ago'
         return f'{full_names(publishers)} publishes on it, but sends nothing{more}'
     if others := subscription.publishers(of_type=False):
         types = ', '.join(sorted({info.topic_type for info in others}))
         return f'{full_names(others)} publishes {types}, expected {subscription.message_type}'
+    if came_s is not None:
+        return f'they have ended: the last one came {came_s:.0f} s ago, and what sent it has gone'
     if topics := _published(node, subscription, subscription.message_type, taken):
         more = f' and {len(topics) - _MOST_TOPICS} more' * (len(topics) > _MOST_TOPICS)
         there = f'{subscription.message_type} is on {", ".join(topics[:_MOST_TOPICS])}{more}; to listen there'
@@ -152,7 +154,8 @@ def _base(topic: str, message_type: str) -> str:
     return topic.rpartition('/')[0] if message_type == _IMAGES[1] else topic
 
 
-def _on_losses(subscription: Subscription) -> str:
+def on_losses(subscription: Subscription) -> str:
+    """Say what may help where messages of a topic get lost; nothing after which none would come."""
     if subscription.delivery.startswith('reliable'):
         slow = 'this machine or the network is too slow for them: send fewer, smaller or compressed images'
         return f'{slow}{_or_too_large(subscription)}'
@@ -161,7 +164,11 @@ def _on_losses(subscription: Subscription) -> str:
     ]
     if unreliable:
         return f'let {full_names(unreliable)} offer reliable delivery, or compressed images'
-    return f'large images may get lost: try -p {subscription.parameter("reliability")}:=reliable'
+    if not subscription.overridden('reliability'):  # it follows what is offered, and that was no more
+        return 'let what publishes on it offer reliable delivery, or compressed images'
+    known = bool(subscription.publishers())
+    condition = '' if known else ' if what publishes on it offers that (else nothing would come)'
+    return f'large images may get lost: try -p {subscription.parameter("reliability")}:=reliable{condition}'
 
 
 def _or_too_large(subscription: Subscription) -> str:

@@ -1,7 +1,9 @@
 """One camera: its topics, its last image, and what became of its images."""
 
 import copy
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +25,8 @@ from diffcut_ros.core import Classes, Pipeline, Result, Segmentation, back_proje
 from diffcut_ros.core.clicks import Clicked
 from diffcut_ros.core.geometry import sample_at
 from diffcut_ros.core.live_map import LiveMap
+from diffcut_ros.core.tracking import JUMP_BACK_NS
+from diffcut_ros.core.upright import Upright
 from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
 from diffcut_ros.node import sync
 from diffcut_ros.node.diagnostics import RATE_WINDOW_S, CameraRecord
@@ -32,11 +36,12 @@ from diffcut_ros.node.messages_3d import markers, object_markers, point_cloud
 from diffcut_ros.node.subscription import OVERRIDABLE, Subscription, overridable
 from diffcut_ros.node.target_frame import TargetFrame
 from diffcut_ros.node.worker import Source
+from diffcut_ros.printable import counted, quoted
 from diffcut_ros.settings import NodeConfig, PointsConfig
 from diffcut_ros.stream.decoder import Decoder
 from diffcut_ros.stream.inputs import Inputs, calibration
 from diffcut_ros.stream.messages import ANNOTATIONS, FEATURE_IMAGE, shown
-from diffcut_ros.stream.stamps import stamp_ns
+from diffcut_ros.stream.stamps import is_stamp, stamp_ns
 
 # Deeper: an image and its cut at a new tau may follow each other within a millisecond.
 _OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -80,6 +85,10 @@ _OF_CLASSES = ('classes', 'confidence', 'classes_color', 'instances', 'mask', 'm
 
 # An age beyond this is no age: stamps of another clock, or of a bag that is played without simulated time.
 _LARGEST_AGE_S = 1000.0
+# Images after which it is told that z of the target frame does not seem to point up.
+_TELL_UPRIGHT = 10
+# Stamps of images that wait for the first depth or camera_info.
+_MOST_WAITING = 1000
 # Share of a core that maps of objects may take.
 _MAP_SHARE = 0.1
 # How often a changed calibration is logged at most: that of a lens that zooms changes with each image.
@@ -122,6 +131,8 @@ class Camera:
         on_bad_input: called with what is wrong with a message that cannot be joined with others.
         on_click: called with what comes on one of `CLICKS`.
         tell: called with what is said of the map of objects.
+        went_back: called when the stamps of its images went back, by which tracks begin anew: with that as text, and
+            until when they had not, by `time.monotonic`.
 
     Attributes:
         source: of what comes, image by image.
@@ -146,6 +157,7 @@ class Camera:
         on_bad_input: Callable[['Camera', str], None],
         on_click: Callable[['Camera', Point | PointStamped], None] = lambda *_: None,
         tell: Callable[[str], object] = lambda _: None,
+        went_back: Callable[[str, float], object] = lambda *_: None,
     ) -> None:
         self.name, self.config, self.points = name, config, points
         self.decoder, self.pipeline = decoder, pipeline
@@ -160,6 +172,11 @@ class Camera:
         self._heard_s: dict[str, float] = {}
         self._came_s: dict[str, float] = {}
         self._told_silent: set[str] = set()
+        # Since it listens: when the first message came on each topic; until the first image is joined, their stamps.
+        self._first_s: dict[str, float] = {}
+        self._waiting_ns: deque[int] | None = None
+        self._went_back = went_back
+        self._last_ns, self._last_s = 0, -math.inf  # stamp of the last image, and when it came
         self._camera_info: CameraInfo | None = None
         self._before_camera_info: tuple[Any, ...] = ()
         # A subscriber that comes or goes may change whether the camera is needed.
@@ -175,6 +192,7 @@ class Camera:
         self._outputs: dict[str, Publisher] = {}
         self.objects = LiveMap(tell) if config.depth and config.target_frame else None
         self._tell, self._shown_map, self._next_map_s = tell, (0, self.classes, 0.0), 0.0
+        self._upright, self._told_tilted = Upright(), False
         outputs = _OUTPUTS | (_OUTPUTS_3D if config.depth else {}) | (_OUTPUTS_OF_MAP if self.objects else {})
         for topic, (kind, qos) in outputs.items():
             self._outputs[topic] = self._publisher(kind, topic, qos)
@@ -314,9 +332,10 @@ class Camera:
     def _subscribe(self) -> None:
         for (kind, topic), name in zip(self._inputs, ('image', 'camera_info', 'depth'), strict=False):
             self._listen(kind, topic, name)
+        self._first_s, self._waiting_ns = {}, deque(maxlen=_MOST_WAITING)
         self.record.listening()
         subscribers = self._subscribers
-        subscribers[0].registerCallback(lambda image: self.record.received(stamp_ns(image)))
+        subscribers[0].registerCallback(self._take_time)
         joined = [subscribers[0], *subscribers[2:]]
         sync.synchronize(
             joined,
@@ -326,6 +345,19 @@ class Camera:
             ),
             self.config.sync_slop_s,
         )
+
+    def _take_time(self, image: Image | CompressedImage) -> None:
+        """Take note of the stamp of an image as it comes: its transform is looked up before tracks follow it."""
+        at_ns = stamp_ns(image)
+        self.record.received(at_ns)
+        if not is_stamp(image):
+            return
+        if self._waiting_ns is not None:
+            self._waiting_ns.append(at_ns)
+        if at_ns < self._last_ns - JUMP_BACK_NS:
+            back_s = (self._last_ns - at_ns) / 1e9
+            self._went_back(f'the stamp of an image on {self.topic} went back by {back_s:.1f} s', self._last_s)
+        self._last_ns, self._last_s = at_ns, time.monotonic()
 
     def _listen(self, kind: type, topic: str, name: str) -> None:
         subscriber = Subscription(
@@ -378,6 +410,7 @@ class Camera:
             come = 'come now' if silent_s is None else f'come again, after {silent_s:.0f} s'
             self._node.get_logger().info(f'{topic}: {what} {come}')
         self._came_s[topic] = self._heard_s[topic]
+        self._first_s.setdefault(topic, self._heard_s[topic])
         if self._heard_s[topic] - before_s > RATE_WINDOW_S:
             self.record.resumed()
 
@@ -388,7 +421,7 @@ class Camera:
     def lacks(self) -> str:
         """Return what images are not joined with, where they are not: camera_info, depth, or depth at their stamps."""
         silent = {one.topic for one in self.silent(RATE_WINDOW_S)}
-        missing = [one for one in self._subscribers[1:] if one.topic in silent]
+        missing = [one for one in self._needed if one.topic in silent or one.topic not in self._first_s]
         if not missing:
             return f'no depth within {self.config.sync_slop_s:g} s (sync_slop_s) of their stamps on {self.depth_topic}'
         return ', '.join(f'nothing on {one.topic} ({one.count_publishers()})' for one in missing)
@@ -405,12 +438,13 @@ class Camera:
     def silent(self, seconds: float) -> list[Subscription]:
         """Return the subscriptions that nothing came on for so long."""
         now_s = time.monotonic()
-        held = self._subscribers[1:2] if self._camera_info is not None else []  # it may be sent once
-        return [
-            subscriber
-            for subscriber in self._subscribers
-            if subscriber not in held and now_s - self._heard_s[subscriber.topic] >= seconds
-        ]
+        listened = [*self._subscribers[:1], *self._needed]
+        return [one for one in listened if now_s - self._heard_s[one.topic] >= seconds]
+
+    @property
+    def _needed(self) -> list[Subscription]:
+        """What images wait for: depth, and camera_info until it has come, as it may be sent once."""
+        return self._subscribers[1 if self._camera_info is None else 2 :]
 
     def _unsubscribe(self) -> None:
         for subscriber in self._subscribers:
@@ -442,9 +476,25 @@ class Camera:
             image, depth = messages
             inputs = Inputs(image, self._camera_info, depth)
         self.record.joined()
+        self._tell_waited(stamp_ns(inputs.image))
         if inputs.warning:
             self._node.get_logger().warning(f'{self.topic}: {inputs.warning}', once=True)
         self._on_image(self, inputs)
+
+    def _tell_waited(self, joined_ns: int) -> None:
+        """Say how many images had come, and why they are left out, before the first one that is joined."""
+        waiting_ns, self._waiting_ns = self._waiting_ns, None
+        count = sum(at_ns < joined_ns for at_ns in waiting_ns or ())
+        if not count:
+            return
+        first_s = self._first_s[self.topic]
+        others = [topic for topic in self._first_s if topic != self.topic]
+        last = max(others, key=self._first_s.__getitem__, default=self.topic)
+        late_s = self._first_s[last] - first_s
+        # Each topic is found by itself, which may take seconds.
+        cause = f'{last} came {late_s:.1f} s after them' if late_s > 0 else f'{last} had nothing at their stamps'
+        more = '; with lazy: false the node listens from its start on' if self.config.lazy else ''
+        self._node.get_logger().info(f'{self.topic}: the first {counted(count, "image")} left out, since {cause}{more}')
 
     def publish(self, result: Result) -> None:
         """Publish all outputs of an image that somebody listens to."""
@@ -490,6 +540,7 @@ class Camera:
             self._publish_classes(segmentation, header, by_track)
         if self.objects is not None:  # once all others are out
             into = None if scene.depth_m is None or scene.camera is None else result.into  # not to wait in vain
+            self._upright = self._upright if into is None else self._upright.seen(into)
             try:
                 self.objects.add(scene, segmentation, into, self.pipeline.tracking)
             except ValueError as error:
@@ -513,6 +564,13 @@ class Camera:
         listened = any(map(self._wanted, _OUTPUTS_OF_MAP))
         if listened and not tracking.max_remembered:
             self._tell('the map of objects is empty, since tracking.max_remembered is 0')
+        enough = self._upright.images >= _TELL_UPRIGHT
+        if listened and enough and self._upright.is_tilted and not self._told_tilted:
+            self._told_tilted = True
+            self._tell(
+                f'the map of objects: z of {quoted(self.target.name)} does not seem to point up: boxes are tilted, '
+                'unless the camera is mounted on its side or upside down'
+            )
         if not listened or shows == self._shown_map or start_s < self._next_map_s:
             self.objects.settle(tracking)
             return

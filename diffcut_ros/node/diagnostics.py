@@ -21,6 +21,7 @@ from diffcut_ros.settings import DiagnosticsConfig
 _WINDOW = 100
 RATE_WINDOW_S = 5.0
 _SETTLING_S = 1.0
+_FIRST_ALONE_S = 0.3
 _MOST_TIMES = 1000
 
 _MOST_ERRORS = 10
@@ -81,6 +82,7 @@ class CameraRecord:
         self._rejected_s = self._failed_s = self._listening_since_s = -math.inf
         self._hangs = False  # the last failure is of an image that is still under way
         self._alone_since_s = math.inf
+        self._joined_since = False  # whether an image had all it needs, since the node listens
         self._inputs: deque[float] = deque(maxlen=_MOST_TIMES)
         self._lost: deque[tuple[float, str]] = deque(maxlen=_MOST_TIMES)
         self._outputs: deque[float] = deque(maxlen=_MOST_TIMES)
@@ -119,6 +121,7 @@ class CameraRecord:
     def listening(self) -> None:
         """Take note that the node listens from now on: what did not come before is nobody's fault."""
         self._listening_since_s = time.monotonic()
+        self._joined_since = False
         self.resumed()
 
     def resumed(self) -> None:
@@ -128,6 +131,7 @@ class CameraRecord:
     def joined(self) -> None:
         """Take note of an image that has all it needs."""
         self.counts['joined'] += 1
+        self._joined_since = True
         self._alone_since_s = math.inf
 
     def computed(self) -> None:
@@ -175,6 +179,7 @@ class CameraRecord:
         subscribers: int,
         topic: str,
         lacks: str,
+        refused: str = '',
     ) -> DiagnosticStatus:
         """Return the state of the camera: its level, a line, and all figures.
 
@@ -186,9 +191,10 @@ class CameraRecord:
             subscribers: of the camera's outputs.
             topic: of its images, whether the node subscribes to it or not.
             lacks: what its images are not joined with, where that is so.
+            refused: which transforms were not taken lately, where its places need some.
         """
         now_s = time.monotonic()
-        level, text = self._judge(now_s, config, bool(delivery), lacks)
+        level, text = self._judge(now_s, config, bool(delivery), lacks, refused)
         values = {'input rate [Hz]': f'{_rate(self._inputs, now_s):.1f}'}
         values['output rate [Hz]'] = f'{_rate(self._outputs, now_s):.1f}'
         for stage, latencies in self._latencies.items():
@@ -211,7 +217,9 @@ class CameraRecord:
         values['last error'] = self.last_error
         return status(level, name, text, hardware, values)
 
-    def _judge(self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str) -> tuple[bytes, str]:
+    def _judge(
+        self, now_s: float, config: DiagnosticsConfig, wanted: bool, lacks: str, refused: str
+    ) -> tuple[bytes, str]:
         """Return level and message: the cause of the last seconds, before one that was seen earlier."""
         failed = (
             DiagnosticStatus.ERROR,
@@ -229,7 +237,8 @@ class CameraRecord:
         last_output_s = self._outputs[-1] if self._outputs else -math.inf
         if self._rejected_s > last_output_s and self.rejected_lately():
             return rejected
-        if self.alone_s() > config.stale_after_s:
+        # The first ones are lost as long as topics are found, one after the other.
+        if self.alone_s() > (config.stale_after_s if self._joined_since else _FIRST_ALONE_S):
             return DiagnosticStatus.WARN, f'images come, but {lacks}'
         if self.failures_in_a_row:
             return failed
@@ -240,6 +249,8 @@ class CameraRecord:
                 DiagnosticStatus.WARN,
                 f'{self.no_transform} ({counted(self.counts["without transform"], "image")} so far)',
             )
+        if refused:
+            return DiagnosticStatus.WARN, refused
         for topic, count in self.often_lost().items():
             return DiagnosticStatus.WARN, f'{topic}: {counted(count, "message")} lost on the way in {RATE_WINDOW_S:g} s'
         same_s = now_s - max(self._stamp_since_s, self._listening_since_s)

@@ -48,7 +48,14 @@ from diffcut_ros.node.diagnostics import ErrorThrottle, memory, status, title
 from diffcut_ros.node.heap import return_free_memory
 from diffcut_ros.node.images import convert
 from diffcut_ros.node.logger import PrintableLogger
-from diffcut_ros.node.parameter_sources import file_of, mixed_lists, parameter_files, shared_only, useless_files
+from diffcut_ros.node.parameter_sources import (
+    file_of,
+    mixed_lists,
+    parameter_files,
+    refused_files,
+    shared_only,
+    useless_files,
+)
 from diffcut_ros.node.parameters import (
     as_kept,
     changed_config,
@@ -264,6 +271,7 @@ class DiffcutNode(LifecycleNode):
                     self._reject,
                     self._on_click,
                     tell,
+                    self._transforms.went_back,
                 )
                 camera.classes = self._classes
                 if self._config.target_frame:
@@ -813,6 +821,7 @@ class DiffcutNode(LifecycleNode):
                     camera.listeners(),
                     camera.topic,
                     camera.lacks(),
+                    '' if camera.target is None else self._transforms.refused,
                 )
             )
         self._diagnostics.publish(message)
@@ -848,8 +857,8 @@ def main(args: list[str] | None = None) -> int:
                 rclpy.init(args=args)
             except RuntimeError as error:  # such as for a parameter file that is not there
                 given = sys.argv if args is None else args
-                mixed = '; '.join(mixed_lists(given)) if 'of same type' in str(error) else ''
-                PrintableLogger('diffcut').fatal(mixed or str(error))
+                plain = mixed_lists(given) if 'of same type' in str(error) else refused_files(given)
+                PrintableLogger('diffcut').fatal('; '.join(plain) or str(error))
                 return 2
             # Not as late as rclpy.spin makes one: a signal while it is made leaves a trace of rclpy's in the log.
             executor = SingleThreadedExecutor()

@@ -59,6 +59,24 @@ def file_of(arguments: Sequence[str], node: str, error: str) -> str:
     return ''
 
 
+def refused_files(arguments: Sequence[str]) -> list[str]:
+    """Say which parameter files ROS refuses, and why: it tells a line of a file at most, and one of its own code."""
+    found = []
+    for path in parameter_files(arguments):
+        try:
+            sections = read_sections(path)
+        except ValueError as error:
+            found.append(str(error))
+            continue
+        found += [
+            f'{path}: parameter {name}: expected a value, received none'
+            for given in sections.values()
+            for name, value in given.items()
+            if value is None
+        ]
+    return found
+
+
 def mixed_lists(arguments: Sequence[str]) -> list[str]:
     """Say which parameters of the files are lists of several types, at which ROS ends without naming one."""
     found = []

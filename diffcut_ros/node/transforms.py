@@ -1,12 +1,14 @@
 """Transforms by /tf: with tf2_ros where it is installed, otherwise with `stream.transforms`."""
 
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import JumpThreshold
+from rclpy.clock import ClockChange, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -15,11 +17,14 @@ from std_msgs.msg import Header
 
 from diffcut_ros.core.transform import Transform
 from diffcut_ros.printable import quoted
+from diffcut_ros.stream.transforms import KEPT_S, Arrivals, TransformTree, transform_of
 
 # How long is waited for a transform at the stamp of an image.
 TRANSFORM_S = 0.3
 # As tf2_ros has it.
 _DEPTH = 100
+# For how long it shows that transforms were refused.
+_REFUSED_S = 5.0
 # As `TransformTree.lookup`.
 Look = Callable[[str, str, int, float], Transform]
 
@@ -37,16 +42,46 @@ class Transforms:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._look: Look | None = None
+        self._arrivals: Arrivals | None = None
         self._kept: list[Any] = []
         self.trouble: Counter[str] = Counter()
+        self._refused_s: dict[str, float] = {}
 
     def listen(self) -> None:
         """Listen from now on: a click is later than the image that it is in."""
-        if self._look is None:
-            self._look, clear, self._kept = _by_tf2(self._node) or _by_own(self._node, self.trouble)
-            # Where a recording begins anew, what it said of later is no longer true, and what it says would be too old.
-            back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
-            self._kept.append(self._node.get_clock().create_jump_callback(back, post_callback=lambda _: clear()))
+        if self._look is not None:
+            return
+        from tf2_msgs.msg import TFMessage
+
+        log = self._node.get_logger()
+        self._look, buffer = _by_tf2() or _by_own(log.warning, self.trouble, self._refused_s)
+        arrivals = self._arrivals = Arrivals(buffer, lambda text: log.warning(f'tf: {text}'))
+        group = ReentrantCallbackGroup()  # nobody who waits for a transform keeps it from coming
+        for topic, static in (('/tf', False), ('/tf_static', True)):
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if static else DurabilityPolicy.VOLATILE
+            take = partial(arrivals.add, static=static)
+            qos = QoSProfile(depth=_DEPTH, durability=durability)
+            self._kept.append(self._node.create_subscription(TFMessage, topic, take, qos, callback_group=group))
+        # Where a recording begins anew, what it said of later is no longer true, and what it says would be too old.
+        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self._kept.append(self._node.get_clock().create_jump_callback(back, post_callback=self._on_clock))
+
+    def _on_clock(self, jump: TimeJump) -> None:
+        changed = jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED, ClockChange.ROS_TIME_DEACTIVATED)
+        by = f'simulated time went back by {-jump.delta.nanoseconds / 1e9:.1f} s'
+        self.went_back('use_sim_time was changed' if changed else by, time.monotonic())
+
+    def went_back(self, cause: str, known_s: float) -> None:
+        """Forget transforms of before, since time went back; see `Arrivals.went_back`."""
+        if self._arrivals is not None:
+            self._arrivals.went_back(cause, known_s)
+
+    @property
+    def refused(self) -> str:
+        """Why transforms were not taken in the last seconds, as text; empty: all were, or that is not known."""
+        now_s = time.monotonic()
+        lately = [text for text, at_s in list(self._refused_s.items()) if now_s - at_s < _REFUSED_S]
+        return f'tf: {lately[-1]} ({self.trouble[lately[-1]]} times)' if lately else ''
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         """Return what takes points of a frame into another; see `TransformTree.lookup`.
@@ -79,16 +114,37 @@ class Transforms:
             ) from error
 
 
-def _by_tf2(node: Node) -> tuple[Look, Callable[[], None], list[Any]] | None:
+class Tf2Buffer:
+    """A `tf2_ros.Buffer` as `stream.transforms.Buffer`.
+
+    Args:
+        buffer: that keeps them.
+    """
+
+    def __init__(self, buffer: Any) -> None:
+        self._buffer = buffer
+
+    def take(self, transforms: Iterable[Any], static: bool) -> None:
+        """Take geometry_msgs/TransformStamped."""
+        put = self._buffer.set_transform_static if static else self._buffer.set_transform
+        for one in transforms:
+            put(one, 'default_authority')
+
+    def restart(self, transforms: Iterable[Any]) -> None:
+        """Forget what changes over time, and take others in its place."""
+        self._buffer.clear()  # static ones stay
+        self.take(transforms, static=False)
+
+
+def _by_tf2() -> tuple[Look, Tf2Buffer] | None:
     try:
         import tf2_ros
     except ModuleNotFoundError as error:
         if error.name not in ('tf2_ros', 'tf2_py'):
             raise
         return None
-    from diffcut_ros.stream.transforms import transform_of
-
-    buffer = tf2_ros.Buffer()
+    # Not its TransformListener: it hands on what comes, whatever time that is of.
+    buffer = tf2_ros.Buffer(Duration(seconds=KEPT_S))
 
     def look(target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         try:
@@ -97,21 +153,14 @@ def _by_tf2(node: Node) -> tuple[Look, Callable[[], None], list[Any]] | None:
             raise ValueError(error) from error
         return transform_of(found.transform)
 
-    return look, buffer.clear, [tf2_ros.TransformListener(buffer, node)]
+    return look, Tf2Buffer(buffer)
 
 
-def _by_own(node: Node, trouble: Counter[str]) -> tuple[Look, Callable[[], None], list[Any]]:
-    from tf2_msgs.msg import TFMessage
-
-    from diffcut_ros.stream.transforms import TransformTree
-
-    tree, group = TransformTree(), ReentrantCallbackGroup()  # nobody who waits for a transform keeps it from coming
-    tree.trouble, told = trouble, set()
-
-    def subscribe(topic: str, static: bool) -> Any:
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if static else DurabilityPolicy.VOLATILE
-        qos = QoSProfile(depth=_DEPTH, durability=durability)
-        return node.create_subscription(TFMessage, topic, lambda m: tree.add(m, static), qos, callback_group=group)
+def _by_own(
+    warn: Callable[[str], object], trouble: Counter[str], refused_s: dict[str, float]
+) -> tuple[Look, TransformTree]:
+    tree = TransformTree()
+    tree.trouble, tree.refused_s, told = trouble, refused_s, set[str]()
 
     def look(target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         try:
@@ -119,6 +168,6 @@ def _by_own(node: Node, trouble: Counter[str]) -> tuple[Look, Callable[[], None]
         finally:
             for text in set(trouble) - told:
                 told.add(text)
-                node.get_logger().warning(f'tf: {text} ({trouble[text]} times)')
+                warn(f'tf: {text} ({trouble[text]} times)')
 
-    return look, tree.clear, [subscribe('/tf', False), subscribe('/tf_static', True)]
+    return look, tree

@@ -21,6 +21,13 @@ _ADVICE = {
     b'version https://git-lfs': 'it is a pointer of Git LFS; fetch its file: git lfs pull',
     b'#ROS': 'it is of before version 2.0 of bags; convert it with ROS 1: rosbag fix {name} new.bag',
 }
+_IMAGES = re.compile(
+    rb'\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|BM....\0{4}|\x1a\x45\xdf\xa3|RIFF....(WEBP|AVI )|....ftyp', re.DOTALL
+)
+_LOOK = (
+    '{what}; for a look: diffcut_demo {name}; for tables and a report, make a recording of it first, as "A recording '
+    'of your own images" in docs/recordings.md does'
+)
 _TAR, _TAR_AT = b'ustar', 257
 # As recorders name the files of a recording that they split; those of ROS 1 say when each begins.
 _SPLIT = re.compile(r'(.*_)(\d+)((?:\.[a-z][a-z0-9]*)+)')
@@ -139,6 +146,8 @@ def _advice(start: bytes, name: str) -> str:
     """Say how to make a recording of a file that begins so; empty: unknown."""
     if start[_TAR_AT:].startswith(_TAR):
         return f'; unpack it: tar -xf {name}'
+    if _IMAGES.match(start):
+        return f'; {_LOOK.format(what="this is a photograph or a video", name=name)}'
     advice = {magic: f'unpack it: {tool} {{name}}' for magic, tool in _UNPACK.items()} | _ADVICE
     return next((f'; {words.format(name=name)}' for magic, words in advice.items() if start.startswith(magic)), '')
 
@@ -146,7 +155,10 @@ def _advice(start: bytes, name: str) -> str:
 def _advices(folder: Path) -> str:
     """The first advice about a file in a folder; empty: none."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    found = ((file.name, _advice(_first_bytes(file), file.name)) for file in files)
+    starts = [(file.name, _first_bytes(file)) for file in files]
+    if images := [name for name, start in starts if _IMAGES.match(start)]:
+        return f'; {_LOOK.format(what=f"there is {images[0]}, a photograph or a video", name=folder.name or folder)}'
+    found = ((name, _advice(start, name)) for name, start in starts)
     return next((f'; there is {name}{advice}' for name, advice in found if advice), '')
 
 

@@ -4,16 +4,18 @@ import bisect
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from diffcut_ros.core.tracking import JUMP_BACK_NS
 from diffcut_ros.core.transform import Transform
 from diffcut_ros.printable import quoted
+from diffcut_ros.stream.stamps import stamp_ns as stamp_of
 
 # As long as tf2 keeps them.
 KEPT_S = 10.0
@@ -23,6 +25,15 @@ _UNIT = 1e-2
 _MOVED = 1e-4
 # Frames that an error names.
 _NAMED = 8
+# For how long messages of before time went back may still come, s.
+_STRAGGLERS_S = 1.0
+# Messages of one moment come on several topics in any order, that far apart at most, s.
+_DISORDER_S = 0.5
+# Stamps of one frame that went back by themselves, by less than is kept: once they have gone on for so long without
+# coming back, it is neither disorder nor a second publisher that lags behind the first.
+_GONE_ON_NS = 5 * 10**8
+# Of one frame, that are taken again.
+_MOST_AGAIN = 1000
 
 
 class TransformError(ValueError):
@@ -108,6 +119,7 @@ class TransformTree:
 
     Attributes:
         trouble: what is wrong with transforms that came, such as NaN (which are not taken), and how often.
+        refused_s: when transforms were not taken last, by what was wrong with them; by `time.monotonic`.
     """
 
     def __init__(self, kept_s: float = KEPT_S) -> None:
@@ -115,24 +127,42 @@ class TransformTree:
         self._of: dict[str, _History] = {}
         self._changed = threading.Condition()
         self.trouble: Counter[str] = Counter()
+        self.refused_s: dict[str, float] = {}
 
     def add(self, message: Any, static: bool) -> None:
         """Take a tf2_msgs/TFMessage of /tf or /tf_static; what cannot be used is counted."""
+        self.take(message.transforms, static)
+
+    def take(self, transforms: Iterable[Any], static: bool) -> None:
+        """Take geometry_msgs/TransformStamped; what cannot be used is counted."""
         with self._changed:
-            for one in message.transforms:
-                parent, child = one.header.frame_id.lstrip('/'), one.child_frame_id.lstrip('/')
-                try:
-                    if not parent or not child or parent == child:
-                        raise ValueError('expected two frames')
-                    numbers = _numbers(one.transform)
-                except ValueError as error:
-                    self.trouble[f'{quoted(child)} in {quoted(parent)}: {error}'] += 1
-                    continue
-                if abs(math.hypot(*numbers[3:]) - 1) > _UNIT:
-                    self.trouble[f'{quoted(child)} in {quoted(parent)}: the quaternion is not of length 1'] += 1
-                stamp = one.header.stamp
-                self._insert(child, (parent, numbers), static, stamp.sec * 10**9 + stamp.nanosec)
+            self._take(transforms, static)
             self._changed.notify_all()
+
+    def restart(self, transforms: Iterable[Any]) -> None:
+        """Forget what changes over time, and take others in its place at once; what /tf_static says still holds."""
+        with self._changed:
+            self._clear()
+            self._take(transforms, static=False)
+            self._changed.notify_all()
+
+    def _take(self, transforms: Iterable[Any], static: bool) -> None:
+        for one in transforms:
+            parent, child = one.header.frame_id.lstrip('/'), one.child_frame_id.lstrip('/')
+            try:
+                if not parent or not child or parent == child:
+                    raise ValueError('expected two frames')
+                numbers = _numbers(one.transform)
+            except ValueError as error:
+                self._refuse(f'{quoted(child)} in {quoted(parent)}: {error}')
+                continue
+            if abs(math.hypot(*numbers[3:]) - 1) > _UNIT:
+                self.trouble[f'{quoted(child)} in {quoted(parent)}: the quaternion is not of length 1'] += 1
+            self._insert(child, (parent, numbers), static, stamp_of(one))
+
+    def _refuse(self, text: str) -> None:
+        self.trouble[text] += 1
+        self.refused_s[text] = time.monotonic()
 
     def _insert(self, child: str, link: tuple[str, _Numbers], static: bool, stamp_ns: int) -> None:
         history = self._of.get(child)
@@ -142,7 +172,7 @@ class TransformTree:
             history = self._of[child] = _History(static)
         stamps, links = history.stamps_ns, history.links
         if stamps and stamp_ns < stamps[-1] - self._kept_ns:
-            self.trouble[f'{quoted(child)} came over {self._kept_ns / 1e9:g} s late, and was not taken'] += 1
+            self._refuse(f'{quoted(child)} came over {self._kept_ns / 1e9:g} s late, and was not taken')
             return
         place = bisect.bisect_left(stamps, stamp_ns)
         if place < len(stamps) and stamps[place] == stamp_ns:
@@ -154,10 +184,8 @@ class TransformTree:
         if 2 * old > len(stamps):  # not at each one
             del stamps[:old], links[:old]
 
-    def clear(self) -> None:
-        """Forget what changes over time; what /tf_static says still holds."""
-        with self._changed:
-            self._of = {child: history for child, history in self._of.items() if history.static}
+    def _clear(self) -> None:
+        self._of = {child: history for child, history in self._of.items() if history.static}
 
     @property
     def frames(self) -> list[str]:
@@ -278,6 +306,149 @@ class TransformTree:
             f'nothing connects {quoted(source)}, which leads up to {quoted(source_top)}, with {quoted(target)}, which '
             f'leads up to {quoted(target_top)}; there are {named(frames)}'
         )
+
+
+class Buffer(Protocol):
+    """What keeps transforms; see `TransformTree`."""
+
+    def take(self, transforms: Iterable[Any], static: bool) -> None:
+        """Take geometry_msgs/TransformStamped."""
+
+    def restart(self, transforms: Iterable[Any]) -> None:
+        """Forget what changes over time, and take others in its place."""
+
+
+@dataclass
+class _Child:
+    """What is known of the stamps of a frame that moves.
+
+    Attributes:
+        latest_ns: the latest one, since they went back.
+        begun_s: when it came first since then, by `time.monotonic`.
+        first_ns: its stamp then.
+        before_ns: the latest one before they went back, while it is not sure that time did; else None.
+        again: what came since then, while it may have to be taken again.
+    """
+
+    latest_ns: int
+    begun_s: float
+    first_ns: int
+    before_ns: int | None = None
+    again: deque[Any] | None = None
+
+
+class Arrivals:
+    """Hands on transforms as they come, and has those forgotten that are of before time went back.
+
+    Time goes back where somebody says so who knows (`went_back`: by the clock, by the stamps of a camera), and where
+    the stamps of a frame do: by more than `kept_s`, or by more than `JUMP_BACK_NS` if they go on from there. Then all
+    that changes is forgotten but what has come since. Topics come in no order: what came of the new time before it was
+    known that time went back is kept, and what comes of the old time just after that is forgotten, too.
+
+    A frame of two publishers, whose stamps jump to and fro, is told, and no longer says what time it is.
+
+    Args:
+        buffer: keeps them. Of it, what is older than the latest by more than `kept_s` is refused.
+        tell: called with a readable line when time went back.
+        kept_s: as above.
+    """
+
+    def __init__(self, buffer: Buffer, tell: Callable[[str], object], kept_s: float = KEPT_S) -> None:
+        self._buffer, self._tell, self._kept_ns = buffer, tell, round(kept_s * 1e9)
+        self._of: dict[str, _Child] = {}
+        self._restarted_s = -math.inf
+        self._said: tuple[str, int] | None = None  # the frame that said so last, and its stamp before
+        self._torn: set[str] = set()
+        self._turn = threading.Lock()
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take a tf2_msgs/TFMessage of /tf or /tf_static."""
+        with self._turn:
+            if static:
+                self._buffer.take(message.transforms, static=True)
+                return
+            taken: list[Any] = []
+            for one in message.transforms:
+                if self._restarts(one.child_frame_id.lstrip('/'), one, time.monotonic()):
+                    taken = []  # those of now were taken again, this one with them
+                else:
+                    taken.append(one)
+            self._buffer.take(taken, static=False)
+
+    def went_back(self, cause: str, known_s: float) -> None:
+        """Take note that time went back.
+
+        Args:
+            cause: readable, such as 'the stamp of an image on /image went back by 13.0 s'.
+            known_s: until when it had not, by `time.monotonic`. Where that was noticed since, nothing is done.
+        """
+        with self._turn:
+            since_s = known_s - _DISORDER_S
+            if self._restarted_s < since_s:
+                self._torn.clear()
+                self._said = None
+                self._restart(cause, since_s)
+
+    def _restarts(self, name: str, one: Any, now_s: float) -> bool:
+        """Take note of a transform; say whether time went back with it, and what is of now was taken again."""
+        at_ns, late = stamp_of(one), now_s - self._restarted_s < _STRAGGLERS_S
+        child = self._of.get(name)
+        if child is None:
+            self._of[name] = _Child(at_ns, now_s, at_ns, None, deque([one], _MOST_AGAIN) if late else None)
+            return False
+        if late and self._said is not None and self._said[0] == name and at_ns >= self._said[1]:
+            # Unless they went on to there: recordings may be played fast.
+            if 2 * (at_ns - child.latest_ns) > self._said[1] - child.first_ns:
+                self._torn.add(name)
+                self._tell(
+                    f'the stamps of {quoted(name)} jump to and fro by {(at_ns - child.latest_ns) / 1e9:.1f} s, as of '
+                    'two nodes that publish it: time goes by the stamps of others'
+                )
+            self._said = None
+        if child.before_ns is not None and at_ns >= child.before_ns:  # time had not gone back
+            self._of[name] = _Child(at_ns, now_s, at_ns)
+            return False
+        if (step_ns := child.latest_ns - at_ns) > JUMP_BACK_NS:
+            before_ns = max(child.latest_ns, child.before_ns or 0)
+            self._of[name] = _Child(at_ns, now_s, at_ns, before_ns, deque([one], _MOST_AGAIN))
+            if name in self._torn:
+                return False
+            if late and child.before_ns is None:  # what came of it before was of the old time
+                self._again({name: one for name, one in self._of.items() if one.again})
+                return True
+            if step_ns > self._kept_ns:
+                self._by_stamps(name)
+                return True
+            return False
+        child.latest_ns = max(child.latest_ns, at_ns)
+        if child.again is not None:
+            child.again.append(one)
+        if child.before_ns is None:
+            child.again = child.again if late else None
+        elif at_ns - child.first_ns >= _GONE_ON_NS and name not in self._torn:
+            self._by_stamps(name)
+            return True
+        return False
+
+    def _by_stamps(self, name: str) -> None:
+        child = self._of[name]
+        assert child.before_ns is not None  # it went back
+        self._said = name, child.before_ns
+        back_s = (child.before_ns - child.first_ns) / 1e9
+        self._restart(f'the stamps of {quoted(name)} went back by {back_s:.1f} s', child.begun_s - _DISORDER_S)
+
+    def _restart(self, cause: str, since_s: float) -> None:
+        """Forget all but what came of frames since their stamps went back, where that was after a moment."""
+        kept = {name: one for name, one in self._of.items() if one.again and one.begun_s >= since_s}
+        forgotten = len(self._of) - sum(one.before_ns is None for one in kept.values())
+        self._restarted_s = time.monotonic()
+        self._again(kept)
+        if forgotten:
+            self._tell(f'{cause}: the transforms of before are forgotten; those of /tf_static stay')
+
+    def _again(self, kept: dict[str, _Child]) -> None:
+        self._of = {name: replace(one, before_ns=None) for name, one in kept.items()}
+        self._buffer.restart([one for child in kept.values() for one in child.again or ()])
 
 
 def named(frames: Sequence[str]) -> str:

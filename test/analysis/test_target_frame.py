@@ -260,6 +260,36 @@ def test_transforms_of_before_do_not_hold_after_stamps_go_back(tmp_path, fast, r
         assert 'which transforms hold is not known' in told[0]
 
 
+@pytest.mark.parametrize('beside', ['image before /tf', 'image after /tf', 'in order'])
+def test_where_a_recording_was_played_twice_each_image_goes_with_its_own_transforms(tmp_path, fast, beside):
+    """Of both times the same stamps, the second time 10 m away; topics are recorded in no order."""
+    last, events = 40, []
+    again_ns = (last + 2) * STEP_NS
+    for shift_m, later_ns in ((0.0, 0), (10.0, again_ns)):
+        for index in range(last + 1):
+            stamp_ns = START_NS + index * STEP_NS
+            events.append((stamp_ns + later_ns, 'tf', stamp_ns, shift_m))
+            if index % 5 == 0:
+                time_ns = stamp_ns + later_ns + STEP_NS // 10
+                if beside == 'image before /tf' and shift_m and not index:
+                    time_ns = stamp_ns + later_ns - STEP_NS // 10
+                if beside == 'image after /tf' and not shift_m and index == last:
+                    time_ns = START_NS + again_ns + STEP_NS // 20
+                events.append((time_ns, 'image', index, shift_m))
+    path = tmp_path / 'twice'
+    with Recorder(path) as recorder:
+        for time_ns, kind, value, shift_m in sorted(events):
+            if kind == 'image':
+                with_time(recorder, value, time_ns)
+            else:
+                recorder.write_transform(FRAME_ID, MOUNTED[0].as_quat(), [shift_m, 0, 0], value, time_ns=time_ns)
+    results, _ = quietly(path, options=replace(fast, target_frame='map'))
+    x_m = [np.median([place.position_m[0] for place in result.geometries if place is not None]) for result in results]
+    half = len(x_m) // 2
+    assert len(x_m) == 2 * (last // 5 + 1)
+    assert np.abs(np.array(x_m[half:]) - x_m[:half] - 10).max() < 1
+
+
 def with_time(recorder: Recorder, index: int, time_ns: int) -> None:
     """Write a frame of the film, recorded at a time."""
     write = recorder.write

@@ -1,4 +1,7 @@
+import argparse
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from diffcut_ros.benchmarks import limits, pipeline, vit_parts
+from diffcut_ros.benchmarks.figures import Figures, tell_interrupted
 from diffcut_ros.benchmarks.plain_ncut import plain_affinity, plain_assignment
 from diffcut_ros.core import FeatureMap, affinity_matrix, recursive_ncut
 from diffcut_ros.features import create_extractor
@@ -59,6 +63,79 @@ def test_the_color_backend_without_a_network(tmp_path):
     # 12 x 16 tiles of 16 cells each...
     assert table['columns'][0] == 'stage'
     assert [row[0] for row in table['rows']] == list(rows)
+
+
+def test_interrupted_it_tells_what_was_measured(tmp_path):
+    small = '--repeats', '1000', '--device', 'cpu', '--image-size', '160', '120', '--json', str(tmp_path / 'out.json')
+    command = [sys.executable, '-m', 'diffcut_ros.benchmarks.main', 'pipeline', '--backend', 'color', *small]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as running:
+        assert 'PyTorch' in running.stdout.readline()
+        assert re.match(r'color +\d+/1001 +0:', running.stderr.readline())  # the time left, after 3 s
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.endswith('diffcut_benchmark: interrupted\n')
+    lines = output.splitlines()
+    assert 'Interrupted: what was measured until then.' in lines
+    columns = max(len(line.split('│')[1:-1]) for line in lines)
+    rows = table_rows(lines, columns)
+    assert list(rows)[:7] == ['features', *MASK_STAGES, 'borders', 'segments', pipeline.WHOLE]
+    assert all(' ms, ' in cells[0] for cells in list(rows.values())[:7])
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert found['problem'] == 'interrupted'
+    assert [row[0] for row in found['tables'][0]['rows']] == list(rows)
+
+
+def test_interrupted_before_anything_is_measured_it_prints_no_table(capsys):
+    console = Figures()
+    console.begin(
+        lambda: pipeline._table({'color': pipeline._Measured({})}, argparse.Namespace(image_size=(4, 4), tau=1))
+    )
+    tell_interrupted()
+    console.finish()
+    assert capsys.readouterr().out == ''
+
+
+def test_stages_and_whole_are_measured_in_the_same_rounds():
+    """A machine that becomes slower in between changes both alike."""
+    slow = iter([0] * 5 + [0.05] * 1000)
+
+    def stages(image):
+        time.sleep(next(slow))
+        yield 'features'
+
+    def whole(image):
+        time.sleep(next(slow))
+        yield pipeline.WHOLE
+
+    columns = {}
+    pipeline._measure(columns, 'x', lambda: (None, [stages, whole]), [None], 9, torch.device('cpu'))
+    seconds = columns['x'].seconds
+    assert [len(runs) for runs in seconds.values()] == [9, 9]
+    assert np.subtract(seconds['features'], seconds[pipeline.WHOLE]) == pytest.approx(np.zeros(9), abs=0.055)
+    assert np.median(seconds['features']) > 0.04 < np.median(seconds[pipeline.WHOLE])
+
+
+def test_a_busy_machine_is_told():
+    """Four processes, all of which want the one processor that they may use."""
+    program = (
+        'import os, subprocess, sys, time\n'
+        'from diffcut_ros.evaluation.measure import Waiting\n'
+        'os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n'
+        'others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]\n'
+        'time.sleep(0.5)\n'
+        'waiting, end = Waiting(), time.process_time() + 0.5\n'
+        'while time.process_time() < end: pass\n'
+        'print(waiting.share(), waiting.told())\n'
+        '[other.kill() for other in others]\n'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120)
+    share, _, told = done.stdout.partition(' ')
+    assert float(share) > 0.4, done.stderr
+    assert told.startswith(
+        f'The machine was busy: for {float(share):.0%} of the time, what could have run waited for a'
+    )
 
 
 def test_a_vision_transformer(vits):

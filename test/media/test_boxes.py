@@ -91,3 +91,12 @@ def test_bad_input():
         drawn([], image=GRAY[:500])
     with pytest.raises(ValueError, match='zip'):
         drawn([box((0.0, 0.0, 1.0), (1.0, 1.0, 2.0))], texts=())
+
+
+@pytest.mark.parametrize(('x', 'y'), [(1.04, 0.0), (-1.04, 0.0), (0.0, 1.04), (1.04, -1.04)])
+def test_texts_at_the_edge_are_inside(x, y):
+    at = box((x - 0.02, y - 0.02, 1.0), (x + 0.02, y + 0.02, 1.1))
+    middle = box((-0.02, -0.02, 1.0), (0.02, 0.02, 1.1))
+    # Letters are black on the bright plate of a green box, lines have a black rim: the picture without text has those.
+    plates = [(drawn([one], (GREEN,), ('1.0 m',)) != drawn([one], (GREEN,))).any(2).sum() for one in (at, middle)]
+    assert plates[0] == pytest.approx(plates[1], rel=0.2)  # lines of the box are under one more than under the other

@@ -7,7 +7,7 @@ import pytest
 from diffcut_ros.core.colors import segment_colors
 from diffcut_ros.core.frame import describe_segments
 from diffcut_ros.core.outlines import places
-from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names
+from diffcut_ros.media.overlay import draw_overlay, track_colors, track_names, write_names, write_text
 from support.scenes import quadrants
 
 
@@ -83,3 +83,23 @@ def test_names_stand_in_the_middle_of_segments_that_have_room():
     assert np.abs(coarse - middles)[:2].max() <= 45  # along the middle of a band, any place is as good
     assert np.abs(room - radii)[:2].max() <= 6
     assert track_names(replace(segmentation.segments, track_id=np.array([7, 0, 12]))) == ['7', '', '12']
+
+
+@pytest.mark.parametrize('middle', [(0, 0), (319, 239), (318, 120), (160, 2), (-50, 400)])
+def test_a_text_at_the_edge_is_moved_inside(middle):
+    inside, moved = (np.full((240, 320, 3), 100, np.uint8) for _ in range(2))
+    write_text(inside, 'second', (160, 120), 16)
+    write_text(moved, 'second', middle, 16)
+    # As much of it as in the middle, and nothing at the very edge but its rim.
+    assert (moved == 255).sum() == (inside == 255).sum()
+    assert (moved < 50).sum() == (inside < 50).sum()
+
+
+def test_a_text_that_is_wider_than_the_picture_is_smaller():
+    picture = np.full((60, 80, 3), 100, np.uint8)
+    write_text(picture, 'a long name', (70, 30), 30)
+    columns = np.nonzero((picture.max(2) > 200).any(0))[0]
+    assert columns.min() > 0
+    assert columns.max() < 79
+    assert np.ptp(columns) > 50
+    write_text(np.full((2, 3, 3), 100, np.uint8), 'a long name', (1, 1), 30)  # nothing to be read, and no error

@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from PIL import Image as Photograph
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -18,12 +20,13 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from diffcut_ros.classes_file import read_classes
+from diffcut_ros.media.video import VideoWriter
 from diffcut_ros.media.virtual_camera import load_photograph, render_view, view_matrix
 from diffcut_ros.node.demo.camera import VirtualCameraNode
 from diffcut_ros.node.demo.main import DemoError, _before_commands, cut_twice
 from diffcut_ros.node.demo.monitor import Interval, Monitor, Named, Shot, rate_hz
 from diffcut_ros.node.demo.recorder import TITLE_PX, Recorder, titled
-from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, things_in_view
+from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, largest_segments, things_in_view
 from diffcut_ros.node.images import decode_image, encode_image
 from support.domain import free_domain
 from support.waiting import PATIENCE_S, wait_for
@@ -327,7 +330,8 @@ def test_with_depth_it_shows_segments_in_space(tmp_path):
     command = [*COMMAND, '--depth', '--seconds', '10', '--output', str(tmp_path / 'out')]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r'One image, cut twice: \d+ segments at tau 0.4 and \d+ segments at tau 0.6', done.stdout)
+    told = re.search(r'One image, cut twice: (\d+) segments at tau 0.25 and (\d+) segments at tau 0.5', done.stdout)
+    assert int(told[2]) >= 1.2 * int(told[1])  # tau shows, though small parts are joined
     scenes = sorted((tmp_path / 'out').glob('segments_3d_*s.png'))
     assert scenes
     picture = cv2.imread(str(scenes[0]))
@@ -335,6 +339,69 @@ def test_with_depth_it_shows_segments_in_space(tmp_path):
     # Boxes have bright colours, the photograph behind them has not.
     assert (np.ptp(picture.astype(int), axis=2) > 100).mean() > 0.005
     assert 'ERROR' not in (tmp_path / 'out' / 'node.log').read_text()
+
+
+def own_demo(path, output, *more: str) -> subprocess.CompletedProcess:
+    command = [*COMMAND, str(path), '--seconds', '6', '--output', str(output), *more]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def test_a_photograph_of_ones_own(tmp_path):
+    """Large, on its side by EXIF, with a name that shells, YAML and rich take for something else."""
+    exif = Photograph.Exif()
+    exif[0x0112] = 6
+    photograph = Photograph.fromarray(load_photograph('coffee')).resize((3000, 2000))
+    path = tmp_path / 'my "photo" [1] #é.jpg'
+    photograph.save(path, exif=exif)
+    done = own_demo(path, tmp_path / 'out')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith('my "photo" [1] #é.jpg: 2000 x 3000 pixels, shown at 640 x 960\n')
+    told = re.search(r'One image, cut twice: (\d+) segments? at tau 0.25 and (\d+) segments at tau 0.5\.', done.stdout)
+    assert 1 <= int(told[1]) < int(told[2])
+    picture = cv2.imread(str(tmp_path / 'out/tau_change.png'))
+    assert picture.shape == (960 + TITLE_PX, 3 * 640, 3)
+    expected = np.asarray(photograph.resize((960, 640)).transpose(Photograph.Transpose.ROTATE_270))[:, :, ::-1]
+    assert np.abs(picture[TITLE_PX:, :640].astype(int) - expected).mean() < 3
+    assert re.findall(r"called it '(\w+)'", done.stdout) == ['A', 'B']
+    taught = read_classes(tmp_path / 'out' / 'names.yaml').classes
+    assert [one.name for one in taught.classes.values()] == ['A', 'B']
+    assert {'segments.mp4', 'names.png'} <= {file.name for file in (tmp_path / 'out').iterdir()}
+
+
+def test_a_video_of_ones_own_is_played_in_a_loop(tmp_path):
+    photograph, size_hw = load_photograph('coffee'), (240, 320)
+    with VideoWriter(tmp_path / 'my.mp4', size_hw) as video:  # shorter than the demo
+        for k in range(20):
+            video.write(render_view(photograph, view_matrix(k / 10, photograph.shape[:2], size_hw), size_hw), k * 10**8)
+    done = own_demo(tmp_path / 'my.mp4', tmp_path / 'out')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith('my.mp4: 320 x 240 pixels, ')
+    assert 'WARN' not in (tmp_path / 'out/node.log').read_text()
+    with av.open(str(tmp_path / 'out/segments.mp4')) as video:
+        seen = [frame.to_ndarray(format='gray')[TITLE_PX:, :320] for frame in video.decode(video=0)]
+    changes = [np.abs(b.astype(int) - a).mean() for a, b in itertools.pairwise(seen)]
+    assert max(changes) > 3 * np.median(changes)  # from its end to its beginning
+
+
+def test_what_is_no_image_is_told_before_anything_starts(tmp_path):
+    (tmp_path / 'notes.txt').write_text('hello')
+    done = own_demo(tmp_path / 'notes.txt', tmp_path / 'out')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert re.fullmatch(r"diffcut_demo: \S+notes\.txt: expected a photograph .* begins with b'hello'.*\n", done.stderr)
+    assert not (tmp_path / 'out').exists()
+    done = own_demo(tmp_path / 'notes.txt', tmp_path / 'out', '--depth')
+    assert done.returncode == 2
+    assert '--depth: expected no images of your own, which have none, received' in done.stderr
+
+
+def test_where_to_click_in_any_image():
+    labels = np.zeros((40, 60), np.uint16)
+    labels[:, :10], labels[:30, 20:50], labels[35, 20:40] = 300, 2, 1
+    for name, label in (('A', 2), ('B', 300)):
+        x, y = map(int, largest_segments(labels)[name])
+        assert labels[y, x] == label
+    assert largest_segments(np.ones((4, 4), np.uint8)).keys() == {'A'}
+    assert largest_segments(np.zeros((4, 4), np.uint8)) == {}
 
 
 def children(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """What /diagnostics says, and when it turns from OK."""
 
+import re
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from diffcut_ros.node.diagnostics import ErrorThrottle
 from diffcut_ros.node.images import encode_image
 from support.domain import free_domain
 from support.scenes import quadrants
+from support.space import RELIABLE, camera_info, depth_of
 
 IMAGE = quadrants(64, 128)[0]
 OK, WARN, ERROR, STALE = (getattr(DiagnosticStatus, name) for name in ('OK', 'WARN', 'ERROR', 'STALE'))
@@ -139,6 +141,36 @@ def test_is_stale_when_the_camera_stops(running):
     assert peer.set(**{'diagnostics.stale_after_s': 5.0}).successful
     peer.segment(IMAGE)
     peer.diagnostics(level=OK)
+
+
+@pytest.mark.parametrize('late', ['camera_info', 'depth'])
+def test_images_that_come_before_the_first_camera_info_or_depth_are_told(start_node, connect, late):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', RELIABLE.format('image'), '-p', 'diagnostics.stale_after_s:=60.0']
+    with start_node(domain, *options) as node, connect(domain) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+
+        def publish(all_of_it: bool = False) -> None:
+            header, info, depth = peer.now(), camera_info(), depth_of(np.ones((64, 128)))
+            info.header = depth.header = header
+            if late != 'camera_info' or all_of_it:
+                peer.camera_info.publish(info)
+            if late != 'depth' or all_of_it:
+                peer.depth.publish(depth)
+            peer.publish(encode_image(IMAGE, 'rgb8', header))
+            peer.spin_until(lambda: False, 0.1)
+
+        told = f'images come, but nothing on /{late} (1 publisher)'
+        peer.diagnostics(level=WARN, told=lambda message, _: message == told, meanwhile=publish)
+        assert 'left out' not in node.log
+        assert peer.spin_until(lambda: publish(all_of_it=True) or peer.received['labels'])
+        values = peer.diagnostics(level=OK)[2]
+        line = re.search(rf'INFO.*/image: the first (\d+) images left out, since /{late} came \d.\d s after', node.log)
+        assert int(line[1]) == int(values['without depth or camera_info'])
+        assert 'lazy: false' in node.log
+        publish(all_of_it=True)
+        assert node.log.count('left out') == 1
 
 
 def test_says_that_images_lack_their_depth(start_node, connect):

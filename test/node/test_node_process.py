@@ -75,7 +75,8 @@ def test_says_that_images_come_again(start_node, connect):
         peer.replace_camera(1)  # a driver that is started again, and takes its time
         peer.spin_until(lambda: False, 2.0)
         peer.remove_all()
-        node.wait_for_log('no image in 5 s on /image (0 publishers)')
+        node.wait_for_log('no image in 5 s on /image (0 publishers); they have ended: the last one came ')
+        assert 'remap' not in node.log
         with connect(domain, 'other', topics=()) as other:
             before = node.log
             other.spin_until(lambda: False, 4.0)
@@ -236,7 +237,6 @@ def test_says_which_of_several_topics_is_silent(start_node, connect):
     [
         (['--help'], 0, 'usage: diffcut_node'),
         (['--tau', '0.7'], 2, 'unrecognized arguments: --tau 0.7'),
-        (['--ros-args', '--params-file', '/no/such.yaml'], 2, '/no/such.yaml'),
     ],
 )
 def test_other_arguments(arguments, code, text):
@@ -245,6 +245,35 @@ def test_other_arguments(arguments, code, text):
     assert done.returncode == code
     assert text in done.stdout + done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('content', 'text'),
+    [
+        (None, 'expected a parameter file, cannot read it: No such file or directory'),
+        ('a: 1\n  b: 2\n', 'cannot read it: line 2, column 4: mapping values are not allowed here'),
+        (
+            '/diffcut:\n  ros__parameters:\n\ttau: 0.5\n',
+            r'cannot read it: line 3, column 1: found character .+ cannot start',
+        ),
+        (
+            '/diffcut:\n  ros__parameters:\n    tau: [0.5\n    backend: color\n',
+            r'cannot read it: line 4, column \d+: expected',
+        ),
+        ('tau: 0.5\n', 'expected NODE: ros__parameters: ..., received none of these'),
+        ('/diffcut:\n  ros__parameters:\n    tau:\n', 'parameter tau: expected a value, received none'),
+    ],
+)
+def test_a_parameter_file_that_ros_refuses(tmp_path, content, text):
+    """In one line of ours, without those of ROS's own code."""
+    path = tmp_path / 'params.yaml'
+    if content is not None:
+        path.write_text(content)
+    command = [sys.executable, '-m', 'diffcut_ros.node.diffcut_node', '--ros-args', '--params-file', str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert re.search(rf'\[FATAL\].*: {re.escape(str(path))}: .*{text}', done.stderr), done.stderr
+    assert '.c:' not in done.stderr
 
 
 def test_says_where_it_waits_when_no_image_comes(start_node):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy
+from scipy.spatial.transform import Rotation
 from visualization_msgs.msg import Marker
 
 from diffcut_ros.core.colors import number_colors
@@ -184,6 +185,32 @@ def test_it_outlasts_deactivation_and_ends_with_cleanup(placed):
     assert peer.transition('activate')
     see(placed, 'there', AWAY, 1200)
     last_map(placed, 4)
+
+
+@pytest.mark.parametrize(
+    ('looks', 'turned', 'tilted'),
+    [('ahead', (-90, 0, 0), False), ('down', (180, 0, 0), False), ('up', (0, 0, 0), False), ('side', (0, 90, 0), True)],
+)
+def test_a_frame_that_is_not_upright_is_told_once_to_who_listens(placed, looks, turned, tilted):
+    """In the last one y points down, as in the frame of a camera, of which this one looks to the side."""
+    pose = Rotation.from_euler('xyz', turned, degrees=True), np.array([1.0, -2.0, 0.5])
+    see(placed, looks, pose, 100)
+    for k in range(12):
+        placed.exchange(header_of(placed, looks, 101 + k))
+    assert not placed.peer.spin_until(lambda: 'point up' in placed.node.log, 2.5)
+    placed.peer.subscribe_latched(OBJECTS)
+    last_map(placed, 4)
+    text = "the map of objects: z of 'map' does not seem to point up: boxes are tilted, unless"
+    assert placed.peer.spin_until(lambda: text in placed.node.log, 30.0 if tilted else 2.5) == tilted
+    placed.exchange(header_of(placed, looks, 120))
+    placed.peer.spin_until(lambda: False, 1.5)
+    assert placed.node.log.count('point up') == tilted
+
+
+def header_of(placed, name: str, seconds: int):
+    header = placed.header(name)
+    header.stamp.sec = seconds
+    return header
 
 
 def test_an_image_without_a_transform_is_not_in_it(placed):

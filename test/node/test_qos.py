@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from diffcut_ros.node.advice import on_losses
 from diffcut_ros.node.images import encode_image
+from diffcut_ros.node.subscription import Subscription
 from support.domain import free_domain
 from support.scenes import quadrants
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, wait_for
 
 IMAGE = quadrants(64, 128)[0]
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -166,3 +170,38 @@ def test_images_of_a_reliable_camera_arrive(start_node, connect):
         # A node that gets no processor for longer than its queue lasts loses some; best effort loses every other one.
         peer.diagnostics(told=lambda _, values: int(values['received']) >= 32)
         assert int(peer.diagnostics()[2]['lost']) <= 8
+
+
+@pytest.mark.parametrize('override', [None, 'best_effort'])
+@pytest.mark.parametrize('offer', ['best_effort', 'reliable'])
+def test_reliable_delivery_is_proposed_where_all_publishers_offer_it(override, offer):
+    """Also at a moment at which none is known."""
+    context, arguments = Context(), []
+    if override:
+        arguments = ['--ros-args', '-p', f'qos_overrides./image.subscription.reliability:={override}']
+    rclpy.init(args=arguments, context=context, domain_id=free_domain())
+    try:
+        node = rclpy.create_node('listens', context=context)
+        subscription = Subscription(node, Image, '/image', 'image', lambda *_: None)
+        reliability = ReliabilityPolicy.RELIABLE if offer == 'reliable' else ReliabilityPolicy.BEST_EFFORT
+        publisher = node.create_publisher(Image, '/image', QoSProfile(depth=1, reliability=reliability))
+        wait_for(subscription.publishers)
+        subscription.follow()
+        while_known = on_losses(subscription)
+        node.destroy_publisher(publisher)
+        wait_for(lambda: not subscription.publishers())
+        afterwards = on_losses(subscription)
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    proposal = 'try -p qos_overrides./image.subscription.reliability:=reliable'
+    if override is None and offer == 'reliable':
+        assert 'too slow' in while_known
+        assert 'too slow' in afterwards
+    elif offer == 'reliable':
+        assert while_known.endswith(proposal)
+        assert afterwards.endswith(f'{proposal} if what publishes on it offers that (else nothing would come)')
+    else:
+        assert while_known == 'let /listens offer reliable delivery, or compressed images'
+        assert proposal not in afterwards or 'if what publishes on it offers that' in afterwards
+        assert (proposal in afterwards) == (override is not None)

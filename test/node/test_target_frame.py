@@ -369,6 +369,95 @@ def test_what_was_before_simulated_time_went_back_is_forgotten(start_node, conne
         assert depths == []
 
 
+class Replayed:
+    """Recordings that are played to one node without simulated time, one after the other: map > base > camera."""
+
+    def __init__(self, placed: Placed) -> None:
+        self.placed = placed
+        placed.move(placed.header(), Rotation.identity(), [0, 0, 0], parent='base', publisher=placed.static)
+
+    def header(self, frame: str, at_s: float) -> Header:
+        header = self.placed.header(frame)
+        header.stamp.sec, header.stamp.nanosec = divmod(round(at_s * 1e9), 10**9)
+        return header
+
+    def play(self, begin_s: float, end_s: float, x_m: float, image_first: bool = False) -> list[float | None]:
+        """Play one in which base is at x_m in map; return where the node says that the things of each image are."""
+        placed, found = self.placed, []
+        for topic in placed.peer.received:
+            placed.peer.received[topic].clear()  # stamps come again
+        for at_s in np.arange(begin_s, end_s, 0.5):
+            image = self.header('camera_optical', at_s)
+            if image_first:
+                placed.send(image)
+                placed.peer.spin_until(lambda: False, 0.1)
+            placed.move(self.header('base', at_s), Rotation.identity(), [x_m, 0, 0])
+            if not image_first:
+                placed.peer.spin_until(lambda: False, 0.1)
+                placed.send(image)
+            solid = placed.receive(image)['segments_3d'].detections
+            found.append(sum(position(one)[0] for one in solid) / 4 if solid else None)
+        return found
+
+
+@pytest.fixture
+def replayed(start_node, connect):
+    domain = free_domain()
+    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
+    for topic in ('camera_info', 'depth', 'image'):
+        options += ['-p', RELIABLE.format(topic)]
+    with start_node(domain, *options, '-p', 'transform_timeout_s:=1.0') as node, connect(domain, topics=TOPICS) as peer:
+        node.wait_for_log('waiting for images')
+        peer.wait_until_met()
+        yield Replayed(Placed(node, peer))
+
+
+@pytest.mark.parametrize('image_first', [False, True])
+@pytest.mark.parametrize(('length_s', 'back_s'), [(13, 13), (9, 9), (13, 24), (4, 2)])
+def test_a_recording_that_is_played_again_is_placed_by_its_own_transforms(replayed, length_s, back_s, image_first):
+    begin_s = 100.0 + length_s - back_s
+    before = replayed.play(100, 100 + length_s, 0, image_first)
+    assert max(before) - min(before) < 1e-3
+    again = replayed.play(begin_s, begin_s + length_s, 10, image_first)
+    assert again == pytest.approx([10 + before[0]] * len(again), abs=1e-3)
+    told = [line for line in replayed.placed.node.log.splitlines() if 'the transforms of before are forgotten' in line]
+    assert len(told) == 1
+    assert '[WARN]' in told[0]
+    assert ('the stamp of an image on /image went back by' in told[0]) or "the stamps of 'base' went back by" in told[0]
+    replayed.placed.peer.diagnostics(level=b'\0')
+
+
+def test_images_slightly_out_of_order_forget_no_transforms(replayed):
+    placed = replayed.placed
+    (x_m,) = replayed.play(100, 100.5, 0)
+    placed.move(replayed.header('base', 101), Rotation.identity(), [0, 0, 0])
+    placed.exchange(replayed.header('camera_optical', 100.6))
+    placed.send(replayed.header('camera_optical', 100.55))  # comes too late to be joined
+    placed.peer.spin_until(lambda: False, 0.2)
+    # By what came before that one.
+    found = placed.exchange(replayed.header('camera_optical', 100.7))['segments_3d'].detections
+    assert sum(position(one)[0] for one in found) / 4 == pytest.approx(x_m, abs=1e-3)
+    assert 'forgotten' not in placed.node.log
+
+
+def test_transforms_that_are_refused_are_a_warning_in_the_diagnostics(replayed):
+    """Two nodes publish the same frame, one by another clock."""
+    placed = replayed.placed
+    for at_s in np.arange(100, 103, 0.25):
+        placed.move(replayed.header('base', at_s), Rotation.identity(), [0, 0, 0])
+        placed.move(replayed.header('base', at_s - 60), Rotation.identity(), [50, 0, 0])
+        placed.peer.spin_until(lambda: False, 0.1)
+    found = placed.exchange(replayed.header('camera_optical', 102.5))['segments_3d'].detections
+    assert abs(sum(position(one)[0] for one in found) / 4) < 1
+    placed.node.wait_for_log("tf: the stamps of 'base' jump to and fro by 60.2 s")
+
+    def go_on() -> None:
+        placed.move(replayed.header('base', 42), Rotation.identity(), [50, 0, 0])
+
+    text = "tf: 'base' came over 10 s late, and was not taken"
+    placed.peer.diagnostics(level=b'\1', told=lambda message, _: message.startswith(text), meanwhile=go_on)
+
+
 @pytest.mark.parametrize(
     ('options', 'problem'),
     [

@@ -174,6 +174,15 @@ def tar(data: bytes) -> bytes:
     return stream.getvalue()
 
 
+def test_a_folder_of_photographs(tmp_path):
+    (tmp_path / 'notes.txt').write_text('hello')
+    (tmp_path / 'one.jpg').write_bytes(b'\xff\xd8\xff\xe0JFIF')
+    words = (
+        f'found none; there is one.jpg, a photograph or a video; for a look: diffcut_demo {tmp_path.name}; for tables'
+    )
+    assert words in error_of(tmp_path)
+
+
 def test_a_folder_with_what_is_packed(tmp_path):
     folder = record(tmp_path / 'film', 2)
     file = folder / 'film.mcap'
@@ -192,6 +201,14 @@ def test_what_is_no_recording(tmp_path):
         (gzip.compress(b'hello'), '; unpack it: gunzip file'),
         (b'PK\3\4', '; unpack it: unzip file'),
         (tar(b'hello'), '; unpack it: tar -xf file'),
+        (
+            b'\0\0\0\x20ftypisom',
+            '; this is a photograph or a video; for a look: diffcut_demo file; for tables and a report, ',
+        ),
+        (
+            b'\xff\xd8\xff\xe0JFIF',
+            'make a recording of it first, as "A recording of your own images" in docs/recordings.md',
+        ),
         (zstandard.compress(tar(b'hello')), '; unpack it: tar -xf file'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n', '; it is a pointer of Git LFS; fetch'),
         (b'#ROSBAG V1.2\n' + bytes(100), '; convert it with ROS 1: rosbag fix file new.bag'),

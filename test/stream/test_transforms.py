@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from geometry_msgs.msg import TransformStamped
 from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
-from diffcut_ros.stream.transforms import KEPT_S, TransformError, TransformTree, transform_of
+from diffcut_ros.stream.transforms import KEPT_S, Arrivals, TransformError, TransformTree, transform_of
 
 S = 10**9
 POINTS_M = np.random.default_rng(0).normal(size=(5, 3))
@@ -23,12 +24,14 @@ class Tf2:
         tf2 = pytest.importorskip('tf2_py', reason='tf2_py is not in the registry')
         from rclpy.duration import Duration
 
+        from diffcut_ros.node.transforms import Tf2Buffer
+
         self._core, self._error = tf2.BufferCore(Duration(seconds=KEPT_S)), tf2.TransformException
-        self.clear = self._core.clear
+        buffer = Tf2Buffer(self._core)
+        self.take, self.restart = buffer.take, buffer.restart
 
     def add(self, message, static):
-        for one in message.transforms:
-            (self._core.set_transform_static if static else self._core.set_transform)(one, 'test')
+        self.take(message.transforms, static)
 
     def lookup(self, target, source, stamp_ns):
         import rclpy.time
@@ -144,12 +147,13 @@ def test_what_is_too_old_is_forgotten(tree):
         assert tree.trouble == {"'camera' came over 10 s late, and was not taken": 1}
 
 
-def test_static_ones_are_replaced_and_outlive_a_clear(tree):
+def test_static_ones_are_replaced_and_outlive_a_restart(tree):
     add(tree, link('base', 'camera', 0, (1, 0, 0)), static=True)
     add(tree, link('base', 'camera', 0, (2, 0, 0)), static=True)
     add(tree, link('map', 'base', S))
-    tree.clear()
+    tree.restart([link('odom', 'base', S, (3, 0, 0))])
     assert np.allclose(tree.lookup('base', 'camera', S).translation_m, (2, 0, 0))
+    assert np.allclose(tree.lookup('odom', 'camera', S).translation_m, (5, 0, 0))
     with pytest.raises(TransformError):
         tree.lookup('map', 'base', S)
 
@@ -186,6 +190,143 @@ def test_a_loop_is_an_error(tree):
     add(tree, link('a', 'b', S), link('b', 'c', S), link('c', 'a', S), link('map', 'camera', S))
     with pytest.raises(TransformError):
         tree.lookup('a', 'camera', S)
+
+
+# When time goes back.
+
+
+class Heard:
+    """Transforms that arrive one after the other, map > odom > base > camera (static), and what was said of time.
+
+    `x_m` of a time is that of its recording plus the stamp: where the camera is tells which transforms it is by.
+    """
+
+    def __init__(self, tree):
+        self.tree, self.told = tree, []
+        self.arrivals = Arrivals(tree, self.told.append)
+        self.arrivals.add(TFMessage(transforms=[link('base', 'camera')]), static=True)
+
+    def say(self, child, at_s, x_m):
+        parent = {'odom': 'map', 'base': 'odom'}[child]
+        x_m = x_m + at_s if child == 'base' else 0.0
+        self.arrivals.add(TFMessage(transforms=[link(parent, child, round(at_s * S), (x_m, 0, 0))]), static=False)
+
+    def play(self, begin_s, end_s, x_m):
+        for at_s in np.arange(begin_s, end_s + 0.01, 0.1):
+            self.say('odom', at_s, x_m)
+            self.say('base', at_s, x_m)
+
+    def x_m(self, at_s):
+        """Return where the camera is, None where that is not known."""
+        try:
+            return round(self.tree.lookup('map', 'camera', round(at_s * S)).translation_m[0] - at_s, 6)
+        except TransformError:
+            return None
+
+    def found(self, begin_s, end_s):
+        return {self.x_m(at_s) for at_s in np.arange(begin_s, end_s, 0.05)}
+
+
+@pytest.fixture
+def heard(tree):
+    return Heard(tree)
+
+
+@pytest.mark.parametrize('back_s', [13, 24])
+def test_stamps_that_go_back_by_more_than_is_kept_begin_anew(heard, back_s):
+    heard.play(100, 113, 0)
+    heard.play(113 - back_s, 126 - back_s, 10)
+    assert heard.found(117 - back_s, 126 - back_s) == {10}
+    assert heard.x_m(113.5) is None
+    (told,) = heard.told
+    assert told == (
+        f"the stamps of 'odom' went back by {back_s:.1f} s: the transforms of before are forgotten; those of "
+        '/tf_static stay'
+    )
+
+
+def test_each_moment_of_a_replay_is_by_its_own_transforms(heard):
+    heard.play(100, 113, 0)
+    for k in range(131):
+        heard.play(100 + k / 10, 100 + k / 10, 10)
+        assert heard.found(max(100, 100 + k / 10 - 2), 100 + k / 10 + 0.01) <= {10, None}
+        assert heard.x_m(100 + k / 10) == 10
+
+
+def test_stamps_that_go_back_by_less_begin_anew_once_they_go_on_from_there(heard):
+    heard.play(100, 109, 0)
+    heard.play(102, 102.4, 10)
+    assert not heard.told
+    heard.play(102.5, 104, 10)
+    assert heard.told[0].startswith("the stamps of 'odom' went back by 7.0 s")
+    assert heard.found(102, 104) == {10}
+    assert heard.found(100, 101.9) | heard.found(104.1, 109) == {None}
+
+
+def test_what_comes_before_it_is_known_that_time_went_back_is_kept(heard):
+    heard.play(100, 109, 0)
+    known_s = time.monotonic()
+    heard.play(102, 102.3, 10)
+    heard.arrivals.went_back('the stamp of an image went back', known_s)
+    assert heard.found(102, 102.3) == {10}
+    assert heard.found(100, 101.9) | heard.found(102.4, 109) == {None}
+    heard.play(102.4, 109, 10)
+    assert heard.found(102, 109) == {10}
+    assert len(heard.told) == 1
+
+
+def test_what_had_been_under_way_does_not_mix_with_the_new(heard):
+    heard.play(100, 109, 0)
+    heard.arrivals.went_back('the stamp of an image went back', time.monotonic())
+    heard.say('base', 109.1, 0)
+    heard.say('odom', 109.1, 0)
+    heard.say('base', 102.0, 10)
+    assert heard.found(102, 109) == {None}
+    heard.play(102.1, 103, 10)
+    assert heard.found(102.1, 103) == {10}
+    assert heard.found(103.1, 110) == {None}
+    assert len(heard.told) == 1
+
+
+def test_several_who_say_the_same_are_one(heard):
+    heard.play(100, 109, 0)
+    known_s = time.monotonic()
+    heard.arrivals.went_back('the stamp of an image on /front/image went back by 7.0 s', known_s)
+    heard.play(102, 103, 10)
+    heard.arrivals.went_back('the stamp of an image on /rear/image went back by 7.0 s', known_s)
+    assert heard.found(102, 103) == {10}
+    (told,) = heard.told
+    assert '/front/image' in told
+
+
+def test_where_nothing_was_known_nothing_is_said(heard):
+    heard.arrivals.went_back('simulated time went back by 3.0 s', time.monotonic())
+    heard.play(100, 101, 0)
+    assert (heard.told, heard.x_m(100.5)) == ([], 0)
+
+
+@pytest.mark.parametrize('late_s', [0.05, 0.3, 3.0])
+def test_disorder_and_a_second_publisher_that_lags_forget_nothing(heard, late_s):
+    for k in range(100):
+        heard.play(100 + k / 10, 100 + k / 10, 0)
+        heard.play(100 + k / 10 - late_s, 100 + k / 10 - late_s, 0)
+    assert not heard.told
+    assert heard.found(105, 109.8) == {0}
+
+
+def test_a_second_publisher_of_another_time_is_told_and_not_followed(heard):
+    for k in range(100):
+        heard.play(100 + k / 10, 100 + k / 10, 0)
+        heard.say('base', 50 + k / 10, 7)
+    assert heard.found(101, 109.9) == {0}
+    assert len(heard.told) == 2
+    assert heard.told[1].startswith("the stamps of 'base' jump to and fro by 50.")
+    if isinstance(heard.tree, TransformTree):
+        assert list(heard.tree.refused_s) == ["'base' came over 10 s late, and was not taken"]
+    # Who knows is followed still.
+    heard.arrivals.went_back('simulated time went back by 70.0 s', time.monotonic() + 2)
+    heard.play(30, 31, 10)
+    assert heard.found(30, 31) == {10}
 
 
 # Ours alone.

@@ -1,5 +1,7 @@
 """`diffcut_demo`: runs node and virtual camera, shows what comes out and keeps pictures of it."""
 
+import json
+import math
 import os
 import shutil
 import signal
@@ -7,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,16 +26,19 @@ from diffcut_ros.arguments.demo import parse
 from diffcut_ros.core.compiled import COMPILING
 from diffcut_ros.exit_status import Status
 from diffcut_ros.interruption import interruptible
+from diffcut_ros.media.own_images import OwnImages, find_images
 from diffcut_ros.media.video import check_video
 from diffcut_ros.node.demo.monitor import Interval, Monitor, rate_hz
 from diffcut_ros.node.demo.recorder import Recorder, title
-from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, things_in_view
-from diffcut_ros.printable import tell
+from diffcut_ros.node.demo.things import NAMED_PHOTOGRAPH, largest_segments, things_in_view
+from diffcut_ros.printable import printable, tell
 
 _TAUS = (0.25, 0.5)
-_TAUS_DEPTH = (0.4, 0.6)
-_DEPTH_PARAMETERS = ('depth:=true', 'instances:=space', 'min_part_share:=0.01')
+# Not a share of 0.01: what a larger tau parts would mostly be joined again, since it is smaller.
+_DEPTH_PARAMETERS = ('depth:=true', 'instances:=space', 'min_part_share:=0.003')
 _NAMES = 2
+# The camera's rate, as config/demo.yaml sets it, and how long a photograph of one's own is shown at most.
+_CAMERA_HZ, _SECONDS_EACH = 15.0, 8.0
 _ROW_S = 2.0
 _START_TIMEOUT_S = 60.0
 # For what takes a fraction of a second on an idle machine.
@@ -56,15 +61,16 @@ class DemoError(Exception):
 def main() -> int:
     """Run the demo; return 0 or one of `Status`."""
     args = parse(sys.argv[1:])
-    args.output = args.output or Path('demo_output', *(['depth'] if args.depth else []))
+    args.output = args.output or Path('demo_output', *(['depth'] if args.depth else _folder_of(args.images)))
     console = Console(highlight=False)
     # The demo is nobody else's business: no other machine on the network sees its topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     try:
         check_video()
-        args.output.mkdir(parents=True, exist_ok=True)
         with interruptible():
-            run(console, args.seconds, args.output, args.depth)
+            own = find_images(args.images) if args.images else None
+            args.output.mkdir(parents=True, exist_ok=True)
+            run(console, args.seconds, args.output, args.depth, own)
     except ValueError as error:
         tell(f'diffcut_demo: {error}')
         return Status.BAD_INPUT
@@ -80,10 +86,22 @@ def main() -> int:
     return 0
 
 
-def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
+def _folder_of(images: Sequence[Path]) -> list[str]:
+    """Return the name of the folder in demo_output for images of one's own."""
+    return [images[0].resolve().stem or 'own'] if images else []
+
+
+def run(console: Console, seconds: float, output: Path, depth: bool, own: OwnImages | None = None) -> None:
     """Show the demo: half the time at one tau, half at the other; its processes end with it.
 
     In the last quarter two things get names; not with depth.
+
+    Args:
+        console: to print on.
+        seconds: how long, from the first labels on.
+        output: a folder.
+        depth: whether the camera has depth.
+        own: what the camera shows instead of photographs that come along.
 
     Raises:
         DemoError: when a process ends early, no labels come, tau or a name is refused, or no image is seen cut at both
@@ -91,7 +109,7 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
         OSError: when pictures cannot be written.
     """
     started_s = time.monotonic()
-    tau, next_tau = _TAUS_DEPTH if depth else _TAUS
+    tau, next_tau = _TAUS
     node_arguments = ['-r', 'image:=/camera/image_raw', '-p', f'tau:={tau}']
     camera_arguments = ['-r', 'image_raw:=/camera/image_raw']
     if depth:
@@ -100,6 +118,16 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
             camera_arguments += ['-r', f'{topic}:=/camera/{topic}']
         node_arguments += [word for text in _DEPTH_PARAMETERS for word in ('-p', text)]
         camera_arguments += ['-p', 'depth:=true']
+    if own is not None:
+        files = [str(path.absolute()) for path in own.paths]
+        # All in turn while the demo runs, as far as the camera takes so many.
+        each_s = min(_SECONDS_EACH, max(1 / _CAMERA_HZ, seconds / max(1, len(own.photographs))))
+        camera_arguments += ['-p', f'files:={json.dumps(files, ensure_ascii=False)}', '-p', f'seconds_each:={each_s:f}']
+        each = f', each for {each_s:.2g} s' if len(own.photographs) > 1 else ''
+        if (seen := round(seconds / each_s)) < len(own.photographs):
+            enough_s = math.ceil(len(own.photographs) * each_s)
+            each += f'; the first {seen} are seen in {seconds:g} s, all with --seconds {enough_s}'
+        console.print(printable(f'{own.about}{each}'), markup=False, soft_wrap=True)
     names_file = output / 'names.yaml'
     for earlier in output.glob('names.*'):
         earlier.unlink()
@@ -148,15 +176,19 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
                 spin(seconds / rows)
                 _print_row(console, monitor, time.monotonic() - start_s)
 
+        def known_things() -> dict[str, tuple[float, float]]:
+            asked = monitor.camera_parameters.get_parameters(['start_ns'])
+            expect('no answer of the camera', asked.done)
+            time_s = (monitor.newest_ns - parameter_value_to_python(asked.result().values[0])) / 1e9
+            return things_in_view(time_s, monitor.size_hw)
+
         def name_things() -> None:
             """Click on two things in the last image, which others will resemble, and say what they are."""
             paused = monitor.pause_camera(True)
             expect('the camera did not pause', paused.done)
             expect('no segments of the last image', lambda: monitor.shown_ns == monitor.newest_ns)
-            asked = monitor.camera_parameters.get_parameters(['start_ns'])
-            expect('no answer of the camera', lambda: asked.done() and monitor.can_click)
-            time_s = (monitor.newest_ns - parameter_value_to_python(asked.result().values[0])) / 1e9
-            things = things_in_view(time_s, monitor.size_hw)
+            expect('no answer of the node', lambda: monitor.can_click)
+            things = known_things() if own is None else largest_segments(monitor.labels)
             for name, (x, y) in list(things.items())[:_NAMES]:
                 taught = monitor.teach(name, names_file)
                 expect('no answer of the parameter service', taught.done)
@@ -193,9 +225,9 @@ def run(console: Console, seconds: float, output: Path, depth: bool) -> None:
             monitor.pause_camera(False)
             show(seconds / 2)
         else:
-            # What is named shall stay in view.
-            chosen = monitor.show_only(NAMED_PHOTOGRAPH)
-            expect('the camera did not take another photograph', chosen.done)
+            if own is None:  # what is named shall stay in view
+                chosen = monitor.show_only(NAMED_PHOTOGRAPH)
+                expect('the camera did not take another photograph', chosen.done)
             monitor.pause_camera(False)
             show(seconds / 4)
             name_things()

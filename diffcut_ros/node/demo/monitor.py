@@ -121,6 +121,7 @@ class Monitor(Node):
         newest_ns: stamp of the newest camera image.
         shown_ns: stamp of the last shot.
         size_hw: of the last camera image, px.
+        labels: of the last shot, uint8 or uint16 [H, W], 0 = none, where names are taught.
     """
 
     def __init__(self, camera: str, node: str, tau: float, depth: bool, names: bool = False) -> None:
@@ -128,6 +129,7 @@ class Monitor(Node):
         self.tau: float | None = tau
         self.newest_ns = self.shown_ns = self._counted_ns = 0
         self.size_hw = (0, 0)
+        self.labels = np.zeros((0, 0), np.uint8)
         self.shots: deque[Shot] = deque()
         self.interval = Interval()
         self._asked_tau, self._answered_ns, self._shown_before_ns = tau, math.inf, 0
@@ -136,7 +138,7 @@ class Monitor(Node):
         self._inputs = {'image_raw': Image} | ({'depth': Image, 'camera_info': CameraInfo} if depth else {})
         self._outputs = {'segments': Detection2DArray, 'overlay': Image}
         self._outputs |= {'labels': Image, 'segments_3d': Detection3DArray} if depth else {}
-        self._outputs |= {'classes': Image, 'classes_color': Image} if names else {}
+        self._outputs |= {'labels': Image, 'classes': Image, 'classes_color': Image} if names else {}
         self.names: dict[int, str] = {}
         self._click = self.create_publisher(Point, f'{node}/click', 1)
         if names:
@@ -235,7 +237,9 @@ class Monitor(Node):
         found = {name: messages[0] for name, messages in parts.items()}
         images = decode_image(found['image_raw']), decode_image(found['overlay'])
         space = _space(found) if 'depth' in found else None
-        named = _named(found, self.names) if 'classes' in found else None
+        named = None
+        if 'classes' in found:
+            named, self.labels = _named(found, self.names), _labels(found['labels'])
         return Shot(stamp_ns, *images, len(found['segments'].detections), self.tau, space, named)
 
 
@@ -252,9 +256,13 @@ def _named(found: dict[str, Any], names: dict[int, str]) -> Named | None:
     return Named(class_id, names, colors)
 
 
+def _labels(message: Image) -> np.ndarray:
+    values = np.frombuffer(message.data, np.uint8 if message.encoding == 'mono8' else np.uint16)
+    return values.reshape(message.height, message.width)
+
+
 def _space(found: dict[str, Any]) -> Space | None:
-    labels = found['labels']
-    values = np.frombuffer(labels.data, np.uint8 if labels.encoding == 'mono8' else np.uint16)
+    values = _labels(found['labels'])
     flat = found['segments'].detections
     if int(values.max(initial=0)) > len(flat):
         return None  # where a message got lost, those of two cuts of one image may come together
@@ -262,7 +270,7 @@ def _space(found: dict[str, Any]) -> Space | None:
     return Space(
         decode_depth(found['depth']),
         pinhole_camera(found['camera_info']),
-        values.reshape(labels.height, labels.width),
+        values,
         number_colors(np.array([int(d.id) for d in flat], np.int64)),
         [located.get(d.id) for d in flat],
     )

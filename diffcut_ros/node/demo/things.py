@@ -1,5 +1,6 @@
-"""Things in a photograph of the demo: where a person would click to name them."""
+"""Where a person would click to name things: in a photograph of the demo, and in any image."""
 
+import cv2
 import numpy as np
 
 from diffcut_ros.media.virtual_camera import load_photograph, view_matrix
@@ -14,6 +15,8 @@ _THINGS = {
     'ring': [(125, 215)],
     'badge': [(170, 385)],
 }
+# What the two largest segments are called in an image that nobody has described.
+_LARGEST = 'A', 'B'
 # From the border of the view, px.
 _MARGIN_PX = 8
 
@@ -32,4 +35,21 @@ def things_in_view(time_s: float, size_hw: tuple[int, int]) -> dict[str, tuple[f
             x, y = np.linalg.solve(matrix[:, :2], place - matrix[:, 2]).tolist()
             if _MARGIN_PX <= x < size_hw[1] - _MARGIN_PX and _MARGIN_PX <= y < size_hw[0] - _MARGIN_PX:
                 found.setdefault(name, (x, y))
+    return found
+
+
+def largest_segments(labels: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Return names for the two largest segments of any image, and the pixel with most room in each, x and y.
+
+    Args:
+        labels: uint8 or uint16 [H, W], 0 = none.
+    """
+    areas_px = np.bincount(labels.ravel())
+    areas_px[0] = 0
+    largest = [label for label in np.argsort(-areas_px, kind='stable')[: len(_LARGEST)] if areas_px[label]]
+    found = {}
+    for name, label in zip(_LARGEST, largest, strict=False):
+        room = cv2.distanceTransform(np.pad((labels == label).view(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        y, x = np.unravel_index(room.argmax(), room.shape)
+        found[name] = float(x), float(y)
     return found
