@@ -13,7 +13,7 @@ from diffcut_ros.analysis.settings import Settings
 from diffcut_ros.analysis.tables import OBJECTS, PICTURES, SEGMENTS, Row, check_count, read_rows, write_table
 from diffcut_ros.classes_file import ClassesFile
 from diffcut_ros.core.classes import Classes
-from diffcut_ros.core.objects import MapObject, ObjectMap, Sightings, better_view, join
+from diffcut_ros.core.objects import ObjectMap, Sightings, better_view, in_one_piece, join
 from diffcut_ros.core.plain import expect, pack, unpack
 from diffcut_ros.core.types import MAX_TRACK_ID
 from diffcut_ros.media.cutout import cut_out, outlined
@@ -263,8 +263,15 @@ def note(seen: Sightings, settings: Settings, moves_with_camera: bool, is_tilted
     return f'objects: {"; ".join(words)}' if words else ''
 
 
-def object_rows(objects: Sequence[MapObject], shown: Mapping[int, Shown], classes: Classes | None) -> list[Row]:
-    """Return the values of `tables.OBJECTS`, one row per object; `shown`: by their ids; `classes`: of their numbers."""
+def object_rows(found: ObjectMap, shown: Mapping[int, Shown], voxel_m: float, classes: Classes | None) -> list[Row]:
+    """Return the values of `tables.OBJECTS`, one row per object.
+
+    Args:
+        found: the map.
+        shown: by the objects' ids.
+        voxel_m: side of its voxels.
+        classes: of the numbers of the objects' classes.
+    """
     return [
         (
             one.object_id,
@@ -275,10 +282,11 @@ def object_rows(objects: Sequence[MapObject], shown: Mapping[int, Shown], classe
             *one.box_size_m,
             one.box_yaw_rad,
             one.voxels,
+            share,
             *_of_views(one.object_id, shown[one.object_id]),
             one.feature.tolist(),
         )
-        for one in objects
+        for one, share in zip(found.objects, in_one_piece(found, voxel_m).tolist(), strict=True)
     ]
 
 
@@ -296,7 +304,7 @@ def object_outputs(
 ) -> dict[str, Callable[[Path, Sequence[Path]], None]]:
     """Return the functions that write the map, by the names of the files, for `AnalysisFolder.finish`."""
     frame = settings.node.target_frame
-    rows = object_rows(found.objects, shown, None if classes is None else classes.classes)
+    rows = object_rows(found, shown, settings.tracker.voxel_m, None if classes is None else classes.classes)
     return {
         f'objects{ending}': lambda path, _: write_table(path, OBJECTS, rows, frame),
         'objects.ply': lambda path, _: write_ply(path, found, frame),

@@ -176,6 +176,13 @@ OBJECTS = (
     Column('box_yaw_rad', 'float64', 'rad', 'Turn of its length from x to y, -pi / 2 to pi / 2'),
     Column('voxels', 'int64', '', 'Number of its voxels, cubes of `tracking.voxel_m`'),
     Column(
+        'in_one_piece',
+        'float64',
+        '',
+        'Share of its voxels in its largest piece, 0 to 1; pieces are more than 2.5 voxels apart. A small one tells of '
+        'several things that were taken for one, or of a thing with something before it; its position may lie in none',
+    ),
+    Column(
         'views',
         'int64',
         '',

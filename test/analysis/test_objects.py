@@ -69,6 +69,7 @@ def test_every_thing_is_there_once(tmp_path, fast):
             assert row['views'] == (6 if wall == 0 else 3)
             assert row['best_whole'] == 1
             assert row['best_ns'] in stamps
+            assert row['in_one_piece'] == 1
             assert row['class'] is None
             assert row['confidence'] is None
             assert np.linalg.norm(row['feature']) == pytest.approx(1, abs=1e-5)
