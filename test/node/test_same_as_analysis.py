@@ -177,7 +177,7 @@ def test_both_give_up_a_backend_that_fails(film, broken_bundle, tmp_path, capsys
     out = tmp_path / 'out'
     command = [str(film), '-o', str(out), '--csv', '--backend', str(broken_bundle), '--params', str(parameters)]
     assert main(command) == 1
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('diffcut_analyze: 3 failures in a row (max_consecutive_failures): image not segmented: ')
     parameters.write_text('/**:\n  ros__parameters: {diffusion.input_size: 64, max_consecutive_failures: 0}\n')
     assert main([*command, '--overwrite']) == 3
