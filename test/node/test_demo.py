@@ -356,7 +356,7 @@ def test_a_photograph_of_ones_own(tmp_path):
     done = own_demo(path, tmp_path / 'out')
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith('my "photo" [1] #é.jpg: 2000 x 3000 pixels, shown at 640 x 960\n')
-    told = re.search(r'One image, cut twice: (\d+) segments? at tau 0.25 and (\d+) segments at tau 0.5\.', done.stdout)
+    told = re.search(r'One image, cut twice: (\d+) segments? at tau 0.3 and (\d+) segments at tau 0.6\.', done.stdout)
     assert 1 <= int(told[1]) < int(told[2])
     picture = cv2.imread(str(tmp_path / 'out/tau_change.png'))
     assert picture.shape == (960 + TITLE_PX, 3 * 640, 3)
