@@ -56,7 +56,6 @@ _STATE_BYTES = 2**28
 _MOST_HELD_BYTES, _MOMENT_BYTES = 2**27, 2**10
 # A moment, and its image as it is prepared, what went wrong with it, or None: it has no image.
 _Ready = tuple[Moment, tuple[Prepared, float] | Exception | None]
-# Down in the image, in the camera's optical frame. Its mean is shorter where the camera turns about its own view.
 # A part of the outputs ends after so many frames, or messages where few of them give a frame: what a kill costs.
 FRAMES_PER_PART, _MESSAGES_PER_PART = 32, 1000
 
@@ -140,7 +139,7 @@ class Progress:
 class _Done:
     """What has been done up to a moment; with the pipeline's state all that the next frames depend on.
 
-    `down` is the sum, over all `placed` images, of the direction that points down in the image, in the target frame.
+    `placed` and `down` are those of `Upright`, in the target frame.
     """
 
     position: int = 0

@@ -179,8 +179,9 @@ OBJECTS = (
         'in_one_piece',
         'float64',
         '',
-        'Share of its voxels in its largest piece, 0 to 1; pieces are more than 2.5 voxels apart. A small one tells of '
-        'several things that were taken for one, or of a thing with something before it; its position may lie in none',
+        'Share of its voxels in its largest piece, 0 to 1; pieces are more than 2.5 voxels apart. A small share means '
+        'that several things were taken for one, or that something hides the middle of it; its position may lie '
+        'between the pieces',
     ),
     Column(
         'views',

@@ -500,10 +500,17 @@ def one_thing(seen: Sightings, was: np.ndarray | None = None) -> np.ndarray:
 
 
 def in_one_piece(found: ObjectMap, voxel_m: float) -> np.ndarray:
-    """Return of each object the share of its voxels in its largest piece, float64, 0 to 1.
+    """Return of each object the share of its voxels in its largest piece, 0 to 1.
 
-    Between two pieces nothing of the object is within 2.5 voxels: a small share tells of an object that several things
-    were seen as, or of one that others hide the middle of.
+    Pieces are more than 2.5 voxels apart. A small share means that several things were taken for one, or that something
+    hides the middle of one.
+
+    Args:
+        found: the map, of K objects.
+        voxel_m: side of its voxels.
+
+    Returns:
+        float64 [K].
     """
     shares = np.zeros(len(found.objects))
     for k, one in enumerate(found.objects):

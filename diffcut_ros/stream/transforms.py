@@ -402,7 +402,7 @@ class Arrivals:
                 self._torn.add(name)
                 self._tell(
                     f'the stamps of {quoted(name)} jump to and fro by {(at_ns - child.latest_ns) / 1e9:.1f} s, as of '
-                    'two nodes that publish it: time goes by the stamps of others'
+                    'two nodes that publish it: they no longer tell whether time goes back'
                 )
             self._said = None
         if child.before_ns is not None and at_ns >= child.before_ns:  # time had not gone back

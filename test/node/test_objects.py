@@ -10,9 +10,9 @@ from visualization_msgs.msg import Marker
 
 from diffcut_ros.core.colors import number_colors
 from support.domain import free_domain
-from support.space import DISTANCE_M, RELIABLE, position
+from support.space import DISTANCE_M, position
 
-from .test_target_frame import MIDDLE, Placed
+from .test_target_frame import IN_MAP, MIDDLE, Placed
 
 OBJECTS, MARKERS, LABELS = '/diffcut/objects', '/diffcut/object_markers', '/diffcut/object_labels'
 
@@ -21,10 +21,7 @@ OBJECTS, MARKERS, LABELS = '/diffcut/objects', '/diffcut/object_markers', '/diff
 def placed(start_node, connect):
     """A node whose images have places in map, and a peer that listens to its segments."""
     domain = free_domain()
-    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
-    for topic in ('camera_info', 'depth', 'image'):
-        options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options) as node, connect(domain, topics=('segments', 'segments_3d')) as peer:
+    with start_node(domain, *IN_MAP) as node, connect(domain, topics=('segments', 'segments_3d')) as peer:
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
         yield Placed(node, peer)

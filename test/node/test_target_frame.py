@@ -21,6 +21,10 @@ from support.space import DISTANCE_M, IMAGE, QUADRANT, RELIABLE, camera_info, de
 TOPICS = (*OUTPUTS, 'segments_3d', 'points', 'markers')
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TIMEOUT_S = 3.0
+# Of a node whose images have places in map.
+IN_MAP = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
+for _topic in ('camera_info', 'depth', 'image'):
+    IN_MAP += ['-p', RELIABLE.format(_topic)]
 # Where the camera is in map, 0.4 s before an image and 0.4 s after it.
 BEFORE = Rotation.from_euler('xyz', [-100, 10, 30], degrees=True), np.array([1.0, -2.0, 0.5])
 AFTER = Rotation.from_euler('xyz', [-80, 20, 70], degrees=True), np.array([3.0, 0.0, 1.5])
@@ -85,11 +89,10 @@ class Placed:
 @pytest.fixture(scope='module')
 def placed(start_node, connect):
     domain = free_domain()
-    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
-    options += ['-p', f'transform_timeout_s:={TIMEOUT_S}']
-    for topic in ('camera_info', 'depth', 'image'):
-        options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
+    with (
+        start_node(domain, *IN_MAP, '-p', f'transform_timeout_s:={TIMEOUT_S}') as node,
+        connect(domain, topics=TOPICS) as peer,
+    ):
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
         yield Placed(node, peer)
@@ -336,10 +339,7 @@ def test_points_of_all_pixels_are_nan_without_a_transform(placed):
 
 def test_what_was_before_simulated_time_went_back_is_forgotten(start_node, connect):
     domain = free_domain()
-    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map', '-p', 'use_sim_time:=true']
-    for topic in ('camera_info', 'depth', 'image'):
-        options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
+    with start_node(domain, *IN_MAP, '-p', 'use_sim_time:=true') as node, connect(domain, topics=TOPICS) as peer:
         node.wait_for_log('waiting for images')
         clock = peer.publisher(Clock, '/clock', 10)
         assert peer.spin_until(lambda: clock.get_subscription_count() > 0)
@@ -403,10 +403,7 @@ class Replayed:
 @pytest.fixture
 def replayed(start_node, connect):
     domain = free_domain()
-    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
-    for topic in ('camera_info', 'depth', 'image'):
-        options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options, '-p', 'transform_timeout_s:=1.0') as node, connect(domain, topics=TOPICS) as peer:
+    with start_node(domain, *IN_MAP, '-p', 'transform_timeout_s:=1.0') as node, connect(domain, topics=TOPICS) as peer:
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
         yield Replayed(Placed(node, peer))
@@ -482,10 +479,7 @@ def test_what_cannot_be_ends_the_node(start_node, options, problem):
 def test_what_comes_back_after_a_minute_has_its_ids(start_node, connect):
     """By its places in map, until time goes back."""
     domain = free_domain()
-    options = ['-p', 'depth:=true', '-p', 'rate_hz:=0.0', '-p', 'target_frame:=map']
-    for topic in ('camera_info', 'depth', 'image'):
-        options += ['-p', RELIABLE.format(topic)]
-    with start_node(domain, *options) as node, connect(domain, topics=TOPICS) as peer:
+    with start_node(domain, *IN_MAP) as node, connect(domain, topics=TOPICS) as peer:
         node.wait_for_log('waiting for images')
         peer.wait_until_met()
         placed = Placed(node, peer)
